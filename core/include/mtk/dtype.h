@@ -1,0 +1,92 @@
+/* mtk/dtype.h: storage types. One row per type; formats, kernels and quantizers all read this table.
+ *
+ * A matrix W[N,K] is stored row by row; each row is K / block_elems blocks of block_bytes bytes
+ * (K must be a multiple of block_elems). Formulas below give the value of an element; d etc. are
+ * read little endian. Every type may carry a grid of f32 scales outside its bytes
+ * (mtk_tensor.scales), multiplied onto the values. */
+#ifndef MTK_DTYPE_H
+#define MTK_DTYPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Values are stable: they are written into checkpoints. Append only. */
+typedef enum mtk_dtype {
+  MTK_F32 = 0,
+  MTK_F16 = 1,
+  MTK_BF16 = 2,
+  MTK_F64 = 3,
+  MTK_I8 = 4,
+  MTK_I16 = 5,
+  MTK_I32 = 6,
+  MTK_I64 = 7,
+  MTK_U8 = 8,
+  MTK_U16 = 9,
+  MTK_U32 = 10,
+  MTK_U64 = 11,
+  MTK_BOOL = 12,
+  MTK_F8_E4M3 = 13, /* OCP "fn": no Inf, NaN 0x7F/0xFF, max 448 */
+  MTK_F8_E5M2 = 14,
+  MTK_E8M0 = 15,  /* 2^(byte-127), 0xFF = NaN */
+  MTK_Q4_0 = 16,  /* 32 elems, 18 B: f16 d; u8 qs[16]: low nibble j, high j+16; (q-8)*d */
+  MTK_Q4_1 = 17,  /* 32 elems, 20 B: f16 d, m; u8 qs[16] as q4_0; q*d+m */
+  MTK_Q8_0 = 18,  /* 32 elems, 34 B: f16 d; i8 qs[32]; q*d */
+  MTK_MXFP4 = 19, /* 32 elems, 17 B: E8M0 e; u8 qs[16]: low nibble j, high j+16; e2m1(q)*2^(e-127) */
+  MTK_NVFP4 = 20, /* 64 elems, 36 B: UE4M3 d[4]; u8 qs[32]: sub-block s of 16: byte 8s+j low =
+                     16s+j, high = 16s+8+j; e2m1(q)*e4m3(d[s]); times the tensor's scale */
+  MTK_DTYPE_COUNT
+} mtk_dtype;
+
+/* The arithmetics of a linear layer, y = x W^T (design, section 5). */
+typedef enum mtk_arith {
+  MTK_A32 = 0, /* one f32 fma chain over k */
+  MTK_A16 = 1, /* x and W rounded to bf16; even and odd chains per 32 k, denormals flushed */
+  MTK_A8 = 2,  /* x quantized to int8 per block of act_block elements; exact integer block sums */
+  MTK_ARITH_COUNT
+} mtk_arith;
+
+typedef struct mtk_dtype_info {
+  const char *name;      /* "q4_0" */
+  uint32_t block_elems;  /* elements per block, 1 for plain types */
+  uint32_t block_bytes;
+  uint32_t act_block;    /* activation block of a8; 0 = a8 not defined for this type */
+  mtk_arith arith;       /* default arithmetic when used as weights of a linear layer */
+  uint8_t is_float;      /* can be read as f32 values (not the integers, not e8m0) */
+  uint8_t is_quant;      /* block-quantized */
+} mtk_dtype_info;
+
+/* Row of a type; NULL for an unknown value. Static, thread-safe. */
+const mtk_dtype_info *mtk_dtype_get(mtk_dtype type);
+/* Type by name ("bf16"); MTK_DTYPE_COUNT if unknown. */
+mtk_dtype mtk_dtype_by_name(const char *name);
+/* Bytes of n elements (a multiple of block_elems), 0 on overflow or misfit. */
+size_t mtk_dtype_bytes(mtk_dtype type, uint64_t n_elems);
+
+/* Decode n elements (a multiple of block_elems) to f32, exactly, without outside scales. Integers
+ * too. Encode by round to nearest even, saturating (NaN stays NaN where the type has one); for block types
+ * by their reference quantizer (absmax of ggml for q4_0, q4_1, q8_0; OCP floor rule for mxfp4; for
+ * nvfp4 the block scale e4m3(amax/6)). encode returns 0 when the type has no encoder. Thread-safe. */
+void mtk_dtype_decode(mtk_dtype type, float *dst, const void *src, size_t n);
+int mtk_dtype_encode(mtk_dtype type, void *dst, const float *src, size_t n);
+
+/* Single-value conversions (all exact or nearest-even). */
+float mtk_f16_to_f32(uint16_t h);
+uint16_t mtk_f32_to_f16(float f);
+float mtk_bf16_to_f32(uint16_t h);
+uint16_t mtk_f32_to_bf16(float f);
+float mtk_e4m3_to_f32(uint8_t b);
+uint8_t mtk_f32_to_e4m3(float f); /* saturates to +-448; NaN -> 0x7F */
+float mtk_e5m2_to_f32(uint8_t b);
+uint8_t mtk_f32_to_e5m2(float f); /* saturates to +-57344; NaN -> 0x7F */
+float mtk_e8m0_to_f32(uint8_t b);
+float mtk_e2m1_to_f32(uint8_t code); /* low 4 bits */
+uint8_t mtk_f32_to_e2m1(float f);    /* nearest even, saturates to 6; NaN -> +6 (as CUDA) */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

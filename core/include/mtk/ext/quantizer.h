@@ -1,0 +1,54 @@
+/* mtk/ext/quantizer.h: "mtk.quantizer/1": turn f32 rows into a storage type. */
+#ifndef MTK_EXT_QUANTIZER_H
+#define MTK_EXT_QUANTIZER_H
+
+#include <mtk/model.h>
+#include <mtk/option.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MTK_EXT_QUANTIZER "mtk.quantizer/1"
+
+/* A target of `mtk quantize --to`: storage type plus outside scales. */
+typedef struct mtk_quant_target {
+  const char *name; /* "nvfp4"; NULL ends the table */
+  mtk_dtype dtype;
+  int64_t scale_n, scale_k; /* block of one outside scale; 0 = whole dimension; both -1 = none */
+  const char *help;
+} mtk_quant_target;
+
+/* What a tensor needs before its rows can be encoded. */
+typedef struct mtk_quant_tensor {
+  size_t struct_size;
+  const mtk_tensor *source;  /* f32/f16/bf16/... */
+  const mtk_quant_target *target;
+  float *scales;             /* the grid to fill in `prepare` (borrowed; NULL if none) */
+  int64_t scale_n, scale_k;  /* resolved: elements per scale */
+  float group_amax;          /* > 0: amax over a fused group (q/k/v, gate/up): use for global scales */
+  const mtk_option_values *options;
+} mtk_quant_tensor;
+
+/* Functions may be called from any thread, for different tensors or rows at the same time. */
+typedef struct mtk_quantizer_v1 {
+  size_t struct_size;
+  const char *method; /* "rtn" */
+  const char *title;
+  const mtk_quant_target *targets;
+  const mtk_option_def *options; /* may be NULL */
+  /* Fill t->scales from the statistics of the source (rows as f32: x[n_rows, k] is given in
+   * ascending chunks through `update`; then `finish`). `state` is one float array of
+   * state_floats(t) zeros. Targets without scales may leave these NULL. */
+  size_t (*state_floats)(const mtk_quant_tensor *t);
+  void (*update)(const mtk_quant_tensor *t, float *state, const float *x, int64_t row0, int64_t n_rows);
+  void (*finish)(const mtk_quant_tensor *t, float *state);
+  /* Encode rows (k a multiple of the block) into dst in storage type. */
+  mtk_status (*encode)(const mtk_quant_tensor *t, void *dst, const float *x, int64_t row0,
+                       int64_t n_rows, mtk_error *err);
+} mtk_quantizer_v1;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,191 @@
+/* mtk/kernel.h: the kernel set. One table of function pointers per ISA level; `ref` is the meaning,
+ * every other level must give the same bytes (memcmp).
+ *
+ * Kernels never allocate, lock, print or start threads. They are pure functions of their arguments;
+ * callers split work by ranges (panels, rows, heads) and the result does not depend on the split.
+ * f32 matrices are row-major with a leading dimension in elements. Pointers need no alignment
+ * unless said. Formulas follow the numerics contract (design, section 5): fma is a single rounding
+ * (fmaf), all other operations round once, denormals are kept except where a16 says otherwise.
+ *
+ * sum16(v[0..n)): 16 partials from +0, element i joins partial i mod 16 in ascending order, then
+ * p[i] += p[i+8] (i<8), p[i] += p[i+4] (i<4), p[i] += p[i+2] (i<2), p[0] + p[1]. */
+#ifndef MTK_KERNEL_H
+#define MTK_KERNEL_H
+
+#include <mtk/dtype.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Rows of W that lie together in a packed panel, and KV positions in a page. */
+enum { MTK_PANEL = 16, MTK_KV_PAGE = 64 };
+
+typedef enum mtk_isa { MTK_ISA_REF, MTK_ISA_AVX2, MTK_ISA_AVX512, MTK_ISA_AMX, MTK_ISA_COUNT } mtk_isa;
+
+/* A window of a weight matrix in storage type: rows row0 .. row0+n_rows of W[n,k], at data.
+ * scales: NULL, or the whole tensor's grid [ceil(n/scale_n)][ceil(k/scale_k)]. A 1x1 grid is applied
+ * to y at the end (y = acc * s); a finer one multiplies the decoded weights (one f32 rounding). */
+typedef struct mtk_wview {
+  mtk_dtype type;
+  int64_t n, k;
+  const void *data;
+  int64_t row0, n_rows;
+  const float *scales;
+  int64_t scale_n, scale_k;
+} mtk_wview;
+
+/* A linear layer y[m,n] = x[m,k] W[n,k]^T for one storage type and arithmetic.
+ * 1. pack: rows -> panels of MTK_PANEL rows (last one padded). `packed` is 64-byte aligned,
+ *    packed_bytes(n,k) long; w must hold all rows of panels p0..p1. Different panels may be packed
+ *    by different threads. Panel 0's caller also writes the header, if the format has one.
+ * 2. prepare: x rows m0..m1 -> activations in `act` (act_bytes(m,k) long, 64-byte aligned; m = rows
+ *    of the whole batch). Different rows may be prepared by different threads.
+ * 3. run: y rows m0..m1, panels p0..p1. ldy in elements. Never writes y columns >= n. */
+typedef struct mtk_linear_kernel {
+  const char *name; /* "mtk_k_q8_0_a8_linear__avx512" */
+  mtk_dtype type;
+  mtk_arith arith;
+  size_t (*packed_bytes)(int64_t n, int64_t k);
+  void (*pack)(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
+  size_t (*act_bytes)(int64_t m, int64_t k);
+  void (*prepare)(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0, int64_t m1,
+                  int64_t k);
+  void (*run)(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,
+              const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1);
+} mtk_linear_kernel;
+
+/* Causal attention of n_tokens consecutive queries of one sequence for one KV head.
+ * Query t has absolute position pos0 + t and sees keys lo..pos0+t, lo = max(0, pos+1-window) (window
+ * 0 = all). q and out: token t, head h of the group at [t*ld + h*head_dim]. Page p holds positions
+ * p*64..p*64+63: K as [64/16][head_dim][16] (16 keys interleaved), V as [64][head_dim], both f32.
+ *   q' = q*scale; s_j = chain over d ascending of fma(q'_d, k_jd, .) from +0; mx = max s_j;
+ *   p_j = exp(s_j - mx); den = sum16 over absolute key position j (partial j mod 16);
+ *   o_d = chain over keys ascending of fma(p_j, v_jd, .) from +0; out_d = o_d * (1/den).
+ * scratch: scratch_floats(head_dim, group, n_tokens, pos0) floats, 64-byte aligned, one per thread. */
+typedef struct mtk_attn_args {
+  float *out;
+  int64_t ld_out;
+  const float *q;
+  int64_t ld_q;
+  const float *const *k_pages;
+  const float *const *v_pages;
+  int64_t n_tokens, pos0, window;
+  int head_dim, group;
+  float scale;
+  float *scratch;
+} mtk_attn_args;
+
+/* Its derivative for one whole sequence (pos0 = 0, no window) and one KV head, from plain f32
+ * matrices: k, v [n_tokens] with leading dimension ld_kv; q, d_out, d_q with ld_q / ld_out.
+ * p_tj and den are recomputed exactly as above; with P = p/den:
+ *   dP_tj = chain over d of d_out_td * v_jd;  D_t = sum16 over j of P_tj * dP_tj;
+ *   dS_tj = P_tj * (dP_tj - D_t);  d_q_t = scale * chain over j ascending of dS_tj * k_j;
+ *   d_k_j = chain over (query t ascending, head of the group ascending) of dS_tj * q'_t;
+ *   d_v_j = same order, P_tj * d_out_t.   d_q, d_k and d_v are overwritten. */
+typedef struct mtk_attn_bwd_args {
+  float *d_q, *d_k, *d_v;
+  const float *d_out, *q, *k, *v;
+  int64_t ld_q, ld_kv, ld_out;
+  int64_t n_tokens;
+  int head_dim, group;
+  float scale;
+  float *scratch;
+} mtk_attn_bwd_args;
+
+typedef struct mtk_adamw_args {
+  float lr, beta1, beta2, eps, weight_decay;
+  float grad_scale;  /* multiplied onto every gradient first (clipping) */
+  float corr1, corr2; /* 1/(1-beta^t) */
+} mtk_adamw_args;
+
+typedef struct mtk_kernels {
+  mtk_isa isa;
+  const char *isa_name; /* "ref", "avx2", "avx512", "amx" */
+  /* NULL where the pair is not defined (a8 of f32, ...). a32 and a16 exist for every float type. */
+  const mtk_linear_kernel *linear[MTK_DTYPE_COUNT][MTK_ARITH_COUNT];
+
+  /* y_i = (x_i * r) * w_i with r = 1/sqrt(sum16(fma x_i^2)/d + eps); the partials are fma chains. */
+  void (*rmsnorm)(float *y, const float *x, const float *w, float eps, int64_t rows, int64_t d);
+  /* dx and dw from dy: with xh = x*r, g = dy*w, c = sum16(fma g_i*xh_i)/d:
+   * dx_i = r * (g_i - xh_i*c) (fma(-xh,c,g)); dw_i = fma(dy_i, xh_i, dw_i), rows ascending, so dw
+   * accumulates and must be done by one thread per column range: columns [c0,c1) of dw only. */
+  void (*rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *w, float eps,
+                     int64_t rows, int64_t d);
+  void (*rmsnorm_dw)(float *dw, const float *dy, const float *x, float eps, int64_t rows, int64_t d,
+                     int64_t c0, int64_t c1);
+
+  /* Rotate n_head heads of head_dim per row in place of x -> y (may alias only if not interleaved).
+   * cos_sin: per row rope_dim/2 pairs (cos, sin) at [row*rope_dim]. Input pairs are (i, i+rope_dim/2)
+   * or, if interleaved, (2i, 2i+1); output is ALWAYS half-split order (i, i+rope_dim/2), so that later
+   * chains over the head size do not depend on the model file's pairing. Dims >= rope_dim are copied.
+   *   a' = fma(a, c, -(b*s)); b' = fma(b, c, a*s). inverse: the transposed map (sin negated, input
+   * half-split, output in the pairing's order): the derivative. */
+  void (*rope)(float *y, int64_t ldy, const float *x, int64_t ldx, const float *cos_sin, int64_t rows,
+               int n_head, int head_dim, int rope_dim, int interleaved, int inverse);
+
+  /* Append n tokens of K and V of one KV head (rows at k + t*ld_kv) at positions pos0... */
+  void (*kv_store)(float *const *k_pages, float *const *v_pages, const float *k, const float *v,
+                   int64_t ld_kv, int64_t n_tokens, int64_t pos0, int head_dim);
+  size_t (*attn_scratch_floats)(int head_dim, int group, int64_t n_tokens, int64_t pos0);
+  void (*attention)(const mtk_attn_args *a);
+  size_t (*attn_bwd_scratch_floats)(int head_dim, int group, int64_t n_tokens);
+  void (*attention_bwd)(const mtk_attn_bwd_args *a);
+
+  /* y = (g / (1 + exp(-g))) * u over n elements; and its derivatives (sg = 1/(1+exp(-g))):
+   * du = dy * (g*sg'), dg = dy*u * (sg * fma(g, 1-sg, 1)), where g*sg' = g/(1+exp(-g)). */
+  void (*silu_mul)(float *y, const float *g, const float *u, int64_t n);
+  void (*silu_mul_bwd)(float *dg, float *du, const float *dy, const float *g, const float *u, int64_t n);
+  void (*add)(float *y, const float *a, const float *b, int64_t n);            /* a + b */
+  void (*add_scaled)(float *y, const float *a, const float *b, float s, int64_t n); /* fma(s,b,a) */
+  void (*add_row)(float *y, const float *bias, int64_t rows, int64_t d, int64_t ldy); /* y += bias */
+  void (*col_sum)(float *db, const float *dy, int64_t rows, int64_t d, int64_t ld, int64_t c0,
+                  int64_t c1); /* db_c += dy_rc, rows ascending, columns c0..c1 */
+  void (*scale)(float *y, const float *x, float s, int64_t n);
+
+  /* lse = mx + log(sum16(exp(x_i - mx))) of one row; log-probability of i is x_i - lse. */
+  float (*logsumexp)(const float *x, int64_t n);
+  /* d_i = (exp(x_i - lse) - [i == target]) * g, one row. */
+  void (*softmax_xent_dx)(float *d, const float *x, float lse, int64_t target, float g, int64_t n);
+  /* p_i = exp(x_i - mx) * (1/den), den = sum16. */
+  void (*softmax)(float *p, const float *x, int64_t n);
+
+  /* C[m,n] += A[m,k] B[k,n] (chain over k ascending, continued from C), rows m0..m1. For dX with
+   * B = W rows. And C[m,n] += A[k,m]^T B[k,n], rows m0..m1 of C. For dW (k = tokens). */
+  void (*gemm_nn)(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                  int64_t m0, int64_t m1, int64_t n, int64_t k);
+  void (*gemm_tn)(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                  int64_t m0, int64_t m1, int64_t n, int64_t k);
+
+  /* AdamW (Loshchilov & Hutter 2019), decoupled decay: g = grad*grad_scale; m = fma(b1,m,(1-b1)*g);
+   * v = fma(b2,v,(1-b2)*(g*g)); p = fma(-lr*wd, p, p) first, then
+   * p -= lr * ((m*corr1) / (sqrt(v*corr2) + eps)). */
+  void (*adamw)(float *p, float *m, float *v, const float *grad, int64_t n, const mtk_adamw_args *a);
+  /* sum16 of squares (fma chains) of n floats, in f32 partials of blocks of 4096 elements summed in
+   * double ascending. */
+  double (*sum_squares)(const float *x, int64_t n);
+} mtk_kernels;
+
+/* Fill a table for a level; entries a level lacks are those of the next lower one. Levels above
+ * mtk_isa_best() must not be run. Thread-safe. */
+void mtk_kernels_init(mtk_kernels *table, mtk_isa level);
+/* Highest level this CPU and OS support (CPUID and XGETBV), reason as a static string. */
+mtk_isa mtk_isa_best(const char **why);
+mtk_isa mtk_isa_by_name(const char *name); /* MTK_ISA_COUNT if unknown */
+
+/* Scalar math with the bits that all levels use (error bounds tested against long double). */
+float mtk_math_expf(float x);  /* n = rint(x*log2e), two-step ln2, degree-5/6 fma Horner; < -87.3 -> 0 */
+float mtk_math_logf(float x);
+double mtk_math_exp(double x);
+double mtk_math_log(double x);
+double mtk_math_pow(double base, double exponent);
+void mtk_math_sincos(double x, double *sin_out, double *cos_out); /* |x| < 2^31 */
+/* cos_sin rows for positions pos[i]: pair j has angle pos * inv_freq[j] (double), result times
+ * mscale, rounded to f32; layout as mtk_kernels.rope wants it. */
+void mtk_rope_table(float *cos_sin, const int32_t *pos, int64_t rows, const double *inv_freq,
+                    int rope_dim, double mscale);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,162 @@
+/* mtk/text.h: vocabularies, tokenizers, chat templates, incremental UTF-8.
+ *
+ * A mtk_vocab is the format-neutral description that readers fill and writers consume; a
+ * mtk_tokenizer is compiled from it. Tokenizers and templates are immutable after creation and may
+ * be shared by threads; encoders of one call keep no state. */
+#ifndef MTK_TEXT_H
+#define MTK_TEXT_H
+
+#include <mtk/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- vocabulary -------------------------------------------------------------------------- */
+
+typedef enum mtk_vocab_kind {
+  MTK_VOCAB_NONE = 0,
+  MTK_VOCAB_BPE = 1 /* byte-level BPE: token text in the GPT-2 byte alphabet, ranked merges */
+} mtk_vocab_kind;
+
+/* Numbering of GGUF's tokenizer.ggml.token_type. */
+typedef enum mtk_token_type {
+  MTK_TOKEN_NORMAL = 1,
+  MTK_TOKEN_UNKNOWN = 2,
+  MTK_TOKEN_CONTROL = 3,      /* special: never produced by ordinary text */
+  MTK_TOKEN_USER_DEFINED = 4, /* added, not special: matched in text before the model runs */
+  MTK_TOKEN_UNUSED = 5,
+  MTK_TOKEN_BYTE = 6
+} mtk_token_type;
+
+typedef struct mtk_token {
+  const char *text; /* as the source file spells it; NUL-terminated, owned by the vocab's arena */
+  uint32_t len;
+  float score;
+  uint8_t type;                                /* mtk_token_type */
+  uint8_t lstrip, rstrip, single_word, normalized; /* flags of added tokens */
+} mtk_token;
+
+typedef struct mtk_vocab {
+  mtk_arena *arena; /* owns every string below */
+  mtk_vocab_kind kind;
+  mtk_token *tokens; /* index = id; a hole has text NULL and type UNUSED */
+  size_t n_tokens;
+  const char **merges; /* "left right", rank = index; spaces inside tokens never occur (alphabet) */
+  size_t n_merges;
+  const char *pre; /* GGUF name of the pre-tokenizer ("smollm", "llama-bpe", "qwen2", "tekken"), or
+                      NULL when only patterns are known */
+  const char **patterns; /* PCRE2 split patterns applied in order (isolated matches) */
+  size_t n_patterns;
+  bool split_digits;     /* a Digits(individual) step comes first (SmolLM2) */
+  bool add_prefix_space, ignore_merges;
+  bool nfc; /* NFC normalizer (Qwen2) */
+  int32_t bos, eos, unk, pad, eot; /* -1 = none */
+  int8_t add_bos, add_eos;         /* 1, 0, or -1 = the source does not say */
+  const char *hf_json;             /* original tokenizer.json, kept for a lossless way back; or NULL */
+  size_t hf_json_len;
+  const char *hf_config_json; /* original tokenizer_config.json; or NULL */
+  size_t hf_config_json_len;
+} mtk_vocab;
+
+mtk_vocab *mtk_vocab_create(void);
+void mtk_vocab_destroy(mtk_vocab *vocab);
+/* From Hugging Face tokenizer.json and (may be NULL) tokenizer_config.json texts. MTK_E_UNSUPPORTED
+ * names the component that is not handled ("tokenizer.json: model.type Unigram"). */
+mtk_status mtk_vocab_from_hf(mtk_vocab **out, const char *json, size_t n, const char *config_json,
+                             size_t config_n, mtk_error *err);
+/* tokenizer.json / tokenizer_config.json texts: the kept originals, or written from the fields. */
+mtk_status mtk_vocab_to_hf(mtk_bytes *json, mtk_bytes *config_json, const mtk_vocab *vocab,
+                           mtk_error *err);
+/* Fill patterns and flags from a GGUF pre-tokenizer name, or find the name for given patterns. */
+mtk_status mtk_vocab_set_pre(mtk_vocab *vocab, const char *pre, mtk_error *err);
+const char *mtk_vocab_find_pre(const mtk_vocab *vocab); /* NULL if no known name matches */
+
+/* ---- tokenizer --------------------------------------------------------------------------- */
+
+typedef struct mtk_tokenizer mtk_tokenizer;
+/* Keeps no pointer to vocab. */
+mtk_status mtk_tokenizer_create(mtk_tokenizer **out, const mtk_vocab *vocab, mtk_error *err);
+void mtk_tokenizer_destroy(mtk_tokenizer *tok);
+
+/* A growable list of ids. Initialise with {0}. */
+typedef struct mtk_ids {
+  int32_t *data;
+  size_t len, cap;
+} mtk_ids;
+mtk_status mtk_ids_push(mtk_ids *ids, int32_t id, mtk_error *err);
+void mtk_ids_finish(mtk_ids *ids);
+
+enum {
+  MTK_ENCODE_SPECIAL = 1, /* parse control tokens out of the text; otherwise they are plain text */
+  MTK_ENCODE_BOS = 2      /* put BOS/EOS where the vocabulary says so (add_bos, add_eos) */
+};
+/* Append the ids of text[0..n). Any bytes are accepted; invalid UTF-8 goes through as bytes.
+ * Linear time in n. */
+mtk_status mtk_tokenizer_encode(mtk_ids *out, const mtk_tokenizer *tok, const char *text, size_t n,
+                                unsigned flags, mtk_error *err);
+/* Raw bytes of a token (may be part of a UTF-8 sequence); NULL for a bad id. Control tokens give their
+ * text only if `special`, else length 0. Borrowed. */
+const char *mtk_tokenizer_piece(const mtk_tokenizer *tok, int32_t id, bool special, size_t *len);
+mtk_status mtk_tokenizer_decode(mtk_bytes *out, const mtk_tokenizer *tok, const int32_t *ids,
+                                size_t n, bool special, mtk_error *err);
+size_t mtk_tokenizer_size(const mtk_tokenizer *tok);
+int32_t mtk_tokenizer_find(const mtk_tokenizer *tok, const char *text); /* id by source text, or -1 */
+int32_t mtk_tokenizer_bos(const mtk_tokenizer *tok);
+int32_t mtk_tokenizer_eos(const mtk_tokenizer *tok);
+/* End of generation: eos, eot, or a control token with a well-known end-of-turn name. */
+bool mtk_tokenizer_is_eog(const mtk_tokenizer *tok, int32_t id);
+bool mtk_tokenizer_is_control(const mtk_tokenizer *tok, int32_t id);
+
+/* Joins pieces and releases only whole UTF-8 sequences; invalid bytes become U+FFFD. {0} to start. */
+typedef struct mtk_utf8_stream {
+  char pending[4];
+  uint8_t n_pending;
+} mtk_utf8_stream;
+/* Append what is complete to out; finish=true flushes what is left as U+FFFD. */
+void mtk_utf8_stream_push(mtk_utf8_stream *s, mtk_bytes *out, const char *data, size_t n,
+                          bool finish);
+
+/* ---- chat templates (Jinja) ---------------------------------------------------------------- */
+
+typedef struct mtk_template mtk_template;
+/* Parse. Errors: MTK_E_FORMAT with "line N" in place, or MTK_E_UNSUPPORTED naming the construct.
+ * Settings are those of transformers: trim_blocks, lstrip_blocks, loop controls, {% generation %}. */
+mtk_status mtk_template_create(mtk_template **out, const char *source, size_t n, mtk_error *err);
+void mtk_template_destroy(mtk_template *t);
+
+/* A half-open byte range of a rendered text. */
+typedef struct mtk_span {
+  size_t begin, end;
+} mtk_span;
+
+typedef struct mtk_rendered {
+  mtk_bytes text;
+  mtk_span *data;       /* parts that came from the context's strings, not from the template: no */
+  size_t n_data;        /* control token may be parsed inside them */
+  mtk_span *generation; /* parts inside {% generation %}: what training learns */
+  size_t n_generation;
+} mtk_rendered;
+void mtk_rendered_finish(mtk_rendered *r);
+
+typedef struct mtk_template_options {
+  size_t struct_size;
+  const char *now;       /* ISO 8601 local time for strftime_now; NULL = the clock */
+  uint64_t max_steps;    /* 0 = 10 million */
+  size_t max_output;     /* bytes, 0 = 64 MiB */
+} mtk_template_options;
+/* context_json: one JSON object with all variables (messages, tools, add_generation_prompt,
+ * bos_token, ...). raise_exception() gives MTK_E_INVALID with the template's message. */
+mtk_status mtk_template_render(mtk_rendered *out, const mtk_template *t, const char *context_json,
+                               size_t n, const mtk_template_options *options, mtk_error *err);
+
+/* Token ids of a rendered prompt: control tokens are parsed only outside the data spans. `mask`
+ * (may be NULL) gets one byte per appended id: 1 if the id's first byte lies in a generation span.
+ * *mask is allocated here, caller frees with mtk_free. */
+mtk_status mtk_rendered_encode(mtk_ids *out, uint8_t **mask, const mtk_rendered *r,
+                               const mtk_tokenizer *tok, mtk_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
