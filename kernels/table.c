@@ -54,13 +54,14 @@ static const isa_need needs[] = {
     {MTK_ISA_AVX512, 7, ECX, 11, "AVX2, FMA and F16C; this CPU has no AVX-512 VNNI"},
 };
 
-/* Register state the OS must save (XCR0): SSE and AVX; and for AVX-512 masks and both upper halves. */
+/* Register state the OS must save (XCR0): SSE and AVX; for AVX-512 masks and both upper halves. */
 static const struct {
   unsigned long long mask;
   const char *lacking;
 } os_state[] = {
     [MTK_ISA_AVX2] = {0x6, "the operating system does not save AVX registers"},
-    [MTK_ISA_AVX512] = {0xe6, "AVX2, FMA and F16C; the operating system does not save AVX-512 registers"},
+    [MTK_ISA_AVX512] = {0xe6,
+                        "AVX2, FMA and F16C; the operating system does not save AVX-512 registers"},
 };
 
 static unsigned long long xgetbv0(void) {
