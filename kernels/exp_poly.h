@@ -1,4 +1,4 @@
-/* kernels/exp_poly.h: the constants of mtk_expf, shared by the scalar (math.c) and the vector forms
+/* kernels/exp_poly.h: the constants of mtk_math_expf, shared by the scalar (math.c) and the vector forms
  * (simd/lanes.h), so that both compute the same bits:
  *   t = fma(x, log2e, MAGIC), n = t - MAGIC (rint, kept in t's low mantissa bits);
  *   r = fma(n, -ln2_hi, x), r = fma(n, -ln2_lo, r), |r| <= ln2/2;
