@@ -114,7 +114,7 @@ char *mtk_arena_strndup(mtk_arena *arena, const char *s, size_t n);
 typedef struct mtk_bytes {
   char *data;
   size_t len, cap, max;
-  bool failed;
+  bool failed, over_limit; /* over_limit: the failure was max, not memory */
 } mtk_bytes;
 void mtk_bytes_append(mtk_bytes *b, const void *data, size_t n);
 void mtk_bytes_puts(mtk_bytes *b, const char *s);
