@@ -2,6 +2,10 @@
 #ifndef MTK_REGISTRY_H
 #define MTK_REGISTRY_H
 
+#ifdef MTK_PLUGIN_BUILD
+#error "a plugin includes <mtk/plugin.h>: its host table has what plugins may use of this header"
+#endif
+
 #include <mtk/ext/arch.h>
 #include <mtk/ext/format.h>
 #include <mtk/ext/quantizer.h>
@@ -50,6 +54,9 @@ const mtk_quantizer_v1 *mtk_quantizer_find(const char *method);
 mtk_status mtk_provenance_json(mtk_bytes *out, const char *command, int n_args,
                                const char *const *args, const char *const *sources, int n_sources,
                                mtk_error *err);
+
+/* The table of functions that plugins get (host.h). Static, constant; any thread. */
+const mtk_host *mtk_host_get(void);
 
 #ifdef __cplusplus
 }
