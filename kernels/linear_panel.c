@@ -1,0 +1,156 @@
+/* kernels/linear_panel.c: see linear_panel.h. Pure functions, any thread. */
+#include "linear_panel.h"
+
+#include <string.h>
+
+static const mtk_k_panel_format formats[MTK_DTYPE_COUNT] = {
+    [MTK_F32] = {.elem_bytes = 4},
+    [MTK_F16] = {.elem_bytes = 2},
+    [MTK_BF16] = {.elem_bytes = 2},
+    [MTK_F8_E4M3] = {.elem_bytes = 1},
+    [MTK_F8_E5M2] = {.elem_bytes = 1},
+    [MTK_Q8_0] = {.unit = 2, .code_bytes = 512, .parts = 1, .part_bytes = 2, .split = 1,
+                  .block_bytes = 34, .code_offset = 2, .code_xor = 0x80},
+    [MTK_Q4_0] = {.unit = 2, .code_bytes = 256, .parts = 1, .part_bytes = 2, .split = 1,
+                  .block_bytes = 18, .code_offset = 2},
+    [MTK_Q4_1] = {.unit = 1, .code_bytes = 256, .parts = 2, .part_bytes = 2, .split = 1,
+                  .block_bytes = 20, .code_offset = 4},
+    [MTK_MXFP4] = {.unit = 4, .code_bytes = 256, .parts = 1, .part_bytes = 1, .split = 1,
+                   .block_bytes = 17, .code_offset = 1},
+    [MTK_NVFP4] = {.unit = 2, .code_bytes = 256, .parts = 2, .part_bytes = 1, .split = 2,
+                   .block_bytes = 36, .code_offset = 4, .code_step = 16, .scale_step = 2},
+};
+
+const mtk_k_panel_format *mtk_k_panel_format_of(mtk_dtype type) { return &formats[type]; }
+
+size_t mtk_k_panel_packed_bytes(mtk_dtype type, int64_t n, int64_t k) {
+  int64_t panels = mtk_k_panels(n);
+  int64_t grid_bytes = panels * mtk_k_blocks(k) * MTK_PANEL * (int64_t)sizeof(float);
+  if (type == MTK_F32) grid_bytes = 0;
+  return sizeof(mtk_k_header) +
+         (size_t)(panels * mtk_k_panel_stride(&formats[type], k) + grid_bytes);
+}
+
+static void pack_grid(void *packed, const mtk_wview *w, int64_t stride, int64_t p) {
+  int64_t blocks = mtk_k_blocks(w->k);
+  float *grid = (float *)(uintptr_t)mtk_k_panel(packed, stride, mtk_k_panels(w->n));
+  grid += p * blocks * MTK_PANEL;
+  for (int64_t b = 0; b < blocks; b++) {
+    for (int64_t lane = 0; lane < MTK_PANEL; lane++) {
+      int64_t row = p * MTK_PANEL + lane;
+      grid[b * MTK_PANEL + lane] = row < w->n ? mtk_k_grid(w, row, b) : 0.0f;
+    }
+  }
+}
+
+/* ---- block types ---------------------------------------- */
+static void pack_block(uint8_t *codes, uint8_t *scales, const mtk_k_panel_format *f, int lane,
+                       const uint8_t *row, int64_t b) {
+  const uint8_t *block = row + b / f->split * f->block_bytes;
+  const uint8_t *src = block + f->code_offset + b % f->split * f->code_step;
+  for (int i = 0; i < f->code_bytes / MTK_PANEL; i++) {
+    codes[i / 4 * 64 + lane * 4 + i % 4] = (uint8_t)(src[i] ^ f->code_xor);
+  }
+  src = block + f->scale_offset + b % f->split * f->scale_step;
+  for (int part = 0; part < f->parts; part++) {
+    memcpy(scales + (part * MTK_PANEL + lane) * f->part_bytes, src + part * f->part_bytes,
+           (size_t)f->part_bytes);
+  }
+}
+
+static void pack_blocks(uint8_t *panel, const mtk_wview *w, int64_t p) {
+  const mtk_k_panel_format *f = &formats[w->type];
+  int64_t scale_bytes = f->parts * f->part_bytes * MTK_PANEL, unit_bytes = mtk_k_unit_bytes(f);
+  int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), row = p * MTK_PANEL;
+  int lanes = (int)mtk_k_min(MTK_PANEL, w->n - row);
+  for (int64_t b = 0; b < mtk_k_blocks(w->k); b++) {
+    uint8_t *unit = panel + b / f->unit * unit_bytes;
+    uint8_t *codes = unit + b % f->unit * f->code_bytes;
+    uint8_t *scales = unit + f->unit * f->code_bytes + b % f->unit * scale_bytes;
+    for (int lane = 0; lane < lanes; lane++) {
+      const uint8_t *src = (const uint8_t *)w->data + (row + lane - w->row0) * row_bytes;
+      pack_block(codes, scales, f, lane, src, b);
+    }
+  }
+}
+
+/* ---- plain types ---------------------------------------- */
+#define PLAIN(name, elem)                                                                \
+  static void name(uint8_t *panel, const uint8_t *row, int lane, int64_t k) {            \
+    for (int64_t j = 0; j < k; j++) {                                                    \
+      memcpy(panel + (j * MTK_PANEL + lane) * (int64_t)sizeof(elem),                     \
+             row + j * (int64_t)sizeof(elem), sizeof(elem));                             \
+    }                                                                                    \
+  }
+PLAIN(pack_plain_1, uint8_t)
+PLAIN(pack_plain_2, uint16_t)
+PLAIN(pack_plain_4, uint32_t)
+
+static void pack_plain(uint8_t *panel, const mtk_wview *w, int64_t p) {
+  int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), row = p * MTK_PANEL;
+  int lanes = (int)mtk_k_min(MTK_PANEL, w->n - row);
+  for (int lane = 0; lane < lanes; lane++) {
+    const uint8_t *src = (const uint8_t *)w->data + (row + lane - w->row0) * row_bytes;
+    switch (formats[w->type].elem_bytes) {
+      case 1: pack_plain_1(panel, src, lane, w->k); break;
+      case 2: pack_plain_2(panel, src, lane, w->k); break;
+      default: pack_plain_4(panel, src, lane, w->k); break;
+    }
+  }
+}
+
+/* Decoded, times the grid, as f32 or (bf16 set) as bf16: panels that need no grid any more. */
+static void pack_folded(uint8_t *panel, const mtk_wview *w, int64_t p, int bf16) {
+  int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), elem = mtk_k_row_bytes(w->type, 1);
+  int has_grid = mtk_k_has_grid(w);
+  int lanes = (int)mtk_k_min(MTK_PANEL, w->n - p * MTK_PANEL);
+  for (int lane = 0; lane < lanes; lane++) {
+    int64_t row = p * MTK_PANEL + lane;
+    const uint8_t *src = (const uint8_t *)w->data + (row - w->row0) * row_bytes;
+    for (int64_t k0 = 0; k0 < w->k; k0 += MTK_K_BLOCK) {
+      float v[MTK_K_BLOCK];
+      int64_t count = mtk_k_min(MTK_K_BLOCK, w->k - k0);
+      mtk_dtype_decode(w->type, v, src + k0 * elem, (size_t)count);
+      float factor = has_grid ? mtk_k_grid(w, row, k0 / MTK_K_BLOCK) : 1.0f;
+      for (int64_t j = 0; has_grid && j < count; j++) v[j] *= factor;
+      for (int64_t j = 0; j < count; j++) {
+        int64_t at = (k0 + j) * MTK_PANEL + lane;
+        uint16_t half = mtk_f32_to_bf16(v[j]);
+        if (bf16) memcpy(panel + 2 * at, &half, sizeof half);
+        else memcpy(panel + 4 * at, &v[j], sizeof v[j]);
+      }
+    }
+  }
+}
+
+/* ---- whole panels ---------------------------------------- */
+void mtk_k_panel_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) {
+  int fold = w->type == MTK_F32 && mtk_k_has_grid(w);
+  if (p0 == 0) {
+    mtk_k_header_init(packed, w);
+    if (fold) ((mtk_k_header *)packed)->has_grid = 0;
+  }
+  int64_t stride = mtk_k_panel_stride(&formats[w->type], w->k);
+  for (int64_t p = p0; p < p1; p++) {
+    uint8_t *panel = (uint8_t *)packed + sizeof(mtk_k_header) + p * stride;
+    memset(panel, 0, (size_t)stride);
+    if (fold) pack_folded(panel, w, p, 0);
+    else if (formats[w->type].elem_bytes) pack_plain(panel, w, p);
+    else pack_blocks(panel, w, p);
+    if (mtk_k_has_grid(w) && !fold) pack_grid(packed, w, stride, p);
+  }
+}
+
+void mtk_k_panel_pack_bf16(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) {
+  if (p0 == 0) {
+    mtk_k_header_init(packed, w);
+    ((mtk_k_header *)packed)->has_grid = 0;
+  }
+  int64_t stride = mtk_k_panel_stride(&formats[MTK_BF16], w->k);
+  for (int64_t p = p0; p < p1; p++) {
+    uint8_t *panel = (uint8_t *)packed + sizeof(mtk_k_header) + p * stride;
+    memset(panel, 0, (size_t)stride);
+    if (w->type == MTK_BF16 && !mtk_k_has_grid(w)) pack_plain(panel, w, p);
+    else pack_folded(panel, w, p, 1);
+  }
+}

@@ -1,0 +1,55 @@
+/* kernels/linear_rules.h: what all levels of the linear family share. Internal; no state.
+ *
+ * The arithmetic of y = x W^T beyond <mtk/kernel.h>, where every choice that decides bits is fixed:
+ *  - scales: a 1x1 grid s is applied last, y = acc * s (a16: flushed like the rest). A finer grid
+ *    has steps along k that are multiples of 32, or one step for the whole row. With grid[kb] that
+ *    of a row's 32-wide block kb: a32 and a16 take w = decode(W) * grid[kb], a8 takes d * grid[kb]
+ *    and m * grid[kb] for d and m, each rounded once.
+ *  - a16: K is padded with zeros to a multiple of 32. Flushing is that of SSE (MXCSR FTZ and DAZ):
+ *    a result below 2^-126 after rounding to 24 bits becomes zero of its sign.
+ *  - a8, activation block of 32: amax = max |x|; amax NaN or Inf: d_a = NaN, q = 0; amax < 2^-100:
+ *    d_a = 0, q = 0; otherwise d_a = amax / 127, q = nearest even of x * (127 / amax). Sums and
+ *    products of codes are exact int32. With c the codes of a weight block:
+ *      q4_0 (c-8), q8_0, mxfp4 (twice e2m1):  t = d * isum
+ *      q4_1:                                  t = fma(m, sum q, d * isum)
+ *      nvfp4 (twice e2m1, halves 0 and 1):    t = fma(d1, isum1, d0 * isum0)
+ *    acc = fma(t, d_a, acc); the last step of mxfp4 and nvfp4 is y = acc * (0.5 * s). */
+#ifndef MTK_KERNELS_LINEAR_RULES_H
+#define MTK_KERNELS_LINEAR_RULES_H
+
+#include <mtk/kernel.h>
+
+enum { MTK_K_BLOCK = 32 }; /* k of an a16 block, an a8 block and a grid step */
+
+/* First 64 bytes of every packed weight. */
+typedef struct mtk_k_header {
+  float scale;      /* the 1x1 grid, or 1 */
+  int32_t has_grid; /* the grid region at the end of `packed` is filled */
+  char pad[56];
+} mtk_k_header;
+
+static inline int64_t mtk_k_blocks(int64_t k) { return (k + MTK_K_BLOCK - 1) / MTK_K_BLOCK; }
+static inline int64_t mtk_k_min(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static inline int mtk_k_has_grid(const mtk_wview *w) {
+  return w->scales && (w->scale_n < w->n || w->scale_k < w->k);
+}
+
+static inline void mtk_k_header_init(mtk_k_header *h, const mtk_wview *w) {
+  h->has_grid = mtk_k_has_grid(w);
+  h->scale = w->scales && !h->has_grid ? w->scales[0] : 1.0f;
+}
+
+/* Grid scale of row `row` of the whole tensor, block kb. */
+static inline float mtk_k_grid(const mtk_wview *w, int64_t row, int64_t kb) {
+  int64_t cols = (w->k + w->scale_k - 1) / w->scale_k;
+  return w->scales[row / w->scale_n * cols + kb * MTK_K_BLOCK / w->scale_k];
+}
+
+/* Bytes of one row of W in storage type (k a multiple of the type's block). */
+static inline int64_t mtk_k_row_bytes(mtk_dtype type, int64_t k) {
+  const mtk_dtype_info *t = mtk_dtype_get(type);
+  return k / t->block_elems * t->block_bytes;
+}
+
+#endif
