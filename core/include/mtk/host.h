@@ -1,7 +1,7 @@
 /* mtk/host.h: the table of functions that the host hands to a plugin.
  *
- * One row per function: X(return type, name without mtk_, (arguments), attribute). The order is a part
- * of the ABI: rows are only ever appended, below those of the last minor version. Every
+ * One row per function: X(return type, name without mtk_, (arguments), attribute). The order is
+ * part of the ABI: rows are only ever appended, below those of the last minor version. Every
  * public function of base.h, dtype.h, option.h, text.h, model.h, graph.h, engine.h and train.h, the
  * scalar math of kernel.h, and what plugins need of registry.h has a row; what each one does stands
  * there. A row newer than the host lies beyond struct_size; the abi block refuses such a plugin
@@ -223,6 +223,10 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(mtk_status, arch_check, (const struct mtk_arch_v1 *arch, const mtk_model *model, mtk_error    \
     *err), )                                                                                      \
   X(mtk_status, model_set_pairing, (mtk_model *model, const char *pairing, mtk_error *err), )     \
+  X(mtk_status, arch_fill_meta, (mtk_model *model, const struct mtk_arch_v1 *arch, mtk_error      \
+    *err), )                                                                                      \
+  X(mtk_status, model_rope, (double *inv_freq, double *factor, int n, const mtk_model *model,     \
+    mtk_error *err), )                                                                            \
   X(mtk_adapter *, adapter_create, (void), )                                                      \
   X(void, adapter_destroy, (mtk_adapter *adapter), )                                              \
   X(mtk_lora_pair *, adapter_find, (const mtk_adapter *adapter, const char *target), )            \
@@ -319,6 +323,7 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   /* registry.h */                                                                                \
   X(const void *, feature_at, (const char *id, size_t index, const struct mtk_plugin_info         \
     **from), )                                                                                    \
+  X(const void *, feature_find, (const char *id, const char *name), )                             \
   X(const struct mtk_format_v1 *, format_find, (const char *id), )                                \
   X(mtk_status, format_probe, (const struct mtk_format_v1 **out, const char *path, uint32_t       \
     need, mtk_error *err), )                                                                      \

@@ -186,6 +186,15 @@ mtk_status mtk_arch_check(const struct mtk_arch_v1 *arch, const mtk_model *model
 /* Give the q/k rows the pairing ("half" or "interleaved") and set rope.pairing. Nothing is copied:
  * tensors get a read function that permutes. No-op if already so. */
 mtk_status mtk_model_set_pairing(mtk_model *model, const char *pairing, mtk_error *err);
+/* For readers of formats that leave hyperparameters out, once the tensors are added: absent ones get
+ * the table's fallbacks, vocab_size the rows of token_embd. MTK_E_FORMAT if a required one is missing. */
+mtk_status mtk_arch_fill_meta(mtk_model *model, const struct mtk_arch_v1 *arch, mtk_error *err);
+/* Rotary frequencies of the model (rope.freq_base, rope.scaling.*, tensor "rope_freqs.weight"), for
+ * mtk_graph_set_rope: inv_freq[j] = freq_base^(-2j / 2n) / factor[j], j < n = rope.dimension_count/2.
+ * factor (may be NULL) gets the divisors alone: all 1 without scaling; `linear`: the factor;
+ * `llama3` (transformers modeling_rope_utils.py): by wavelength. MTK_E_UNSUPPORTED names other types. */
+mtk_status mtk_model_rope(double *inv_freq, double *factor, int n, const mtk_model *model,
+                          mtk_error *err);
 
 /* ---- adapters (LoRA) -------------------------------------------------------------------------- */
 
@@ -195,6 +204,7 @@ typedef struct mtk_lora_pair {
   float scale;    /* alpha/rank or alpha/sqrt(rank) */
   const float *a; /* [rank, K] */
   const float *b; /* [N, rank]; rows in the pairing of `pairing` */
+  int64_t n, k;   /* N and K: the target's shape, as the adapter's source has it */
 } mtk_lora_pair;
 
 /* Low-rank updates W' = W + scale * B A for some tensors, f32 in memory. */

@@ -36,6 +36,9 @@ const char *mtk_plugin_sha256(const mtk_plugin_info *info);
 
 /* All features of an id over all plugins; the plugin they come from in *from (may be NULL). */
 const void *mtk_feature_at(const char *id, size_t index, const mtk_plugin_info **from);
+/* The feature of an id that has this name (every feature struct starts with struct_size and its name);
+ * NULL if there is none. Its plugin counts as one that took part (mtk_provenance_json). */
+const void *mtk_feature_find(const char *id, const char *name);
 
 /* Formats: by id; by probing a path (highest score wins, the reason is logged at debug level).
  * Errors name what was found and what can be read. `need`: MTK_FORMAT_MODEL or _ADAPTER. */

@@ -12,14 +12,18 @@ extern "C" {
 
 #define MTK_EXT_ARCH "mtk.arch/1"
 
-/* One hyperparameter and its name in Hugging Face's config.json. */
+/* One hyperparameter and its name in Hugging Face's config.json. Several rows may share a key: reading
+ * takes the first that is present, writing changes those that the original has, else adds the first. A
+ * null or the string "default" counts as absent. */
 typedef struct mtk_arch_hparam {
   const char *key;    /* canonical, without prefix ("attention.head_count"); NULL ends the table */
-  const char *hf_key; /* "num_attention_heads"; dots step into objects ("rope_scaling.factor") */
+  const char *hf_key; /* "num_attention_heads"; dots step into objects ("rope_scaling.factor"); NULL =
+                         config.json has none */
   mtk_meta_type type; /* U32, F32, BOOL or STRING */
   bool required;
-  const char *fallback; /* used when absent: a number, or "=other.key" to copy one, or "=a/b" for a
-                           quotient of two keys; NULL = leave absent */
+  const char *fallback; /* used when absent: a number, true or false, a text, "=other.key" to copy one,
+                           "=a/b" for a quotient of two keys, "?tensor" or "!tensor" for whether the
+                           model has or lacks a tensor; NULL = leave absent */
 } mtk_arch_hparam;
 
 enum {
