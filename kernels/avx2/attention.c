@@ -1,0 +1,4 @@
+/* kernels/avx2/attention.c: the attention kernels for AVX2; the code is simd/attention.h. Pure, any thread. */
+#define MTK_LANES 8
+#define MTK_K(name) mtk_k_##name##__avx2
+#include "../simd/attention.h"

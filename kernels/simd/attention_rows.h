@@ -1,0 +1,103 @@
+/* kernels/simd/attention_rows.h: the three steps of attention for a block of up to TILE_ROWS query
+ * rows, shared by attention.h and attention_bwd.h (see lanes.h, tile.h).
+ *
+ * A query row is one (token, head of the group); rows are ordered by token, then head. Score rows
+ * hold one float per key: column j - base for key j, base a multiple of 16. Pure, any thread. */
+#ifndef MTK_KERNELS_SIMD_ATTENTION_ROWS_H
+#define MTK_KERNELS_SIMD_ATTENTION_ROWS_H
+
+#include <string.h>
+
+#include "tile.h"
+
+/* Keys or values in pages of per_page positions (a multiple of 16 where keys are interleaved). ld:
+ * distance of two positions where they are plain rows. */
+typedef struct key_store {
+  const float *const *pages;
+  int64_t per_page, ld;
+} key_store;
+
+/* Distance of score rows: whole vectors, and never a multiple of the L1 cache's 4 KiB way. */
+static inline int64_t score_ld(int64_t n_keys) {
+  return (n_keys + 31) / 32 * 32 + 16;
+}
+
+/* dst[d][TILE_ROWS], column i = x * scale. */
+static void pack_query(float *dst, int64_t i, const float *x, int head_dim, float scale) {
+  for (int64_t d = 0; d < head_dim; d++) dst[d * TILE_ROWS + i] = x[d] * scale;
+}
+
+/* s[row][j - base] = q_row . k_j for keys j0..j1 rounded up to a multiple of 16; j0 is one. k:
+ * [16 keys][head_dim][16] groups. */
+static void score_keys(float *s, int64_t ld_s, int64_t base, const float *q, int64_t rows,
+                       int head_dim, const key_store *k, int64_t j0, int64_t j1) {
+  tile t = {.ld_c = ld_s, .a = q, .ld_a = TILE_ROWS, .layout = A_COLUMNS, .ld_b = 16,
+            .next_b = LANES == 16 ? (int64_t)head_dim * 16 : LANES, .rows = rows, .k = head_dim,
+            .from_zero = 1};
+  while (j0 < j1) {
+    int64_t at = j0 % k->per_page, left = k->per_page - at < j1 - j0 ? k->per_page - at : j1 - j0;
+    t.c = s + j0 - base;
+    t.b = k->pages[j0 / k->per_page] + at * head_dim;
+    t.cols = LANES == 16 && left <= 16 ? 16 : TILE_COLS;
+    tile_run(&t);
+    j0 += t.cols;
+  }
+}
+
+/* s_j = exp(s_j - max s) in place for columns lo..hi, +0 in the rest of their groups of 16; returns
+ * den. */
+static float exp_row(float *s, int64_t lo, int64_t hi) {
+  for (int64_t j = lo / 16 * 16; j < lo; j++) s[j] = -INFINITY;
+  for (int64_t j = hi; j % 16; j++) s[j] = -INFINITY;
+  v16 mx = v16_set1(-INFINITY), den = v16_set1(0.0f);
+  for (int64_t j = lo / 16 * 16; j < hi; j += 16) {
+    for (int h = 0; h < PARTS; h++) mx.p[h] = vf_max(vf_load(s + j + h * LANES), mx.p[h]);
+  }
+  vf top = vf_set1(v16_max(mx));
+  for (int64_t j = lo / 16 * 16; j < hi; j += 16) {
+    for (int h = 0; h < PARTS; h++) {
+      vf p = vf_exp(vf_sub(vf_load(s + j + h * LANES), top));
+      vf_store(s + j + h * LANES, p);
+      den.p[h] = vf_add(den.p[h], p);
+    }
+  }
+  return v16_sum(den);
+}
+
+/* o[row][d] continues its chain over keys j0..j1: fma(p[row][j - base], v_j[d], .). */
+static void mix_keys(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64_t base,
+                     int64_t rows, int head_dim, const key_store *v, int64_t j0, int64_t j1) {
+  tile t = {.ld_c = ld_o, .ld_a = ld_p, .layout = A_ROWS, .ld_b = v->ld, .next_b = LANES,
+            .rows = rows};
+  for (; j0 < j1; j0 += t.k) {
+    int64_t at = j0 % v->per_page, left = v->per_page - at;
+    t.k = left < j1 - j0 ? left : j1 - j0;
+    t.a = p + j0 - base;
+    const float *b = v->pages[j0 / v->per_page] + at * v->ld;
+    for (int64_t d = 0; d < head_dim; d += t.cols) {
+      t.cols = tile_next_cols(head_dim - d);
+      t.c = o + d;
+      t.b = b + d;
+      tile_run(&t);
+    }
+  }
+}
+
+/* mix_keys where row i takes keys lo[i]..hi[i], both ascending: the keys that all rows share go
+ * through one tile, the ragged ends row by row. A key that a row does not see must not enter its
+ * chain, not even times zero: that would turn -0 into +0. */
+static void mix_ragged(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64_t base,
+                       int64_t rows, int head_dim, const key_store *v, const int64_t *lo,
+                       const int64_t *hi) {
+  int64_t from = lo[rows - 1], to = hi[0] > from ? hi[0] : from;
+  for (int64_t i = 0; i < rows; i++) {
+    int64_t end = hi[i] < from ? hi[i] : from;
+    mix_keys(o + i * ld_o, ld_o, p + i * ld_p, ld_p, base, 1, head_dim, v, lo[i], end);
+  }
+  mix_keys(o, ld_o, p, ld_p, base, rows, head_dim, v, from, to);
+  for (int64_t i = 0; i < rows; i++) {
+    mix_keys(o + i * ld_o, ld_o, p + i * ld_p, ld_p, base, 1, head_dim, v, to, hi[i]);
+  }
+}
+
+#endif

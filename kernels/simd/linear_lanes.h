@@ -1,0 +1,148 @@
+/* kernels/simd/linear_lanes.h: what the linear kernels need beyond simd/lanes.h: vectors of integers
+ * (vi, LANES dwords), half-width vectors of LANES u16 (vh), exact conversions of storage types to
+ * floats, and the integer dot product of 4 bytes a lane. */
+#ifndef MTK_KERNELS_SIMD_LINEAR_LANES_H
+#define MTK_KERNELS_SIMD_LINEAR_LANES_H
+
+#include <string.h>
+
+#include "simd/lanes.h"
+
+#if MTK_LANES == 16
+
+typedef __m512i vi;
+typedef __m256i vh;
+MTK_INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
+MTK_INLINE void vi_store(void *p, vi v) { _mm512_storeu_si512(p, v); }
+MTK_INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
+MTK_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+MTK_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+MTK_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+MTK_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+MTK_INLINE vi vi_max(vi a, vi b) { return _mm512_max_epu32(a, b); }
+#define vi_slli _mm512_slli_epi32
+#define vi_srli _mm512_srli_epi32
+MTK_INLINE vf vi_as_vf(vi a) { return _mm512_castsi512_ps(a); }
+MTK_INLINE vi vf_as_vi(vf a) { return _mm512_castps_si512(a); }
+MTK_INLINE vf vf_from_i32(vi a) { return _mm512_cvtepi32_ps(a); }
+MTK_INLINE vi vi_from_vf(vf a) { return _mm512_cvtps_epi32(a); } /* nearest even */
+MTK_INLINE vi vi_from_u8(const void *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(p)); }
+MTK_INLINE vi vi_lookup16(__m128i table, vi index) { /* bytes; index < 16 */
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
+}
+MTK_INLINE vf vf_if_nan(vf a, vf x, vf y) { /* a is NaN ? x : y */
+  return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), x);
+}
+MTK_INLINE vh vh_load(const void *p) { return _mm256_loadu_si256(p); }
+MTK_INLINE vh vh_from_i8(const void *p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(p)); }
+MTK_INLINE vh vh_set1(int x) { return _mm256_set1_epi16((short)x); }
+MTK_INLINE vh vh_and(vh a, vh b) { return _mm256_and_si256(a, b); }
+MTK_INLINE vh vh_or(vh a, vh b) { return _mm256_or_si256(a, b); }
+MTK_INLINE vh vh_equal(vh a, vh b) { return _mm256_cmpeq_epi16(a, b); }
+#define vh_slli _mm256_slli_epi16
+MTK_INLINE vf vf_from_f16(vh a) { return _mm512_cvtph_ps(a); }
+MTK_INLINE vi vi_from_u16(vh a) { return _mm512_cvtepu16_epi32(a); }
+
+/* Sum over a lane's 4 bytes of w (unsigned) * x (signed), added to a running value: begin with
+ * `start`, at most 4 steps (8 if wide), end. wide: w uses all 8 bits, otherwise w <= 24. */
+MTK_INLINE vi dot_begin(vi start, int wide) {
+  (void)wide;
+  return start;
+}
+MTK_INLINE vi dot_step(vi a, vi w, vi x, int wide) {
+  (void)wide;
+  return _mm512_dpbusd_epi32(a, w, x);
+}
+MTK_INLINE vi dot_end(vi a, vi start, int wide) {
+  (void)start;
+  (void)wide;
+  return a;
+}
+
+#else
+
+typedef __m256i vi;
+typedef __m128i vh;
+MTK_INLINE vi vi_load(const void *p) { return _mm256_loadu_si256(p); }
+MTK_INLINE void vi_store(void *p, vi v) { _mm256_storeu_si256(p, v); }
+MTK_INLINE vi vi_set1(int32_t x) { return _mm256_set1_epi32(x); }
+MTK_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
+MTK_INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+MTK_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+MTK_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+MTK_INLINE vi vi_max(vi a, vi b) { return _mm256_max_epu32(a, b); }
+#define vi_slli _mm256_slli_epi32
+#define vi_srli _mm256_srli_epi32
+MTK_INLINE vf vi_as_vf(vi a) { return _mm256_castsi256_ps(a); }
+MTK_INLINE vi vf_as_vi(vf a) { return _mm256_castps_si256(a); }
+MTK_INLINE vf vf_from_i32(vi a) { return _mm256_cvtepi32_ps(a); }
+MTK_INLINE vi vi_from_vf(vf a) { return _mm256_cvtps_epi32(a); } /* nearest even */
+MTK_INLINE vi vi_from_u8(const void *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(p)); }
+MTK_INLINE vi vi_lookup16(__m128i table, vi index) { /* bytes; index < 16 */
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), index);
+}
+MTK_INLINE vf vf_if_nan(vf a, vf x, vf y) { /* a is NaN ? x : y */
+  return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+MTK_INLINE vh vh_load(const void *p) { return _mm_loadu_si128(p); }
+MTK_INLINE vh vh_from_i8(const void *p) { return _mm_cvtepi8_epi16(_mm_loadl_epi64(p)); }
+MTK_INLINE vh vh_set1(int x) { return _mm_set1_epi16((short)x); }
+MTK_INLINE vh vh_and(vh a, vh b) { return _mm_and_si128(a, b); }
+MTK_INLINE vh vh_or(vh a, vh b) { return _mm_or_si128(a, b); }
+MTK_INLINE vh vh_equal(vh a, vh b) { return _mm_cmpeq_epi16(a, b); }
+#define vh_slli _mm_slli_epi16
+MTK_INLINE vf vf_from_f16(vh a) { return _mm256_cvtph_ps(a); }
+MTK_INLINE vi vi_from_u16(vh a) { return _mm256_cvtepu16_epi32(a); }
+
+/* As above. Narrow: vpmaddubsw pairs (24 * 127 * 2) summed in int16, at most 4 steps = 24384. Wide:
+ * even and odd bytes as int16, since vpmaddubsw would saturate. */
+MTK_INLINE vi dot_begin(vi start, int wide) { return wide ? start : _mm256_setzero_si256(); }
+MTK_INLINE vi dot_step(vi a, vi w, vi x, int wide) {
+  if (!wide) return _mm256_add_epi16(a, _mm256_maddubs_epi16(w, x));
+  vi even = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(0xff)),
+                              _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
+  vi odd = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));
+  return _mm256_add_epi32(a, _mm256_add_epi32(even, odd));
+}
+MTK_INLINE vi dot_end(vi a, vi start, int wide) {
+  if (wide) return a;
+  return _mm256_add_epi32(start, _mm256_madd_epi16(a, _mm256_set1_epi16(1)));
+}
+
+#endif
+
+/* ---- LANES stored elements at p as floats ---------------------------------------- */
+MTK_INLINE vf load_f32(const uint8_t *p) { return vf_load((const float *)(const void *)p); }
+MTK_INLINE vf load_f16(const uint8_t *p) { return vf_from_f16(vh_load(p)); }
+MTK_INLINE vf load_bf16(const uint8_t *p) {
+  return vi_as_vf(vi_slli(vi_from_u16(vh_load(p)), 16));
+}
+/* s eeee mmm moved to f16's places is the value * 2^-8, subnormals included; code 0x7f is NaN. */
+MTK_INLINE vf load_f8_e4m3(const uint8_t *p) {
+  vh h = vh_and(vh_slli(vh_from_i8(p), 7), vh_set1(0xbfff));
+  vh is_nan = vh_equal(vh_and(h, vh_set1(0x7fff)), vh_set1(0x3f80));
+  return vf_mul(vf_from_f16(vh_or(h, vh_and(is_nan, vh_set1(0x7e00)))), vf_set1(256.0f));
+}
+MTK_INLINE vf load_f8_e5m2(const uint8_t *p) { return vf_from_f16(vh_slli(vh_from_i8(p), 8)); }
+/* 2^(e-127): e = 0 is the denormal 2^-127, e = 255 is NaN. */
+MTK_INLINE vf load_e8m0(const uint8_t *p) {
+  vf v = vi_as_vf(vi_max(vi_slli(vi_from_u8(p), 23), vi_set1(0x00400000)));
+  return vf_if_less(vf_set1(0x1p127f), v, vf_set1(NAN), v);
+}
+
+/* Nearest even to bf16, as a float. */
+MTK_INLINE vf vf_round_bf16(vf v) {
+  vi u = vf_as_vi(v), odd = vi_and(vi_srli(u, 16), vi_set1(1));
+  vi r = vi_and(vi_add(u, vi_add(odd, vi_set1(0x7fff))), vi_set1((int32_t)0xffff0000));
+  return vf_if_nan(v, vi_as_vf(vi_and(vi_or(u, vi_set1(0x00400000)), vi_set1(-65536))),
+                   vi_as_vf(r));
+}
+
+/* Four bytes at p in every lane. */
+MTK_INLINE vi vi_set1_bytes(const void *p) {
+  int32_t x;
+  memcpy(&x, p, sizeof x);
+  return vi_set1(x);
+}
+
+#endif
