@@ -1,0 +1,94 @@
+/* graph/exec.h: run a graph: one step of a ragged batch on the CPU kernels.
+ *
+ * A step is a list of sequences; each brings n_rows consecutive tokens from absolute position pos0.
+ * Every op is split into tasks over the pool by rows, panels, columns or (sequence, KV head); by the
+ * kernel contract (<mtk/kernel.h>) the bits never depend on the split, nor on what else is in the
+ * step. One thread drives an executor; several executors may share one workspace if they are
+ * driven by the same thread. */
+#ifndef MTK_GRAPH_EXEC_H
+#define MTK_GRAPH_EXEC_H
+
+#include "graph/graph.h"
+#include "graph/weight.h"
+
+/* Buffers of the executors of one thread: {0} to start; grows, never shrinks. */
+typedef struct mtk_workspace {
+  float *arena; /* values, by the plan */
+  size_t arena_floats;
+  void *act[MTK_ARITH_COUNT]; /* prepared activations, one per arithmetic */
+  size_t act_bytes[MTK_ARITH_COUNT];
+  float *scratch; /* per worker: attention, fetched rows, page pointers */
+  size_t scratch_floats; /* of one worker */
+  float *decoded; /* rows of a frozen weight as f32 (LINEAR_DX) */
+  size_t decoded_floats;
+  float *cos_sin; /* [T, rope_dim] of this step */
+  size_t cos_sin_floats;
+  int32_t *pos; /* [T] */
+  size_t n_pos;
+  float *kv; /* temporary KV pages (training) */
+  size_t kv_floats;
+  float **kv_pages;
+  size_t n_kv_pages;
+  int32_t *kv_table; /* page numbers of the temporary pages */
+  size_t n_kv_table;
+} mtk_workspace;
+void mtk_workspace_finish(mtk_workspace *ws);
+
+typedef struct mtk_exec_options {
+  const mtk_graph *graph;           /* borrowed */
+  mtk_weight *const *weights;       /* borrowed; one per graph->weights, in that order */
+  const mtk_kernels *kernels;       /* borrowed */
+  mtk_pool *pool;                   /* borrowed; may be NULL */
+  mtk_workspace *workspace;         /* borrowed */
+  int64_t max_tokens, max_outputs;  /* largest step */
+  bool logits_outside;              /* each step brings memory for the logits (step.logits) */
+} mtk_exec_options;
+
+typedef struct mtk_step_seq {
+  int64_t row0, n_rows;  /* its rows in the step */
+  int64_t pos0;          /* absolute position of the first one; keys before it are in the pages */
+  const int32_t *pages;  /* page numbers; page i holds positions 64 i .. 64 i + 63 */
+} mtk_step_seq;
+
+typedef struct mtk_step {
+  const int32_t *ids; /* [n_tokens], checked against the vocabulary by the caller */
+  int64_t n_tokens;
+  const mtk_step_seq *seqs;
+  int n_seqs;
+  const int64_t *output_rows; /* [n_outputs]: token row of each output row, ascending */
+  int64_t n_outputs;
+  /* Loss and backward: next token per output row, and what its loss is multiplied with before
+   * differentiation (usually 1 / number of targets of the whole optimizer step). */
+  const int32_t *targets;
+  const float *target_weights;
+  /* KV cache: float block of each page; layer l, head h has K at l*kv_layer_stride +
+   * h*2*64*head_dim and V right behind it. kv_pages NULL: pages of this step only (all sequences start
+   * at position 0; seqs[i].pages is not read): training and evaluation. */
+  float *const *kv_pages;
+  int64_t kv_layer_stride;
+  float *logits; /* [n_outputs, V] if logits_outside */
+} mtk_step;
+
+/* Floats of one page of a model's KV cache; its layer stride. */
+int64_t mtk_kv_layer_floats(const mtk_graph *g);
+int64_t mtk_kv_page_floats(const mtk_graph *g);
+
+typedef struct mtk_exec mtk_exec;
+mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *options, mtk_error *err);
+void mtk_exec_destroy(mtk_exec *e);
+/* Compute one step: all nodes, derivatives included; their gradients are added to the weights' grad.
+ * forward_only: stop before the first derivative node (evaluation with a training graph). */
+mtk_status mtk_exec_run(mtk_exec *e, const mtk_step *step, bool forward_only, mtk_error *err);
+/* A value after a run: graph->loss ([n_outputs] losses in nats; the log-probability of target i is
+ * 0.0f - loss[i], with the bits of serving's x[target] - logsumexp(x)) or graph->logits (only when
+ * no derivative node ran, or outside). */
+const float *mtk_exec_value(const mtk_exec *e, mtk_node_value v);
+size_t mtk_exec_arena_bytes(const mtk_exec *e);
+
+/* The kernel table for a requested level: -1 = the environment's MTK_CPU, else the best this machine
+ * has. Logs one line with the choice and the reason, also put to why (may be NULL).
+ * MTK_E_INVALID: MTK_CPU names no level; MTK_E_UNSUPPORTED: this machine cannot run it. */
+mtk_status mtk_kernels_choose(mtk_kernels *table, char *why, size_t why_size, int isa,
+                              mtk_error *err);
+
+#endif

@@ -1,0 +1,29 @@
+/* graph/weight.h: one weight as the executor sees it: shared by core/run and core/train.
+ *
+ * Made by model/weights.c. Read-only while a step runs, but for the gradients, which the derivative
+ * ops accumulate into. */
+#ifndef MTK_GRAPH_WEIGHT_H
+#define MTK_GRAPH_WEIGHT_H
+
+#include <mtk/kernel.h>
+#include <mtk/model.h>
+
+typedef struct mtk_weight {
+  const char *name;         /* canonical tensor name */
+  const mtk_tensor *tensor; /* source in storage type, borrowed; NULL for low-rank pairs */
+  int64_t n, k;             /* matrix [n, k]; vectors n = 1 */
+  unsigned use;             /* MTK_USE_ bits (graph/graph.h) */
+  bool trainable;
+  /* f32 [n, k]: vectors always; matrices when trainable or without tensor. Else NULL. */
+  float *value;
+  /* f32 [n, k], only if trainable. grad_embed: what EMBED_DW gives, apart from what LINEAR_DW gives
+   * (grad) where one weight is both, so that each is one chain over the tokens of all micro-batches;
+   * the same pointer as grad where it is only an embedding. mtk_weights_join_grads adds them up. */
+  float *grad, *grad_embed;
+  /* Linear layers: kernel row and packed panels. */
+  const mtk_linear_kernel *kernel;
+  void *packed;
+  size_t packed_bytes;
+} mtk_weight;
+
+#endif
