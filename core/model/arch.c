@@ -1,0 +1,182 @@
+/* arch.c: the tensor table of an architecture (ext/arch.h): names, shapes, the check of a model
+ * against it. Static tables; any thread. */
+#include "model/model_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_NAME = 256 };
+
+/* Block index at the start of s: digits without a leading zero. Returns how many, 0 if none. */
+static size_t match_index(long *index, const char *s) {
+  size_t n = strspn(s, "0123456789");
+  if (n == 0 || n > 9 || (n > 1 && s[0] == '0')) return 0;
+  *index = strtol(s, NULL, 10);
+  return n;
+}
+
+/* Match `name` from its start against a pattern with at most one %d. Returns the rest of the name
+ * after the pattern, or NULL; *index (-1 without %d) gets the block. */
+static const char *match_pattern(const char *pattern, const char *name, long *index) {
+  *index = -1;
+  for (; *pattern; pattern++, name++) {
+    if (pattern[0] == '%' && pattern[1] == 'd') {
+      size_t n = match_index(index, name);
+      if (n == 0) return NULL;
+      name += n - 1;
+      pattern++;
+    } else if (*pattern != *name) {
+      return NULL;
+    }
+  }
+  return name;
+}
+
+/* The pattern with its %d filled in, plus suffix; false if it does not fit. */
+static bool fill_pattern(char *buf, size_t size, const char *pattern, long index,
+                         const char *suffix) {
+  const char *percent = strstr(pattern, "%d");
+  int n = percent ? snprintf(buf, size, "%.*s%ld%s%s", (int)(percent - pattern), pattern, index,
+                             percent + 2, suffix)
+                  : snprintf(buf, size, "%s%s", pattern, suffix);
+  return n >= 0 && (size_t)n < size;
+}
+
+static bool is_suffix(const char *rest) {
+  return strcmp(rest, ".weight") == 0 || strcmp(rest, ".bias") == 0;
+}
+
+/* A row names either one tensor in full, or a base to which ".weight" and ".bias" belong. */
+static bool row_is_full(const mtk_arch_tensor *row) {
+  const char *dot = strrchr(row->name, '.');
+  return dot && is_suffix(dot);
+}
+
+static const char *match_row(const mtk_arch_tensor *row, const char *pattern, const char *name,
+                             long *index) {
+  const char *rest = pattern ? match_pattern(pattern, name, index) : NULL;
+  if (!rest) return NULL;
+  return (row_is_full(row) ? rest[0] == 0 : is_suffix(rest)) ? rest : NULL;
+}
+
+const mtk_arch_tensor *mtk_arch_row(const mtk_arch_v1 *arch, const char *name) {
+  long index;
+  for (const mtk_arch_tensor *row = arch->tensors; row->name; row++)
+    if (match_row(row, row->name, name, &index)) return row;
+  return NULL;
+}
+
+const char *mtk_arch_name_from_hf(char *buf, size_t size, const mtk_arch_v1 *arch,
+                                  const char *hf_name) {
+  for (const mtk_arch_tensor *row = arch->tensors; row->name; row++) {
+    long index;
+    const char *rest = match_row(row, row->hf_name, hf_name, &index);
+    if (rest) return fill_pattern(buf, size, row->name, index, rest) ? buf : NULL;
+  }
+  return NULL;
+}
+
+const char *mtk_arch_name_to_hf(char *buf, size_t size, const mtk_arch_v1 *arch, const char *name) {
+  for (const mtk_arch_tensor *row = arch->tensors; row->name; row++) {
+    long index;
+    const char *rest = row->hf_name ? match_row(row, row->name, name, &index) : NULL;
+    if (rest) return fill_pattern(buf, size, row->hf_name, index, rest) ? buf : NULL;
+  }
+  return NULL;
+}
+
+mtk_status mtk_arch_size(int64_t *out, const mtk_meta *meta, const char *expr, mtk_error *err) {
+  int64_t product = 1;
+  while (*expr) {
+    size_t n = strcspn(expr, "*");
+    char key[MAX_NAME];
+    if (n >= sizeof key) return mtk_fail(err, MTK_E_INTERNAL, expr, "the key is too long");
+    memcpy(key, expr, n);
+    key[n] = 0;
+    uint64_t v;
+    MTK_TRY(mtk_meta_uint(&v, meta, key, 0, err));
+    if (v == 0 || v > INT32_MAX)
+      return mtk_fail(err, MTK_E_FORMAT, key, "is missing or not a size (%llu)",
+                      (unsigned long long)v);
+    if (__builtin_mul_overflow(product, (int64_t)v, &product))
+      return mtk_fail(err, MTK_E_FORMAT, expr, "the product is too large");
+    expr += expr[n] ? n + 1 : n;
+  }
+  *out = product;
+  return MTK_OK;
+}
+
+static mtk_status fill_slot(mtk_arch_slot *out, const mtk_arch_tensor *row, int64_t block,
+                            const mtk_meta *meta, mtk_error *err) {
+  *out = (mtk_arch_slot){.row = row, .block = block, .n_dims = row->cols ? 2 : 1};
+  if (!fill_pattern(out->name, sizeof out->name, row->name, (long)block, ""))
+    return mtk_fail(err, MTK_E_INTERNAL, row->name, "the tensor's name is too long");
+  MTK_TRY(mtk_arch_size(&out->shape[0], meta, row->rows, err));
+  return row->cols ? mtk_arch_size(&out->shape[1], meta, row->cols, err) : MTK_OK;
+}
+
+bool mtk_arch_next(mtk_arch_slot *out, mtk_arch_walk *walk, const mtk_arch_v1 *arch,
+                   const mtk_meta *meta, mtk_status *status, mtk_error *err) {
+  *status = MTK_OK;
+  for (;; walk->row++, walk->block = 0) {
+    const mtk_arch_tensor *row = &arch->tensors[walk->row];
+    if (!row->name) return false;
+    bool per_block = row->flags & MTK_TENSOR_BLOCK;
+    int64_t n = 1;
+    if (per_block && (*status = mtk_arch_size(&n, meta, "block_count", err)) != MTK_OK)
+      return false;
+    if (walk->block >= n) continue;
+    *status = fill_slot(out, row, per_block ? walk->block : -1, meta, err);
+    walk->block++;
+    return *status == MTK_OK;
+  }
+}
+
+/* "[2048, 512]" */
+static void shape_text(char *buf, size_t size, const int64_t *shape, int n_dims) {
+  size_t len = (size_t)snprintf(buf, size, "[");
+  for (int i = 0; i < n_dims && len < size; i++)
+    len += (size_t)snprintf(buf + len, size - len, "%s%lld", i ? ", " : "", (long long)shape[i]);
+  if (len < size) snprintf(buf + len, size - len, "]");
+}
+
+static mtk_status check_shape(const mtk_tensor *t, const int64_t *shape, int n_dims,
+                              mtk_error *err) {
+  bool same = t->n_dims == n_dims;
+  for (int i = 0; same && i < n_dims; i++) same = t->shape[i] == shape[i];
+  if (same) return MTK_OK;
+  char have[160], want[80];
+  shape_text(have, sizeof have, t->shape, t->n_dims);
+  shape_text(want, sizeof want, shape, n_dims);
+  return mtk_fail(err, MTK_E_FORMAT, t->name, "has shape %s, the hyperparameters ask for %s", have,
+                  want);
+}
+
+/* The tensor of a slot under a suffix: shape and presence. */
+static mtk_status check_slot(const mtk_arch_slot *slot, const char *suffix, bool required,
+                             int n_dims, const mtk_model *model, mtk_error *err) {
+  char name[sizeof slot->name + 8];
+  snprintf(name, sizeof name, "%s%s", slot->name, suffix);
+  const mtk_tensor *t = mtk_model_tensor(model, name);
+  if (t) return check_shape(t, slot->shape, n_dims, err);
+  if (!required) return MTK_OK;
+  return mtk_fail(err, MTK_E_FORMAT, name, "the model lacks this tensor of architecture %s",
+                  mtk_model_arch(model));
+}
+
+mtk_status mtk_arch_check(const mtk_arch_v1 *arch, const mtk_model *model, mtk_error *err) {
+  mtk_arch_slot slot;
+  mtk_arch_walk walk = {0};
+  mtk_status status;
+  while (mtk_arch_next(&slot, &walk, arch, mtk_model_meta(model), &status, err)) {
+    bool required = slot.row->flags & MTK_TENSOR_REQUIRED;
+    if (row_is_full(slot.row)) {
+      MTK_TRY(check_slot(&slot, "", required, slot.n_dims, model, err));
+    } else {
+      MTK_TRY(check_slot(&slot, ".weight", required, slot.n_dims, model, err));
+      MTK_TRY(check_slot(&slot, ".bias", false, 1, model, err));
+    }
+  }
+  return status;
+}

@@ -1,0 +1,295 @@
+/* model/quantize.c: lazily re-encoded tensors: casts and quantization (mtk/quantize.h).
+ *
+ * A replaced tensor keeps a copy of its source description in a `recode` record in the model's arena;
+ * its read function fetches source rows as f32 and encodes them. Any thread may read. */
+#include <mtk/ext/arch.h>
+#include <mtk/quantize.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What a lazily encoded tensor reads from. encode NULL = plain dtype conversion. */
+typedef struct recode {
+  mtk_tensor source;
+  mtk_quant_tensor quant;
+  const mtk_quantizer_v1 *quantizer;
+} recode;
+
+static mtk_status read_recoded(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
+                               mtk_error *err) {
+  const recode *r = t->read_ctx;
+  size_t k = (size_t)mtk_tensor_row_elems(t);
+  size_t count;
+  if (!mtk_mul_ok((size_t)n_rows, k, &count)) return mtk_fail(err, MTK_E_NOMEM, t->name, "too large");
+  float *x = mtk_alloc(count, sizeof *x);
+  void *tmp = r->source.data ? NULL : mtk_alloc((size_t)n_rows, mtk_tensor_row_bytes(&r->source));
+  mtk_status st = x && (tmp || r->source.data) ? MTK_OK
+                                               : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  if (st == MTK_OK) st = mtk_tensor_fetch_f32(x, &r->source, row0, n_rows, tmp, err);
+  if (st == MTK_OK && r->quantizer) {
+    st = r->quantizer->encode(&r->quant, dst, x, row0, n_rows, err);
+  } else if (st == MTK_OK && !mtk_dtype_encode(t->dtype, dst, x, count)) {
+    st = mtk_fail(err, MTK_E_UNSUPPORTED, t->name, "cannot convert to %s",
+                  mtk_dtype_get(t->dtype)->name);
+  }
+  mtk_free(tmp);
+  mtk_free(x);
+  return st;
+}
+
+/* Replace `source` in the model by a tensor of `dtype` read through `r`. */
+static mtk_status install(mtk_model *model, recode *r, mtk_dtype dtype, mtk_error *err) {
+  mtk_tensor t = r->source;
+  t.dtype = dtype;
+  t.data = NULL;
+  t.read = read_recoded;
+  t.read_ctx = r;
+  t.scales = r->quantizer ? r->quant.scales : NULL;
+  t.scale_n = t.scales ? r->quant.scale_n : 0;
+  t.scale_k = t.scales ? r->quant.scale_k : 0;
+  t.input_scale = 0;
+  int64_t n = mtk_tensor_rows(&t);
+  size_t row = mtk_dtype_bytes(dtype, (uint64_t)mtk_tensor_row_elems(&t));
+  size_t total;
+  if (!row || !mtk_mul_ok((size_t)n, row, &total))
+    return mtk_fail(err, MTK_E_INVALID, t.name, "row length %lld does not fit blocks of %s",
+                    (long long)mtk_tensor_row_elems(&t), mtk_dtype_get(dtype)->name);
+  t.size_bytes = total;
+  return mtk_model_replace_tensor(model, &t, err);
+}
+
+static recode *new_recode(mtk_model *model, const mtk_tensor *source) {
+  recode *r = mtk_arena_alloc(mtk_model_arena(model), 1, sizeof *r);
+  if (r) r->source = *source;
+  return r;
+}
+
+mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err) {
+  for (size_t i = 0; i < mtk_model_tensor_count(model); i++) {
+    const mtk_tensor *t = mtk_model_tensor_at(model, i);
+    const mtk_dtype_info *info = mtk_dtype_get(t->dtype);
+    if (!info->is_float || t->n_dims < 2 || (t->dtype == dtype && !t->scales)) continue;
+    recode *r = new_recode(model, t);
+    if (!r) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+    MTK_TRY(install(model, r, dtype, err));
+  }
+  return MTK_OK;
+}
+
+/* ---- quantization ------------------------------------------------------------------------- */
+
+/* The table row of a canonical tensor name and its block index (-1 if none). */
+static const mtk_arch_tensor *find_row(const mtk_arch_v1 *arch, const char *name, long *block) {
+  char pattern[128];
+  *block = -1;
+  const char *p = name;
+  if (!strncmp(name, "blk.", 4)) {
+    char *end;
+    *block = strtol(name + 4, &end, 10);
+    if (end == name + 4 || *end != '.') return NULL;
+    p = end;
+  }
+  size_t len = strlen(p), suffix = strlen(".weight");
+  if (len < suffix || strcmp(p + len - suffix, ".weight") != 0) return NULL;
+  snprintf(pattern, sizeof pattern, "%s%.*s", *block >= 0 ? "blk.%d" : "", (int)(len - suffix), p);
+  for (const mtk_arch_tensor *row = arch ? arch->tensors : NULL; row && row->name; row++)
+    if (!strcmp(row->name, pattern)) return row;
+  return NULL;
+}
+
+static bool is_embedding(const char *name) {
+  return !strcmp(name, "token_embd.weight") || !strcmp(name, "output.weight");
+}
+
+static mtk_quantize_reason eligible(const mtk_model *model, const mtk_tensor *t,
+                                    const mtk_quantize_options *o) {
+  const mtk_dtype_info *from = mtk_dtype_get(t->dtype), *to = mtk_dtype_get(o->target->dtype);
+  long block;
+  const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
+  const mtk_arch_tensor *row = find_row(arch, t->name, &block);
+  bool linear = arch ? row && (row->flags & MTK_TENSOR_LINEAR) : t->n_dims == 2;
+  if (arch && is_embedding(t->name)) {
+    if (!o->embeddings) return MTK_KEPT_EMBEDDING;
+    linear = true;
+  }
+  if (!linear || t->n_dims < 2 || !from->is_float) return MTK_KEPT_NOT_LINEAR;
+  for (int i = 0; i < o->n_keep; i++)
+    if (strstr(t->name, o->keep[i])) return MTK_KEPT_BY_USER;
+  if (from->is_quant || t->scales) return MTK_KEPT_QUANTIZED;
+  if (mtk_tensor_row_elems(t) % to->block_elems) return MTK_KEPT_SHAPE;
+  return MTK_QUANTIZED;
+}
+
+typedef struct amax_job {
+  const mtk_tensor *t;
+  int64_t rows, chunk;
+  float *amax; /* per chunk */
+  mtk_error *errors;
+  mtk_status *status;
+} amax_job;
+
+enum { CHUNK_FLOATS = 1 << 18 };
+
+static int64_t chunk_rows(const mtk_tensor *t) {
+  int64_t k = mtk_tensor_row_elems(t), n = k > 0 ? CHUNK_FLOATS / k : 1;
+  int64_t rows = n < 1 ? 1 : n;
+  return rows < 128 ? rows : rows / 128 * 128;
+}
+
+/* Rows of chunk `task` as f32 in *x (mtk_free by the caller). */
+static mtk_status fetch_chunk(float **x, const mtk_tensor *t, int64_t row0, int64_t n, mtk_error *err) {
+  *x = mtk_alloc((size_t)n * (size_t)mtk_tensor_row_elems(t), sizeof **x);
+  void *tmp = t->data ? NULL : mtk_alloc((size_t)n, mtk_tensor_row_bytes(t));
+  mtk_status st = *x && (tmp || t->data) ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  if (st == MTK_OK) st = mtk_tensor_fetch_f32(*x, t, row0, n, tmp, err);
+  mtk_free(tmp);
+  return st;
+}
+
+static void amax_task(void *ctx, int64_t task, int worker) {
+  (void)worker;
+  amax_job *j = ctx;
+  int64_t row0 = task * j->chunk, n = j->rows - row0 < j->chunk ? j->rows - row0 : j->chunk;
+  float *x = NULL, m = 0;
+  j->status[task] = fetch_chunk(&x, j->t, row0, n, &j->errors[task]);
+  int64_t k = mtk_tensor_row_elems(j->t), count = n * k;
+  for (int64_t i = 0; i < count && j->status[task] == MTK_OK; i++) {
+    float a = fabsf(x[i]);
+    if (!(a <= 3.402823466e38f)) {
+      j->status[task] = mtk_fail(&j->errors[task], MTK_E_FORMAT, j->t->name,
+                                 "row %lld holds NaN or infinity; repair the checkpoint or keep the "
+                                 "tensor with --keep",
+                                 (long long)(row0 + i / k));
+    }
+    if (a > m) m = a;
+  }
+  j->amax[task] = m;
+  mtk_free(x);
+}
+
+/* Largest magnitude of a tensor; also the check that every weight is finite. */
+static mtk_status tensor_amax(float *out, const mtk_tensor *t, mtk_pool *pool, mtk_error *err) {
+  amax_job j = {.t = t, .rows = mtk_tensor_rows(t), .chunk = chunk_rows(t)};
+  int64_t n = (j.rows + j.chunk - 1) / j.chunk;
+  j.amax = mtk_alloc((size_t)n, sizeof *j.amax);
+  j.errors = mtk_alloc((size_t)n, sizeof *j.errors);
+  j.status = mtk_alloc((size_t)n, sizeof *j.status);
+  mtk_status st = j.amax && j.errors && j.status ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  if (st == MTK_OK) mtk_pool_run(pool, n, amax_task, &j);
+  *out = 0;
+  for (int64_t i = 0; i < n && st == MTK_OK; i++) {
+    if (j.status[i] != MTK_OK) {
+      st = j.status[i];
+      if (err) *err = j.errors[i];
+    }
+    if (j.amax[i] > *out) *out = j.amax[i];
+  }
+  mtk_free(j.status);
+  mtk_free(j.errors);
+  mtk_free(j.amax);
+  return st;
+}
+
+/* Feed all rows through the quantizer's statistics, ascending, on this thread. */
+static mtk_status gather_scales(recode *r, mtk_error *err) {
+  const mtk_quantizer_v1 *q = r->quantizer;
+  size_t n_state = q->state_floats ? q->state_floats(&r->quant) : 0;
+  float *state = mtk_alloc(n_state + 1, sizeof *state);
+  if (!state) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  const mtk_tensor *t = &r->source;
+  int64_t rows = mtk_tensor_rows(t), chunk = chunk_rows(t);
+  mtk_status st = MTK_OK;
+  for (int64_t row0 = 0; row0 < rows && st == MTK_OK && q->update; row0 += chunk) {
+    int64_t n = rows - row0 < chunk ? rows - row0 : chunk;
+    float *x = NULL;
+    st = fetch_chunk(&x, t, row0, n, err);
+    if (st == MTK_OK) q->update(&r->quant, state, x, row0, n);
+    mtk_free(x);
+  }
+  if (st == MTK_OK && q->finish) q->finish(&r->quant, state);
+  mtk_free(state);
+  return st;
+}
+
+static mtk_status quantize_tensor(mtk_model *model, const mtk_tensor *t, float group_amax,
+                                  const mtk_quantize_options *o, mtk_error *err) {
+  recode *r = new_recode(model, t);
+  if (!r) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  const mtk_quant_target *target = o->target;
+  r->quantizer = o->quantizer;
+  r->quant = (mtk_quant_tensor){.struct_size = sizeof r->quant,
+                                .source = &r->source,
+                                .target = target,
+                                .group_amax = group_amax,
+                                .options = o->options};
+  if (target->scale_n >= 0) {
+    int64_t rows = mtk_tensor_rows(t), k = mtk_tensor_row_elems(t);
+    int64_t sn = target->scale_n ? target->scale_n : rows, sk = target->scale_k ? target->scale_k : k;
+    int64_t count = ((rows + sn - 1) / sn) * ((k + sk - 1) / sk);
+    r->quant.scale_n = sn;
+    r->quant.scale_k = sk;
+    r->quant.scales = mtk_arena_alloc(mtk_model_arena(model), (size_t)count, sizeof(float));
+    if (!r->quant.scales) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+    MTK_TRY(gather_scales(r, err));
+  }
+  return install(model, r, target->dtype, err);
+}
+
+/* Members of one fused group share an amax: same block and same group name. */
+typedef struct member {
+  float amax;
+  long block;
+  const char *group;
+} member;
+
+static float group_max(const member *m, size_t n, size_t self) {
+  float best = m[self].amax;
+  for (size_t i = 0; i < n && m[self].group; i++) {
+    if (m[i].group && m[i].block == m[self].block && !strcmp(m[i].group, m[self].group) &&
+        m[i].amax > best)
+      best = m[i].amax;
+  }
+  return best;
+}
+
+static mtk_status find_amax(const mtk_model *model, member *members, mtk_quantize_row *rows, size_t n,
+                            const mtk_quantize_options *o, mtk_error *err) {
+  const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
+  for (size_t i = 0; i < n; i++) {
+    const mtk_tensor *t = mtk_model_tensor_at(model, i);
+    rows[i] = (mtk_quantize_row){t->name, eligible(model, t, o), t->dtype, t->dtype, t->size_bytes,
+                                 t->size_bytes};
+    if (rows[i].reason != MTK_QUANTIZED) continue;
+    if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
+    const mtk_arch_tensor *row = find_row(arch, t->name, &members[i].block);
+    members[i].group = row ? row->fuse_group : NULL;
+    MTK_TRY(tensor_amax(&members[i].amax, t, o->pool, err));
+    mtk_progress("measure", i + 1, n, "tensors");
+  }
+  return MTK_OK;
+}
+
+mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *options,
+                              mtk_quantize_report *report, mtk_error *err) {
+  size_t n = mtk_model_tensor_count(model), done = 0;
+  member *members = mtk_alloc(n, sizeof *members);
+  mtk_quantize_row *rows = mtk_alloc(n, sizeof *rows);
+  mtk_status st = members && rows ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  if (st == MTK_OK) st = find_amax(model, members, rows, n, options, err);
+  for (size_t i = 0; i < n && st == MTK_OK; i++) {
+    if (rows[i].reason != MTK_QUANTIZED) continue;
+    st = quantize_tensor(model, mtk_model_tensor_at(model, i), group_max(members, n, i), options, err);
+    const mtk_tensor *t = mtk_model_tensor_at(model, i);
+    rows[i].to = t->dtype;
+    rows[i].bytes_after = t->size_bytes + 4u * (uint64_t)mtk_tensor_scale_count(t);
+    done++;
+  }
+  mtk_free(members);
+  if (st == MTK_OK && report) {
+    *report = (mtk_quantize_report){rows, n, done};
+  } else {
+    mtk_free(rows);
+  }
+  return st;
+}
