@@ -1,0 +1,72 @@
+/* text/pre_table.c: the pre-tokenizers known by a GGUF name. Patterns as in the models' own
+ * tokenizer.json; of rows with equal patterns the first is the name written. */
+#include "text/pretok.h"
+
+const char text_pattern_gpt2[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char text_pattern_digit[] = "\\p{N}";
+
+#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define TAIL "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define LLAMA3                                              \
+  CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" \
+               "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL
+#define QWEN2                                          \
+  CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" \
+               "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL
+#define QWEN35                                                \
+  CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}" \
+               "| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" TAIL
+#define WORD_LOWER \
+  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
+#define WORD_UPPER \
+  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
+#define PUNCTUATION_SLASH "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"
+#define TEKKEN WORD_LOWER "|" WORD_UPPER "|\\p{N}" PUNCTUATION_SLASH TAIL
+#define O200K                                                                          \
+  WORD_LOWER CONTRACTIONS "?|" WORD_UPPER CONTRACTIONS "?|\\p{N}{1,3}" PUNCTUATION_SLASH TAIL
+#define DEEPSEEK3                                                                   \
+  "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"                           \
+  "|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+" \
+  "|\\s+(?!\\S)|\\s+"
+
+const text_pre text_pre_table[] = {
+    /* name, patterns, split_digits, ignore_merges, nfc */
+    {"gpt-2", {text_pattern_gpt2}, false, false, false},
+    {"smollm", {text_pattern_gpt2}, true, false, false},
+    {"llama-bpe", {LLAMA3}, false, true, false},
+    {"qwen2", {QWEN2}, false, false, true},
+    {"tekken", {TEKKEN}, false, true, false},
+    {"gpt-4o", {O200K}, false, true, false},
+    {"deepseek-v3", {"\\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+", DEEPSEEK3}, false, false, false},
+    {"deepseek-coder",
+     {"[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-\uD7FF]+", text_pattern_digit},
+     false,
+     false,
+     false},
+    {"qwen35", {QWEN35}, false, false, true},
+    {"smaug-bpe", {LLAMA3}, false, false, false},
+    {"deepseek-r1-qwen", {QWEN2}, false, false, false},
+    /* further names of the same things */
+    {"llama3", {LLAMA3}, false, true, false},
+    {"llama-v3", {LLAMA3}, false, true, false},
+    {"dbrx", {LLAMA3}, false, false, false},
+    {"chatglm-bpe", {LLAMA3}, false, false, false},
+    {"glm4", {LLAMA3}, false, false, false},
+    {"stablelm2", {QWEN2}, false, false, false},
+    {"hunyuan", {QWEN2}, false, false, false},
+    {"llama4", {O200K}, false, false, false},
+    {"mpt", {text_pattern_gpt2}, false, false, false},
+    {"olmo", {text_pattern_gpt2}, false, false, false},
+    {"jais", {text_pattern_gpt2}, false, false, false},
+    {"phi-2", {text_pattern_gpt2}, false, false, false},
+    {"roberta-bpe", {text_pattern_gpt2}, false, false, false},
+    {"modern-bert", {text_pattern_gpt2}, false, false, false},
+    {"starcoder", {text_pattern_gpt2}, true, false, false},
+    {"refact", {text_pattern_gpt2}, true, false, false},
+    {"command-r", {text_pattern_gpt2}, true, false, false},
+    {"codeshell", {text_pattern_gpt2}, true, false, false},
+    {"exaone", {text_pattern_gpt2}, true, false, false},
+    {"minerva-7b", {text_pattern_gpt2}, true, false, false},
+};
+const size_t text_pre_table_len = sizeof text_pre_table / sizeof text_pre_table[0];
