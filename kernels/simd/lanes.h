@@ -3,7 +3,7 @@
  * The including file defines MTK_LANES (8 or 16) and MTK_K(name), which appends the ISA to a kernel
  * name. vf is a vector of MTK_LANES floats; every operation rounds as its scalar counterpart in C.
  * v16 holds the 16 partials of a reduction as one or two vf. "_n" forms touch lanes 0..n-1 only
- * (n >= MTK_LANES: all), and never read or write memory beyond them. */
+ * (n >= MTK_LANES: all; n < 1: none), and never read or write memory beyond them. */
 #ifndef MTK_KERNELS_SIMD_LANES_H
 #define MTK_KERNELS_SIMD_LANES_H
 
@@ -29,7 +29,7 @@ enum { LANES = MTK_LANES, PARTS = 16 / MTK_LANES };
 typedef __m512 vf;
 
 MTK_INLINE __mmask16 mask_n(int64_t n) {
-  return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1u);
+  return n >= 16 ? (__mmask16)0xffff : n <= 0 ? (__mmask16)0 : (__mmask16)((1u << n) - 1u);
 }
 MTK_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 MTK_INLINE void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
@@ -75,7 +75,7 @@ MTK_INLINE void vf_zip(vf a, vf b, vf *lo, vf *hi) {
 typedef __m256 vf;
 
 MTK_INLINE __m256i mask_n(int64_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n > 8 ? 8 : n)),
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n > 8 ? 8 : n < 0 ? 0 : n)),
                             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 MTK_INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
@@ -178,13 +178,14 @@ MTK_INLINE float v16_max(v16 s) {
   return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(b), b));
 }
 
-/* Loops over i = 0, LANES, ... < n with `left` = n - i elements to go; over the 16 partials of
- * element block i with lane part h. */
-#define MTK_EACH_VECTOR(i, left, n) for (int64_t i = 0, left = (n); left > 0; i += LANES, left -= LANES)
-#define MTK_EACH_PART(h, i, left, n)                     \
-  for (int64_t h##16 = 0; h##16 < (n); h##16 += 16)       \
-    for (int64_t h = 0, i = h##16, left = (n) - h##16; h < PARTS && left > 0; \
-         h++, i += LANES, left -= LANES)
+/* Loops over i = 0, LANES, ... < n with `left` = n - i elements to go; and over blocks of 16 with
+ * lane part h, where `left` may be below 1 in the last block ("_n" forms then do nothing). */
+#define MTK_EACH_VECTOR(i, left, n) \
+  for (int64_t i = 0, left = (n); left > 0; i += LANES, left -= LANES)
+#define MTK_EACH_PART(h, i, left, n)                  \
+  for (int64_t h##16 = 0; h##16 < (n); h##16 += 16) \
+    MTK_UNROLL for (int64_t h = 0, i = h##16, left = (n) - h##16; h < PARTS; \
+                    h++, i += LANES, left -= LANES)
 
 /* Greatest of n > 0 floats. */
 MTK_INLINE float row_max(const float *x, int64_t n) {
