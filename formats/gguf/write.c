@@ -1,0 +1,378 @@
+/* write.c: the canonical model as a GGUF file. The header is computed first from the tensor list;
+ * then tensors are streamed in chunks of a few MB, so memory does not grow with the model. Output
+ * depends on the model and the options alone. */
+#include "gguf.h"
+
+#include <string.h>
+
+enum { CHUNK_BYTES = 4 << 20 };
+
+/* One tensor of the file. */
+typedef struct out_tensor {
+  const char *name;
+  const mtk_tensor *source; /* rows come from here; NULL: the one value below */
+  float value;
+  mtk_dtype dtype; /* in the file; differs from source->dtype when values are converted */
+  int n_dims;
+  int64_t shape[GGUF_MAX_DIMS];
+  uint64_t size, offset;
+} out_tensor;
+
+typedef struct writer {
+  mtk_model *model;
+  const mtk_arch_v1 *arch; /* NULL for bare tensors */
+  mtk_arena *arena;
+  mtk_meta *kvs;
+  out_tensor *tensors;
+  size_t n_tensors;
+  uint64_t data_bytes;
+  size_t n_dequantized;
+  const char *first_dequantized;
+  mtk_error *err;
+} writer;
+
+static mtk_status no_memory(writer *w) {
+  return mtk_fail(w->err, MTK_E_NOMEM, NULL, "out of memory");
+}
+
+/* ---- the list of tensors ------------------------------------------------------------------------ */
+
+static bool ends_with(const char *s, const char *suffix) {
+  size_t n = strlen(s), k = strlen(suffix);
+  return n >= k && strcmp(s + n - k, suffix) == 0;
+}
+
+/* One scale for the whole tensor can lie beside a quantized weight; any other grid cannot. */
+static bool holds_scales(const mtk_tensor *t) {
+  return !t->scales || (mtk_dtype_get(t->dtype)->is_quant && mtk_tensor_scale_count(t) == 1 &&
+                        ends_with(t->name, ".weight"));
+}
+
+/* The type a tensor gets: its own if possible, f32 for vectors, else bf16. */
+static mtk_status choose_dtype(writer *w, const mtk_tensor *t, mtk_dtype *out) {
+  const mtk_dtype_info *info = mtk_dtype_get(t->dtype);
+  bool narrow = t->dtype == MTK_BF16 || t->dtype == MTK_F16;
+  *out = t->dtype;
+  if (gguf_type_by_dtype(t->dtype) && holds_scales(t)) {
+    if (t->n_dims <= 1 && narrow) *out = MTK_F32;
+    return MTK_OK;
+  }
+  if (!info->is_float) {
+    return mtk_fail(w->err, MTK_E_UNSUPPORTED, t->name,
+                    "GGUF has no type for %s; write an HF folder or .safetensors file instead",
+                    info->name);
+  }
+  *out = t->n_dims <= 1 ? MTK_F32 : MTK_BF16;
+  if (!w->n_dequantized++) w->first_dequantized = t->name;
+  return MTK_OK;
+}
+
+static mtk_status push(writer *w, const out_tensor *t) {
+  uint64_t n = 1;
+  out_tensor *slot = &w->tensors[w->n_tensors];
+  *slot = *t;
+  if (strlen(t->name) > GGUF_MAX_NAME) {
+    return mtk_fail(w->err, MTK_E_UNSUPPORTED, t->name, "this name is too long for GGUF");
+  }
+  for (int i = 0; i < t->n_dims; i++) n *= (uint64_t)t->shape[i]; /* the model checked overflow */
+  slot->size = mtk_dtype_bytes(t->dtype, n);
+  slot->offset = w->data_bytes;
+  w->data_bytes += gguf_padded(slot->size);
+  w->n_tensors++;
+  return MTK_OK;
+}
+
+/* "<module>.weight" -> "<module><suffix>" with one f32. */
+static mtk_status push_companion(writer *w, const mtk_tensor *t, const char *suffix, float value) {
+  int len = (int)(strlen(t->name) - strlen(".weight"));
+  char *name = mtk_asprintf("%.*s%s", len, t->name, suffix);
+  out_tensor out = {.value = value, .dtype = MTK_F32, .n_dims = 1, .shape = {1}};
+  if (name) out.name = mtk_arena_strndup(w->arena, name, strlen(name));
+  mtk_free(name);
+  return out.name ? push(w, &out) : no_memory(w);
+}
+
+static mtk_status plan_tensor(writer *w, const mtk_tensor *t) {
+  out_tensor out = {.name = t->name, .source = t, .n_dims = t->n_dims ? t->n_dims : 1};
+  if (t->n_dims > GGUF_MAX_DIMS) {
+    return mtk_fail(w->err, MTK_E_UNSUPPORTED, t->name, "GGUF tensors have at most 4 dimensions");
+  }
+  for (int i = 0; i < out.n_dims; i++) {
+    out.shape[i] = t->n_dims ? t->shape[i] : 1;
+    if (out.shape[i] == 0) {
+      return mtk_model_warn(w->model, "tensor %s has no elements; GGUF cannot hold it", t->name);
+    }
+  }
+  MTK_TRY(choose_dtype(w, t, &out.dtype));
+  MTK_TRY(push(w, &out));
+  bool beside = out.dtype == t->dtype && mtk_dtype_get(t->dtype)->is_quant;
+  if (beside && t->scales && t->scales[0] != 1.0f) {
+    MTK_TRY(push_companion(w, t, ".scale", t->scales[0]));
+  }
+  if (t->input_scale == 0) return MTK_OK;
+  if (beside && ends_with(t->name, ".weight")) {
+    return push_companion(w, t, ".input_scale", t->input_scale);
+  }
+  return mtk_model_warn(w->model, "%s: the scale of its activations cannot be kept", t->name);
+}
+
+static mtk_status plan_tensors(writer *w) {
+  size_t n = mtk_model_tensor_count(w->model);
+  w->tensors = mtk_arena_alloc(w->arena, 3 * n, sizeof *w->tensors);
+  if (!w->tensors) return no_memory(w);
+  for (size_t i = 0; i < n; i++) MTK_TRY(plan_tensor(w, mtk_model_tensor_at(w->model, i)));
+  if (!w->n_dequantized) return MTK_OK;
+  return mtk_model_warn(w->model,
+                        "%zu tensors were written as bf16: GGUF cannot hold their type or scales "
+                        "(first: %s)",
+                        w->n_dequantized, w->first_dequantized);
+}
+
+/* ---- metadata ----------------------------------------------------------------------------------- */
+
+/* general.file_type: the type of most weights that are matrices. */
+static uint32_t file_type(const writer *w) {
+  uint64_t count[MTK_DTYPE_COUNT] = {0};
+  mtk_dtype best = MTK_F32;
+  for (size_t i = 0; i < w->n_tensors; i++) {
+    const out_tensor *t = &w->tensors[i];
+    if (t->n_dims < 2 || gguf_type_by_dtype(t->dtype)->file_type == UINT32_MAX) continue;
+    uint64_t n = 1;
+    for (int d = 0; d < t->n_dims; d++) n *= (uint64_t)t->shape[d];
+    count[t->dtype] += n;
+    if (count[t->dtype] > count[best]) best = t->dtype;
+  }
+  return gguf_type_by_dtype(best)->file_type;
+}
+
+static bool any_quantized(const writer *w) {
+  for (size_t i = 0; i < w->n_tensors; i++)
+    if (mtk_dtype_get(w->tensors[i].dtype)->is_quant) return true;
+  return false;
+}
+
+/* The name of the model: its own, or that of the file it came from. */
+static mtk_status put_name(writer *w) {
+  const char *path = mtk_model_path(w->model);
+  if (mtk_meta_get(mtk_model_meta(w->model), "general.name") || !path || !*path) return MTK_OK;
+  const char *base = mtk_path_base(path), *dot = strrchr(base, '.');
+  size_t n = dot && dot != base ? (size_t)(dot - base) : strlen(base);
+  mtk_value name = gguf_string(base, n);
+  return mtk_meta_set(w->kvs, "general.name", &name, w->err);
+}
+
+static mtk_status put_general(writer *w) {
+  const mtk_meta *meta = mtk_model_meta(w->model);
+  const char *arch = mtk_model_arch(w->model);
+  if (*arch) MTK_TRY(mtk_meta_set_string(w->kvs, "general.architecture", arch, w->err));
+  MTK_TRY(put_name(w));
+  for (size_t i = 0; i < mtk_meta_count(meta); i++) {
+    const char *key = mtk_meta_key(meta, i);
+    if (strncmp(key, "general.", 8) == 0) {
+      MTK_TRY(mtk_meta_set(w->kvs, key, mtk_meta_at(meta, i), w->err));
+    }
+  }
+  MTK_TRY(mtk_meta_set_uint(w->kvs, "general.file_type", file_type(w), w->err));
+  if (!any_quantized(w)) return MTK_OK;
+  return mtk_meta_set_uint(w->kvs, "general.quantization_version", 2, w->err);
+}
+
+/* Hyperparameters get the architecture's prefix; "kv." marks keys that had another one. */
+static mtk_status put_hparams(writer *w) {
+  const mtk_meta *meta = mtk_model_meta(w->model);
+  const char *arch = mtk_model_arch(w->model);
+  for (size_t i = 0; i < mtk_meta_count(meta); i++) {
+    const char *key = mtk_meta_key(meta, i);
+    bool tokenizer = strncmp(key, "tokenizer.", 10) == 0;
+    if (strncmp(key, "general.", 8) == 0 || strcmp(key, "rope.pairing") == 0) continue;
+    if (tokenizer && mtk_model_vocab(w->model) && gguf_vocab_covers(key)) continue;
+    bool plain = tokenizer || strncmp(key, "kv.", 3) == 0;
+    char *name = plain ? mtk_strdup(tokenizer ? key : key + 3) : mtk_asprintf("%s.%s", arch, key);
+    if (!name) return no_memory(w);
+    mtk_status status = mtk_meta_set(w->kvs, name, mtk_meta_at(meta, i), w->err);
+    mtk_free(name);
+    MTK_TRY(status);
+  }
+  return MTK_OK;
+}
+
+static mtk_status put_text(writer *w, const char *prefix, const char *name, const char *data,
+                           size_t n) {
+  bool incomplete = false;
+  if (mtk_utf8_prefix(data, n, &incomplete) != n) {
+    return mtk_model_warn(w->model, "%s is not UTF-8 text; GGUF cannot hold it", name);
+  }
+  char *key = mtk_asprintf("%s%s", prefix, name);
+  if (!key) return no_memory(w);
+  mtk_value value = gguf_string(data, n);
+  mtk_status status = mtk_meta_set(w->kvs, key, &value, w->err);
+  mtk_free(key);
+  return status;
+}
+
+/* tokenizer.chat_templates: the names of the templates beside the default one. */
+static mtk_status put_template_names(writer *w) {
+  static const char prefix[] = "chat_template.";
+  size_t n = mtk_model_attachment_count(w->model), used = 0;
+  mtk_value list = {.type = MTK_META_ARRAY};
+  mtk_value *names = mtk_arena_alloc(w->arena, n, sizeof *names);
+  if (!names) return no_memory(w);
+  for (size_t i = 0; i < n; i++) {
+    const char *name = mtk_model_attachment_name(w->model, i);
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) continue;
+    name += sizeof prefix - 1;
+    names[used++] = gguf_string(name, strlen(name));
+  }
+  if (!used) return MTK_OK;
+  list.as.arr.type = MTK_META_STRING;
+  list.as.arr.n = used;
+  list.as.arr.items = names;
+  return mtk_meta_set(w->kvs, "tokenizer.chat_templates", &list, w->err);
+}
+
+static mtk_status put_attachments(writer *w, const char *provenance) {
+  MTK_TRY(put_template_names(w));
+  for (size_t i = 0; i < mtk_model_attachment_count(w->model); i++) {
+    const char *name = mtk_model_attachment_name(w->model, i);
+    size_t n = 0;
+    const char *data = mtk_model_attachment(w->model, name, &n);
+    if (strcmp(name, "provenance.json") == 0) {
+      if (!provenance) MTK_TRY(put_text(w, "mtk.", "provenance", data, n));
+    } else if (strncmp(name, "chat_template", 13) == 0 && (!name[13] || name[13] == '.')) {
+      MTK_TRY(put_text(w, "tokenizer.", name, data, n));
+    } else {
+      MTK_TRY(put_text(w, "mtk.attachment.", name, data, n));
+    }
+  }
+  if (!provenance) return MTK_OK;
+  return put_text(w, "mtk.", "provenance", provenance, strlen(provenance));
+}
+
+/* Vectors that were widened to f32, so that a reader can give them back in their own type. */
+static mtk_status put_widened(writer *w, const char *key, mtk_dtype dtype) {
+  mtk_value list = {.type = MTK_META_ARRAY};
+  mtk_value *names = mtk_arena_alloc(w->arena, w->n_tensors, sizeof *names);
+  size_t n = 0;
+  if (!names) return no_memory(w);
+  for (size_t i = 0; i < w->n_tensors; i++) {
+    const out_tensor *t = &w->tensors[i];
+    if (!t->source || t->dtype != MTK_F32 || t->source->dtype != dtype || t->source->scales) {
+      continue;
+    }
+    names[n++] = gguf_string(t->name, strlen(t->name));
+  }
+  if (!n) return MTK_OK;
+  list.as.arr.type = MTK_META_STRING;
+  list.as.arr.n = n;
+  list.as.arr.items = names;
+  return mtk_meta_set(w->kvs, key, &list, w->err);
+}
+
+static mtk_status plan_meta(writer *w, const char *provenance) {
+  MTK_TRY(put_general(w));
+  MTK_TRY(put_hparams(w));
+  MTK_TRY(gguf_write_vocab(w->kvs, w->model, w->err));
+  MTK_TRY(put_attachments(w, provenance));
+  MTK_TRY(put_widened(w, "mtk.widened.bf16", MTK_BF16));
+  return put_widened(w, "mtk.widened.f16", MTK_F16);
+}
+
+/* ---- bytes -------------------------------------------------------------------------------------- */
+
+static mtk_status write_header(writer *w, mtk_output *out) {
+  mtk_bytes header = {.max = (size_t)4 << 30};
+  size_t n_kvs = mtk_meta_count(w->kvs);
+  gguf_put_header(&header, w->n_tensors, n_kvs);
+  for (size_t i = 0; i < n_kvs; i++) {
+    gguf_put_kv(&header, mtk_meta_key(w->kvs, i), mtk_meta_at(w->kvs, i));
+  }
+  for (size_t i = 0; i < w->n_tensors; i++) {
+    const out_tensor *t = &w->tensors[i];
+    gguf_put_tensor(&header, t->name, t->n_dims, t->shape, gguf_type_by_dtype(t->dtype)->id,
+                    t->offset);
+  }
+  gguf_put_padding(&header);
+  mtk_status status = mtk_bytes_status(&header, w->err);
+  if (status == MTK_OK) status = mtk_output_write(out, header.data, header.len, w->err);
+  mtk_bytes_finish(&header);
+  return status;
+}
+
+/* Rows [row0, row0 + n) in the type of the file. raw, values: buffers for them. */
+static mtk_status write_rows(writer *w, mtk_output *out, const out_tensor *t, int64_t row0,
+                             int64_t n, void *raw, float *values) {
+  const mtk_tensor *s = t->source;
+  const void *rows = NULL;
+  if (t->dtype == s->dtype) {
+    MTK_TRY(mtk_tensor_fetch(&rows, s, row0, n, raw, w->err));
+    return mtk_output_write(out, rows, (size_t)n * mtk_tensor_row_bytes(s), w->err);
+  }
+  size_t n_values = (size_t)(n * mtk_tensor_row_elems(s));
+  MTK_TRY(mtk_tensor_fetch_f32(values, s, row0, n, raw, w->err));
+  if (t->dtype == MTK_F32) return mtk_output_write(out, values, 4 * n_values, w->err);
+  uint16_t *packed = raw; /* the source rows are no longer needed; see stream_tensor for its size */
+  (void)mtk_dtype_encode(t->dtype, packed, values, n_values);
+  return mtk_output_write(out, packed, 2 * n_values, w->err);
+}
+
+static mtk_status stream_tensor(writer *w, mtk_output *out, const out_tensor *t) {
+  const mtk_tensor *s = t->source;
+  if (!s) return mtk_output_write(out, &t->value, 4, w->err);
+  size_t row_elems = (size_t)mtk_tensor_row_elems(s), row_bytes = mtk_tensor_row_bytes(s);
+  if (row_bytes < 2 * row_elems && t->dtype != s->dtype) row_bytes = 2 * row_elems;
+  int64_t n_rows = mtk_tensor_rows(s), step = (int64_t)(CHUNK_BYTES / row_bytes);
+  if (step < 1) step = 1;
+  if (step > n_rows) step = n_rows;
+  void *raw = mtk_alloc((size_t)step, row_bytes);
+  float *values = t->dtype == s->dtype ? NULL : mtk_alloc((size_t)step * row_elems, sizeof *values);
+  mtk_status status = raw && (values || t->dtype == s->dtype) ? MTK_OK : no_memory(w);
+  for (int64_t row = 0; row < n_rows && status == MTK_OK; row += step) {
+    int64_t n = n_rows - row < step ? n_rows - row : step;
+    status = write_rows(w, out, t, row, n, raw, values);
+    if (status == MTK_OK && mtk_cancelled()) {
+      status = mtk_fail(w->err, MTK_E_CANCELLED, NULL, "stopped on request");
+    }
+  }
+  mtk_free(raw);
+  mtk_free(values);
+  return status;
+}
+
+static mtk_status write_file(writer *w, mtk_output *out) {
+  static const uint8_t zeros[GGUF_ALIGNMENT];
+  MTK_TRY(write_header(w, out));
+  for (size_t i = 0; i < w->n_tensors; i++) {
+    const out_tensor *t = &w->tensors[i];
+    MTK_TRY(stream_tensor(w, out, t));
+    size_t padding = (size_t)(gguf_padded(t->size) - t->size);
+    MTK_TRY(mtk_output_write(out, zeros, padding, w->err));
+    mtk_progress("write", t->offset + t->size, w->data_bytes, "B");
+  }
+  return MTK_OK;
+}
+
+static mtk_status plan_and_write(writer *w, const char *path, const mtk_write_options *options) {
+  if (w->arch && w->arch->gguf_pairing && mtk_meta_get(mtk_model_meta(w->model), "rope.pairing")) {
+    MTK_TRY(mtk_model_set_pairing(w->model, w->arch->gguf_pairing, w->err));
+  }
+  MTK_TRY(plan_tensors(w));
+  MTK_TRY(plan_meta(w, options ? options->provenance : NULL));
+  mtk_output *out = NULL;
+  MTK_TRY(mtk_output_create(&out, path, options && options->force, w->err));
+  mtk_status status = write_file(w, out);
+  if (status == MTK_OK) return mtk_output_commit(out, w->err);
+  mtk_output_abort(out);
+  return status;
+}
+
+mtk_status gguf_write_model(mtk_model *model, const char *path, const mtk_write_options *options,
+                            mtk_error *err) {
+  writer w = {.model = model, .err = err};
+  w.arch = mtk_arch_find(mtk_model_arch(model));
+  w.arena = mtk_arena_create();
+  w.kvs = mtk_meta_create();
+  mtk_status status = w.arena && w.kvs ? plan_and_write(&w, path, options) : no_memory(&w);
+  mtk_meta_destroy(w.kvs);
+  mtk_arena_destroy(w.arena);
+  return status;
+}
