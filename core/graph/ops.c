@@ -108,7 +108,10 @@ static void derive_cross_entropy(mtk_backward *b, const mtk_graph_node *n,
 
 /* ---- the table ------------------------------------------------------------------------------ */
 
-enum { IN0 = MTK_WIDTH_IN0, IN1 = MTK_WIDTH_IN1, IN2 = MTK_WIDTH_IN2, IN3 = MTK_WIDTH_IN3 };
+#define IN0 MTK_WIDTH_IN0
+#define IN1 MTK_WIDTH_IN1
+#define IN2 MTK_WIDTH_IN2
+#define IN3 MTK_WIDTH_IN3
 enum { VECTOR = MTK_USE_VECTOR, EMBED = MTK_USE_EMBED, LINEAR = MTK_USE_LINEAR };
 
 static const mtk_op_info ops[MTK_OP_COUNT] = {

@@ -1,0 +1,259 @@
+/* exec.c: the executor: plans memory at creation, then drives the nodes of a step one after the
+ * other over the kernels and the pool.
+ *
+ * The executor owns its plan; values and scratch lie in the workspace, which grows when a larger
+ * executor is created or a longer sequence is met, never per step. One thread drives. */
+#include "graph/exec_ops.h"
+
+#include <string.h>
+
+/* Below this much work a second thread costs more than it gives (measured: about 10 us per wake). */
+static const double FLOPS_WORTH_A_THREAD = 60e3;
+
+/* ---- splitting ------------------------------------------------------------------------------ */
+
+typedef struct range_job {
+  mtk_exec *e;
+  const mtk_graph_node *n;
+  mtk_range_fn fn;
+  int64_t n_items, chunk;
+} range_job;
+
+static void run_range(void *ctx, int64_t task, int worker) {
+  const range_job *j = ctx;
+  int64_t i0 = task * j->chunk, i1 = i0 + j->chunk;
+  j->fn(j->e, j->n, i0, i1 < j->n_items ? i1 : j->n_items, worker);
+}
+
+void mtk_exec_split(mtk_exec *e, const mtk_graph_node *n, int64_t n_items, int64_t grain,
+                    double flops_per_item, mtk_range_fn fn) {
+  if (n_items <= 0) return;
+  int threads = mtk_pool_size(e->pool);
+  if (threads == 1 || flops_per_item * (double)n_items < FLOPS_WORTH_A_THREAD) {
+    fn(e, n, 0, n_items, 0);
+    return;
+  }
+  range_job job = {e, n, fn, n_items, (n_items + 4 * threads - 1) / (4 * threads)};
+  job.chunk = (job.chunk + grain - 1) / grain * grain;
+  mtk_pool_run(e->pool, (n_items + job.chunk - 1) / job.chunk, run_range, &job);
+}
+
+void mtk_exec_fail(mtk_exec *e, const mtk_error *error) {
+  if (!atomic_flag_test_and_set(&e->failed)) e->error = *error;
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* Make *buffer hold at least `want` elements; old contents are lost. */
+static mtk_status reserve(void **buffer, size_t *have, size_t want, size_t size, mtk_error *err) {
+  if (want <= *have) return MTK_OK;
+  mtk_free(*buffer);
+  *have = 0;
+  *buffer = mtk_alloc(want, size);
+  if (!*buffer)
+    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory: %zu elements of %zu bytes", want, size);
+  *have = want;
+  return MTK_OK;
+}
+
+void mtk_workspace_finish(mtk_workspace *ws) {
+  mtk_free(ws->arena);
+  for (int a = 0; a < MTK_ARITH_COUNT; a++) mtk_free(ws->act[a]);
+  mtk_free(ws->scratch);
+  mtk_free(ws->decoded);
+  mtk_free(ws->cos_sin);
+  mtk_free(ws->pos);
+  mtk_free(ws->kv);
+  mtk_free((void *)ws->kv_pages);
+  mtk_free(ws->kv_table);
+  *ws = (mtk_workspace){0};
+}
+
+int64_t mtk_kv_layer_floats(const mtk_graph *g) {
+  return (int64_t)g->n_head_kv * 2 * MTK_KV_PAGE * g->head_dim;
+}
+
+int64_t mtk_kv_page_floats(const mtk_graph *g) { return g->n_layer * mtk_kv_layer_floats(g); }
+
+/* Room for prepared activations and decoded weight rows of every linear layer. */
+static mtk_status reserve_linear(mtk_exec *e, mtk_error *err) {
+  mtk_workspace *ws = e->ws;
+  for (size_t i = 0; i < e->g->n_nodes; i++) {
+    const mtk_graph_node *n = &e->g->nodes[i];
+    if (n->op != MTK_OP_LINEAR && n->op != MTK_OP_LINEAR_DX) continue;
+    const mtk_weight *w = e->weights[n->weight];
+    bool tokens = e->g->values[n->in[0]].rows == MTK_ROWS_TOKENS;
+    int a = (int)w->kernel->arith;
+    if (n->op == MTK_OP_LINEAR)
+      MTK_TRY(reserve(&ws->act[a], &ws->act_bytes[a],
+                      w->kernel->act_bytes(tokens ? e->max_tokens : e->max_outputs, w->k), 1, err));
+    else if (!w->value)
+      MTK_TRY(reserve((void **)&ws->decoded, &ws->decoded_floats,
+                      (size_t)(mtk_exec_decode_rows(w) * w->k), sizeof(float), err));
+  }
+  return MTK_OK;
+}
+
+mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *o, mtk_error *err) {
+  *out = NULL;
+  mtk_exec *e = mtk_alloc(1, sizeof *e);
+  if (!e) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for an executor");
+  e->g = o->graph;
+  e->weights = o->weights;
+  e->k = o->kernels;
+  e->pool = o->pool;
+  e->ws = o->workspace;
+  e->max_tokens = o->max_tokens;
+  e->max_outputs = o->max_outputs;
+  e->logits_outside = o->logits_outside;
+  e->max_group = 1;
+  for (size_t i = 0; i < e->g->n_nodes; i++) {
+    const mtk_graph_node *n = &e->g->nodes[i];
+    if (n->op == MTK_OP_ATTENTION && n->attrs.n_head / n->attrs.n_head_kv > e->max_group)
+      e->max_group = n->attrs.n_head / n->attrs.n_head_kv;
+  }
+  mtk_workspace *ws = e->ws;
+  mtk_node_value outside = e->logits_outside ? e->g->logits : -1;
+  mtk_status status;
+  MTK_TRY_GOTO(status, fail, mtk_plan_create(&e->plan, e->g, e->max_tokens, e->max_outputs, outside,
+                                             NULL, 0, err));
+  MTK_TRY_GOTO(status, fail, reserve((void **)&ws->arena, &ws->arena_floats, e->plan->floats,
+                                     sizeof(float), err));
+  MTK_TRY_GOTO(status, fail, reserve_linear(e, err));
+  MTK_TRY_GOTO(status, fail, reserve((void **)&ws->pos, &ws->n_pos, (size_t)e->max_tokens,
+                                     sizeof(int32_t), err));
+  MTK_TRY_GOTO(status, fail, reserve((void **)&ws->cos_sin, &ws->cos_sin_floats,
+                                     (size_t)(e->max_tokens * e->g->rope_dim), sizeof(float), err));
+  *out = e;
+  return MTK_OK;
+fail:
+  mtk_exec_destroy(e);
+  return status;
+}
+
+void mtk_exec_destroy(mtk_exec *e) {
+  if (!e) return;
+  mtk_plan_destroy(e->plan);
+  mtk_free(e);
+}
+
+size_t mtk_exec_arena_bytes(const mtk_exec *e) { return e->plan->floats * sizeof(float); }
+
+/* ---- one step ------------------------------------------------------------------------------- */
+
+/* Scratch floats of one worker for the longest sequence of the step. */
+static size_t scratch_needed(const mtk_exec *e, bool backward) {
+  size_t most = 0;
+  for (int s = 0; s < e->step->n_seqs; s++) {
+    const mtk_step_seq *q = &e->step->seqs[s];
+    int64_t end = q->pos0 + q->n_rows;
+    int64_t block = q->n_rows < MTK_QUERY_BLOCK ? q->n_rows : MTK_QUERY_BLOCK;
+    size_t n = e->k->attn_scratch_floats(e->g->head_dim, e->max_group, block, end - block);
+    if (backward) {
+      size_t b = e->k->attn_bwd_scratch_floats(e->g->head_dim, e->max_group, q->n_rows);
+      if (b > n) n = b;
+    }
+    size_t pages = (size_t)((end + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
+    n = (n + 15) / 16 * 16 + pages * (2 * sizeof(float *)) / sizeof(float);
+    if (n > most) most = n;
+  }
+  for (size_t i = 0; i < e->g->n_weights; i++) {
+    const mtk_tensor *t = e->weights[i]->tensor;
+    size_t row = t ? (mtk_tensor_row_bytes(t) + sizeof(float) - 1) / sizeof(float) : 0;
+    if (row > most) most = row;
+  }
+  return (most + 15) / 16 * 16;
+}
+
+/* Pages for this step alone: all layers take turns in the same ones. */
+static mtk_status make_pages(mtk_exec *e, mtk_step *step, mtk_step_seq *seqs, mtk_error *err) {
+  mtk_workspace *ws = e->ws;
+  size_t n_pages = 0, page = (size_t)mtk_kv_layer_floats(e->g);
+  for (int s = 0; s < step->n_seqs; s++)
+    n_pages += (size_t)((step->seqs[s].n_rows + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
+  MTK_TRY(reserve((void **)&ws->kv, &ws->kv_floats, n_pages * page, sizeof(float), err));
+  MTK_TRY(reserve((void **)&ws->kv_pages, &ws->n_kv_pages, n_pages, sizeof(float *), err));
+  MTK_TRY(reserve((void **)&ws->kv_table, &ws->n_kv_table, n_pages, sizeof(int32_t), err));
+  for (size_t i = 0; i < n_pages; i++) {
+    ws->kv_pages[i] = ws->kv + i * page;
+    ws->kv_table[i] = (int32_t)i;
+  }
+  size_t at = 0;
+  for (int s = 0; s < step->n_seqs; s++) {
+    seqs[s] = step->seqs[s];
+    seqs[s].pages = ws->kv_table + at;
+    at += (size_t)((seqs[s].n_rows + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
+  }
+  step->seqs = seqs;
+  step->kv_pages = ws->kv_pages;
+  step->kv_layer_stride = 0;
+  return MTK_OK;
+}
+
+static void fill_cos_sin(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)n;
+  (void)worker;
+  const mtk_graph *g = e->g;
+  mtk_rope_table(e->ws->cos_sin + r0 * g->rope_dim, e->ws->pos + r0, r1 - r0, g->inv_freq,
+                 g->rope_dim, g->rope_mscale);
+}
+
+static void fill_positions(mtk_exec *e) {
+  for (int s = 0; s < e->step->n_seqs; s++) {
+    const mtk_step_seq *q = &e->step->seqs[s];
+    for (int64_t t = 0; t < q->n_rows; t++) e->ws->pos[q->row0 + t] = (int32_t)(q->pos0 + t);
+  }
+  if (e->g->rope_dim > 0)
+    mtk_exec_split(e, NULL, e->step->n_tokens, 8, 60.0 * e->g->rope_dim, fill_cos_sin);
+}
+
+static mtk_status run_nodes(mtk_exec *e, size_t n_nodes, mtk_error *err) {
+  for (int a = 0; a < MTK_ARITH_COUNT; a++) e->prepared[a] = (mtk_prepared){-1, NULL};
+  atomic_flag_clear(&e->failed);
+  e->error.code = MTK_OK;
+  fill_positions(e);
+  for (size_t i = 0; i < n_nodes; i++) {
+    const mtk_graph_node *n = &e->g->nodes[i];
+    mtk_run_fn *run = mtk_exec_forward_ops[n->op];
+    if (!run) run = mtk_exec_backward_ops[n->op];
+    run(e, n);
+    if (e->error.code == MTK_OK) continue;
+    if (err) *err = e->error;
+    return e->error.code;
+  }
+  return MTK_OK;
+}
+
+mtk_status mtk_exec_run(mtk_exec *e, const mtk_step *given, bool forward_only, mtk_error *err) {
+  if (given->n_tokens > e->max_tokens || given->n_outputs > e->max_outputs)
+    return mtk_fail(err, MTK_E_INTERNAL, NULL, "a step is larger than the executor's plan");
+  mtk_step step = *given;
+  mtk_step_seq *seqs = NULL;
+  mtk_status status = MTK_OK;
+  if (!step.kv_pages && step.n_seqs > 0) {
+    seqs = mtk_alloc((size_t)step.n_seqs, sizeof *seqs);
+    if (!seqs) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a step");
+    status = make_pages(e, &step, seqs, err);
+  }
+  e->step = &step;
+  bool all = !forward_only || e->g->loss < 0;
+  if (status == MTK_OK) {
+    /* Grown by half more than needed, so that a decoding sequence does not grow it each step. */
+    size_t need = scratch_needed(e, all && e->g->n_nodes > e->g->n_forward);
+    size_t workers = (size_t)mtk_pool_size(e->pool);
+    if (need > e->ws->scratch_floats || !e->ws->scratch) {
+      need = (need + need / 2 + 15) / 16 * 16;
+      size_t have = 0;
+      status = reserve((void **)&e->ws->scratch, &have, need * workers, sizeof(float), err);
+      e->ws->scratch_floats = status == MTK_OK ? need : 0;
+    }
+  }
+  if (status == MTK_OK) status = run_nodes(e, all ? e->g->n_nodes : e->g->n_forward, err);
+  mtk_free(seqs);
+  e->step = NULL;
+  return status;
+}
+
+const float *mtk_exec_value(const mtk_exec *e, mtk_node_value v) {
+  return e->ws->arena + e->plan->offset[v];
+}

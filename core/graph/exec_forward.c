@@ -1,0 +1,259 @@
+/* exec_forward.c: how each forward op is split into tasks and handed to the kernels. run_* are called
+ * by the driving thread; the range functions below them run on the pool. */
+#include "graph/exec_ops.h"
+
+#include <string.h>
+
+/* ---- embedding ------------------------------------------------------------------------------ */
+
+static void embed_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  const mtk_weight *w = e->weights[n->weight];
+  int64_t d = w->k;
+  float *y = mtk_exec_data(e, n->out[0]);
+  for (int64_t r = r0; r < r1; r++) {
+    int64_t id = e->step->ids[r];
+    mtk_error error;
+    if (w->value)
+      memcpy(y + r * d, w->value + id * d, (size_t)d * sizeof *y);
+    else if (mtk_tensor_fetch_f32(y + r * d, w->tensor, id, 1, mtk_exec_scratch(e, worker),
+                                  &error) != MTK_OK)
+      mtk_exec_fail(e, &error);
+  }
+}
+
+static void run_embed(mtk_exec *e, const mtk_graph_node *n) {
+  mtk_exec_split(e, n, e->step->n_tokens, 1, 4.0 * (double)e->weights[n->weight]->k, embed_rows);
+}
+
+/* ---- linear --------------------------------------------------------------------------------- */
+
+static void prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)worker;
+  const mtk_weight *w = e->weights[n->weight];
+  int64_t m = mtk_exec_rows(e, n->in[0]);
+  w->kernel->prepare(e->ws->act[w->kernel->arith], mtk_exec_data(e, n->in[0]), w->k, m, r0, r1,
+                     w->k);
+}
+
+/* Neighbouring layers on the same input (q, k, v; gate, up) share one prepared activation. */
+static void prepare(mtk_exec *e, const mtk_graph_node *n, const mtk_weight *w) {
+  mtk_prepared *have = &e->prepared[w->kernel->arith];
+  if (have->x == n->in[0] && have->kernel->prepare == w->kernel->prepare) return;
+  mtk_exec_split(e, n, mtk_exec_rows(e, n->in[0]), 4, 4.0 * (double)w->k, prepare_rows);
+  *have = (mtk_prepared){n->in[0], w->kernel};
+}
+
+typedef struct linear_job {
+  const mtk_weight *w;
+  float *y;
+  const void *act;
+  int64_t m, n_panels, row_block, panel_block, n_row_blocks;
+} linear_job;
+
+/* Row blocks vary fastest, so that a block of weights is read from memory once. */
+static void run_linear_task(void *ctx, int64_t task, int worker) {
+  (void)worker;
+  const linear_job *j = ctx;
+  int64_t m0 = task % j->n_row_blocks * j->row_block, p0 = task / j->n_row_blocks * j->panel_block;
+  int64_t m1 = m0 + j->row_block < j->m ? m0 + j->row_block : j->m;
+  int64_t p1 = p0 + j->panel_block < j->n_panels ? p0 + j->panel_block : j->n_panels;
+  j->w->kernel->run(j->y, j->w->n, j->act, j->m, m0, m1, j->w->packed, j->w->n, j->w->k, p0, p1);
+}
+
+static void run_linear(mtk_exec *e, const mtk_graph_node *n) {
+  const mtk_weight *w = e->weights[n->weight];
+  int64_t m = mtk_exec_rows(e, n->in[0]);
+  if (m == 0) return;
+  prepare(e, n, w);
+  linear_job j = {w, mtk_exec_data(e, n->out[0]), e->ws->act[w->kernel->arith], m,
+                  (w->n + MTK_PANEL - 1) / MTK_PANEL, 96, 0, 0};
+  int64_t threads = mtk_pool_size(e->pool);
+  bool alone = threads == 1 || 2.0 * (double)m * (double)w->n * (double)w->k < 100e3;
+  j.n_row_blocks = (m + j.row_block - 1) / j.row_block;
+  j.panel_block = alone ? j.n_panels : (j.n_panels + 4 * threads - 1) / (4 * threads);
+  if (j.n_row_blocks > 1 && j.panel_block > 8) j.panel_block = 8;
+  int64_t n_tasks = j.n_row_blocks * ((j.n_panels + j.panel_block - 1) / j.panel_block);
+  mtk_pool_run(alone ? NULL : e->pool, n_tasks, run_linear_task, &j);
+}
+
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+static void rmsnorm_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->rmsnorm(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+                e->weights[n->weight]->value, n->attrs.eps, r1 - r0, d);
+}
+
+static void add_row_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  float *y = mtk_exec_data(e, n->out[0]) + r0 * d;
+  const float *x = mtk_exec_data(e, n->in[0]) + r0 * d;
+  if (y != x) memcpy(y, x, (size_t)((r1 - r0) * d) * sizeof *y);
+  e->k->add_row(y, e->weights[n->weight]->value, r1 - r0, d, d);
+}
+
+static void rope_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)worker;
+  const mtk_attrs *a = &n->attrs;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->rope(mtk_exec_data(e, n->out[0]) + r0 * d, d, mtk_exec_data(e, n->in[0]) + r0 * d, d,
+             e->ws->cos_sin + r0 * a->rope_dim, r1 - r0, a->n_head, a->head_dim, a->rope_dim,
+             a->interleaved, n->op == MTK_OP_ROPE_DX);
+}
+
+static void silu_mul_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                          int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->silu_mul(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+                 mtk_exec_data(e, n->in[1]) + r0 * d, (r1 - r0) * d);
+}
+
+static void add_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->add(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+            mtk_exec_data(e, n->in[1]) + r0 * d, (r1 - r0) * d);
+}
+
+static void add_scaled_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                            int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->add_scaled(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+                   mtk_exec_data(e, n->in[1]) + r0 * d, n->attrs.scale, (r1 - r0) * d);
+}
+
+static void scale_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->scale(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+              n->attrs.scale, (r1 - r0) * d);
+}
+
+static void select_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  const float *x = mtk_exec_data(e, n->in[0]);
+  float *y = mtk_exec_data(e, n->out[0]);
+  for (int64_t r = r0; r < r1; r++)
+    memcpy(y + r * d, x + e->step->output_rows[r] * d, (size_t)d * sizeof *y);
+}
+
+static void cross_entropy_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                               int worker) {
+  (void)worker;
+  int64_t v = mtk_exec_width(e, n->in[0]);
+  const float *x = mtk_exec_data(e, n->in[0]);
+  float *loss = mtk_exec_data(e, n->out[0]);
+  for (int64_t r = r0; r < r1; r++)
+    loss[r] = e->k->logsumexp(x + r * v, v) - x[r * v + e->step->targets[r]];
+}
+
+/* The range function of each op that works row by row. */
+static const mtk_range_fn row_ops[MTK_OP_COUNT] = {
+    [MTK_OP_RMSNORM] = rmsnorm_rows,       [MTK_OP_ADD_ROW] = add_row_rows,
+    [MTK_OP_ROPE] = rope_rows,             [MTK_OP_ROPE_DX] = rope_rows,
+    [MTK_OP_SILU_MUL] = silu_mul_rows,     [MTK_OP_ADD] = add_rows,
+    [MTK_OP_ADD_SCALED] = add_scaled_rows, [MTK_OP_SCALE] = scale_rows,
+    [MTK_OP_SELECT] = select_rows,         [MTK_OP_CROSS_ENTROPY] = cross_entropy_rows,
+};
+
+static void run_rows(mtk_exec *e, const mtk_graph_node *n) {
+  double flops = (mtk_op_get(n->op)->flops + 1.0) * (double)mtk_exec_width(e, n->in[0]);
+  mtk_exec_split(e, n, mtk_exec_rows(e, n->out[0]), 1, flops, row_ops[n->op]);
+}
+
+/* ---- attention ------------------------------------------------------------------------------ */
+
+/* Pointers to pages p0 .. p1-1 of one KV head, in the worker's scratch behind `floats` floats. */
+static float **page_pointers(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s,
+                             int64_t head, int64_t p0, int64_t p1, size_t floats, int worker) {
+  const mtk_step *step = e->step;
+  int64_t page = (int64_t)MTK_KV_PAGE * n->attrs.head_dim;
+  int64_t at = n->attrs.layer * step->kv_layer_stride + head * 2 * page;
+  float **k = (float **)(void *)(mtk_exec_scratch(e, worker) + (floats + 15) / 16 * 16);
+  for (int64_t i = p0; i < p1; i++) {
+    k[i] = step->kv_pages[s->pages[i]] + at;
+    k[i + p1] = k[i] + page;
+  }
+  return k; /* V's pointers begin at k + p1 */
+}
+
+/* Items: (sequence, KV head). */
+static void store_kv(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
+  int64_t ld = mtk_exec_width(e, n->in[1]), hd = n->attrs.head_dim;
+  for (int64_t i = i0; i < i1; i++) {
+    const mtk_step_seq *s = &e->step->seqs[i / n->attrs.n_head_kv];
+    int64_t head = i % n->attrs.n_head_kv, end = s->pos0 + s->n_rows;
+    int64_t n_pages = (end + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
+    float **k = page_pointers(e, n, s, head, s->pos0 / MTK_KV_PAGE, n_pages, 0, worker);
+    int64_t at = s->row0 * ld + head * hd;
+    e->k->kv_store(k, k + n_pages, mtk_exec_data(e, n->in[1]) + at,
+                   mtk_exec_data(e, n->in[2]) + at, ld, s->n_rows, s->pos0, (int)hd);
+  }
+}
+
+/* One block of queries of one sequence for one KV head. */
+static void attend(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s, int64_t head,
+                   int64_t t0, int worker) {
+  int group = n->attrs.n_head / n->attrs.n_head_kv;
+  int64_t ld = mtk_exec_width(e, n->in[0]), left = s->n_rows - t0;
+  mtk_attn_args a = {.ld_out = ld, .ld_q = ld, .pos0 = s->pos0 + t0, .window = n->attrs.window,
+                     .head_dim = n->attrs.head_dim, .group = group, .scale = n->attrs.scale,
+                     .n_tokens = left < MTK_QUERY_BLOCK ? left : MTK_QUERY_BLOCK,
+                     .scratch = mtk_exec_scratch(e, worker)};
+  size_t floats = e->k->attn_scratch_floats(a.head_dim, group, a.n_tokens, a.pos0);
+  int64_t n_pages = (a.pos0 + a.n_tokens + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
+  float **k = page_pointers(e, n, s, head, 0, n_pages, floats, worker);
+  a.k_pages = (const float *const *)k;
+  a.v_pages = (const float *const *)(k + n_pages);
+  int64_t at = (s->row0 + t0) * ld + head * group * a.head_dim;
+  a.out = mtk_exec_data(e, n->out[0]) + at;
+  a.q = mtk_exec_data(e, n->in[0]) + at;
+  e->k->attention(&a);
+}
+
+/* Items: (query block of all sequences, KV head). */
+static void attend_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
+  int64_t heads = n->attrs.n_head_kv, block = 0;
+  for (int s = 0; s < e->step->n_seqs; s++) {
+    const mtk_step_seq *seq = &e->step->seqs[s];
+    for (int64_t t0 = 0; t0 < seq->n_rows; t0 += MTK_QUERY_BLOCK, block++) {
+      for (int64_t h = 0; h < heads; h++) {
+        int64_t item = block * heads + h;
+        if (item >= i0 && item < i1) attend(e, n, seq, h, t0, worker);
+      }
+    }
+  }
+}
+
+static void run_attention(mtk_exec *e, const mtk_graph_node *n) {
+  const mtk_step *step = e->step;
+  int64_t blocks = 0;
+  double dots = 0.0;
+  for (int s = 0; s < step->n_seqs; s++) {
+    const mtk_step_seq *q = &step->seqs[s];
+    blocks += (q->n_rows + MTK_QUERY_BLOCK - 1) / MTK_QUERY_BLOCK;
+    dots += (double)q->n_rows * ((double)q->pos0 + 0.5 * (double)q->n_rows);
+  }
+  if (blocks == 0) return;
+  int64_t heads = n->attrs.n_head_kv;
+  double width = (double)mtk_exec_width(e, n->in[0]);
+  mtk_exec_split(e, n, step->n_seqs * heads, 1,
+                 2.0 * (double)step->n_tokens * n->attrs.head_dim / step->n_seqs, store_kv);
+  mtk_exec_split(e, n, blocks * heads, 1, 4.0 * dots * width / (double)(blocks * heads),
+                 attend_items);
+}
+
+mtk_run_fn *const mtk_exec_forward_ops[MTK_OP_COUNT] = {
+    [MTK_OP_EMBED] = run_embed,      [MTK_OP_RMSNORM] = run_rows,
+    [MTK_OP_LINEAR] = run_linear,    [MTK_OP_ADD_ROW] = run_rows,
+    [MTK_OP_ROPE] = run_rows,        [MTK_OP_ROPE_DX] = run_rows,
+    [MTK_OP_ATTENTION] = run_attention, [MTK_OP_SILU_MUL] = run_rows,
+    [MTK_OP_ADD] = run_rows,         [MTK_OP_ADD_SCALED] = run_rows,
+    [MTK_OP_SCALE] = run_rows,       [MTK_OP_SELECT] = run_rows,
+    [MTK_OP_CROSS_ENTROPY] = run_rows,
+};

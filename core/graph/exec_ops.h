@@ -1,0 +1,68 @@
+/* graph/exec_ops.h: what the executor's files share: its state and the helpers that split work.
+ * Internal to core/graph. Functions named run_* compute one node, called by the driving thread;
+ * mtk_range_fn functions run on pool threads on disjoint ranges. */
+#ifndef MTK_GRAPH_EXEC_OPS_H
+#define MTK_GRAPH_EXEC_OPS_H
+
+#include <stdatomic.h>
+
+#include "graph/exec.h"
+
+/* Queries of one sequence that one attention task computes. */
+enum { MTK_QUERY_BLOCK = 32 };
+
+/* A prepared activation that is still valid: whose, and made by which kernel. */
+typedef struct mtk_prepared {
+  mtk_node_value x;
+  const mtk_linear_kernel *kernel;
+} mtk_prepared;
+
+struct mtk_exec {
+  const mtk_graph *g;
+  mtk_weight *const *weights;
+  const mtk_kernels *k;
+  mtk_pool *pool;
+  mtk_workspace *ws;
+  mtk_plan *plan;
+  int64_t max_tokens, max_outputs;
+  bool logits_outside;
+  int max_group; /* query heads per KV head, largest over the layers */
+  /* The running step. */
+  const mtk_step *step;
+  mtk_prepared prepared[MTK_ARITH_COUNT];
+  atomic_flag failed; /* first failing task fills error */
+  mtk_error error;
+};
+
+typedef void mtk_run_fn(mtk_exec *e, const mtk_graph_node *n);
+typedef void (*mtk_range_fn)(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1,
+                             int worker);
+
+/* Tables of exec_forward.c and exec_backward.c: NULL where the other one has the op. */
+extern mtk_run_fn *const mtk_exec_forward_ops[MTK_OP_COUNT];
+extern mtk_run_fn *const mtk_exec_backward_ops[MTK_OP_COUNT];
+
+/* fn over the items 0..n_items-1 in ranges that are multiples of grain (but the last); on this thread
+ * alone when flops_per_item * n_items is not worth waking the others. */
+void mtk_exec_split(mtk_exec *e, const mtk_graph_node *n, int64_t n_items, int64_t grain,
+                    double flops_per_item, mtk_range_fn fn);
+/* Rows of a frozen weight that LINEAR_DX decodes at a time. */
+int64_t mtk_exec_decode_rows(const mtk_weight *w);
+/* Note the first error of a task; the step ends after this node. */
+void mtk_exec_fail(mtk_exec *e, const mtk_error *error);
+
+static inline float *mtk_exec_data(const mtk_exec *e, mtk_node_value v) {
+  if (e->logits_outside && v == e->g->logits) return e->step->logits;
+  return e->ws->arena + e->plan->offset[v];
+}
+static inline int64_t mtk_exec_width(const mtk_exec *e, mtk_node_value v) {
+  return e->g->values[v].width;
+}
+static inline int64_t mtk_exec_rows(const mtk_exec *e, mtk_node_value v) {
+  return e->g->values[v].rows == MTK_ROWS_TOKENS ? e->step->n_tokens : e->step->n_outputs;
+}
+static inline float *mtk_exec_scratch(const mtk_exec *e, int worker) {
+  return e->ws->scratch + (size_t)worker * e->ws->scratch_floats;
+}
+
+#endif
