@@ -1,5 +1,5 @@
-/* model.c: mtk_model, the container: hyperparameters, tensors, vocabulary, attachments, warnings. It
- * owns all that it was given: descriptions and texts in its arena, files until it is destroyed.
+/* model.c: mtk_model, the container: hyperparameters, tensors, vocabulary, attachments, warnings.
+ * It owns all that it was given: descriptions and texts in its arena, files until it is destroyed.
  * One thread builds it, then any number read it. */
 #include "base/hashmap.h"
 

@@ -1,8 +1,9 @@
-/* pairing.c: giving the rows of query and key projections the half-split or the interleaved order of
- * rotary pairs. Rows are reordered when they are read; nothing is copied but small scale grids.
+/* pairing.c: giving the rows of query and key projections the half-split or the interleaved order
+ * of rotary pairs. Rows are reordered when they are read; only small scale grids are copied.
  *
- * Inside each head, interleaved order holds pair j at rows 2j and 2j+1, half-split order at rows j and
- * j + rope_dim/2: interleaved -> half-split is w.view(h, d/2, 2, k).transpose(1, 2). */
+ * Inside each head, interleaved order holds pair j at rows 2j and 2j+1, half-split order at rows j
+ * and j + rope_dim/2: interleaved -> half-split is w.view(h, d/2, 2, k).transpose(1, 2).
+ * Part of the model: one thread changes it; the read functions may be entered by any. */
 #include "model/model_impl.h"
 
 #include <string.h>
@@ -131,6 +132,9 @@ mtk_status mtk_model_set_pairing(mtk_model *model, const char *pairing, mtk_erro
     return mtk_fail(err, MTK_E_UNSUPPORTED, mtk_model_path(model),
                     "the order of rotary pairs of architecture '%s' is not known",
                     mtk_model_arch(model));
-  if (now) MTK_TRY(permute_all(model, arch, interleaved, err));
+  if (!now)
+    return mtk_fail(err, MTK_E_INTERNAL, mtk_model_path(model),
+                    "the reader did not say in which order rotary pairs are (rope.pairing)");
+  MTK_TRY(permute_all(model, arch, interleaved, err));
   return mtk_meta_set_string(mtk_model_meta(model), "rope.pairing", pairing, err);
 }

@@ -1,4 +1,4 @@
-/* rope.c: rotary frequencies from a model's hyperparameters. Pure functions of the model; any thread.
+/* rope.c: rotary frequencies from a model's hyperparameters. Functions of the model; any thread.
  * Scaling rules: transformers, src/transformers/modeling_rope_utils.py. */
 #include "model/model_impl.h"
 

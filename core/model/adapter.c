@@ -1,0 +1,145 @@
+/* adapter.c: low-rank adapters: finding a pair, fitting an adapter to a model, merging it into the
+ * weights tensor by tensor when they are read. One thread changes an adapter; the read functions of
+ * merged tensors may be entered by any. */
+#include "model/model_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+mtk_adapter *mtk_adapter_create(void) {
+  mtk_adapter *adapter = mtk_alloc(1, sizeof *adapter);
+  if (!adapter) return NULL;
+  adapter->pairing = "half";
+  adapter->arena = mtk_arena_create();
+  if (adapter->arena) return adapter;
+  mtk_free(adapter);
+  return NULL;
+}
+
+void mtk_adapter_destroy(mtk_adapter *adapter) {
+  if (!adapter) return;
+  mtk_arena_destroy(adapter->arena);
+  mtk_free(adapter);
+}
+
+mtk_lora_pair *mtk_adapter_find(const mtk_adapter *adapter, const char *target) {
+  for (size_t i = 0; i < adapter->n_pairs; i++)
+    if (strcmp(adapter->pairs[i].target, target) == 0) return &adapter->pairs[i];
+  return NULL;
+}
+
+/* ---- fitting ------------------------------------------------------------------------------- */
+
+static mtk_status check_pair(const mtk_lora_pair *p, const mtk_model *model, mtk_error *err) {
+  const mtk_tensor *t = mtk_model_tensor(model, p->target);
+  if (!t)
+    return mtk_fail(err, MTK_E_NOT_FOUND, p->target,
+                    "the adapter changes a tensor that the model does not have");
+  if (p->rank <= 0 || !p->a || !p->b || !isfinite(p->scale))
+    return mtk_fail(err, MTK_E_FORMAT, p->target, "the adapter's pair is not complete");
+  if (t->n_dims != 2 || t->shape[0] != p->n || t->shape[1] != p->k)
+    return mtk_fail(err, MTK_E_FORMAT, p->target,
+                    "the adapter is for a matrix of %lld x %lld, the model's has %lld x %lld",
+                    (long long)p->n, (long long)p->k, (long long)mtk_tensor_rows(t),
+                    (long long)mtk_tensor_row_elems(t));
+  return MTK_OK;
+}
+
+static mtk_status permute_b(mtk_adapter *adapter, mtk_lora_pair *p, const mtk_pairing_map *map,
+                            mtk_error *err) {
+  if (p->n % map->head_dim)
+    return mtk_fail(err, MTK_E_FORMAT, p->target, "%lld rows are no whole heads of %lld",
+                    (long long)p->n, (long long)map->head_dim);
+  float *b = mtk_arena_alloc(adapter->arena, (size_t)p->n, (size_t)p->rank * sizeof *b);
+  if (!b) return mtk_fail(err, MTK_E_NOMEM, p->target, "out of memory");
+  for (int64_t r = 0; r < p->n; r++)
+    memcpy(b + r * p->rank, p->b + mtk_pairing_source(map, r) * p->rank,
+           (size_t)p->rank * sizeof *b);
+  p->b = b;
+  return MTK_OK;
+}
+
+mtk_status mtk_adapter_fit(mtk_adapter *adapter, const mtk_model *model, mtk_error *err) {
+  for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(check_pair(&adapter->pairs[i], model, err));
+  const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
+  const char *pairing = mtk_meta_str(mtk_model_meta(model), "rope.pairing", NULL);
+  if (!arch || !pairing || strcmp(pairing, adapter->pairing) == 0) return MTK_OK;
+  mtk_pairing_map map;
+  MTK_TRY(mtk_pairing_map_get(&map, model, strcmp(pairing, "interleaved") == 0, err));
+  for (size_t i = 0; i < adapter->n_pairs; i++) {
+    const mtk_arch_tensor *row = mtk_arch_row(arch, adapter->pairs[i].target);
+    if (row && row->flags & (MTK_TENSOR_ROPE_Q | MTK_TENSOR_ROPE_K))
+      MTK_TRY(permute_b(adapter, &adapter->pairs[i], &map, err));
+  }
+  adapter->pairing = pairing[0] == 'i' ? "interleaved" : "half";
+  return MTK_OK;
+}
+
+/* ---- merging ------------------------------------------------------------------------------- */
+
+typedef struct merged {
+  const mtk_tensor *source;
+  const mtk_lora_pair *pair;
+} merged;
+
+/* w_k += scale * (chain over the rank ascending of fma(b_r, a_rk, .) from +0); delta: k floats. */
+static void add_update(float *w, float *delta, const mtk_lora_pair *p, int64_t row) {
+  const float *b = p->b + row * p->rank;
+  memset(delta, 0, (size_t)p->k * sizeof *delta);
+  for (int64_t r = 0; r < p->rank; r++)
+    for (int64_t i = 0; i < p->k; i++) delta[i] = fmaf(b[r], p->a[r * p->k + i], delta[i]);
+  for (int64_t i = 0; i < p->k; i++) w[i] = fmaf(p->scale, delta[i], w[i]);
+}
+
+static mtk_status read_merged(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
+                              mtk_error *err) {
+  const merged *m = t->read_ctx;
+  size_t k = (size_t)mtk_tensor_row_elems(t), row_bytes = mtk_tensor_row_bytes(t);
+  float *w = mtk_alloc(k, 2 * sizeof *w);
+  void *tmp = mtk_alloc(mtk_tensor_row_bytes(m->source), 1);
+  mtk_status status =
+      w && tmp ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  for (int64_t r = 0; r < n_rows && status == MTK_OK; r++) {
+    status = mtk_tensor_fetch_f32(w, m->source, row0 + r, 1, tmp, err);
+    if (status != MTK_OK) break;
+    add_update(w, w + k, m->pair, row0 + r);
+    mtk_dtype_encode(t->dtype, (uint8_t *)dst + (size_t)r * row_bytes, w, k);
+  }
+  mtk_free(w);
+  mtk_free(tmp);
+  return status;
+}
+
+static bool is_plain_float(mtk_dtype type) {
+  return type == MTK_F32 || type == MTK_F16 || type == MTK_BF16;
+}
+
+static mtk_status merge_pair(mtk_model *model, const mtk_lora_pair *p, mtk_error *err) {
+  const mtk_tensor *t = mtk_model_tensor(model, p->target);
+  merged *m = mtk_arena_alloc(mtk_model_arena(model), 1, sizeof *m);
+  if (!m) return mtk_fail(err, MTK_E_NOMEM, p->target, "out of memory");
+  *m = (merged){t, p};
+  mtk_tensor view = {.name = t->name, .n_dims = 2, .source_name = t->source_name};
+  bool keep = is_plain_float(t->dtype) && !t->scales;
+  view.dtype = keep ? t->dtype : MTK_BF16;
+  view.shape[0] = p->n;
+  view.shape[1] = p->k;
+  view.size_bytes = (uint64_t)mtk_tensor_row_bytes(&view) * (uint64_t)p->n;
+  view.read = read_merged;
+  view.read_ctx = m;
+  if (!keep)
+    MTK_TRY(mtk_model_warn(model, "%s: stored as bf16 after the merge, was %s", t->name,
+                           mtk_dtype_get(t->dtype)->name));
+  return mtk_model_replace_tensor(model, &view, err);
+}
+
+mtk_status mtk_model_merge(mtk_model *model, const mtk_adapter *adapter, mtk_error *err) {
+  for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(check_pair(&adapter->pairs[i], model, err));
+  const char *pairing = mtk_meta_str(mtk_model_meta(model), "rope.pairing", adapter->pairing);
+  if (strcmp(pairing, adapter->pairing) != 0)
+    return mtk_fail(err, MTK_E_INVALID, adapter->name ? adapter->name : "adapter",
+                    "its query and key rows are in %s order, the model's in %s order: fit it first",
+                    adapter->pairing, pairing);
+  for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(merge_pair(model, &adapter->pairs[i], err));
+  return MTK_OK;
+}
