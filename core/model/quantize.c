@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What a lazily encoded tensor reads from. encode NULL = plain dtype conversion. */

@@ -70,6 +70,10 @@ mtk_status mtk_engine_forward(const float **logits, int64_t *n_rows, mtk_engine 
                               const mtk_batch_item *items, int n_items, mtk_error *err);
 const mtk_kernels *mtk_engine_kernels(const mtk_engine *engine);
 
+/* The forward graph of a model as text: one line per op with shapes, FLOPs and bytes per token, and the
+ * totals (mtk inspect --graph). Appends to out. */
+mtk_status mtk_model_print_graph(mtk_bytes *out, const mtk_model *model, mtk_error *err);
+
 /* ---- sampling -------------------------------------------------------------------------------- */
 
 typedef struct mtk_sampling {

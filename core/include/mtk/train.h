@@ -81,6 +81,10 @@ mtk_status mtk_trainer_apply(const mtk_trainer *t, mtk_model *model, mtk_dtype d
  * 1/sqrt(2 L), norms 1, biases 0; f32, keyed by (seed, tensor index, element). */
 mtk_status mtk_model_init_random(mtk_model *model, uint64_t seed, mtk_error *err);
 
+/* The same from files: config.json, and the tokenizer, template and generation defaults of `folder`. */
+mtk_status mtk_model_init_from_config(mtk_model **out, const char *config_path, const char *folder,
+                                      uint64_t seed, mtk_error *err);
+
 /* ---- data --------------------------------------------------------------------------------------- */
 
 /* Training sequences from files: chat JSONL ({"messages":[...]}: loss on assistant tokens only),

@@ -1,0 +1,98 @@
+/* cmd.h: what every subcommand gets and gives. One row of the command table in main.c per subcommand,
+ * one file each; options come from tables (mtk/option.h). Main thread only. */
+#ifndef MTK_CMD_H
+#define MTK_CMD_H
+
+#include <jansson.h>
+#include <mtk/registry.h>
+
+/* A parsed command line. */
+typedef struct mtk_cmd_line {
+  mtk_option_values *options;
+  const char **args; /* positional, in order */
+  int n_args;
+  int argc; /* as typed, for provenance */
+  const char *const *argv;
+  bool json, quiet, verbose;
+} mtk_cmd_line;
+
+typedef struct mtk_cmd {
+  const char *name;
+  const char *usage; /* after "mtk NAME " */
+  const char *summary;
+  const mtk_option_def *options;
+  /* Options that depend on plugins (a recipe's, a server's): may look at argv; may be NULL. */
+  const mtk_option_def *(*extra)(int argc, const char *const *argv);
+  int min_args, max_args; /* -1 = any number */
+  mtk_status (*run)(const mtk_cmd_line *line, mtk_error *err);
+} mtk_cmd;
+
+extern const mtk_cmd mtk_cmd_convert, mtk_cmd_quantize, mtk_cmd_finetune, mtk_cmd_serve, mtk_cmd_run,
+    mtk_cmd_eval, mtk_cmd_bench, mtk_cmd_inspect, mtk_cmd_tokenize, mtk_cmd_template, mtk_cmd_plugin,
+    mtk_cmd_doctor;
+
+/* args.c */
+/* Options that every command has (--json, --quiet, --verbose, --threads, --help). */
+extern const mtk_option_def mtk_cmd_common_options[];
+/* Parse argv[1..] of a command. *help = --help was given (then nothing else is checked). Owned by the
+ * caller: finish with mtk_cmd_line_finish. */
+mtk_status mtk_cmd_parse(mtk_cmd_line *line, bool *help, const mtk_cmd *cmd, int argc,
+                         const char *const *argv, mtk_error *err);
+void mtk_cmd_line_finish(mtk_cmd_line *line);
+void mtk_cmd_help(const mtk_cmd *cmd, int argc, const char *const *argv);
+/* Value of --name in raw arguments, or fallback: for `extra`. */
+const char *mtk_cmd_peek(int argc, const char *const *argv, const char *name, const char *fallback);
+
+/* report.c: the only place that writes to stderr; stdout helpers. */
+void mtk_cmd_report_init(bool quiet, bool verbose);
+void mtk_cmd_report_error(const char *cmd, const mtk_error *err);
+/* Prints a JSON document and a newline, and frees it. */
+mtk_status mtk_cmd_print_json(json_t *doc, bool compact, mtk_error *err);
+/* printf to stdout; write errors are found at the end by mtk_cmd_flush. */
+void mtk_cmd_print(const char *fmt, ...) MTK_PRINTF(1, 2);
+mtk_status mtk_cmd_flush(mtk_error *err);
+/* "1.2 GB" in a static ring of buffers. */
+const char *mtk_cmd_bytes(uint64_t n);
+
+/* common.c */
+mtk_status mtk_cmd_pool(mtk_pool **out, const mtk_cmd_line *line, mtk_error *err);
+/* Options shared by commands that run a model (--context, --activations, --adapter ...). */
+#define MTK_CMD_ENGINE_OPTIONS                                                                     \
+  {"context", 'c', MTK_OPT_INT, "N", NULL, 1, 1e9, NULL, "positions per sequence (model's own)"},  \
+      {"activations", 0, MTK_OPT_ENUM, "A", "default", 0, 0, "default|a32|a16|a8",                 \
+       "arithmetic of linear layers instead of each type's default"},                              \
+      {"batch", 0, MTK_OPT_INT, "N", "512", 1, 65536, NULL, "prompt tokens computed at once"},     \
+  {                                                                                                \
+    "adapter", 0, MTK_OPT_LIST, "[NAME=]DIR", NULL, 0, 0, NULL, "LoRA adapter to apply"            \
+  }
+/* A loaded model with an engine on it. */
+typedef struct mtk_cmd_engine {
+  mtk_model *model;
+  mtk_engine *engine;
+  mtk_pool *pool;
+  int max_batch;            /* prompt tokens computed at once */
+  int adapter;              /* id of the first --adapter, 0 if none */
+  int n_adapters;
+  const char **adapter_names; /* by id - 1 */
+} mtk_cmd_engine;
+mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                               int max_seqs, mtk_error *err);
+mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                                       int max_seqs, int threads, mtk_error *err);
+void mtk_cmd_engine_close(mtk_cmd_engine *e);
+/* Whole file, or standard input for "-". */
+mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err);
+/* A model, or a bare tokenizer.json as a model without tensors; with its tokenizer. */
+mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const char *path,
+                                  mtk_error *err);
+
+/* convert.c: shared by the commands that write models. */
+mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line, const char *dst,
+                                 mtk_error *err);
+/* Write with provenance; --force of the command applies; warnings are logged. */
+mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line, const mtk_format_v1 *format,
+                               const char *src, const char *dst, mtk_error *err);
+void mtk_cmd_print_warnings(const mtk_model *model);
+uint64_t mtk_cmd_model_bytes(const mtk_model *m); /* tensors and scales */
+
+#endif

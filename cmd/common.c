@@ -1,0 +1,127 @@
+/* common.c: what several commands do in the same way: open models and engines, read input. */
+#include "cmd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+mtk_status mtk_cmd_pool(mtk_pool **out, const mtk_cmd_line *line, mtk_error *err) {
+  return mtk_pool_create(out, (int)mtk_options_int(line->options, "threads"), err);
+}
+
+mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err) {
+  bool is_stdin = !strcmp(path, "-");
+  FILE *f = is_stdin ? stdin : fopen(path, "rb");
+  if (!f)
+    return mtk_fail(err, errno == ENOENT ? MTK_E_NOT_FOUND : MTK_E_IO, path, "cannot open: %s",
+                    strerror(errno));
+  char buf[65536];
+  size_t n;
+  while ((n = fread(buf, 1, sizeof buf, f)) > 0) mtk_bytes_append(out, buf, n);
+  bool bad = ferror(f) != 0;
+  if (!is_stdin) fclose(f);
+  if (bad) return mtk_fail(err, MTK_E_IO, path, "cannot read: %s", strerror(errno));
+  if (!out->data) mtk_bytes_append(out, "", 0);
+  return mtk_bytes_status(out, err);
+}
+
+/* "[NAME=]DIR" -> name (heap) and path (borrowed). */
+static char *split_adapter(const char *text, const char **path) {
+  const char *eq = strchr(text, '=');
+  *path = eq ? eq + 1 : text;
+  return eq ? mtk_strndup(text, (size_t)(eq - text)) : mtk_strdup(mtk_path_base(text));
+}
+
+static mtk_status add_adapters(mtk_cmd_engine *e, const mtk_cmd_line *line, mtk_error *err) {
+  const char *const *items = NULL;
+  size_t n = mtk_options_list(line->options, "adapter", &items);
+  e->adapter_names = mtk_alloc(n + 1, sizeof *e->adapter_names);
+  if (!e->adapter_names) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  for (size_t i = 0; i < n; i++) {
+    const char *path;
+    char *name = split_adapter(items[i], &path);
+    if (!name) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+    e->adapter_names[e->n_adapters++] = name;
+    mtk_adapter *adapter = NULL;
+    MTK_TRY(mtk_adapter_load(&adapter, path, err));
+    int id = 0;
+    mtk_status st = mtk_adapter_fit(adapter, e->model, err);
+    if (st == MTK_OK) st = mtk_engine_add_adapter(&id, e->engine, adapter, err);
+    mtk_adapter_destroy(adapter);
+    if (st != MTK_OK) return st;
+    if (i == 0) e->adapter = id;
+  }
+  return MTK_OK;
+}
+
+mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                               int max_seqs, mtk_error *err) {
+  int threads = (int)mtk_options_int(line->options, "threads");
+  return mtk_cmd_engine_open_threads(out, line, path, max_seqs, threads, err);
+}
+
+mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                                       int max_seqs, int threads, mtk_error *err) {
+  enum { MAX_DEFAULT_KV = 65536 }; /* positions of a cache nobody gave a size */
+  *out = (mtk_cmd_engine){0};
+  const char *a = mtk_options_string(line->options, "activations");
+  mtk_engine_options opt = {.struct_size = sizeof opt,
+                            .context = mtk_options_int(line->options, "context"),
+                            .max_seqs = max_seqs,
+                            .max_batch = (int)mtk_options_int(line->options, "batch"),
+                            .arith = a[0] == 'd'        ? -1
+                                     : !strcmp(a, "a32") ? MTK_A32
+                                     : !strcmp(a, "a16") ? MTK_A16
+                                                         : MTK_A8,
+                            .isa = -1};
+  mtk_status st = mtk_pool_create(&out->pool, threads, err);
+  opt.pool = out->pool;
+  out->max_batch = opt.max_batch;
+  if (st == MTK_OK) st = mtk_model_load(&out->model, path, err);
+  if (st == MTK_OK) st = mtk_engine_create(&out->engine, out->model, &opt, err);
+  if (st == MTK_OK) st = add_adapters(out, line, err);
+  if (st == MTK_OK) mtk_log(MTK_LOG_INFO, "%s", mtk_engine_description(out->engine));
+  if (st != MTK_OK) mtk_cmd_engine_close(out);
+  return st;
+}
+
+void mtk_cmd_engine_close(mtk_cmd_engine *e) {
+  for (int i = 0; i < e->n_adapters; i++) mtk_free((void *)(uintptr_t)e->adapter_names[i]);
+  mtk_free(e->adapter_names);
+  mtk_engine_destroy(e->engine);
+  mtk_model_destroy(e->model);
+  mtk_pool_destroy(e->pool);
+  *e = (mtk_cmd_engine){0};
+}
+
+/* A bare tokenizer.json: a model with a vocabulary and nothing else. */
+static mtk_status load_bare_tokenizer(mtk_model **out, const char *path, mtk_error *err) {
+  mtk_file *file = NULL;
+  MTK_TRY(mtk_file_open(&file, path, err));
+  mtk_vocab *vocab = NULL;
+  mtk_status st = mtk_vocab_from_hf(&vocab, (const char *)file->data, file->size, NULL, 0, err);
+  mtk_file_close(file);
+  if (st != MTK_OK) return mtk_fail_in(err, st, mtk_path_base(path));
+  *out = mtk_model_create();
+  if (!*out) {
+    mtk_vocab_destroy(vocab);
+    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  }
+  mtk_model_set_vocab(*out, vocab);
+  return MTK_OK;
+}
+
+mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const char *path,
+                                  mtk_error *err) {
+  size_t len = strlen(path);
+  bool bare = len > 5 && !strcmp(path + len - 5, ".json") && !mtk_path_is_dir(path);
+  MTK_TRY(bare ? load_bare_tokenizer(model, path, err) : mtk_model_load(model, path, err));
+  const mtk_vocab *vocab = mtk_model_vocab(*model);
+  mtk_status st = vocab ? mtk_tokenizer_create(tok, vocab, err)
+                        : mtk_fail(err, MTK_E_NOT_FOUND, path, "the model has no tokenizer that mtk can use");
+  if (st != MTK_OK) {
+    mtk_model_destroy(*model);
+    *model = NULL;
+  }
+  return st;
+}

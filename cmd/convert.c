@@ -1,0 +1,153 @@
+/* convert.c: mtk convert: read any known format, write another; merge an adapter on the way. */
+#include "cmd.h"
+
+#include <mtk/quantize.h>
+#include <string.h>
+
+static const mtk_option_def g_options[] = {
+    {"to", 0, MTK_OPT_STRING, "FORMAT", NULL, 0, 0, NULL, "output format (default: by DST's name)"},
+    {"dtype", 0, MTK_OPT_ENUM, "T", "keep", 0, 0, "keep|f32|f16|bf16", "storage type of matrices"},
+    {"adapter", 0, MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL, "merge this LoRA adapter into the weights"},
+    {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
+    {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "say what would be written"},
+    {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list the formats and what they can do"},
+    {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
+
+static mtk_status list_formats(const mtk_cmd_line *line, mtk_error *err) {
+  json_t *list = json_array();
+  const mtk_plugin_info *from;
+  const mtk_format_v1 *f;
+  for (size_t i = 0; (f = mtk_feature_at(MTK_EXT_FORMAT, i, &from)); i++) {
+    json_array_append_new(
+        list, json_pack("{s:s,s:s,s:s,s:b,s:b,s:b,s:b}", "id", f->id, "title", f->title, "plugin",
+                        from->name, "reads", f->read_model != NULL, "writes", f->write_model != NULL,
+                        "reads_adapters", f->read_adapter != NULL, "writes_adapters",
+                        f->write_adapter != NULL));
+    if (!line->json)
+      mtk_cmd_print("%-8s %-44s model %s%s  adapter %s%s  (%s)\n", f->id, f->title,
+                    f->read_model ? "r" : "-", f->write_model ? "w" : "-", f->read_adapter ? "r" : "-",
+                    f->write_adapter ? "w" : "-", from->name);
+  }
+  if (line->json) return mtk_cmd_print_json(list, false, err);
+  json_decref(list);
+  return MTK_OK;
+}
+
+mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line, const char *dst,
+                                 mtk_error *err) {
+  const char *to = mtk_options_string(line->options, "to");
+  *out = to ? mtk_format_find(to) : mtk_format_for_output(dst);
+  if (*out) return MTK_OK;
+  return mtk_fail(err, MTK_E_INVALID, NULL, "no format '%s'; 'mtk convert --list' shows them",
+                  to ? to : dst);
+}
+
+void mtk_cmd_print_warnings(const mtk_model *model) {
+  for (size_t i = 0; i < mtk_model_warning_count(model); i++)
+    mtk_log(MTK_LOG_WARN, "%s", mtk_model_warning(model, i));
+}
+
+mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line, const mtk_format_v1 *format,
+                               const char *src, const char *dst, mtk_error *err) {
+  bool force = mtk_options_flag(line->options, "force");
+  if (!format->write_model)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "format %s cannot be written", format->id);
+  if (!force && mtk_path_exists(dst))
+    return mtk_fail(err, MTK_E_EXISTS, dst, "exists; --force overwrites it");
+  mtk_bytes provenance = {0};
+  mtk_status st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, &src, 1, err);
+  mtk_write_options opt = {.struct_size = sizeof opt, .force = force, .provenance = provenance.data};
+  mtk_option_values *values = format->options ? mtk_options_create(format->options) : NULL;
+  opt.options = values;
+  if (st == MTK_OK) st = format->write_model(model, dst, &opt, err);
+  mtk_options_destroy(values);
+  mtk_bytes_finish(&provenance);
+  mtk_cmd_print_warnings(model);
+  return st;
+}
+
+/* Stored tensor bytes, and what the model would take in the output. */
+uint64_t mtk_cmd_model_bytes(const mtk_model *m) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < mtk_model_tensor_count(m); i++) {
+    const mtk_tensor *t = mtk_model_tensor_at(m, i);
+    n += t->size_bytes + 4u * (uint64_t)mtk_tensor_scale_count(t);
+  }
+  return n;
+}
+
+static mtk_status convert_adapter(const mtk_cmd_line *line, mtk_error *err) {
+  const mtk_format_v1 *format = NULL;
+  MTK_TRY(mtk_cmd_output_format(&format, line, line->args[1], err));
+  if (!format->write_adapter)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "format %s cannot hold adapters", format->id);
+  mtk_adapter *adapter = NULL;
+  MTK_TRY(mtk_adapter_load(&adapter, line->args[0], err));
+  mtk_write_options opt = {.struct_size = sizeof opt,
+                           .force = mtk_options_flag(line->options, "force")};
+  mtk_status st = format->write_adapter(adapter, NULL, line->args[1], &opt, err);
+  mtk_adapter_destroy(adapter);
+  return st;
+}
+
+static mtk_status transform(mtk_model *model, mtk_adapter **adapter, const mtk_cmd_line *line,
+                            mtk_error *err) {
+  const char *path = mtk_options_string(line->options, "adapter");
+  if (path) {
+    MTK_TRY(mtk_adapter_load(adapter, path, err));
+    MTK_TRY(mtk_adapter_fit(*adapter, model, err));
+    MTK_TRY(mtk_model_merge(model, *adapter, err));
+  }
+  const char *dtype = mtk_options_string(line->options, "dtype");
+  return strcmp(dtype, "keep") != 0 ? mtk_model_cast(model, mtk_dtype_by_name(dtype), err) : MTK_OK;
+}
+
+static mtk_status report_result(const mtk_cmd_line *line, const mtk_model *model, uint64_t before,
+                                const mtk_format_v1 *format, double seconds, mtk_error *err) {
+  uint64_t after = mtk_cmd_model_bytes(model);
+  if (line->json) {
+    json_t *warnings = json_array();
+    for (size_t i = 0; i < mtk_model_warning_count(model); i++)
+      json_array_append_new(warnings, json_string(mtk_model_warning(model, i)));
+    return mtk_cmd_print_json(
+        json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:f,s:I,s:o}", "source", line->args[0], "output",
+                  line->args[1], "format", format->id, "tensors",
+                  (json_int_t)mtk_model_tensor_count(model), "bytes_before", (json_int_t)before,
+                  "bytes_after", (json_int_t)after, "seconds", seconds, "peak_rss_bytes",
+                  (json_int_t)mtk_peak_rss_bytes(), "warnings", warnings),
+        false, err);
+  }
+  mtk_cmd_print("%s -> %s (%s): %zu tensors, %s -> %s in %.1f s\n", line->args[0], line->args[1],
+                format->id, mtk_model_tensor_count(model), mtk_cmd_bytes(before), mtk_cmd_bytes(after),
+                seconds);
+  return MTK_OK;
+}
+
+static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
+  if (mtk_options_flag(line->options, "list")) return list_formats(line, err);
+  if (line->n_args < 2)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "needs SRC and DST; 'mtk convert --help' explains");
+  const mtk_format_v1 *format = NULL;
+  if (!mtk_path_exists(line->args[0]))
+    return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0], "no such file or folder");
+  if (mtk_format_probe(&format, line->args[0], MTK_FORMAT_MODEL, NULL) != MTK_OK &&
+      mtk_format_probe(&format, line->args[0], MTK_FORMAT_ADAPTER, NULL) == MTK_OK)
+    return convert_adapter(line, err);
+  double start = mtk_now_s();
+  mtk_model *model = NULL;
+  mtk_adapter *adapter = NULL;
+  mtk_status st = mtk_cmd_output_format(&format, line, line->args[1], err);
+  if (st == MTK_OK) st = mtk_model_load(&model, line->args[0], err);
+  uint64_t before = st == MTK_OK ? mtk_cmd_model_bytes(model) : 0;
+  if (st == MTK_OK) st = transform(model, &adapter, line, err);
+  if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run"))
+    st = mtk_cmd_write_model(model, line, format, line->args[0], line->args[1], err);
+  if (st == MTK_OK) st = report_result(line, model, before, format, mtk_now_s() - start, err);
+  mtk_model_destroy(model);
+  mtk_adapter_destroy(adapter);
+  return st;
+}
+
+const mtk_cmd mtk_cmd_convert = {
+    "convert", "SRC DST [--to FORMAT] [--dtype T] [--adapter DIR]", "convert between model formats",
+    g_options, NULL, 0, 2, run};

@@ -1,0 +1,187 @@
+/* eval_task.c: mtk eval --task: greedy answers, several at once, graded by a verifier plugin. */
+#include "eval.h"
+
+#include <mtk/ext/verifier.h>
+#include <string.h>
+
+/* One problem, its answer as it is generated, and its grade. */
+typedef struct problem {
+  json_t *doc;
+  mtk_ids prompt, ids;
+  mtk_bytes text;
+  mtk_finish finish;
+  mtk_grade grade;
+} problem;
+
+typedef struct task {
+  const mtk_verifier_v1 *verifier;
+  mtk_chat *chat;
+  problem *items;
+  size_t n, cap;
+} task;
+
+static mtk_status add_problem(mtk_cmd_engine *e, const json_t *doc, void *ctx, mtk_error *err) {
+  (void)e;
+  task *t = ctx;
+  if (!json_is_array(json_object_get(doc, "messages")) || !json_object_get(doc, "answer"))
+    return mtk_fail(err, MTK_E_FORMAT, NULL, "needs \"messages\" and \"answer\"");
+  if (t->n == t->cap) {
+    size_t cap = t->cap ? t->cap * 2 : 64;
+    problem *grown = mtk_realloc(t->items, t->cap, cap, sizeof *grown);
+    if (!grown) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+    t->items = grown;
+    t->cap = cap;
+  }
+  problem *p = &t->items[t->n++];
+  *p = (problem){.doc = json_deep_copy(doc)};
+  char *json = json_dumps(doc, JSON_REAL_PRECISION(17));
+  if (!p->doc || !json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st = mtk_chat_render(NULL, &p->prompt, NULL, t->chat, json, strlen(json), true, NULL, err);
+  free(json);
+  return st;
+}
+
+static void on_token(void *ctx, const mtk_token_event *ev) {
+  problem *p = ctx;
+  if (ev->id >= 0) mtk_ids_push(&p->ids, ev->id, NULL);
+  mtk_bytes_append(&p->text, ev->text, ev->n_text);
+  if (ev->finish != MTK_FINISH_NONE) p->finish = ev->finish;
+}
+
+static mtk_status generate_all(task *t, mtk_cmd_engine *e, int64_t max_tokens, mtk_error *err) {
+  mtk_scheduler *s = NULL;
+  MTK_TRY(mtk_scheduler_create(&s, e->engine, err));
+  mtk_status st = MTK_OK;
+  for (size_t i = 0; i < t->n && st == MTK_OK; i++) {
+    problem *p = &t->items[i];
+    mtk_request r = {.struct_size = sizeof r,
+                     .prompt = p->prompt.data,
+                     .n_prompt = (int64_t)p->prompt.len,
+                     .max_tokens = max_tokens,
+                     .sampling = MTK_SAMPLING_DEFAULT,
+                     .echo_special = true,
+                     .adapter = e->adapter,
+                     .on_token = on_token,
+                     .ctx = p};
+    uint64_t id;
+    st = mtk_scheduler_submit(&id, s, &r, err);
+  }
+  int active = 1;
+  while (st == MTK_OK && active) {
+    st = mtk_cancelled() ? mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped")
+                         : mtk_scheduler_step(&active, s, err);
+    mtk_progress("answer", t->n - (size_t)active, t->n, "problems");
+  }
+  mtk_scheduler_destroy(s);
+  return st;
+}
+
+static mtk_status grade_all(task *t, mtk_error *err) {
+  for (size_t i = 0; i < t->n; i++) {
+    problem *p = &t->items[i];
+    char *json = json_dumps(p->doc, JSON_REAL_PRECISION(17));
+    if (!json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+    mtk_status st = t->verifier->grade(&p->grade, p->text.data ? p->text.data : "", p->text.len, json, err);
+    free(json);
+    if (st != MTK_OK) return st;
+  }
+  return MTK_OK;
+}
+
+static mtk_status write_outputs(const task *t, const char *path, bool force, mtk_error *err) {
+  mtk_bytes out = {0};
+  for (size_t i = 0; i < t->n; i++) {
+    const problem *p = &t->items[i];
+    json_t *row = json_pack("{s:s%,s:b,s:s}", "text", p->text.data ? p->text.data : "", p->text.len,
+                            "correct", p->grade.verdict == MTK_VERDICT_PASS, "reason", p->grade.reason);
+    if (row) json_object_update_missing(row, p->doc);
+    char *line = row ? json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(row);
+    if (line) mtk_bytes_printf(&out, "%s\n", line);
+    free(line);
+  }
+  mtk_status st = mtk_bytes_status(&out, err);
+  if (st == MTK_OK) st = mtk_write_file(path, out.data ? out.data : "", out.len, force, err);
+  mtk_bytes_finish(&out);
+  return st;
+}
+
+/* Count one problem under groups[field=value]. */
+static void count_group(json_t *groups, const problem *p, const char *field) {
+  const char *value = json_string_value(json_object_get(p->doc, field));
+  if (!value) return;
+  json_t *by = json_object_get(groups, field);
+  if (!by) {
+    by = json_object();
+    json_object_set_new(groups, field, by);
+  }
+  json_t *row = json_object_get(by, value);
+  if (!row) {
+    row = json_pack("{s:I,s:I}", "correct", (json_int_t)0, "total", (json_int_t)0);
+    json_object_set_new(by, value, row);
+  }
+  json_t *total = json_object_get(row, "total"), *correct = json_object_get(row, "correct");
+  json_integer_set(total, json_integer_value(total) + 1);
+  if (p->grade.verdict == MTK_VERDICT_PASS) json_integer_set(correct, json_integer_value(correct) + 1);
+}
+
+static mtk_status report(const task *t, const mtk_cmd_line *line, double seconds, mtk_error *err) {
+  json_t *groups = json_object();
+  size_t correct = 0, tokens = 0;
+  for (size_t i = 0; i < t->n; i++) {
+    correct += t->items[i].grade.verdict == MTK_VERDICT_PASS;
+    tokens += t->items[i].ids.len;
+    count_group(groups, &t->items[i], "task");
+    count_group(groups, &t->items[i], "lang");
+  }
+  double accuracy = t->n ? (double)correct / (double)t->n : 0;
+  if (line->json)
+    return mtk_cmd_print_json(json_pack("{s:s,s:I,s:I,s:f,s:o,s:I,s:f}", "model", line->args[0], "correct",
+                                        (json_int_t)correct, "total", (json_int_t)t->n, "accuracy",
+                                        accuracy, "by", groups, "generated_tokens", (json_int_t)tokens,
+                                        "seconds", seconds),
+                              false, err);
+  mtk_cmd_print("exact answers: %zu of %zu (%.1f %%), %zu tokens in %.1f s\n", correct, t->n,
+                100 * accuracy, tokens, seconds);
+  const char *field, *value;
+  json_t *by, *row;
+  json_object_foreach(groups, field, by) {
+    json_object_foreach(by, value, row) {
+      double c = (double)json_integer_value(json_object_get(row, "correct"));
+      double n = (double)json_integer_value(json_object_get(row, "total"));
+      mtk_cmd_print("  %-6s %-8s %5.1f %%  (%.0f of %.0f)\n", field, value, 100 * c / n, c, n);
+    }
+  }
+  json_decref(groups);
+  return MTK_OK;
+}
+
+static const mtk_verifier_v1 *find_verifier(const char *id) {
+  const mtk_verifier_v1 *v;
+  for (size_t i = 0; (v = mtk_feature_at(MTK_EXT_VERIFIER, i, NULL)); i++)
+    if (!strcmp(v->id, id)) return v;
+  return NULL;
+}
+
+mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path, mtk_error *err) {
+  const char *id = mtk_options_string(line->options, "verifier");
+  const char *outputs = mtk_options_string(line->options, "outputs");
+  task t = {.verifier = find_verifier(id)};
+  if (!t.verifier) return mtk_fail(err, MTK_E_INVALID, NULL, "no verifier '%s'; 'mtk plugin list' shows them", id);
+  double start = mtk_now_s();
+  mtk_status st = mtk_chat_create(&t.chat, e->model, NULL, err);
+  if (st == MTK_OK) st = mtk_eval_jsonl(e, path, add_problem, &t, err);
+  if (st == MTK_OK) st = generate_all(&t, e, mtk_options_int(line->options, "max-tokens"), err);
+  if (st == MTK_OK) st = grade_all(&t, err);
+  if (st == MTK_OK && outputs) st = write_outputs(&t, outputs, true, err);
+  if (st == MTK_OK) st = report(&t, line, mtk_now_s() - start, err);
+  for (size_t i = 0; i < t.n; i++) {
+    json_decref(t.items[i].doc);
+    mtk_ids_finish(&t.items[i].prompt);
+    mtk_ids_finish(&t.items[i].ids);
+    mtk_bytes_finish(&t.items[i].text);
+  }
+  mtk_free(t.items);
+  mtk_chat_destroy(t.chat);
+  return st;
+}

@@ -1,0 +1,104 @@
+/* finetune.c: mtk finetune: hand a model and data to a recipe plugin. */
+#include "cmd.h"
+
+#include <mtk/ext/recipe.h>
+#include <string.h>
+
+static const mtk_option_def g_options[] = {
+    {"data", 'd', MTK_OPT_LIST, "FILE", NULL, 0, 0, NULL, "training data (may be given several times)"},
+    {"out", 'o', MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL, "result folder"},
+    {"method", 0, MTK_OPT_STRING, "M", "sft", 0, 0, NULL, "recipe"},
+    {"init", 0, MTK_OPT_PATH, "CONFIG", NULL, 0, 0, NULL,
+     "train from scratch: config.json; MODEL is the folder with the tokenizer"},
+    {"init-seed", 0, MTK_OPT_INT, "S", "0", 0, 9e15, NULL, "of the initial weights with --init"},
+    {"resume", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "go on from the last checkpoint of --out"},
+    {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite --out and old checkpoints"},
+    {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
+
+static const mtk_recipe_v1 *find_recipe(const char *method) {
+  const mtk_recipe_v1 *r;
+  for (size_t i = 0; (r = mtk_feature_at(MTK_EXT_RECIPE, i, NULL)); i++)
+    if (!strcmp(r->method, method)) return r;
+  return NULL;
+}
+
+static const mtk_option_def *extra_options(int argc, const char *const *argv) {
+  const mtk_recipe_v1 *r = find_recipe(mtk_cmd_peek(argc, argv, "method", "sft"));
+  return r ? r->options : NULL;
+}
+
+/* One JSON line on stdout with --json, else a readable line on stderr through the log. */
+static void on_event(void *ctx, const char *json) {
+  const mtk_cmd_line *line = ctx;
+  if (line->json) {
+    mtk_cmd_print("%s\n", json);
+    mtk_cmd_flush(NULL);
+    return;
+  }
+  json_t *doc = json_loads(json, 0, NULL);
+  const char *event = json_string_value(json_object_get(doc, "event"));
+  if (event && !strcmp(event, "step") && !line->quiet)
+    mtk_cmd_print("step %lld  loss %.4f  grad %.3f  lr %.3g  %.0f tokens/s\n",
+                  (long long)json_integer_value(json_object_get(doc, "step")),
+                  json_number_value(json_object_get(doc, "loss")),
+                  json_number_value(json_object_get(doc, "grad_norm")),
+                  json_number_value(json_object_get(doc, "lr")),
+                  json_number_value(json_object_get(doc, "tokens_per_s")));
+  else if (!line->quiet && event && strcmp(event, "step") != 0)
+    mtk_cmd_print("%s\n", json);
+  mtk_cmd_flush(NULL);
+  json_decref(doc);
+}
+
+static mtk_status open_model(mtk_model **model, const mtk_cmd_line *line, mtk_error *err) {
+  const char *init = mtk_options_string(line->options, "init");
+  if (!init) return mtk_model_load(model, line->args[0], err);
+  return mtk_model_init_from_config(model, init, line->args[0],
+                                    (uint64_t)mtk_options_int(line->options, "init-seed"), err);
+}
+
+static mtk_status check_output(const mtk_cmd_line *line, const char *out, mtk_error *err) {
+  if (!out) return mtk_fail(err, MTK_E_INVALID, NULL, "give --out DIR");
+  if (mtk_path_exists(out) && !mtk_options_flag(line->options, "force"))
+    return mtk_fail(err, MTK_E_EXISTS, out, "exists; --force overwrites it");
+  return MTK_OK;
+}
+
+static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
+  const mtk_option_values *o = line->options;
+  const char *method = mtk_options_string(o, "method");
+  const mtk_recipe_v1 *recipe = find_recipe(method);
+  if (!recipe)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "no recipe '%s'; 'mtk plugin list' shows them", method);
+  mtk_recipe_args args = {.struct_size = sizeof args,
+                          .model_path = line->args[0],
+                          .out = mtk_options_string(o, "out"),
+                          .resume = mtk_options_flag(o, "resume"),
+                          .force = mtk_options_flag(o, "force"),
+                          .options = o,
+                          .on_event = on_event,
+                          .ctx = (void *)(uintptr_t)line};
+  args.n_data = (int)mtk_options_list(o, "data", &args.data);
+  if (!args.n_data) return mtk_fail(err, MTK_E_INVALID, NULL, "give --data FILE");
+  MTK_TRY(check_output(line, args.out, err));
+  mtk_bytes provenance = {0};
+  mtk_status st = mtk_cmd_pool(&args.pool, line, err);
+  if (st == MTK_OK) st = open_model(&args.model, line, err);
+  if (st == MTK_OK)
+    st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, args.data, args.n_data, err);
+  args.provenance = provenance.data;
+  if (st == MTK_OK) st = recipe->run(&args, err);
+  mtk_bytes_finish(&provenance);
+  mtk_model_destroy(args.model);
+  mtk_pool_destroy(args.pool);
+  return st;
+}
+
+const mtk_cmd mtk_cmd_finetune = {"finetune",
+                                  "MODEL --data FILE... --out DIR [--method sft] [--init CONFIG]",
+                                  "train an adapter or a whole model",
+                                  g_options,
+                                  extra_options,
+                                  1,
+                                  1,
+                                  run};

@@ -1,0 +1,186 @@
+/* run.c: mtk run: generate from one prompt. */
+#include "cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const mtk_option_def g_options[] = {
+    {"prompt", 'p', MTK_OPT_STRING, "TEXT", NULL, 0, 0, NULL, "a user message, through the chat template"},
+    {"messages", 'm', MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "JSON chat (list, or object with messages)"},
+    {"raw", 0, MTK_OPT_STRING, "TEXT", NULL, 0, 0, NULL, "continue this text, no template"},
+    {"special", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "parse control tokens in --raw text"},
+    {"max-tokens", 'n', MTK_OPT_INT, "N", "0", 0, 1e9, NULL, "most tokens to generate (0 = to the context)"},
+    {"temperature", 0, MTK_OPT_FLOAT, "T", "0", 0, 100, NULL, "0 = greedy"},
+    {"top-k", 0, MTK_OPT_INT, "K", "0", 0, 1e9, NULL, "sample among the K best (0 = off)"},
+    {"top-p", 0, MTK_OPT_FLOAT, "P", "1", 0, 1, NULL, "nucleus: smallest set with probability P"},
+    {"min-p", 0, MTK_OPT_FLOAT, "P", "0", 0, 1, NULL, "drop tokens below P times the best"},
+    {"repetition-penalty", 0, MTK_OPT_FLOAT, "R", "1", 0.01, 100, NULL, "1 = off"},
+    {"seed", 's', MTK_OPT_INT, "S", "0", 0, 9e15, NULL, "of the random draws"},
+    {"stop", 0, MTK_OPT_LIST, "TEXT", NULL, 0, 0, NULL, "stop before this text"},
+    {"template", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "Jinja file instead of the model's template"},
+    {"ignore-eos", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "go on after the end of the answer"},
+    MTK_CMD_ENGINE_OPTIONS,
+    {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
+
+typedef struct generation {
+  bool stream;
+  mtk_bytes text;
+  mtk_ids ids;
+  mtk_finish finish;
+  mtk_error error;
+  double first_s;
+  mtk_status st;
+} generation;
+
+static void on_token(void *ctx, const mtk_token_event *ev) {
+  generation *g = ctx;
+  if (g->first_s == 0) g->first_s = mtk_now_s();
+  if (ev->id >= 0) g->st = mtk_ids_push(&g->ids, ev->id, &g->error);
+  mtk_bytes_append(&g->text, ev->text, ev->n_text);
+  if (g->stream && ev->n_text) {
+    fwrite(ev->text, 1, ev->n_text, stdout);
+    fflush(stdout);
+  }
+  if (ev->finish != MTK_FINISH_NONE) g->finish = ev->finish;
+  if (ev->error) g->error = *ev->error;
+}
+
+/* {"messages":[...]} for -p or --messages, as JSON text (free with free()). */
+static mtk_status chat_json(char **out, const mtk_cmd_line *line, mtk_error *err) {
+  const char *prompt = mtk_options_string(line->options, "prompt");
+  const char *path = mtk_options_string(line->options, "messages");
+  json_t *doc = NULL;
+  if (prompt) {
+    doc = json_pack("{s:[{s:s,s:s}]}", "messages", "role", "user", "content", prompt);
+    if (!doc) return mtk_fail(err, MTK_E_INVALID, NULL, "the prompt is not UTF-8");
+  } else {
+    mtk_bytes text = {0};
+    json_error_t je = {0};
+    mtk_status st = mtk_cmd_read_all(&text, path, err);
+    if (st == MTK_OK && !(doc = json_loadb(text.data, text.len, 0, &je)))
+      st = mtk_fail(err, MTK_E_FORMAT, path, "line %d: %s", je.line, je.text);
+    mtk_bytes_finish(&text);
+    if (st != MTK_OK) return st;
+    if (json_is_array(doc)) doc = json_pack("{s:o}", "messages", doc);
+  }
+  *out = json_dumps(doc, JSON_REAL_PRECISION(17));
+  json_decref(doc);
+  return *out ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+}
+
+static mtk_status chat_prompt(mtk_ids *out, const mtk_cmd_line *line, const mtk_model *model,
+                              mtk_error *err) {
+  mtk_bytes source = {0};
+  const char *path = mtk_options_string(line->options, "template");
+  mtk_chat *chat = NULL;
+  char *json = NULL;
+  mtk_status st = path ? mtk_cmd_read_all(&source, path, err) : MTK_OK;
+  if (st == MTK_OK) st = mtk_chat_create(&chat, model, path ? source.data : NULL, err);
+  if (st == MTK_OK) st = chat_json(&json, line, err);
+  if (st == MTK_OK)
+    st = mtk_chat_render(NULL, out, NULL, chat, json, strlen(json), true, NULL, err);
+  free(json);
+  mtk_chat_destroy(chat);
+  mtk_bytes_finish(&source);
+  return st;
+}
+
+static mtk_status prompt_ids(mtk_ids *out, const mtk_cmd_line *line, const mtk_cmd_engine *e,
+                             mtk_error *err) {
+  const mtk_option_values *o = line->options;
+  const char *raw = mtk_options_string(o, "raw");
+  int given = !!raw + !!mtk_options_string(o, "prompt") + !!mtk_options_string(o, "messages");
+  if (given != 1) return mtk_fail(err, MTK_E_INVALID, NULL, "give one of -p TEXT, --messages FILE, --raw TEXT");
+  if (!raw) return chat_prompt(out, line, e->model, err);
+  const mtk_tokenizer *tok = mtk_engine_tokenizer(e->engine);
+  if (!tok) return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0], "the model has no tokenizer that mtk can use");
+  unsigned flags = MTK_ENCODE_BOS | (mtk_options_flag(o, "special") ? MTK_ENCODE_SPECIAL : 0u);
+  return mtk_tokenizer_encode(out, tok, raw, strlen(raw), flags, err);
+}
+
+static mtk_status generate(generation *g, const mtk_cmd_line *line, const mtk_cmd_engine *e,
+                           const mtk_ids *prompt, mtk_error *err) {
+  const mtk_option_values *o = line->options;
+  mtk_request r = {.struct_size = sizeof r,
+                   .prompt = prompt->data,
+                   .n_prompt = (int64_t)prompt->len,
+                   .max_tokens = mtk_options_int(o, "max-tokens"),
+                   .echo_special = true,
+                   .ignore_eos = mtk_options_flag(o, "ignore-eos"),
+                   .adapter = e->adapter,
+                   .on_token = on_token,
+                   .ctx = g};
+  r.sampling = (mtk_sampling){(float)mtk_options_float(o, "temperature"),
+                              (int32_t)mtk_options_int(o, "top-k"),
+                              (float)mtk_options_float(o, "top-p"),
+                              (float)mtk_options_float(o, "min-p"),
+                              (float)mtk_options_float(o, "repetition-penalty"),
+                              0,
+                              0,
+                              (uint64_t)mtk_options_int(o, "seed")};
+  r.n_stop = (int)mtk_options_list(o, "stop", &r.stop);
+  mtk_scheduler *s = NULL;
+  uint64_t id;
+  int active = 1;
+  mtk_status st = mtk_scheduler_create(&s, e->engine, err);
+  if (st == MTK_OK) st = mtk_scheduler_submit(&id, s, &r, err);
+  while (st == MTK_OK && active) {
+    if (mtk_cancelled()) mtk_scheduler_cancel(s, id);
+    st = mtk_scheduler_step(&active, s, err);
+  }
+  mtk_scheduler_destroy(s);
+  if (st == MTK_OK && g->finish == MTK_FINISH_ERROR) {
+    *err = g->error;
+    st = g->error.code;
+  }
+  return st == MTK_OK ? g->st : st;
+}
+
+static json_t *ids_json(const mtk_ids *ids) {
+  json_t *a = json_array();
+  for (size_t i = 0; i < ids->len; i++) json_array_append_new(a, json_integer(ids->data[i]));
+  return a;
+}
+
+static mtk_status report(const mtk_cmd_line *line, const generation *g, const mtk_ids *prompt,
+                         double start_s, double end_s, mtk_error *err) {
+  static const char *const names[] = {"none", "stop", "length", "cancelled", "error"};
+  double prompt_s = g->first_s - start_s, decode_s = end_s - g->first_s;
+  double rate = g->ids.len > 1 && decode_s > 0 ? (double)(g->ids.len - 1) / decode_s : 0;
+  if (line->json)
+    return mtk_cmd_print_json(
+        json_pack("{s:o,s:o,s:s%,s:s,s:{s:f,s:f,s:f,s:f}}", "prompt_ids", ids_json(prompt),
+                  "generated_ids", ids_json(&g->ids), "text", g->text.data ? g->text.data : "",
+                  g->text.len, "finish_reason", names[g->finish], "timings", "prompt_s", prompt_s,
+                  "generation_s", decode_s, "prompt_tokens_per_s",
+                  prompt_s > 0 ? (double)prompt->len / prompt_s : 0, "generated_tokens_per_s", rate),
+        false, err);
+  mtk_cmd_print("\n");
+  mtk_log(MTK_LOG_INFO, "%zu prompt tokens in %.3f s, %zu generated, %.1f tokens/s, finish: %s",
+          prompt->len, prompt_s, g->ids.len, rate, names[g->finish]);
+  return MTK_OK;
+}
+
+static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
+  mtk_cmd_engine e;
+  MTK_TRY(mtk_cmd_engine_open(&e, line, line->args[0], 1, err));
+  mtk_ids prompt = {0};
+  generation g = {.stream = !line->json};
+  double start = mtk_now_s();
+  mtk_status st = prompt_ids(&prompt, line, &e, err);
+  if (st == MTK_OK) {
+    start = mtk_now_s();
+    st = generate(&g, line, &e, &prompt, err);
+  }
+  if (st == MTK_OK) st = report(line, &g, &prompt, start, mtk_now_s(), err);
+  if (st == MTK_OK && g.finish == MTK_FINISH_CANCELLED)
+    st = mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
+  mtk_bytes_finish(&g.text);
+  mtk_ids_finish(&g.ids);
+  mtk_ids_finish(&prompt);
+  mtk_cmd_engine_close(&e);
+  return st;
+}
+
+const mtk_cmd mtk_cmd_run = {"run", "MODEL [-p TEXT | --messages FILE | --raw TEXT] [-n N]",
+                             "generate text from a prompt", g_options, NULL, 1, 1, run};

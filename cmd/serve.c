@@ -1,0 +1,80 @@
+/* serve.c: mtk serve: engines and schedulers under a server plugin. */
+#include "cmd.h"
+
+#include <mtk/ext/server.h>
+#include <string.h>
+
+static const mtk_option_def g_options[] = {
+    {"server", 0, MTK_OPT_STRING, "ID", "openai", 0, 0, NULL, "front end"},
+    {"name", 0, MTK_OPT_STRING, "NAME", NULL, 0, 0, NULL, "model name for clients (default: the file's)"},
+    {"parallel", 0, MTK_OPT_INT, "N", "32", 1, 4096, NULL, "sequences computed at once"},
+    {"kv-tokens", 0, MTK_OPT_INT, "N", "0", 0, 1e12, NULL,
+     "positions in the KV cache for all sequences (0 = context x parallel, at most 256k)"},
+    MTK_CMD_ENGINE_OPTIONS,
+    {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
+
+static const mtk_server_v1 *find_server(const char *id) {
+  const mtk_server_v1 *s;
+  for (size_t i = 0; (s = mtk_feature_at(MTK_EXT_SERVER, i, NULL)); i++)
+    if (!strcmp(s->id, id)) return s;
+  return NULL;
+}
+
+static const mtk_option_def *extra_options(int argc, const char *const *argv) {
+  const mtk_server_v1 *s = find_server(mtk_cmd_peek(argc, argv, "server", "openai"));
+  return s ? s->options : NULL;
+}
+
+static void on_ready(void *ctx, const char *address) {
+  const mtk_cmd_line *line = ctx;
+  if (line->json) mtk_cmd_print("{\"event\":\"ready\",\"address\":\"%s\"}\n", address);
+  else mtk_cmd_print("listening on http://%s\n", address);
+  mtk_cmd_flush(NULL);
+}
+
+/* The base model and one more name per adapter. */
+static mtk_status serve(const mtk_cmd_line *line, const mtk_server_v1 *server, mtk_cmd_engine *e,
+                        mtk_error *err) {
+  const char *name = mtk_options_string(line->options, "name");
+  mtk_chat *chat = NULL;
+  mtk_scheduler *scheduler = NULL;
+  size_t n = (size_t)e->n_adapters + 1;
+  mtk_served_model *models = mtk_alloc(n, sizeof *models);
+  if (!models) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st = mtk_chat_create(&chat, e->model, NULL, err);
+  if (st == MTK_E_NOT_FOUND) st = MTK_OK; /* no template: completions only */
+  if (st == MTK_OK) st = mtk_scheduler_create(&scheduler, e->engine, err);
+  for (size_t i = 0; i < n && st == MTK_OK; i++)
+    models[i] = (mtk_served_model){i ? e->adapter_names[i - 1] : name ? name : mtk_path_base(line->args[0]),
+                                   scheduler, chat, e->engine, (int)i};
+  mtk_server_args args = {.struct_size = sizeof args,
+                          .models = models,
+                          .n_models = (int)n,
+                          .options = line->options,
+                          .on_ready = on_ready,
+                          .ctx = (void *)(uintptr_t)line};
+  if (st == MTK_OK) st = server->run(&args, err);
+  mtk_scheduler_destroy(scheduler);
+  mtk_chat_destroy(chat);
+  mtk_free(models);
+  return st;
+}
+
+static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
+  const char *id = mtk_options_string(line->options, "server");
+  const mtk_server_v1 *server = find_server(id);
+  if (!server) return mtk_fail(err, MTK_E_INVALID, NULL, "no server '%s'; 'mtk plugin list' shows them", id);
+  mtk_cmd_engine e;
+  MTK_TRY(mtk_cmd_engine_open(&e, line, line->args[0],
+                              (int)mtk_options_int(line->options, "parallel"), err));
+  if (!mtk_engine_tokenizer(e.engine)) {
+    mtk_cmd_engine_close(&e);
+    return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0], "the model has no tokenizer that mtk can use");
+  }
+  mtk_status st = serve(line, server, &e, err);
+  mtk_cmd_engine_close(&e);
+  return st;
+}
+
+const mtk_cmd mtk_cmd_serve = {"serve", "MODEL [--listen HOST:PORT] [--adapter NAME=DIR]",
+                               "serve a model over HTTP (OpenAI API)", g_options, extra_options, 1, 1, run};
