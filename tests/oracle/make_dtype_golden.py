@@ -104,6 +104,9 @@ def block_lines(rng):
                 x = np.round(x * 4) / 4  # ties
             elif i == 2:
                 x = x * 1e-9
+            elif i == 3:  # scale 1, so that the halves are ties
+                x = rng.integers(0, 15, size) / 2
+                x[0], x[1] = {"q8_0": 127, "q4_0": -8}.get(name, 15), 0
             x = x.astype(np.float32)
             encoded = own(x) if own else gguf.quantize(x, kind).tobytes()
             decoded = gguf.dequantize(np.frombuffer(encoded, np.uint8), kind)
