@@ -1,10 +1,13 @@
 /* kernels/simd/gemm.h: gemm_nn and gemm_tn over vectors (see tile.h). Included once by avx2/gemm.c
  * and avx512/gemm.c.
  *
- * C is cut into blocks of BLOCK_ROWS rows and the chains into pieces of BLOCK_K steps, k outermost:
- * every piece continues the chains kept in C. A block of A is packed as tiles [step][TILE_ROWS] (it
- * stays in the L2 cache), a strip of B as [step][TILE_COLS] (L1); both buffers are on the stack
+ * C is cut into blocks of BLOCK_ROWS rows (kept in the L2 cache) and their chains into pieces of
+ * BLOCK_K steps: every piece continues the chains in C. The piece's A is packed as tiles
+ * [step][TILE_ROWS] (L2; read in place when it serves one strip only), a strip of B as
+ * [step][TILE_COLS] (L1). Both buffers are on the stack
  * (about 115 KiB). Any thread may call on its own rows of C. */
+#include <string.h>
+
 #include "../families.h"
 #include "tile.h"
 
@@ -37,8 +40,12 @@ static void pack_a(float *dst, const a_view *v, int64_t row0, int64_t rows, int6
                    int64_t steps) {
   const float *a = v->a + row0 * v->by_row + step0 * v->by_step;
   if (v->by_row == 1) {
-    for (int64_t s = 0; s < steps; s++) {
-      for (int64_t r = 0; r < rows; r++) dst[s * TILE_ROWS + r] = a[s * v->by_step + r];
+    size_t bytes = (size_t)rows * sizeof *dst;
+    for (int64_t s = 0; s < steps; s++, dst += TILE_ROWS, a += v->by_step) {
+      if (rows == TILE_ROWS)
+        memcpy(dst, a, TILE_ROWS * sizeof *dst); /* constant size: a few vector moves */
+      else
+        memcpy(dst, a, bytes);
     }
     return;
   }
@@ -57,36 +64,40 @@ static void pack_b(float *dst, const float *b, int64_t ldb, int64_t cols, int64_
   }
 }
 
-/* One strip of B against all packed tiles of A. */
-static void run_strip(float *c, int64_t ldc, const float *a_pack, const float *b_pack,
-                      int64_t rows, int64_t cols, int64_t steps) {
+/* One piece of the chains of a block of C: rows i0..i0+rows, steps k0..k0+steps. */
+static void run_piece(float *c, int64_t ldc, const a_view *a, const float *b, int64_t ldb,
+                      int64_t i0, int64_t rows, int64_t n, int64_t k0, int64_t steps) {
+  _Alignas(64) float a_pack[BLOCK_ROWS * BLOCK_K];
+  _Alignas(64) float b_pack[BLOCK_K * TILE_COLS];
+  int in_place = n <= TILE_COLS;
   tile t = {.ld_c = ldc, .ld_a = TILE_ROWS, .layout = A_COLUMNS, .b = b_pack, .ld_b = TILE_COLS,
-            .next_b = LANES, .cols = cols, .k = steps};
-  for (int64_t i = 0; i < rows; i += TILE_ROWS) {
-    t.c = c + i * ldc;
-    t.a = a_pack + i * steps;
-    t.rows = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
-    tile_run(&t);
+            .next_b = LANES, .k = steps};
+  if (in_place) {
+    t.layout = a->by_row == 1 ? A_COLUMNS : A_ROWS;
+    t.ld_a = a->by_row == 1 ? a->by_step : a->by_row;
+  }
+  for (int64_t i = 0; i < rows && !in_place; i += TILE_ROWS) {
+    int64_t r = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
+    pack_a(a_pack + i * steps, a, i0 + i, r, k0, steps);
+  }
+  for (int64_t j = 0; j < n; j += t.cols) {
+    t.cols = tile_next_cols(n - j);
+    pack_b(b_pack, b + k0 * ldb + j, ldb, t.cols, steps);
+    for (int64_t i = 0; i < rows; i += TILE_ROWS) {
+      t.rows = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
+      t.c = c + (i0 + i) * ldc + j;
+      t.a = in_place ? a->a + (i0 + i) * a->by_row + k0 * a->by_step : a_pack + i * steps;
+      tile_run(&t);
+    }
   }
 }
 
 static void gemm(float *c, int64_t ldc, const a_view *a, const float *b, int64_t ldb, int64_t m0,
                  int64_t m1, int64_t n, int64_t k) {
-  _Alignas(64) float a_pack[BLOCK_ROWS * BLOCK_K];
-  _Alignas(64) float b_pack[BLOCK_K * TILE_COLS];
-  for (int64_t k0 = 0; k0 < k; k0 += BLOCK_K) {
-    int64_t steps = k - k0 < BLOCK_K ? k - k0 : BLOCK_K;
-    for (int64_t i0 = m0; i0 < m1; i0 += BLOCK_ROWS) {
-      int64_t rows = m1 - i0 < BLOCK_ROWS ? m1 - i0 : BLOCK_ROWS;
-      for (int64_t i = 0; i < rows; i += TILE_ROWS) {
-        int64_t r = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
-        pack_a(a_pack + i * steps, a, i0 + i, r, k0, steps);
-      }
-      for (int64_t j = 0, cols; j < n; j += cols) {
-        cols = tile_next_cols(n - j);
-        pack_b(b_pack, b + k0 * ldb + j, ldb, cols, steps);
-        run_strip(c + i0 * ldc + j, ldc, a_pack, b_pack, rows, cols, steps);
-      }
+  for (int64_t i0 = m0; i0 < m1; i0 += BLOCK_ROWS) {
+    int64_t rows = m1 - i0 < BLOCK_ROWS ? m1 - i0 : BLOCK_ROWS;
+    for (int64_t k0 = 0; k0 < k; k0 += BLOCK_K) {
+      run_piece(c, ldc, a, b, ldb, i0, rows, n, k0, k - k0 < BLOCK_K ? k - k0 : BLOCK_K);
     }
   }
 }
