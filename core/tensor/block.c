@@ -86,10 +86,10 @@ void mtk_q4_1_decode(float *dst, const uint8_t *src, size_t n_blocks) {
 
 void mtk_q4_1_encode(uint8_t *dst, const float *src, size_t n_blocks) {
   for (; n_blocks--; dst += 20, src += BLOCK) {
-    float min = FLT_MAX, max = -FLT_MAX;
+    float min = FLT_MAX, max = -FLT_MAX; /* of zeros of both signs the first, unlike fminf */
     for (int j = 0; j < BLOCK; j++) {
-      min = fminf(min, src[j]);
-      max = fmaxf(max, src[j]);
+      if (src[j] < min) min = src[j];
+      if (src[j] > max) max = src[j];
     }
     float d = (max - min) / 15.0f, id = inverse(d);
     store_f16(dst, d);

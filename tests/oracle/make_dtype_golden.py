@@ -107,6 +107,8 @@ def block_lines(rng):
             elif i == 3:  # scale 1, so that the halves are ties
                 x = rng.integers(0, 15, size) / 2
                 x[0], x[1] = {"q8_0": 127, "q4_0": -8}.get(name, 15), 0
+            if name == "q4_1":
+                x = x + 0.0  # numpy's minimum of -0 and +0 is either
             x = x.astype(np.float32)
             encoded = own(x) if own else gguf.quantize(x, kind).tobytes()
             decoded = gguf.dequantize(np.frombuffer(encoded, np.uint8), kind)
