@@ -20,8 +20,8 @@ MTK_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 MTK_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 MTK_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 MTK_INLINE vi vi_max(vi a, vi b) { return _mm512_max_epu32(a, b); }
-#define vi_slli _mm512_slli_epi32
-#define vi_srli _mm512_srli_epi32
+#define vi_slli(a, bits) _mm512_slli_epi32(a, bits)
+#define vi_srli(a, bits) _mm512_srli_epi32(a, (unsigned)(bits))
 MTK_INLINE vf vi_as_vf(vi a) { return _mm512_castsi512_ps(a); }
 MTK_INLINE vi vf_as_vi(vf a) { return _mm512_castps_si512(a); }
 MTK_INLINE vf vf_from_i32(vi a) { return _mm512_cvtepi32_ps(a); }
@@ -71,8 +71,8 @@ MTK_INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 MTK_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 MTK_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 MTK_INLINE vi vi_max(vi a, vi b) { return _mm256_max_epu32(a, b); }
-#define vi_slli _mm256_slli_epi32
-#define vi_srli _mm256_srli_epi32
+#define vi_slli(a, bits) _mm256_slli_epi32(a, bits)
+#define vi_srli(a, bits) _mm256_srli_epi32(a, bits)
 MTK_INLINE vf vi_as_vf(vi a) { return _mm256_castsi256_ps(a); }
 MTK_INLINE vi vf_as_vi(vf a) { return _mm256_castps_si256(a); }
 MTK_INLINE vf vf_from_i32(vi a) { return _mm256_cvtepi32_ps(a); }

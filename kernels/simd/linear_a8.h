@@ -1,0 +1,311 @@
+/* kernels/simd/linear_a8.h: linear layers in arithmetic a8 (formulas: linear_rules.h), block types.
+ *
+ * Lanes run over n, registers over m. Weight codes are unsigned bytes c + offset; the integer sums
+ * start at -offset * sum(q), which is exact. m = 1 decodes codes in registers; everything else works
+ * on chunks of CHUNK blocks, decoded once to bytes and float scales for ROWS activations. */
+#include "simd/linear_block.h"
+
+#if MTK_LANES == 16
+enum { TILE = 6, TILE_HALVES = 4, GEMV_PANELS = 4 };
+#else
+enum { TILE = 2, TILE_HALVES = 2, GEMV_PANELS = 2 };
+#endif
+enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, CHUNK = 16, ROWS = 192 };
+
+/* ---- activations ---------------------------------------- */
+typedef struct act_block {
+  int8_t q[MTK_K_BLOCK];
+  float d;
+  int32_t start[2]; /* -offset * sum(q): of the block, or of each half */
+  float sum;        /* sum(q) */
+} act_block;
+
+static size_t act_bytes(int64_t m, int64_t k) {
+  return (size_t)(m * mtk_k_blocks(k)) * sizeof(act_block);
+}
+
+/* Largest element as unsigned bits: NaN > Inf > finite when signs are cleared. */
+MTK_INLINE uint32_t max_bits(vi a) {
+  uint32_t bits[LANES], max = 0;
+  vi_store(bits, a);
+  for (int i = 0; i < LANES; i++) max = bits[i] > max ? bits[i] : max;
+  return max;
+}
+
+static void quantize(act_block *a, const float *x, int offset, int halves) {
+  enum { VECTORS = MTK_K_BLOCK / LANES, INFINITY_BITS = 0x7f800000 };
+  vi all = vi_set1(0);
+  for (int v = 0; v < VECTORS; v++) {
+    vi bits = vf_as_vi(vf_load(x + v * LANES));
+    all = vi_max(all, vi_and(bits, vi_set1(0x7fffffff)));
+  }
+  uint32_t bits = max_bits(all);
+  float amax;
+  memcpy(&amax, &bits, sizeof amax);
+  memset(a, 0, sizeof *a);
+  if (bits >= INFINITY_BITS) a->d = NAN;
+  if (bits >= INFINITY_BITS || amax < 0x1p-100f) return;
+  a->d = amax / 127.0f;
+  vf inverse = vf_set1(127.0f / amax);
+  int32_t sum[2] = {0, 0};
+  for (int v = 0; v < VECTORS; v++) {
+    int32_t q[LANES];
+    vi_store(q, vi_from_vf(vf_mul(vf_load(x + v * LANES), inverse)));
+    for (int i = 0; i < LANES; i++) {
+      a->q[v * LANES + i] = (int8_t)q[i];
+      sum[v * LANES / 16] += q[i];
+    }
+  }
+  a->start[0] = -offset * (halves ? sum[0] : sum[0] + sum[1]);
+  a->start[1] = halves ? -offset * sum[1] : 0;
+  a->sum = (float)(sum[0] + sum[1]);
+}
+
+MTK_INLINE void prepare_rows(block_type t, act_block *act, const float *x, int64_t ldx, int64_t m0,
+                             int64_t m1, int64_t k) {
+  int64_t blocks = mtk_k_blocks(k);
+  for (int64_t i = m0; i < m1; i++) {
+    for (int64_t b = 0; b < blocks; b++) {
+      quantize(&act[i * blocks + b], x + i * ldx + b * MTK_K_BLOCK, t.offset, t.halves);
+    }
+  }
+}
+
+/* ---- tiles ---------------------------------------- */
+/* A decoded block of a panel. */
+typedef struct weight_block {
+  uint8_t codes[512];         /* 8 registers of 4 k x 16 rows */
+  float scale[2][MTK_PANEL];  /* d, m or d0, d1 */
+} weight_block;
+
+/* acc[rows][COLS] continued over `count` blocks of w. Vectors v of the tile lie in w[v], lane at[v]. */
+MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *x, int64_t ldx,
+                     const weight_block *const *w, int64_t count) {
+  const int wide = t.code == CODE_BYTE, lane[2] = {0, MTK_LANES == 8 ? LANES : 0};
+  vf c[TILE][2], part[TILE][2];
+  vi sum[TILE][2];
+  MTK_UNROLL for (int r = 0; r < rows; r++) {
+    MTK_UNROLL for (int v = 0; v < 2; v++) c[r][v] = vf_load(acc + r * COLS + v * LANES);
+  }
+  for (int64_t b = 0; b < count; b++) {
+    const weight_block *const wb[2] = {w[0] + b, w[1] + b};
+    MTK_UNROLL for (int half = 0; half < 2; half++) {
+      vi start[TILE][2];
+      MTK_UNROLL for (int r = 0; r < rows; r++) {
+        MTK_UNROLL for (int v = 0; v < 2; v++) {
+          if (half == 0 || t.halves) start[r][v] = vi_set1(x[r * ldx + b].start[half]);
+          else start[r][v] = sum[r][v];
+          sum[r][v] = dot_begin(start[r][v], wide);
+        }
+      }
+      MTK_UNROLL for (int g = 4 * half; g < 4 * half + 4; g++) {
+        vi w0 = vi_load(wb[0]->codes + 64 * g + 4 * lane[0]);
+        vi w1 = vi_load(wb[1]->codes + 64 * g + 4 * lane[1]);
+        MTK_UNROLL for (int r = 0; r < rows; r++) {
+          vi q = vi_set1_bytes(x[r * ldx + b].q + 4 * g);
+          sum[r][0] = dot_step(sum[r][0], w0, q, wide);
+          sum[r][1] = dot_step(sum[r][1], w1, q, wide);
+        }
+      }
+      MTK_UNROLL for (int r = 0; r < rows; r++) {
+        MTK_UNROLL for (int v = 0; v < 2; v++) {
+          sum[r][v] = dot_end(sum[r][v], start[r][v], wide);
+          if (half == 0 && !t.halves) continue;
+          vf d = vf_load(wb[v]->scale[t.halves ? half : 0] + lane[v]), s = vf_from_i32(sum[r][v]);
+          if (t.halves && half == 1) part[r][v] = vf_fma(d, s, part[r][v]);
+          else part[r][v] = vf_mul(d, s);
+        }
+      }
+    }
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      const act_block *a = &x[r * ldx + b];
+      MTK_UNROLL for (int v = 0; v < 2; v++) {
+        vf p = part[r][v];
+        if (t.has_min) p = vf_fma(vf_load(wb[v]->scale[1] + lane[v]), vf_set1(a->sum), p);
+        c[r][v] = vf_fma(p, vf_set1(a->d), c[r][v]);
+      }
+    }
+  }
+  MTK_UNROLL for (int r = 0; r < rows; r++) {
+    MTK_UNROLL for (int v = 0; v < 2; v++) vf_store(acc + r * COLS + v * LANES, c[r][v]);
+  }
+}
+
+typedef void tile_fn(float *acc, const act_block *x, int64_t ldx, const weight_block *const *w,
+                     int64_t count);
+
+/* ---- general m ---------------------------------------- */
+typedef struct a8_job {
+  float *y;
+  const act_block *x;
+  const void *packed;
+  int64_t ldy, blocks, stride, n, k;
+  float scale;
+} a8_job;
+
+MTK_INLINE void decode_chunk(block_type t, weight_block *dst, const a8_job *job, int64_t p,
+                             int64_t b0, int64_t count) {
+  const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
+  const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
+  for (int64_t b = 0; b < count; b++) {
+    panel_block at = block_at(t, panel, grid, b0 + b);
+    block_codes(dst[b].codes, t, at, e2m1_plus_12());
+    for (int part = 0; part < (t.has_min || t.halves ? 2 : 1); part++) {
+      MTK_UNROLL for (int h = 0; h < PARTS; h++) {
+        vf_store(dst[b].scale[part] + h * LANES, block_scale(t, at, part, h));
+      }
+    }
+  }
+}
+
+static void store_tile(const a8_job *job, const float *acc, int64_t m0, int64_t rows, int64_t p,
+                       int64_t panels) {
+  int64_t col0 = p * MTK_PANEL, cols = mtk_k_min(panels * MTK_PANEL, job->n - col0);
+  for (int64_t r = 0; r < rows; r++) {
+    float *y = job->y + (m0 + r) * job->ldy + col0;
+    for (int64_t c = 0; c < cols; c += LANES) {
+      vf_store_n(y + c, vf_mul(vf_load(acc + r * COLS + c), vf_set1(job->scale)), cols - c);
+    }
+  }
+}
+
+MTK_INLINE void run_rows(block_type t, tile_fn *const *tiles, int64_t max_rows, const a8_job *job,
+                         int64_t m0, int64_t rows, int64_t p0, int64_t p1) {
+  _Alignas(64) weight_block scratch[TILE_PANELS][CHUNK];
+  _Alignas(64) float acc[ROWS * COLS];
+  for (int64_t p = p0; p < p1; p += TILE_PANELS) {
+    int64_t panels = mtk_k_min(TILE_PANELS, p1 - p);
+    const weight_block *const w[2] = {scratch[0], scratch[panels - 1]};
+    memset(acc, 0, (size_t)(rows * COLS) * sizeof *acc);
+    for (int64_t b0 = 0; b0 < job->blocks; b0 += CHUNK) {
+      int64_t count = mtk_k_min(CHUNK, job->blocks - b0), height;
+      for (int64_t i = 0; i < panels; i++) decode_chunk(t, scratch[i], job, p + i, b0, count);
+      int64_t left = (rows + max_rows - 1) / max_rows; /* tiles of nearly the same height */
+      for (int64_t r = 0; left > 0; r += height, left--) {
+        height = (rows - r + left - 1) / left;
+        const act_block *x = job->x + (m0 + r) * job->blocks + b0;
+        tiles[height](acc + r * COLS, x, job->blocks, w, count);
+      }
+    }
+    store_tile(job, acc, m0, rows, p, panels);
+  }
+}
+
+/* ---- m = 1 ---------------------------------------- */
+/* Integer sums of one vector of a block: of the block in sum[0], or of its halves. */
+MTK_INLINE void vector_sums(vi *sum, block_type t, const uint8_t *codes, const act_block *x,
+                            __m128i e2m1) {
+  const int wide = t.code == CODE_BYTE;
+  MTK_UNROLL for (int half = 0; half < 2; half++) {
+    vi start = half == 0 || t.halves ? vi_set1(x->start[half]) : sum[0];
+    vi s = dot_begin(start, wide);
+    if (wide) {
+      MTK_UNROLL for (int g = 4 * half; g < 4 * half + 4; g++) {
+        s = dot_step(s, vi_load(codes + 64 * g), vi_set1_bytes(x->q + 4 * g), wide);
+      }
+    } else {
+      MTK_UNROLL for (int g = 2 * half; g < 2 * half + 2; g++) {
+        vi raw = vi_load(codes + 64 * g);
+        s = dot_step(s, low_codes(t, raw, e2m1), vi_set1_bytes(x->q + 4 * low_group(t, g)), wide);
+        s = dot_step(s, high_codes(t, raw, e2m1), vi_set1_bytes(x->q + 4 * high_group(t, g)), wide);
+      }
+    }
+    sum[t.halves ? half : 0] = dot_end(s, start, wide);
+  }
+}
+
+MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t row, int64_t p) {
+  const __m128i e2m1 = e2m1_plus_12();
+  const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
+  const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
+  const act_block *x = job->x + row * job->blocks;
+  vf acc[GEMV_PANELS * PARTS];
+  MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) acc[v] = vf_set1(0.0f);
+  for (int64_t b = 0; b < job->blocks; b++, x++) {
+    MTK_UNROLL for (int i = 0; i < panels; i++) {
+      const float *g = grid ? grid + i * job->blocks * MTK_PANEL : NULL;
+      panel_block at = block_at(t, panel + i * job->stride, g, b);
+      MTK_UNROLL for (int h = 0; h < PARTS; h++) {
+        vi sum[2];
+        vector_sums(sum, t, at.codes + 4 * LANES * h, x, e2m1);
+        vf part = vf_mul(block_scale(t, at, 0, h), vf_from_i32(sum[0]));
+        if (t.halves) part = vf_fma(block_scale(t, at, 1, h), vf_from_i32(sum[1]), part);
+        if (t.has_min) part = vf_fma(block_scale(t, at, 1, h), vf_set1(x->sum), part);
+        acc[i * PARTS + h] = vf_fma(part, vf_set1(x->d), acc[i * PARTS + h]);
+      }
+    }
+  }
+  MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
+    int64_t col = p * MTK_PANEL + v * LANES, left = job->n - col;
+    float *y = job->y + row * job->ldy + col;
+    if (left > 0) vf_store_n(y, vf_mul(acc[v], vf_set1(job->scale)), left);
+  }
+}
+
+/* ---- per type ---------------------------------------- */
+#define TILE_FN(t, r)                                                                            \
+  static void tile_##t##_##r(float *acc, const act_block *x, int64_t ldx,                        \
+                             const weight_block *const *w, int64_t count) {                      \
+    tile(block_##t, r, acc, x, ldx, w, count);                                                   \
+  }
+#if MTK_LANES == 16
+#define TILES_4(t) TILE_FN(t, 1) TILE_FN(t, 2) TILE_FN(t, 3) TILE_FN(t, 4)
+#define TILES_6(t) TILES_4(t) TILE_FN(t, 5) TILE_FN(t, 6)
+#define LIST_4(t) tile_##t##_1, tile_##t##_2, tile_##t##_3, tile_##t##_4
+#define LIST_6(t) LIST_4(t), tile_##t##_5, tile_##t##_6
+#else
+#define TILES_4(t) TILE_FN(t, 1) TILE_FN(t, 2)
+#define TILES_6 TILES_4
+#define LIST_4(t) tile_##t##_1, tile_##t##_2
+#define LIST_6 LIST_4
+#endif
+
+#define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
+#define A8_ROW(TYPE, t, max_rows, TILES, LIST)                                                   \
+  TILES(t)                                                                                       \
+  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                         \
+    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                 \
+  }                                                                                              \
+  static void prepare_##t(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0,         \
+                          int64_t m1, int64_t k) {                                               \
+    (void)m;                                                                                     \
+    prepare_rows(block_##t, act, x, ldx, m0, m1, k);                                             \
+  }                                                                                              \
+  static void gemv_##t(const a8_job *job, int64_t row, int64_t p0, int64_t p1) {                 \
+    int64_t p = p0;                                                                              \
+    for (; p1 - p >= GEMV_PANELS; p += GEMV_PANELS) gemv(block_##t, GEMV_PANELS, job, row, p);   \
+    for (; p < p1; p++) gemv(block_##t, 1, job, row, p);                                         \
+  }                                                                                              \
+  static void run_##t(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1, \
+                      const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1) {        \
+    static tile_fn *const tiles[] = {NULL, LIST(t)};                                             \
+    (void)m;                                                                                     \
+    a8_job job = {y, act, packed, ldy, mtk_k_blocks(k),                                          \
+                  mtk_k_panel_stride(mtk_k_panel_format_of(TYPE), k), n, k,                      \
+                  block_##t.closing * ((const mtk_k_header *)packed)->scale};                    \
+    if (m1 - m0 == 1) {                                                                          \
+      gemv_##t(&job, m0, p0, p1);                                                                \
+      return;                                                                                    \
+    }                                                                                            \
+    for (int64_t i = m0; i < m1; i += ROWS) {                                                    \
+      run_rows(block_##t, tiles, max_rows, &job, i, mtk_k_min(ROWS, m1 - i), p0, p1);            \
+    }                                                                                            \
+  }                                                                                              \
+  static const mtk_linear_kernel row_##t = {NAME(t, a8), TYPE,        MTK_A8,                    \
+                                            packed_bytes_##t,         mtk_k_panel_pack,          \
+                                            act_bytes,    prepare_##t, run_##t};
+
+A8_ROW(MTK_Q8_0, q8_0, TILE, TILES_6, LIST_6)
+A8_ROW(MTK_Q4_0, q4_0, TILE, TILES_6, LIST_6)
+A8_ROW(MTK_Q4_1, q4_1, TILE, TILES_6, LIST_6)
+A8_ROW(MTK_MXFP4, mxfp4, TILE, TILES_6, LIST_6)
+A8_ROW(MTK_NVFP4, nvfp4, TILE_HALVES, TILES_4, LIST_4)
+
+void MTK_K(linear_a8_init)(mtk_kernels *table);
+void MTK_K(linear_a8_init)(mtk_kernels *table) {
+  static const mtk_linear_kernel *const rows[] = {&row_q8_0, &row_q4_0, &row_q4_1, &row_mxfp4,
+                                                  &row_nvfp4};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    table->linear[rows[i]->type][MTK_A8] = rows[i];
+  }
+}

@@ -1,0 +1,121 @@
+/* kernels/simd/linear_block.h: reading panels of block-quantized weights (layout: linear_panel.h).
+ * block_type rows are compile-time constants: everything here folds when inlined. */
+#ifndef MTK_KERNELS_SIMD_LINEAR_BLOCK_H
+#define MTK_KERNELS_SIMD_LINEAR_BLOCK_H
+
+#include "linear_panel.h"
+#include "simd/linear_lanes.h"
+
+enum { CODE_BYTE, CODE_NIBBLE, CODE_E2M1 };
+enum { SCALE_F16, SCALE_E4M3, SCALE_E8M0 };
+
+typedef struct block_type {
+  int code, scale;
+  int unit, code_bytes; /* as in mtk_k_panel_format */
+  int has_min, halves;  /* two scale parts: d and m, or one d for each 16 k */
+  int offset;           /* codes are read as unsigned bytes c + offset (e2m1: twice the value) */
+  float closing;        /* factor of the a8 result: 0.5 where the codes are twice the value */
+} block_type;
+
+static const block_type block_q8_0 = {CODE_BYTE, SCALE_F16, 2, 512, 0, 0, 128, 1.0f};
+static const block_type block_q4_0 = {CODE_NIBBLE, SCALE_F16, 2, 256, 0, 0, 8, 1.0f};
+static const block_type block_q4_1 = {CODE_NIBBLE, SCALE_F16, 1, 256, 1, 0, 0, 1.0f};
+static const block_type block_mxfp4 = {CODE_E2M1, SCALE_E8M0, 4, 256, 0, 0, 12, 0.5f};
+static const block_type block_nvfp4 = {CODE_E2M1, SCALE_E4M3, 2, 256, 0, 1, 12, 0.5f};
+
+/* One block of 32 k of a panel; grid NULL or its 16 factors. */
+typedef struct panel_block {
+  const uint8_t *codes, *scales;
+  const float *grid;
+} panel_block;
+
+MTK_INLINE panel_block block_at(block_type t, const uint8_t *panel, const float *grid, int64_t b) {
+  int64_t part_bytes = t.scale == SCALE_F16 ? 2 : 1;
+  int64_t scale_bytes = (t.has_min || t.halves ? 2 : 1) * part_bytes * MTK_PANEL;
+  const uint8_t *unit = panel + b / t.unit * t.unit * (t.code_bytes + scale_bytes);
+  panel_block at = {unit + b % t.unit * t.code_bytes,
+                    unit + t.unit * t.code_bytes + b % t.unit * scale_bytes,
+                    grid ? grid + b * MTK_PANEL : NULL};
+  return at;
+}
+
+/* Scales of part 0 or 1, lanes h * LANES and up of the panel, grid applied. */
+MTK_INLINE vf block_scale(block_type t, panel_block at, int part, int h) {
+  int lane = part * MTK_PANEL + h * LANES;
+  vf d;
+  if (t.scale == SCALE_F16) d = load_f16(at.scales + 2 * lane);
+  else if (t.scale == SCALE_E4M3) d = load_f8_e4m3(at.scales + lane);
+  else d = load_e8m0(at.scales + lane);
+  return at.grid ? vf_mul(d, vf_load(at.grid + h * LANES)) : d;
+}
+
+/* The two registers of codes in one stored register, as unsigned bytes, by a table for e2m1. */
+MTK_INLINE vi low_codes(block_type t, vi raw, __m128i e2m1) {
+  vi nibbles = vi_and(raw, vi_set1(0x0f0f0f0f));
+  return t.code == CODE_E2M1 ? vi_lookup16(e2m1, nibbles) : nibbles;
+}
+MTK_INLINE vi high_codes(block_type t, vi raw, __m128i e2m1) {
+  return low_codes(t, vi_srli(raw, 4), e2m1);
+}
+/* Which groups of 4 k stored register g holds: low nibbles and high ones. */
+MTK_INLINE int low_group(block_type t, int g) { return t.halves ? g / 2 * 4 + g % 2 : g; }
+MTK_INLINE int high_group(block_type t, int g) { return low_group(t, g) + (t.halves ? 2 : 4); }
+
+/* e2m1 codes as 12 + twice the value; and as sign bit and twice the magnitude. */
+MTK_INLINE __m128i e2m1_plus_12(void) {
+  return _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+}
+MTK_INLINE __m128i e2m1_signed(void) {
+  return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, -128, -127, -126, -125, -124, -122, -120, -116);
+}
+
+/* Codes of a block as bytes, register j = k 4j..4j+3 of the 16 rows: 8 x 64 bytes at dst. */
+MTK_INLINE void block_codes(uint8_t *dst, block_type t, panel_block at, __m128i e2m1) {
+  if (t.code == CODE_BYTE) {
+    memcpy(dst, at.codes, 512);
+    return;
+  }
+  MTK_UNROLL for (int g = 0; g < 4; g++) {
+    MTK_UNROLL for (int h = 0; h < PARTS; h++) {
+      vi raw = vi_load(at.codes + 64 * g + 4 * LANES * h);
+      vi_store(dst + 64 * low_group(t, g) + 4 * LANES * h, low_codes(t, raw, e2m1));
+      vi_store(dst + 64 * high_group(t, g) + 4 * LANES * h, high_codes(t, raw, e2m1));
+    }
+  }
+}
+
+/* Byte i of each lane as the code's number: e2m1 from sign and magnitude (keeps -0). */
+MTK_INLINE vf code_value(block_type t, vi codes, int i) {
+  vi byte = vi_srli(codes, 8 * i);
+  if (t.code != CODE_E2M1) {
+    return vf_from_i32(vi_sub(vi_and(byte, vi_set1(0xff)), vi_set1(t.offset)));
+  }
+  vf magnitude = vf_from_i32(vi_and(byte, vi_set1(0x7f)));
+  return vi_as_vf(vi_or(vf_as_vi(magnitude), vi_slli(vi_and(byte, vi_set1(0x80)), 24)));
+}
+
+/* Weights of a block as floats, [32 k][16] at dst: exact, then times the grid; round: to bf16. */
+MTK_INLINE void block_floats(float *dst, block_type t, panel_block at, int round) {
+  uint8_t codes[512];
+  block_codes(codes, t, at, e2m1_signed());
+  const float *grid = at.grid;
+  at.grid = NULL;
+  for (int h = 0; h < PARTS; h++) {
+    vf d[2];
+    for (int half = 0; half < 2; half++) {
+      d[half] = vf_mul(block_scale(t, at, t.halves ? half : 0, h), vf_set1(t.closing));
+    }
+    vf m = t.has_min ? block_scale(t, at, 1, h) : vf_set1(0.0f);
+    for (int j = 0; j < 8; j++) {
+      vi c = vi_load(codes + 64 * j + 4 * LANES * h);
+      MTK_UNROLL for (int i = 0; i < 4; i++) {
+        vf v = vf_mul(code_value(t, c, i), d[j / 4]);
+        if (t.has_min) v = vf_add(v, m);
+        if (grid) v = vf_mul(v, vf_load(grid + h * LANES));
+        vf_store(dst + (4 * j + i) * MTK_PANEL + h * LANES, round ? vf_round_bf16(v) : v);
+      }
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,327 @@
+/* tests/kernels/test_linear.c: the linear rows of every level. Equality with ref by memcmp over
+ * shapes, data, scale grids and splits; ref against double precision; timing with --bench. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/checkker.h"
+
+static const mtk_dtype types[] = {MTK_F32,  MTK_F16,  MTK_BF16, MTK_F8_E4M3, MTK_F8_E5M2,
+                                  MTK_Q8_0, MTK_Q4_0, MTK_Q4_1, MTK_MXFP4,   MTK_NVFP4};
+enum { N_TYPES = sizeof types / sizeof *types };
+static const char *const arith_names[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
+
+/* ---- weights ---------------------------------------- */
+static void put_f16(uint8_t *p, float f) {
+  uint16_t h = mtk_f32_to_f16(f);
+  memcpy(p, &h, sizeof h);
+}
+
+/* Scales of a block of random bytes: finite; usual size if `tame`, else any. */
+static void set_scales(mtk_dtype type, uint8_t *block, int tame) {
+  float wild = ldexpf(ck_normal(), (int)ck_range(-26, 10));
+  if (type == MTK_MXFP4) {
+    block[0] = (uint8_t)(tame ? ck_range(118, 122) : ck_range(0, 200));
+  } else if (type == MTK_NVFP4) {
+    for (int i = 0; i < 4; i++) block[i] = (uint8_t)(tame ? ck_range(20, 40) : ck_range(0, 126));
+  } else {
+    put_f16(block, tame ? 0.01f * ck_normal() : wild);
+    if (type == MTK_Q4_1) put_f16(block + 2, tame ? 0.01f * ck_normal() : ck_normal());
+  }
+}
+
+static void fill_plain(mtk_dtype type, uint8_t *dst, int64_t count, ck_kind kind) {
+  const mtk_dtype_info *t = mtk_dtype_get(type);
+  for (int64_t i = 0; i < count; i++) {
+    float v;
+    ck_fill(&v, 1, kind);
+    if (type != MTK_F32 && type != MTK_BF16) v = fmaxf(-400.0f, fminf(v, 400.0f));
+    mtk_dtype_encode(type, dst + i * t->block_bytes, &v, 1);
+  }
+}
+
+/* Random weights W[n,k]; the result has no alignment to speak of. */
+static uint8_t *make_weights(mtk_dtype type, int64_t n, int64_t k, ck_kind kind) {
+  const mtk_dtype_info *t = mtk_dtype_get(type);
+  size_t bytes = mtk_dtype_bytes(type, (uint64_t)(n * k));
+  uint8_t *w = ck_buf(bytes, t->block_elems == 1 ? t->block_bytes : 1);
+  if (t->block_elems == 1) {
+    fill_plain(type, w, n * k, kind);
+    return w;
+  }
+  ck_fill_bytes(w, bytes);
+  for (size_t i = 0; i < bytes; i += t->block_bytes) set_scales(type, w + i, kind == CK_NORMAL);
+  return w;
+}
+
+/* ---- one case: a weight matrix, activations, a kernel ------------------------------------- */
+typedef struct linear_case {
+  mtk_dtype type;
+  mtk_arith arith;
+  int64_t m, n, k, ldx, ldy;
+  mtk_wview w;
+  const float *x;
+  char text[200];
+} linear_case;
+
+enum { GRID_NONE, GRID_ONE, GRID_ROWS, GRID_32, GRID_TILES, GRID_KINDS };
+
+static void make_grid(linear_case *c, int grid) {
+  static const int64_t steps[GRID_KINDS][2] = {
+      [GRID_ONE] = {1 << 20, 1 << 20},
+      [GRID_ROWS] = {1, 1 << 20},
+      [GRID_32] = {1, 32},
+      [GRID_TILES] = {5, 64},
+  };
+  if (grid == GRID_NONE) return;
+  c->w.scale_n = steps[grid][0];
+  c->w.scale_k = steps[grid][1];
+  int64_t rows = (c->n + c->w.scale_n - 1) / c->w.scale_n;
+  int64_t cols = (c->k + c->w.scale_k - 1) / c->w.scale_k;
+  float *scales = ck_floats(rows * cols, 1);
+  for (int64_t i = 0; i < rows * cols; i++) scales[i] = ldexpf(ck_normal() + 2.0f, -5);
+  c->w.scales = scales;
+}
+
+static linear_case make_case(mtk_dtype type, mtk_arith arith, int64_t m, int64_t n, int64_t k,
+                             ck_kind x_kind, ck_kind w_kind, int grid) {
+  linear_case c = {.type = type, .arith = arith, .m = m, .n = n, .k = k};
+  c.ldx = k + ck_range(0, 3);
+  c.ldy = n + ck_range(0, 3);
+  c.w = (mtk_wview){.type = type, .n = n, .k = k, .n_rows = n};
+  c.w.data = make_weights(type, n, k, w_kind);
+  make_grid(&c, grid);
+  float *x = ck_floats(m * c.ldx, (size_t)ck_range(0, 3));
+  ck_fill(x, m * c.ldx, x_kind);
+  c.x = x;
+  snprintf(c.text, sizeof c.text, "%s %s m=%lld n=%lld k=%lld x %s w %s grid %d",
+           mtk_dtype_get(type)->name, arith_names[arith], (long long)m, (long long)n,
+           (long long)k, ck_kind_name(x_kind), ck_kind_name(w_kind), grid);
+  return c;
+}
+
+/* Rows of panel p as their own window of the matrix. */
+static void pack_one(const mtk_linear_kernel *l, void *packed, const mtk_wview *w, int64_t p) {
+  mtk_wview window = *w;
+  size_t row_bytes = mtk_dtype_bytes(w->type, (uint64_t)w->k);
+  window.row0 = p * MTK_PANEL;
+  window.n_rows = w->n - window.row0 < MTK_PANEL ? w->n - window.row0 : MTK_PANEL;
+  window.data = (const uint8_t *)w->data + (size_t)window.row0 * row_bytes;
+  l->pack(packed, &window, p, p + 1);
+}
+
+/* y of the case, [m][ldy]; split: everything in random small ranges, in mixed order. */
+static float *run_case(const mtk_linear_kernel *l, const linear_case *c, int split) {
+  int64_t panels = (c->n + MTK_PANEL - 1) / MTK_PANEL;
+  void *packed = ck_buf(l->packed_bytes(c->n, c->k), 0);
+  void *act = ck_buf(l->act_bytes(c->m, c->k), 0);
+  float *y = ck_floats(c->m * c->ldy, 1);
+  if (!split) {
+    l->pack(packed, &c->w, 0, panels);
+    l->prepare(act, c->x, c->ldx, c->m, 0, c->m, c->k);
+    l->run(y, c->ldy, act, c->m, 0, c->m, packed, c->n, c->k, 0, panels);
+    return y;
+  }
+  for (int64_t p = panels - 1; p >= 0; p--) pack_one(l, packed, &c->w, p);
+  for (int64_t i = c->m - 1; i >= 0; i--) l->prepare(act, c->x, c->ldx, c->m, i, i + 1, c->k);
+  int64_t p_cut = ck_range(0, panels), m_cut = ck_range(0, c->m);
+  const int64_t ps[] = {0, p_cut, panels}, ms[] = {0, m_cut, c->m};
+  for (int i = 1; i >= 0; i--) {
+    for (int j = 1; j >= 0; j--) {
+      l->run(y, c->ldy, act, c->m, ms[i], ms[i + 1], packed, c->n, c->k, ps[j], ps[j + 1]);
+    }
+  }
+  return y;
+}
+
+/* ---- equality with ref, and of splits ---------------------------------------- */
+static void compare(const mtk_kernels *k, const linear_case *c) {
+  const mtk_linear_kernel *ref = ck_ref()->linear[c->type][c->arith];
+  const mtk_linear_kernel *l = k->linear[c->type][c->arith];
+  const float *want = run_case(ref, c, 0);
+  if (l != ref) ck_same(want, run_case(l, c, 0), c->m * c->ldy, "%s", c->text);
+  ck_same(want, run_case(l, c, 1), c->m * c->ldy, "%s split", c->text);
+  if (!ck_guards_ok()) ck_fail("%s: wrote outside its buffers", c->text);
+  ck_free_all();
+}
+
+static int64_t any_k(mtk_dtype type) {
+  static const int64_t plain[] = {1, 2, 3, 7, 8, 31, 32, 33, 64, 100, 127, 129, 172, 257, 300};
+  static const int64_t blocks[] = {1, 2, 3, 4, 5, 15, 16, 17, 33};
+  int64_t block = mtk_dtype_get(type)->block_elems;
+  if (block == 1) return plain[ck_range(0, sizeof plain / sizeof *plain - 1)];
+  return block * blocks[ck_range(0, sizeof blocks / sizeof *blocks - 1)];
+}
+
+static void each_row(const mtk_kernels *k, void (*fn)(const mtk_kernels *, mtk_dtype, mtk_arith)) {
+  for (int t = 0; t < N_TYPES; t++) {
+    for (int a = 0; a < MTK_ARITH_COUNT; a++) {
+      const mtk_linear_kernel *l = k->linear[types[t]][a];
+      int defined = a != MTK_A8 || mtk_dtype_get(types[t])->act_block != 0;
+      const char *type = mtk_dtype_get(types[t])->name;
+      if ((l != NULL) != defined) ck_fail("%s %s: missing or surplus", type, arith_names[a]);
+      if (!l || !ck_wanted(l->name)) continue;
+      if (l->type != types[t] || (int)l->arith != a) ck_fail("%s: in the wrong place", l->name);
+      fn(k, types[t], (mtk_arith)a);
+    }
+  }
+}
+
+static void tails(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  for (int64_t n = 1; n <= 33; n++) {
+    linear_case c = make_case(type, arith, ck_range(1, 3), n, any_k(type), CK_NORMAL, CK_NORMAL,
+                              (int)ck_range(0, GRID_KINDS - 1));
+    compare(k, &c);
+  }
+  for (int64_t m = 1; m <= 17; m++) {
+    linear_case c = make_case(type, arith, m, ck_range(1, 90), any_k(type), CK_NORMAL, CK_NORMAL,
+                              (int)ck_range(0, GRID_KINDS - 1));
+    compare(k, &c);
+  }
+}
+
+static void adversarial(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  for (int x = 0; x < CK_KINDS; x++) {
+    for (int w = 0; w < CK_KINDS; w++) {
+      int64_t m = ck_range(0, 2) ? ck_range(2, 9) : 1;
+      linear_case c = make_case(type, arith, m, ck_range(1, 40), any_k(type), (ck_kind)x,
+                                (ck_kind)w, (int)ck_range(0, GRID_KINDS - 1));
+      compare(k, &c);
+    }
+  }
+}
+
+static void large(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  static const int64_t sizes[][3] = {{64, 70, 320}, {200, 33, 64}, {1, 200, 2048}, {2, 17, 4096}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    linear_case c = make_case(type, arith, sizes[i][0], sizes[i][1], sizes[i][2], CK_OUTLIER,
+                              CK_NORMAL, GRID_ONE);
+    compare(k, &c);
+  }
+}
+
+static void test_tails(const mtk_kernels *k) { each_row(k, tails); }
+static void test_adversarial(const mtk_kernels *k) { each_row(k, adversarial); }
+static void test_large(const mtk_kernels *k) { each_row(k, large); }
+
+/* ---- a16 at the edge of the denormals: results around 2^-126 ------------------------------- */
+static void edge(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  if (type != MTK_F32 || arith != MTK_A16) return;
+  for (int rep = 0; rep < 200; rep++) {
+    enum { M = 4, N = 48, K = 32 };
+    linear_case c = make_case(type, arith, M, N, K, CK_ZERO, CK_ZERO, GRID_NONE);
+    float *x = (float *)(uintptr_t)c.x, *w = (float *)(uintptr_t)c.w.data;
+    for (int64_t i = 0; i < M * c.ldx; i++) {
+      x[i] = ldexpf((float)ck_range(-255, 255), (int)ck_range(-80, -70));
+    }
+    for (int64_t i = 0; i < N * K; i++) {
+      w[i] = ldexpf((float)ck_range(-255, 255), (int)ck_range(-80, -54));
+    }
+    for (int64_t i = 0; i < M; i++) x[i * c.ldx] = x[i * c.ldx + 1] = 0x1p-60f;
+    for (int64_t i = 0; i < N; i++) w[i * K] = w[i * K + 1] = i % 2 ? 0x1p-66f : -0x1p-66f;
+    compare(k, &c);
+  }
+}
+static void test_edge(const mtk_kernels *k) { each_row(k, edge); }
+
+/* ---- special activations of a8: NaN and Inf give NaN, nothing else breaks ------------------ */
+static void special(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  if (arith != MTK_A8) return;
+  static const float specials[] = {NAN, -NAN, INFINITY, -INFINITY, 0x1p-101f, 3e38f, -3e38f};
+  for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
+    linear_case c = make_case(type, arith, 3, 20, 128, CK_NORMAL, CK_NORMAL, GRID_NONE);
+    ((float *)(uintptr_t)c.x)[c.ldx + 70] = specials[i];
+    const float *want = run_case(ck_ref()->linear[type][arith], &c, 0);
+    const float *got = run_case(k->linear[type][arith], &c, 0);
+    for (int64_t j = 0; j < c.m * c.ldy; j++) {
+      int same = isnan(want[j]) ? isnan(got[j]) : memcmp(&want[j], &got[j], 4) == 0;
+      if (!same) ck_fail("%s: special %zu at %lld", c.text, i, (long long)j);
+    }
+    if (!isfinite(specials[i]) && !isnan(got[c.ldy])) ck_fail("%s: NaN lost", c.text);
+    ck_free_all();
+  }
+}
+static void test_special(const mtk_kernels *k) { each_row(k, special); }
+
+/* ---- meaning: y against double precision of the decoded weights ----------------------------- */
+static void meaning(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  enum { M = 3, N = 37, K = 192 };
+  static const double bound[MTK_ARITH_COUNT] = {1e-6, 4e-3, 8e-3}; /* of sum |x w| */
+  for (int grid = 0; grid < GRID_KINDS; grid++) {
+    linear_case c = make_case(type, arith, M, N, K, CK_NORMAL, CK_NORMAL, grid);
+    const float *y = run_case(k->linear[type][arith], &c, 0);
+    float w[K];
+    for (int64_t n = 0; n < N; n++) {
+      const uint8_t *row = (const uint8_t *)c.w.data + mtk_dtype_bytes(type, (uint64_t)(n * K));
+      mtk_dtype_decode(type, w, row, K);
+      for (int64_t m = 0; m < M; m++) {
+        double sum = 0, size = 0;
+        for (int64_t j = 0; j < K; j++) {
+          int64_t cols = (K + c.w.scale_k - 1) / (c.w.scale_k ? c.w.scale_k : 1);
+          double s = grid ? (double)c.w.scales[n / c.w.scale_n * cols + j / c.w.scale_k] : 1.0;
+          double term = (double)c.x[m * c.ldx + j] * (double)w[j] * s;
+          sum += term;
+          size += fabs(term);
+        }
+        double error = fabs((double)y[m * c.ldy + n] - sum);
+        if (!(error <= bound[arith] * size)) {
+          ck_fail("%s: y[%lld,%lld] is %g, want %g", c.text, (long long)m, (long long)n,
+                  (double)y[m * c.ldy + n], sum);
+        }
+      }
+    }
+    ck_free_all();
+  }
+}
+static void test_meaning(const mtk_kernels *k) { each_row(k, meaning); }
+
+/* ---- timing ---------------------------------------- */
+typedef struct timed {
+  const mtk_linear_kernel *l;
+  const linear_case *c;
+  float *y;
+  void *act, *packed;
+} timed;
+
+static void call(void *arg) {
+  timed *t = arg;
+  const linear_case *c = t->c;
+  t->l->prepare(t->act, c->x, c->ldx, c->m, 0, c->m, c->k);
+  t->l->run(t->y, c->ldy, t->act, c->m, 0, c->m, t->packed, c->n, c->k, 0,
+            (c->n + MTK_PANEL - 1) / MTK_PANEL);
+}
+
+static const ck_shape *shape;
+static void time_row(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  const mtk_linear_kernel *l = k->linear[type][arith];
+  linear_case c = make_case(type, arith, shape->m, shape->n, shape->k, CK_NORMAL, CK_NORMAL, 0);
+  timed t = {.l = l, .c = &c, .y = ck_floats(c.m * c.ldy, 0)};
+  t.act = ck_buf(l->act_bytes(c.m, c.k), 0);
+  t.packed = ck_buf(l->packed_bytes(c.n, c.k), 0);
+  l->pack(t.packed, &c.w, 0, (c.n + MTK_PANEL - 1) / MTK_PANEL);
+  double s = ck_seconds(call, &t);
+  double bytes = (double)mtk_dtype_bytes(type, (uint64_t)(c.n * c.k));
+  printf("%-34s %-8s %-8s %5lld x %5lld x %5lld %9.1f us %7.1f GOP/s %6.2f GB/s\n", l->name,
+         shape->model, shape->label, (long long)c.m, (long long)c.n, (long long)c.k, 1e6 * s,
+         2e-9 * (double)c.m * (double)c.n * (double)c.k / s, 1e-9 * bytes / s);
+  fflush(stdout);
+  ck_free_all();
+}
+
+static void bench(const mtk_kernels *k) {
+  ck_shape shapes[64];
+  int count = ck_shapes(shapes, 64);
+  for (int i = 0; i < count; i++) {
+    shape = &shapes[i];
+    each_row(k, time_row);
+  }
+}
+
+int main(int argc, char **argv) {
+  static const ck_check checks[] = {
+      {"linear_meaning", test_meaning, NULL},         {"linear_tails", test_tails, NULL},
+      {"linear_adversarial", test_adversarial, NULL}, {"linear_large", test_large, bench},
+      {"linear_a16_denormal_edge", test_edge, NULL},  {"linear_a8_special", test_special, NULL},
+  };
+  return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
+}
