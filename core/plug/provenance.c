@@ -1,0 +1,103 @@
+/* provenance.c: what made an artefact: versions, options, digests of sources and plugins, as JSON.
+ * No clock and no host name: the same command on the same input gives the same text. */
+#include "plug/plug_impl.h"
+
+#include <jansson.h>
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *string_list(const char *const *items, int n) {
+  json_t *list = json_array();
+  for (int i = 0; i < n; i++) {
+    json_t *item = json_string(items[i]); /* NULL if it is not UTF-8 */
+    json_array_append_new(list, item ? item : json_string("(not UTF-8)"));
+  }
+  return list;
+}
+
+static json_t *used_plugins(void) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < mtk_plugin_count(); i++) {
+    const mtk_plugin_info *info = mtk_plugin_at(i);
+    if (!mtk_plugin_was_used(info)) continue;
+    json_array_append_new(list, json_pack("{ssssss}", "name", info->name, "version", info->version,
+                                          "sha256", mtk_plugin_sha256(info)));
+  }
+  return list;
+}
+
+static mtk_status add_file(json_t *list, const char *path, const char *name, mtk_error *err) {
+  mtk_file *file = NULL;
+  MTK_TRY(mtk_file_open(&file, path, err));
+  char hex[65];
+  mtk_sha256_hex(hex, file->data, file->size);
+  json_array_append_new(
+      list, json_pack("{sssIss}", "name", name, "size", (json_int_t)file->size, "sha256", hex));
+  mtk_file_close(file);
+  return MTK_OK;
+}
+
+static int is_visible(const struct dirent *d) { return d->d_name[0] != '.'; }
+
+static int by_name(const struct dirent **a, const struct dirent **b) {
+  return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* The files of a folder, sorted by name; folders inside it are not part of a model. `path` has no
+ * final slash. */
+static mtk_status add_folder(json_t *list, const char *path, mtk_error *err) {
+  struct dirent **files;
+  int n = scandir(path, &files, is_visible, by_name);
+  if (n < 0) return mtk_fail(err, MTK_E_IO, path, "the folder cannot be read");
+  mtk_status status = MTK_OK;
+  for (int i = 0; i < n; i++) {
+    char *full = mtk_path_join(path, files[i]->d_name);
+    char *name = mtk_path_join(mtk_path_base(path), files[i]->d_name);
+    if (status == MTK_OK && (!full || !name))
+      status = mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+    if (status == MTK_OK && !mtk_path_is_dir(full)) status = add_file(list, full, name, err);
+    mtk_free(full);
+    mtk_free(name);
+    free(files[i]);
+  }
+  free(files);
+  return status;
+}
+
+static mtk_status add_source(json_t *list, const char *source, mtk_error *err) {
+  if (!mtk_path_is_dir(source)) return add_file(list, source, mtk_path_base(source), err);
+  size_t n = strlen(source);
+  while (n > 1 && source[n - 1] == '/') n--;
+  char *path = mtk_strndup(source, n);
+  mtk_status status = path ? add_folder(list, path, err)
+                           : mtk_fail(err, MTK_E_NOMEM, source, "out of memory");
+  mtk_free(path);
+  return status;
+}
+
+static mtk_status source_digests(json_t *list, const char *const *sources, int n, mtk_error *err) {
+  for (int i = 0; i < n; i++) MTK_TRY(add_source(list, sources[i], err));
+  return MTK_OK;
+}
+
+mtk_status mtk_provenance_json(mtk_bytes *out, const char *command, int n_args,
+                               const char *const *args, const char *const *sources, int n_sources,
+                               mtk_error *err) {
+  json_t *digests = json_array();
+  mtk_status status = source_digests(digests, sources, n_sources, err);
+  if (status != MTK_OK) {
+    json_decref(digests);
+    return status;
+  }
+  json_t *root = json_pack("{sssssososo}", "mtk", mtk_version(), "command", command, "args",
+                           string_list(args, n_args), "sources", digests, "plugins",
+                           used_plugins());
+  char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+  json_decref(root);
+  if (!text) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_bytes_puts(out, text);
+  free(text);
+  return mtk_bytes_status(out, err);
+}
