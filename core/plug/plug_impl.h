@@ -8,8 +8,14 @@
 void mtk_plugin_mark_used(const mtk_plugin_info *info);
 bool mtk_plugin_was_used(const mtk_plugin_info *info);
 
-/* Why an entry must not be used, in a heap string; NULL if it fits this host. `name` is what the file
- * name promises, or NULL. Reads nothing beyond the abi block until that is right. */
-char *mtk_plugin_refusal(const mtk_plugin_entry_t *entry, const char *name, bool *no_memory);
+typedef struct mtk_refusal {
+  char why[256];
+} mtk_refusal;
+
+/* Whether an entry fits this host; else the reason. `name` is what the file name promises. Reads
+ * nothing beyond the abi block until that is right. */
+bool mtk_plugin_entry_fits(mtk_refusal *out, const mtk_plugin_entry_t *entry, const char *name);
+/* The same for its features, once init has been called. */
+bool mtk_plugin_features_fit(mtk_refusal *out, const mtk_plugin_entry_t *entry);
 
 #endif

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,8 +35,8 @@ static const mtk_plugin_info *find_loaded(const char *name) {
   return NULL;
 }
 
-/* Takes over `name`, `path` and `refused` (heap strings). */
-static mtk_status append(plugin **out, const char *name, const char *path, const char *refused,
+/* A new row of the list; frees itself on failure. why NULL = not refused. */
+static mtk_status append(plugin **out, const char *name, const char *path, const char *why,
                          mtk_error *err) {
   if (n_plugins == cap_plugins) {
     size_t cap = cap_plugins ? cap_plugins * 2 : 32;
@@ -45,36 +46,45 @@ static mtk_status append(plugin **out, const char *name, const char *path, const
     cap_plugins = cap;
   }
   plugin *p = mtk_alloc(1, sizeof *p);
-  if (!p || !name || !path) {
+  if (!p) return no_memory(err, path);
+  char *own_name = mtk_strdup(name), *own_path = mtk_strdup(path);
+  char *own_why = why ? mtk_strdup(why) : NULL;
+  p->info = (mtk_plugin_info){own_name, "", "", "", own_path, "", own_why, NULL};
+  if (!own_name || !own_path || (why && !own_why)) {
+    mtk_free(own_name);
+    mtk_free(own_path);
+    mtk_free(own_why);
     mtk_free(p);
     return no_memory(err, path);
   }
-  p->info = (mtk_plugin_info){.name = name, .path = path, .refused = refused};
-  p->info.version = p->info.description = p->info.license = "";
   plugins[n_plugins++] = p;
   *out = p;
   return MTK_OK;
 }
 
-/* Check and initialise `entry` (NULL: `why` says what was wrong already); the plugin is listed in
- * any case. */
+/* Checks, init, features. */
+static bool start_entry(mtk_refusal *out, const mtk_plugin_entry_t *entry, const char *name) {
+  if (!mtk_plugin_entry_fits(out, entry, name)) return false;
+  mtk_error cause = {0};
+  if (entry->init(mtk_host_get(), &cause) != MTK_OK) {
+    snprintf(out->why, sizeof out->why, "its start failed: %.200s", cause.message);
+    return false;
+  }
+  return mtk_plugin_features_fit(out, entry);
+}
+
+/* Check and start `entry` (NULL: `why` says what was wrong already); the plugin is listed in any
+ * case. */
 static mtk_status enlist(const mtk_plugin_info **out, const mtk_plugin_entry_t *entry,
                          const char *name, const char *path, const char *why, mtk_error *err) {
-  bool out_of_memory = false;
-  char *refused = entry ? mtk_plugin_refusal(entry, name, &out_of_memory) : mtk_strdup(why);
-  if (out_of_memory || (!entry && !refused)) return no_memory(err, path);
-  if (entry && !refused) {
-    mtk_error cause = {0};
-    if (entry->init(mtk_host_get(), &cause) != MTK_OK) {
-      refused = mtk_asprintf("its start failed: %s", cause.message);
-      if (!refused) return no_memory(err, path);
-    }
-  }
+  mtk_refusal refusal;
+  bool ok = entry && start_entry(&refusal, entry, name);
+  if (entry && !ok) why = refusal.why;
   plugin *p = NULL;
-  MTK_TRY(append(&p, mtk_strdup(name), mtk_strdup(path), refused, err));
+  MTK_TRY(append(&p, name, path, ok ? NULL : why, err));
   if (out) *out = &p->info;
-  if (refused) {
-    mtk_log(MTK_LOG_WARN, "plugin %s refused: %s", path, refused);
+  if (!ok) {
+    mtk_log(MTK_LOG_WARN, "plugin %s refused: %s", path, why);
     return MTK_OK;
   }
   p->info.entry = entry;
