@@ -4,14 +4,13 @@
  * C is cut into blocks of BLOCK_ROWS rows (kept in the L2 cache) and their chains into pieces of
  * BLOCK_K steps: every piece continues the chains in C. The piece's A is packed as tiles
  * [step][TILE_ROWS] (L2; read in place when it serves one strip only), a strip of B as
- * [step][TILE_COLS] (L1). Both buffers are on the stack
- * (about 115 KiB). Any thread may call on its own rows of C. */
+ * [step][TILE_COLS] (L1). Both buffers are on the stack (about 170 KiB). Any thread may call on its own rows of C. */
 #include <string.h>
 
 #include "../families.h"
 #include "tile.h"
 
-enum { BLOCK_ROWS = 192, BLOCK_K = 128 };
+enum { BLOCK_ROWS = 192, BLOCK_K = 192 };
 
 /* A as a matrix of any strides: element (row, step) at a[row * by_row + step * by_step]. */
 typedef struct a_view {
