@@ -169,7 +169,8 @@ typedef struct mtk_cost {
 mtk_cost mtk_node_cost(const mtk_graph *g, const mtk_graph_node *node, double tokens,
                        double outputs, double keys);
 mtk_cost mtk_graph_cost(const mtk_graph *g, double tokens, double outputs, double keys);
-/* One line per node: results with shapes, op, inputs, weight, attributes; then a summary. */
+/* One line per node: results with shapes, op, inputs, weight, attributes, cost per token; then the
+ * totals. */
 void mtk_graph_print(mtk_bytes *out, const mtk_graph *g);
 
 /* ---- memory plan (plan.c) ------------------------------------------------------------------- */

@@ -79,6 +79,9 @@ static void print_node(mtk_bytes *out, const mtk_graph *g, const mtk_graph_node 
       mtk_bytes_printf(out, "[%s%lld]", w->use & MTK_USE_EMBED ? "V," : "", (long long)w->k);
   }
   print_attrs(out, n);
+  mtk_cost c = mtk_node_cost(g, n, 1.0, 1.0, 1.0);
+  mtk_bytes_printf(out, "  ; %.4g FLOPs, %.4g B", c.flops, c.value_bytes);
+  if (c.weight_elems > 0.0) mtk_bytes_printf(out, ", %.4g weights", c.weight_elems);
   mtk_bytes_puts(out, "\n");
 }
 
@@ -88,6 +91,10 @@ void mtk_graph_print(mtk_bytes *out, const mtk_graph *g) {
                    g->n_weights);
   if (g->logits >= 0) mtk_bytes_printf(out, ", logits %%%d", (int)g->logits);
   if (g->loss >= 0) mtk_bytes_printf(out, ", loss %%%d", (int)g->loss);
-  mtk_bytes_printf(out, "; KV cache %lld bytes per position\n",
+  mtk_cost c = mtk_graph_cost(g, 1.0, 1.0, 1.0);
+  mtk_bytes_printf(out,
+                   "\nper token with one key and one row of logits: %.4g FLOPs, %.4g B of values, "
+                   "%.4g weights; KV cache %lld B per position\n",
+                   c.flops, c.value_bytes, c.weight_elems,
                    8LL * g->n_layer * g->n_head_kv * g->head_dim);
 }

@@ -114,11 +114,13 @@ mtk_status mtk_weights_bind(mtk_weight ***out, const mtk_weights *store, const m
   *out = bound;
   if (!bound) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for weights");
   for (size_t i = 0; i < g->n_weights; i++) {
-    bound[i] = mtk_weights_find(store, g->weights[i].name);
-    if (bound[i]) continue;
+    const mtk_graph_weight *gw = &g->weights[i];
+    bound[i] = mtk_weights_find(store, gw->name);
+    if (bound[i] && bound[i]->k == gw->k && (gw->n == 0 || bound[i]->n == gw->n)) continue;
     mtk_free(bound);
     *out = NULL;
-    return mtk_fail(err, MTK_E_NOT_FOUND, g->weights[i].name, "the weight was not loaded");
+    return mtk_fail(err, MTK_E_NOT_FOUND, gw->name,
+                    "the weight was not loaded, or has another shape than the graph's");
   }
   return MTK_OK;
 }
