@@ -50,6 +50,18 @@ static void on_event(void *ctx, const char *json) {
   json_decref(doc);
 }
 
+/* What the recipe made goes to --out as a Hugging Face folder. */
+static mtk_status save(void *ctx, mtk_model *model, const mtk_adapter *adapter, mtk_error *err) {
+  const mtk_cmd_line *line = ctx;
+  const char *out = mtk_options_string(line->options, "out");
+  const mtk_format_v1 *format = mtk_format_find("hf");
+  if (!format) return mtk_fail(err, MTK_E_NOT_FOUND, NULL, "the plugin 'hf' is not loaded: cannot write the result");
+  if (model) return mtk_cmd_write_model(model, line, format, line->args[0], out, err);
+  mtk_write_options opt = {.struct_size = sizeof opt,
+                           .force = mtk_options_flag(line->options, "force")};
+  return format->write_adapter(adapter, NULL, out, &opt, err);
+}
+
 static mtk_status open_model(mtk_model **model, const mtk_cmd_line *line, mtk_error *err) {
   const char *init = mtk_options_string(line->options, "init");
   if (!init) return mtk_model_load(model, line->args[0], err);
@@ -77,6 +89,7 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
                           .force = mtk_options_flag(o, "force"),
                           .options = o,
                           .on_event = on_event,
+                          .save = save,
                           .ctx = (void *)(uintptr_t)line};
   args.n_data = (int)mtk_options_list(o, "data", &args.data);
   if (!args.n_data) return mtk_fail(err, MTK_E_INVALID, NULL, "give --data FILE");

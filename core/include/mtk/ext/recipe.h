@@ -25,6 +25,8 @@ typedef struct mtk_recipe_args {
   /* One JSON object per event ({"event":"step","step":1,"loss":...}); may be NULL. */
   void (*on_event)(void *ctx, const char *json);
   void *ctx;
+  /* Store the result at `out`: an adapter (model NULL) or a whole model (adapter NULL). */
+  mtk_status (*save)(void *ctx, mtk_model *model, const mtk_adapter *adapter, mtk_error *err);
 } mtk_recipe_args;
 
 typedef struct mtk_recipe_v1 {
