@@ -21,7 +21,8 @@ __extension__ typedef unsigned __int128 wide;
 static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
 static uint64_t seed[2] = {0x9E3779B97F4A7C15u, 0xD1B54A32D192ED03u};
 
-/* Without system randomness (very early boot) the fixed seed stays: only flood resistance is lost. */
+/* Without system randomness (very early boot) the fixed seed stays: only flood resistance is
+ * lost. */
 static void read_seed(void) {
   uint64_t random[2];
   if (getrandom(random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random) return;

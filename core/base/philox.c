@@ -1,5 +1,5 @@
-/* philox.c: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3",
- * SC 2011, table 2 and section 5). Pure functions; any thread. */
+/* philox.c: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2,
+ * 3", SC 2011, table 2 and section 5). Pure functions; any thread. */
 #include "base/internal.h"
 
 static void multiply(uint32_t a, uint32_t b, uint32_t *high, uint32_t *low) {

@@ -3,10 +3,11 @@
  * that sleeps through a short run costs nothing. Tasks are claimed in chunks from one atomic
  * counter, so which worker runs a task is chance, and results must not depend on it.
  *
- * Entering: `epoch` is odd while a run is open. A worker adds itself to `inside`, then looks whether
- * the epoch it saw is still open; the caller closes the epoch, then waits for inside == 0. Both are
- * sequentially consistent, so either the worker sees the run closed or the caller sees the worker.
- * Sleeping (`sleepers`, `waiting`) uses the same store-then-look pattern around a condition variable.
+ * Entering: `epoch` is odd while a run is open. A worker adds itself to `inside`, then looks
+ * whether the epoch it saw is still open; the caller closes the epoch, then waits for inside == 0.
+ * Both are sequentially consistent, so either the worker sees the run closed or the caller sees the
+ * worker. Sleeping (`sleepers`, `waiting`) uses the same store-then-look pattern around a condition
+ * variable.
  *
  * A second caller, or a task that calls mtk_pool_run itself, runs its tasks inline. */
 #include "base/internal.h"

@@ -6,7 +6,7 @@
 #define MTK_GRAPH_WEIGHT_H
 
 #include <mtk/kernel.h>
-#include <mtk/model.h>
+typedef struct mtk_tensor mtk_tensor; /* mtk/model.h */
 
 typedef struct mtk_weight {
   const char *name;         /* canonical tensor name */

@@ -1,8 +1,8 @@
-/* block.c: the block-quantized storage types: decoding, and the quantizer each type is defined with.
- * Layouts stand in mtk/dtype.h. Sources: ggml's reference quantizers for q4_0, q4_1, q8_0 (absmax or
- * min/max, ties away from zero); OCP Microscaling Formats v1.0 section 6.3 for mxfp4 (shared exponent
- * floor(log2 amax) - 2); NVIDIA ModelOpt for nvfp4 (block scale e4m3(amax/6), at least 2^-9, 1 for a
- * zero block). Pure functions; any thread. Source bytes need no alignment. */
+/* block.c: the block-quantized storage types: decoding, and the quantizer each type is defined
+ * with. Layouts stand in mtk/dtype.h. Sources: ggml's reference quantizers for q4_0, q4_1, q8_0
+ * (absmax or min/max, ties away from zero); OCP Microscaling Formats v1.0 section 6.3 for mxfp4
+ * (shared exponent floor(log2 amax) - 2); NVIDIA ModelOpt for nvfp4 (block scale e4m3(amax/6), at
+ * least 2^-9, 1 for a zero block). Pure functions; any thread. Source bytes need no alignment. */
 #include "tensor/block.h"
 
 #include <mtk/dtype.h>

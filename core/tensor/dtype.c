@@ -1,5 +1,6 @@
 /* dtype.c: the table of storage types and conversion of runs of elements to and from f32. Constant
- * data and pure functions; any thread. Element bytes need no alignment; machines are little endian. */
+ * data and pure functions; any thread. Element bytes need no alignment; machines are little
+ * endian. */
 #include <mtk/dtype.h>
 
 #include "tensor/block.h"
@@ -12,7 +13,8 @@ typedef void (*encode_fn)(uint8_t *dst, const float *src, size_t n_blocks);
 
 /* ---- plain types ------------------------------------------------------------------------- */
 
-/* decode_T and encode_T for an element type stored as C type T: each value through `to` / `from`. */
+/* decode_T and encode_T for an element type stored as C type T: each value through `to` /
+ * `from`. */
 #define PLAIN_DECODE(name, T, to)                                           \
   static void decode_##name(float *dst, const uint8_t *src, size_t n) {     \
     for (size_t i = 0; i < n; i++) {                                        \

@@ -1,7 +1,7 @@
 /* float.c: single-value conversions between f32 and the 16-, 8- and 4-bit float formats. Pure
  * functions on bits; any thread. Formats: IEEE 754 binary16; bfloat16; OCP 8-bit Floating Point
- * Specification rev. 1.0 (E4M3 without infinities, E5M2); OCP Microscaling Formats v1.0 (E2M1, E8M0).
- * Relies on the default rounding mode, nearest even. */
+ * Specification rev. 1.0 (E4M3 without infinities, E5M2); OCP Microscaling Formats v1.0 (E2M1,
+ * E8M0). Relies on the default rounding mode, nearest even. */
 #include <mtk/dtype.h>
 
 #include <math.h>

@@ -79,7 +79,8 @@ const char *mtk_status_name(mtk_status code);
 /* ---- memory ------------------------------------------------------------------------------ */
 
 /* All allocation goes through these. count * size is checked for overflow; zero bytes give a
- * unique pointer. mtk_alloc returns zeroed memory, 64-byte aligned. NULL on failure. Thread-safe. */
+ * unique pointer. mtk_alloc returns zeroed memory, 64-byte aligned. NULL on failure.
+ * Thread-safe. */
 void *mtk_alloc(size_t count, size_t size);
 /* Grow or shrink; new bytes are not zeroed. Old block stays valid on failure. */
 void *mtk_realloc(void *ptr, size_t old_count, size_t new_count, size_t size);
@@ -166,7 +167,12 @@ void mtk_outdir_abort(mtk_outdir *out);
 
 /* ---- logging, progress, cancellation ----------------------------------------------------- */
 
-typedef enum mtk_log_level { MTK_LOG_ERROR, MTK_LOG_WARN, MTK_LOG_INFO, MTK_LOG_DEBUG } mtk_log_level;
+typedef enum mtk_log_level {
+  MTK_LOG_ERROR,
+  MTK_LOG_WARN,
+  MTK_LOG_INFO,
+  MTK_LOG_DEBUG
+} mtk_log_level;
 typedef void (*mtk_log_fn)(void *ctx, mtk_log_level level, const char *message);
 /* Core and plugins never write to stderr themselves: the program installs a sink. Without one,
  * messages are dropped. Thread-safe. */

@@ -1,4 +1,5 @@
-/* mtk/dtype.h: storage types. One row per type; formats, kernels and quantizers all read this table.
+/* mtk/dtype.h: storage types. One row per type; formats, kernels and quantizers all read this
+ * table.
  *
  * A matrix W[N,K] is stored row by row; each row is K / block_elems blocks of block_bytes bytes
  * (K must be a multiple of block_elems). Formulas below give the value of an element; d etc. are
@@ -35,7 +36,8 @@ typedef enum mtk_dtype {
   MTK_Q4_0 = 16,  /* 32 elems, 18 B: f16 d; u8 qs[16]: low nibble j, high j+16; (q-8)*d */
   MTK_Q4_1 = 17,  /* 32 elems, 20 B: f16 d, m; u8 qs[16] as q4_0; q*d+m */
   MTK_Q8_0 = 18,  /* 32 elems, 34 B: f16 d; i8 qs[32]; q*d */
-  MTK_MXFP4 = 19, /* 32 elems, 17 B: E8M0 e; u8 qs[16]: low nibble j, high j+16; e2m1(q)*2^(e-127) */
+  /* 32 elems, 17 B: E8M0 e; u8 qs[16]: low nibble j, high j+16; e2m1(q)*2^(e-127) */
+  MTK_MXFP4 = 19,
   MTK_NVFP4 = 20, /* 64 elems, 36 B: UE4M3 d[4]; u8 qs[32]: sub-block s of 16: byte 8s+j low =
                      16s+j, high = 16s+8+j; e2m1(q)*e4m3(d[s]); times the tensor's scale */
   MTK_DTYPE_COUNT
@@ -67,9 +69,10 @@ mtk_dtype mtk_dtype_by_name(const char *name);
 size_t mtk_dtype_bytes(mtk_dtype type, uint64_t n_elems);
 
 /* Decode n elements (a multiple of block_elems) to f32, exactly, without outside scales. Integers
- * too. Encode by round to nearest even, saturating (NaN stays NaN where the type has one); for block types
- * by their reference quantizer (absmax of ggml for q4_0, q4_1, q8_0; OCP floor rule for mxfp4; for
- * nvfp4 the block scale e4m3(amax/6)). encode returns 0 when the type has no encoder. Thread-safe. */
+ * too. Encode by round to nearest even, saturating (NaN stays NaN where the type has one); for
+ * block types by their reference quantizer (absmax of ggml for q4_0, q4_1, q8_0; OCP floor rule for
+ * mxfp4; for nvfp4 the block scale e4m3(amax/6)). encode returns 0 when the type has no encoder.
+ * Thread-safe. */
 void mtk_dtype_decode(mtk_dtype type, float *dst, const void *src, size_t n);
 int mtk_dtype_encode(mtk_dtype type, void *dst, const float *src, size_t n);
 

@@ -1,8 +1,8 @@
 /* mtk/engine.h: run a model: KV cache, ragged batches, sampling, continuous batching.
  *
- * An engine holds packed weights, graphs and a paged KV cache; one thread drives it. Results depend on
- * the model, the ids and the arithmetic alone: not on threads, chunking, batch mates or ISA level.
- * A scheduler sits on an engine: any thread may submit and cancel, one thread steps. */
+ * An engine holds packed weights, graphs and a paged KV cache; one thread drives it. Results depend
+ * on the model, the ids and the arithmetic alone: not on threads, chunking, batch mates or ISA
+ * level. A scheduler sits on an engine: any thread may submit and cancel, one thread steps. */
 #ifndef MTK_ENGINE_H
 #define MTK_ENGINE_H
 
@@ -23,7 +23,8 @@ typedef struct mtk_engine_options {
   int max_seqs;            /* concurrent sequences; 0 = 1 */
   int64_t kv_tokens;       /* positions in the cache for all sequences; 0 = context * max_seqs */
   int max_batch;           /* tokens computed at once (larger inputs are chunked); 0 = 512 */
-  int arith;               /* -1 = each storage type's default, else mtk_arith for all linear layers */
+  /* -1 = each storage type's default, else mtk_arith for all linear layers */
+  int arith;
   int isa;                 /* -1 = MTK_CPU or the best, else mtk_isa */
 } mtk_engine_options;
 
@@ -32,7 +33,8 @@ mtk_status mtk_engine_create(mtk_engine **out, const mtk_model *model,
                              const mtk_engine_options *options, mtk_error *err);
 void mtk_engine_destroy(mtk_engine *engine);
 const mtk_model *mtk_engine_model(const mtk_engine *engine);
-const mtk_tokenizer *mtk_engine_tokenizer(const mtk_engine *engine); /* NULL if the model has none */
+/* NULL if the model has none */
+const mtk_tokenizer *mtk_engine_tokenizer(const mtk_engine *engine);
 int64_t mtk_engine_vocab(const mtk_engine *engine);   /* logits per row */
 int64_t mtk_engine_context(const mtk_engine *engine); /* positions per sequence */
 const char *mtk_engine_isa(const mtk_engine *engine);
@@ -62,16 +64,16 @@ typedef struct mtk_batch_item {
   int32_t n_ids;
   mtk_logits_mode logits;
 } mtk_batch_item;
-/* Feed ids to their sequences (each appears at most once) and compute logits. *logits: rows of vocab floats in item order, valid until the
- * next call; *n_rows their number. Logits of at most max_batch rows per call are kept: with
- * MTK_LOGITS_ALL feed at most max_batch ids per call. On failure no sequence has changed length.
- * MTK_E_LIMIT: context or cache exhausted. */
+/* Feed ids to their sequences (each appears at most once) and compute logits. *logits: rows of
+ * vocab floats in item order, valid until the next call; *n_rows their number. Logits of at most
+ * max_batch rows per call are kept: with MTK_LOGITS_ALL feed at most max_batch ids per call. On
+ * failure no sequence has changed length. MTK_E_LIMIT: context or cache exhausted. */
 mtk_status mtk_engine_forward(const float **logits, int64_t *n_rows, mtk_engine *engine,
                               const mtk_batch_item *items, int n_items, mtk_error *err);
 const mtk_kernels *mtk_engine_kernels(const mtk_engine *engine);
 
-/* The forward graph of a model as text: one line per op with shapes, FLOPs and bytes per token, and the
- * totals (mtk inspect --graph). Appends to out. */
+/* The forward graph of a model as text: one line per op with shapes, FLOPs and bytes per token, and
+ * the totals (mtk inspect --graph). Appends to out. */
 mtk_status mtk_model_print_graph(mtk_bytes *out, const mtk_model *model, mtk_error *err);
 
 /* ---- sampling -------------------------------------------------------------------------------- */
@@ -91,7 +93,7 @@ typedef struct mtk_token_prob {
   float logprob; /* of the model's distribution, before temperature and truncation */
 } mtk_token_prob;
 
-/* ---- scheduler (continuous batching) ---------------------------------------------------------- */
+/* ---- scheduler (continuous batching) -------------------------------------------------------- */
 
 typedef enum mtk_finish {
   MTK_FINISH_NONE = 0,
@@ -138,8 +140,8 @@ void mtk_scheduler_destroy(mtk_scheduler *s); /* finishes the rest with CANCELLE
 mtk_status mtk_scheduler_submit(uint64_t *id, mtk_scheduler *s, const mtk_request *request,
                                 mtk_error *err);
 void mtk_scheduler_cancel(mtk_scheduler *s, uint64_t id); /* any thread; takes effect next step */
-/* One step: admit, prefill a chunk or decode one token for every active sequence. *active = requests
- * left (running and queued). Stepping thread only. */
+/* One step: admit, prefill a chunk or decode one token for every active sequence. *active =
+ * requests left (running and queued). Stepping thread only. */
 mtk_status mtk_scheduler_step(int *active, mtk_scheduler *s, mtk_error *err);
 /* Block until there is work or mtk_scheduler_wake was called. */
 void mtk_scheduler_wait(mtk_scheduler *s);
@@ -152,7 +154,7 @@ typedef struct mtk_scheduler_stats {
 } mtk_scheduler_stats;
 void mtk_scheduler_get_stats(const mtk_scheduler *s, mtk_scheduler_stats *out); /* any thread */
 
-/* ---- chat on top of a model's template --------------------------------------------------------- */
+/* ---- chat on top of a model's template ------------------------------------------------------ */
 
 typedef struct mtk_chat mtk_chat; /* tokenizer + template + reasoning markers of one model */
 /* template_override NULL = the model's own; MTK_E_NOT_FOUND if it has none. Immutable, shared. */
@@ -167,7 +169,8 @@ const mtk_tokenizer *mtk_chat_tokenizer(const mtk_chat *chat);
 mtk_status mtk_chat_render(mtk_bytes *text, mtk_ids *ids, uint8_t **mask, const mtk_chat *chat,
                            const char *context_json, size_t n, bool generation_prompt,
                            const char *now, mtk_error *err);
-/* Reasoning markers known for this model ("[THINK]", "[/THINK]" or "<think>", "</think>"), or NULL. */
+/* Reasoning markers known for this model ("[THINK]", "[/THINK]" or "<think>", "</think>"), or
+ * NULL. */
 const char *mtk_chat_think_open(const mtk_chat *chat);
 const char *mtk_chat_think_close(const mtk_chat *chat);
 

@@ -1,9 +1,10 @@
 /* mtk/graph.h: a model's computation as a static list of ops.
  *
- * Rows of the op table (mtk_op_info) carry name, shape rule, derivative rule and cost; the executor and
- * any backend run them. Values are f32 matrices [rows, width]; rows is symbolic: all tokens of the
- * step, or only the output rows (positions whose logits are wanted). A graph is built once by an
- * architecture plugin and is immutable afterwards. Builder errors are sticky: check mtk_graph_status once. */
+ * Rows of the op table (mtk_op_info) carry name, shape rule, derivative rule and cost; the executor
+ * and any backend run them. Values are f32 matrices [rows, width]; rows is symbolic: all tokens of
+ * the step, or only the output rows (positions whose logits are wanted). A graph is built once by
+ * an architecture plugin and is immutable afterwards. Builder errors are sticky: check
+ * mtk_graph_status once. */
 #ifndef MTK_GRAPH_H
 #define MTK_GRAPH_H
 
@@ -54,8 +55,8 @@ typedef struct mtk_attrs {
 
 enum { MTK_OP_MAX_IN = 4, MTK_OP_MAX_OUT = 3 };
 
-/* Append an op. weight: canonical tensor name or NULL. width: of the result for ops whose width is not
- * implied (EMBED, LINEAR: rows of the weight), else 0. Returns the (first) result. */
+/* Append an op. weight: canonical tensor name or NULL. width: of the result for ops whose width is
+ * not implied (EMBED, LINEAR: rows of the weight), else 0. Returns the (first) result. */
 mtk_node_value mtk_graph_add(mtk_graph *g, mtk_op op, const mtk_node_value *in, int n_in,
                              const char *weight, int64_t width, const mtk_attrs *attrs);
 /* LINEAR on "<name>.weight" plus ADD_ROW on "<name>.bias" if has_bias, plus the low-rank update

@@ -21,11 +21,18 @@ extern "C" {
 /* Rows of W that lie together in a packed panel, and KV positions in a page. */
 enum { MTK_PANEL = 16, MTK_KV_PAGE = 64 };
 
-typedef enum mtk_isa { MTK_ISA_REF, MTK_ISA_AVX2, MTK_ISA_AVX512, MTK_ISA_AMX, MTK_ISA_COUNT } mtk_isa;
+typedef enum mtk_isa {
+  MTK_ISA_REF,
+  MTK_ISA_AVX2,
+  MTK_ISA_AVX512,
+  MTK_ISA_AMX,
+  MTK_ISA_COUNT
+} mtk_isa;
 
 /* A window of a weight matrix in storage type: rows row0 .. row0+n_rows of W[n,k], at data.
- * scales: NULL, or the whole tensor's grid [ceil(n/scale_n)][ceil(k/scale_k)]. A 1x1 grid is applied
- * to y at the end (y = acc * s); a finer one multiplies the decoded weights (one f32 rounding). */
+ * scales: NULL, or the whole tensor's grid [ceil(n/scale_n)][ceil(k/scale_k)]. A 1x1 grid is
+ * applied to y at the end (y = acc * s); a finer one multiplies the decoded weights (one f32
+ * rounding). */
 typedef struct mtk_wview {
   mtk_dtype type;
   int64_t n, k;
@@ -56,13 +63,15 @@ typedef struct mtk_linear_kernel {
 } mtk_linear_kernel;
 
 /* Causal attention of n_tokens consecutive queries of one sequence for one KV head.
- * Query t has absolute position pos0 + t and sees keys lo..pos0+t, lo = max(0, pos+1-window) (window
- * 0 = all). q and out: token t, head h of the group at [t*ld + h*head_dim]. Page p holds positions
- * p*64..p*64+63: K as [64/16][head_dim][16] (16 keys interleaved), V as [64][head_dim], both f32.
+ * Query t has absolute position pos0 + t and sees keys lo..pos0+t, lo = max(0, pos+1-window)
+ * (window 0 = all). q and out: token t, head h of the group at [t*ld + h*head_dim]. Page p holds
+ * positions p*64..p*64+63: K as [64/16][head_dim][16] (16 keys interleaved), V as [64][head_dim],
+ * both f32.
  *   q' = q*scale; s_j = chain over d ascending of fma(q'_d, k_jd, .) from +0; mx = max s_j;
  *   p_j = exp(s_j - mx); den = sum16 over absolute key position j (partial j mod 16);
  *   o_d = chain over keys ascending of fma(p_j, v_jd, .) from +0; out_d = o_d * (1/den).
- * scratch: scratch_floats(head_dim, group, n_tokens, pos0) floats, 64-byte aligned, one per thread. */
+ * scratch: scratch_floats(head_dim, group, n_tokens, pos0) floats, 64-byte aligned, one per
+ * thread. */
 typedef struct mtk_attn_args {
   float *out;
   int64_t ld_out;
@@ -105,7 +114,8 @@ typedef struct mtk_kernels {
   /* NULL where the pair is not defined (a8 of f32, ...). a32 and a16 exist for every float type. */
   const mtk_linear_kernel *linear[MTK_DTYPE_COUNT][MTK_ARITH_COUNT];
 
-  /* y_i = (x_i * r) * w_i with r = 1/sqrt(sum16(fma x_i^2)/d + eps); the partials are fma chains. */
+  /* y_i = (x_i * r) * w_i with r = 1/sqrt(sum16(fma x_i^2)/d + eps); the partials are fma
+   * chains. */
   void (*rmsnorm)(float *y, const float *x, const float *w, float eps, int64_t rows, int64_t d);
   /* dx and dw from dy: with xh = x*r, g = dy*w, c = sum16(fma g_i*xh_i)/d:
    * dx_i = r * (g_i - xh_i*c) (fma(-xh,c,g)); dw_i = fma(dy_i, xh_i, dw_i), rows ascending, so dw
@@ -116,13 +126,14 @@ typedef struct mtk_kernels {
                      int64_t c0, int64_t c1);
 
   /* Rotate n_head heads of head_dim per row in place of x -> y (may alias only if not interleaved).
-   * cos_sin: per row rope_dim/2 pairs (cos, sin) at [row*rope_dim]. Input pairs are (i, i+rope_dim/2)
-   * or, if interleaved, (2i, 2i+1); output is ALWAYS half-split order (i, i+rope_dim/2), so that later
-   * chains over the head size do not depend on the model file's pairing. Dims >= rope_dim are copied.
+   * cos_sin: per row rope_dim/2 pairs (cos, sin) at [row*rope_dim]. Input pairs are (i,
+   * i+rope_dim/2) or, if interleaved, (2i, 2i+1); output is ALWAYS half-split order (i,
+   * i+rope_dim/2), so that later chains over the head size do not depend on the model file's
+   * pairing. Dims >= rope_dim are copied.
    *   a' = fma(a, c, -(b*s)); b' = fma(b, c, a*s). inverse: the transposed map (sin negated, input
    * half-split, output in the pairing's order): the derivative. */
-  void (*rope)(float *y, int64_t ldy, const float *x, int64_t ldx, const float *cos_sin, int64_t rows,
-               int n_head, int head_dim, int rope_dim, int interleaved, int inverse);
+  void (*rope)(float *y, int64_t ldy, const float *x, int64_t ldx, const float *cos_sin,
+               int64_t rows, int n_head, int head_dim, int rope_dim, int interleaved, int inverse);
 
   /* Append n tokens of K and V of one KV head (rows at k + t*ld_kv) at positions pos0... */
   void (*kv_store)(float *const *k_pages, float *const *v_pages, const float *k, const float *v,
@@ -135,10 +146,12 @@ typedef struct mtk_kernels {
   /* y = (g / (1 + exp(-g))) * u over n elements; and its derivatives (sg = 1/(1+exp(-g))):
    * du = dy * (g*sg'), dg = dy*u * (sg * fma(g, 1-sg, 1)), where g*sg' = g/(1+exp(-g)). */
   void (*silu_mul)(float *y, const float *g, const float *u, int64_t n);
-  void (*silu_mul_bwd)(float *dg, float *du, const float *dy, const float *g, const float *u, int64_t n);
+  void (*silu_mul_bwd)(float *dg, float *du, const float *dy, const float *g, const float *u,
+                       int64_t n);
   void (*add)(float *y, const float *a, const float *b, int64_t n);            /* a + b */
   void (*add_scaled)(float *y, const float *a, const float *b, float s, int64_t n); /* fma(s,b,a) */
-  void (*add_row)(float *y, const float *bias, int64_t rows, int64_t d, int64_t ldy); /* y += bias */
+  /* y += bias */
+  void (*add_row)(float *y, const float *bias, int64_t rows, int64_t d, int64_t ldy);
   void (*col_sum)(float *db, const float *dy, int64_t rows, int64_t d, int64_t ld, int64_t c0,
                   int64_t c1); /* db_c += dy_rc, rows ascending, columns c0..c1 */
   void (*scale)(float *y, const float *x, float s, int64_t n);
@@ -160,7 +173,8 @@ typedef struct mtk_kernels {
   /* AdamW (Loshchilov & Hutter 2019), decoupled decay: g = grad*grad_scale; m = fma(b1,m,(1-b1)*g);
    * v = fma(b2,v,(1-b2)*(g*g)); p = fma(-lr*wd, p, p) first, then
    * p -= lr * ((m*corr1) / (sqrt(v*corr2) + eps)). */
-  void (*adamw)(float *p, float *m, float *v, const float *grad, int64_t n, const mtk_adamw_args *a);
+  void (*adamw)(float *p, float *m, float *v, const float *grad, int64_t n,
+                const mtk_adamw_args *a);
   /* sum16 of squares (fma chains) of n floats, in f32 partials of blocks of 4096 elements summed in
    * double ascending. */
   double (*sum_squares)(const float *x, int64_t n);
@@ -174,7 +188,8 @@ mtk_isa mtk_isa_best(const char **why);
 mtk_isa mtk_isa_by_name(const char *name); /* MTK_ISA_COUNT if unknown */
 
 /* Scalar math with the bits that all levels use (error bounds tested against long double). */
-float mtk_math_expf(float x);  /* n = rint(x*log2e), two-step ln2, degree-5/6 fma Horner; < -87.3 -> 0 */
+/* n = rint(x*log2e), two-step ln2, degree-5/6 fma Horner; < -87.3 -> 0 */
+float mtk_math_expf(float x);
 float mtk_math_logf(float x);
 double mtk_math_exp(double x);
 double mtk_math_log(double x);

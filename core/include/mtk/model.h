@@ -56,7 +56,8 @@ typedef struct mtk_meta mtk_meta;
 mtk_meta *mtk_meta_create(void);
 void mtk_meta_destroy(mtk_meta *meta);
 mtk_status mtk_meta_set(mtk_meta *meta, const char *key, const mtk_value *value, mtk_error *err);
-mtk_status mtk_meta_set_uint(mtk_meta *meta, const char *key, uint64_t v, mtk_error *err); /* U32 if fits */
+/* U32 if fits */
+mtk_status mtk_meta_set_uint(mtk_meta *meta, const char *key, uint64_t v, mtk_error *err);
 mtk_status mtk_meta_set_float(mtk_meta *meta, const char *key, double v, mtk_error *err);  /* F32 */
 mtk_status mtk_meta_set_bool(mtk_meta *meta, const char *key, bool v, mtk_error *err);
 mtk_status mtk_meta_set_string(mtk_meta *meta, const char *key, const char *s, mtk_error *err);
@@ -106,7 +107,8 @@ struct mtk_tensor {
 int64_t mtk_tensor_rows(const mtk_tensor *t);      /* product of all but the last dim; 1 for 0-d */
 int64_t mtk_tensor_row_elems(const mtk_tensor *t); /* last dim; 1 for 0-d */
 size_t mtk_tensor_row_bytes(const mtk_tensor *t);
-/* Rows in storage type: a pointer into data, or buf filled through read (buf: n_rows * row bytes). */
+/* Rows in storage type: a pointer into data, or buf filled through read (buf: n_rows * row
+ * bytes). */
 mtk_status mtk_tensor_fetch(const void **out, const mtk_tensor *t, int64_t row0, int64_t n_rows,
                             void *buf, mtk_error *err);
 /* Rows as f32 with all scales multiplied in; tmp: n_rows * row bytes (may be NULL if t->data). */
@@ -181,22 +183,25 @@ const char *mtk_arch_name_from_hf(char *buf, size_t size, const struct mtk_arch_
                                   const char *hf_name);
 const char *mtk_arch_name_to_hf(char *buf, size_t size, const struct mtk_arch_v1 *arch,
                                 const char *name);
-/* Check that every tensor the table demands is there with the right shape; error names the first. */
+/* Check that every tensor the table demands is there with the right shape; error names the
+ * first. */
 mtk_status mtk_arch_check(const struct mtk_arch_v1 *arch, const mtk_model *model, mtk_error *err);
 /* Give the q/k rows the pairing ("half" or "interleaved") and set rope.pairing. Nothing is copied:
  * tensors get a read function that permutes. No-op if already so. */
 mtk_status mtk_model_set_pairing(mtk_model *model, const char *pairing, mtk_error *err);
-/* For readers of formats that leave hyperparameters out, once the tensors are added: absent ones get
- * the table's fallbacks, vocab_size the rows of token_embd. MTK_E_FORMAT if a required one is missing. */
+/* For readers of formats that leave hyperparameters out, once the tensors are added: absent ones
+ * get the table's fallbacks, vocab_size the rows of token_embd. MTK_E_FORMAT if a required one is
+ * missing. */
 mtk_status mtk_arch_fill_meta(mtk_model *model, const struct mtk_arch_v1 *arch, mtk_error *err);
 /* Rotary frequencies of the model (rope.freq_base, rope.scaling.*, tensor "rope_freqs.weight"), for
- * mtk_graph_set_rope: inv_freq[j] = freq_base^(-2j / 2n) / factor[j], j < n = rope.dimension_count/2.
- * factor (may be NULL) gets the divisors alone: all 1 without scaling; `linear`: the factor;
- * `llama3` (transformers modeling_rope_utils.py): by wavelength. MTK_E_UNSUPPORTED names other types. */
+ * mtk_graph_set_rope: inv_freq[j] = freq_base^(-2j / 2n) / factor[j], j < n =
+ * rope.dimension_count/2. factor (may be NULL) gets the divisors alone: all 1 without scaling;
+ * `linear`: the factor; `llama3` (transformers modeling_rope_utils.py): by wavelength.
+ * MTK_E_UNSUPPORTED names other types. */
 mtk_status mtk_model_rope(double *inv_freq, double *factor, int n, const mtk_model *model,
                           mtk_error *err);
 
-/* ---- adapters (LoRA) -------------------------------------------------------------------------- */
+/* ---- adapters (LoRA) ------------------------------------------------------------------------ */
 
 typedef struct mtk_lora_pair {
   const char *target; /* canonical tensor name ("blk.0.attn_q.weight") */

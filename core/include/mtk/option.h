@@ -42,7 +42,8 @@ bool mtk_options_flag(const mtk_option_values *values, const char *name);
 int64_t mtk_options_int(const mtk_option_values *values, const char *name);
 double mtk_options_float(const mtk_option_values *values, const char *name);
 const char *mtk_options_string(const mtk_option_values *values, const char *name); /* borrowed */
-size_t mtk_options_list(const mtk_option_values *values, const char *name, const char *const **items);
+size_t mtk_options_list(const mtk_option_values *values, const char *name,
+                        const char *const **items);
 
 #ifdef __cplusplus
 }

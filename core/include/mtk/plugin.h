@@ -3,12 +3,12 @@
  * A plugin is a shared object with one exported symbol, `mtk_plugin_entry`. The host checks `abi`
  * before it calls anything. init() gets the host's function table and keeps it for its life; the
  * plugin links to nothing of ours. Features are structs of function pointers under versioned string
- * ids (ext/<name>.h): unknown id -> NULL -> absent. Every struct starts with struct_size and only grows at
- * its end. Plugins stay loaded until the process ends.
+ * ids (ext/<name>.h): unknown id -> NULL -> absent. Every struct starts with struct_size and only
+ * grows at its end. Plugins stay loaded until the process ends.
  *
- * Source files of a plugin are compiled with MTK_PLUGIN_BUILD defined: then plugin_names.h maps every
- * mtk_* host function to the table, and plugin code reads like core code. Exactly one file says
- * MTK_PLUGIN_DEFINE(...). */
+ * Source files of a plugin are compiled with MTK_PLUGIN_BUILD defined: then plugin_names.h maps
+ * every mtk_* host function to the table, and plugin code reads like core code. Exactly one file
+ * says MTK_PLUGIN_DEFINE(...). */
 #ifndef MTK_PLUGIN_H
 #define MTK_PLUGIN_H
 
@@ -57,7 +57,8 @@ typedef struct mtk_plugin_entry_t {
   const char *license;     /* SPDX id */
   /* Called once, by one thread, before get(). */
   mtk_status (*init)(const mtk_host *host, mtk_error *err);
-  /* Feature number `index` (0, 1, ...) of an id, or NULL when there are no more. Static data. Any thread. */
+  /* Feature number `index` (0, 1, ...) of an id, or NULL when there are no more. Static data. Any
+   * thread. */
   const void *(*get)(const char *id, size_t index);
 } mtk_plugin_entry_t;
 

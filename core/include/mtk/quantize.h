@@ -1,6 +1,6 @@
-/* mtk/quantize.h: change the storage type of a model's tensors, lazily. Nothing is computed here but
- * statistics; the rows are encoded when a writer (or an engine) fetches them, so memory stays bounded
- * by a few rows per thread whatever the model's size. Host side (commands). */
+/* mtk/quantize.h: change the storage type of a model's tensors, lazily. Nothing is computed here
+ * but statistics; the rows are encoded when a writer (or an engine) fetches them, so memory stays
+ * bounded by a few rows per thread whatever the model's size. Host side (commands). */
 #ifndef MTK_QUANTIZE_H
 #define MTK_QUANTIZE_H
 
@@ -10,8 +10,9 @@
 extern "C" {
 #endif
 
-/* Give every plain float tensor (and with `dequantize` every quantized one) of two or more dimensions the
- * type f32, f16 or bf16; outside scales are multiplied in. Vectors keep their type. */
+/* Give every plain float tensor (and with `dequantize` every quantized one) of two or more
+ * dimensions the type f32, f16 or bf16; outside scales are multiplied in. Vectors keep their
+ * type. */
 mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err);
 
 typedef struct mtk_quantize_options {
@@ -45,10 +46,10 @@ typedef struct mtk_quantize_report {
   size_t n_rows, n_quantized;
 } mtk_quantize_report;
 
-/* Replaces eligible tensors of the model by lazily encoded ones: linear weights of the architecture's
- * table (for bare tensors: every float matrix). Members of a fused group (q/k/v, gate/up of one block)
- * share the amax behind global scales. MTK_E_FORMAT when a weight is NaN or infinite, naming tensor and
- * row. report may be NULL. */
+/* Replaces eligible tensors of the model by lazily encoded ones: linear weights of the
+ * architecture's table (for bare tensors: every float matrix). Members of a fused group (q/k/v,
+ * gate/up of one block) share the amax behind global scales. MTK_E_FORMAT when a weight is NaN or
+ * infinite, naming tensor and row. report may be NULL. */
 mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *options,
                               mtk_quantize_report *report, mtk_error *err);
 

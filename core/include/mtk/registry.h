@@ -24,9 +24,10 @@ typedef struct mtk_plugin_info {
 } mtk_plugin_info;
 
 /* Load static plugins, then the built-in folder (bin/../lib/mtk/plugins, else the install
- * prefix; MTK_PLUGIN_DIR overrides it), then each folder of MTK_PLUGIN_PATH (':' separated), never the
- * current directory. A plugin whose name is already taken is skipped (first wins; logged). Refused
- * plugins are kept in the list with their reason. Idempotent; call from one thread at start. */
+ * prefix; MTK_PLUGIN_DIR overrides it), then each folder of MTK_PLUGIN_PATH (':' separated), never
+ * the current directory. A plugin whose name is already taken is skipped (first wins; logged).
+ * Refused plugins are kept in the list with their reason. Idempotent; call from one thread at
+ * start. */
 mtk_status mtk_plugins_load(mtk_error *err);
 /* Load one file (mtk plugin check). */
 mtk_status mtk_plugin_load_file(const mtk_plugin_info **out, const char *path, mtk_error *err);
@@ -36,8 +37,8 @@ const char *mtk_plugin_sha256(const mtk_plugin_info *info);
 
 /* All features of an id over all plugins; the plugin they come from in *from (may be NULL). */
 const void *mtk_feature_at(const char *id, size_t index, const mtk_plugin_info **from);
-/* The feature of an id that has this name (every feature struct starts with struct_size and its name);
- * NULL if there is none. Its plugin counts as one that took part (mtk_provenance_json). */
+/* The feature of an id that has this name (every feature struct starts with struct_size and its
+ * name); NULL if there is none. Its plugin counts as one that took part (mtk_provenance_json). */
 const void *mtk_feature_find(const char *id, const char *name);
 
 /* Formats: by id; by probing a path (highest score wins, the reason is logged at debug level).

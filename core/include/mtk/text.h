@@ -53,7 +53,8 @@ typedef struct mtk_vocab {
   bool nfc; /* NFC normalizer (Qwen2) */
   int32_t bos, eos, unk, pad, eot; /* -1 = none */
   int8_t add_bos, add_eos;         /* 1, 0, or -1 = the source does not say */
-  const char *hf_json;             /* original tokenizer.json, kept for a lossless way back; or NULL */
+  /* original tokenizer.json, kept for a lossless way back; or NULL */
+  const char *hf_json;
   size_t hf_json_len;
   const char *hf_config_json; /* original tokenizer_config.json; or NULL */
   size_t hf_config_json_len;
@@ -95,20 +96,22 @@ enum {
  * Linear time in n. */
 mtk_status mtk_tokenizer_encode(mtk_ids *out, const mtk_tokenizer *tok, const char *text, size_t n,
                                 unsigned flags, mtk_error *err);
-/* Raw bytes of a token (may be part of a UTF-8 sequence); NULL for a bad id. Control tokens give their
- * text only if `special`, else length 0. Borrowed. */
+/* Raw bytes of a token (may be part of a UTF-8 sequence); NULL for a bad id. Control tokens give
+ * their text only if `special`, else length 0. Borrowed. */
 const char *mtk_tokenizer_piece(const mtk_tokenizer *tok, int32_t id, bool special, size_t *len);
 mtk_status mtk_tokenizer_decode(mtk_bytes *out, const mtk_tokenizer *tok, const int32_t *ids,
                                 size_t n, bool special, mtk_error *err);
 size_t mtk_tokenizer_size(const mtk_tokenizer *tok);
-int32_t mtk_tokenizer_find(const mtk_tokenizer *tok, const char *text); /* id by source text, or -1 */
+/* id by source text, or -1 */
+int32_t mtk_tokenizer_find(const mtk_tokenizer *tok, const char *text);
 int32_t mtk_tokenizer_bos(const mtk_tokenizer *tok);
 int32_t mtk_tokenizer_eos(const mtk_tokenizer *tok);
 /* End of generation: eos, eot, or a control token with a well-known end-of-turn name. */
 bool mtk_tokenizer_is_eog(const mtk_tokenizer *tok, int32_t id);
 bool mtk_tokenizer_is_control(const mtk_tokenizer *tok, int32_t id);
 
-/* Joins pieces and releases only whole UTF-8 sequences; invalid bytes become U+FFFD. {0} to start. */
+/* Joins pieces and releases only whole UTF-8 sequences; invalid bytes become U+FFFD. {0} to
+ * start. */
 typedef struct mtk_utf8_stream {
   char pending[4];
   uint8_t n_pending;
@@ -121,7 +124,8 @@ void mtk_utf8_stream_push(mtk_utf8_stream *s, mtk_bytes *out, const char *data, 
 
 typedef struct mtk_template mtk_template;
 /* Parse. Errors: MTK_E_FORMAT with "line N" in place, or MTK_E_UNSUPPORTED naming the construct.
- * Settings are those of transformers: trim_blocks, lstrip_blocks, loop controls, {% generation %}. */
+ * Settings are those of transformers: trim_blocks, lstrip_blocks, loop controls, {% generation
+ * %}. */
 mtk_status mtk_template_create(mtk_template **out, const char *source, size_t n, mtk_error *err);
 void mtk_template_destroy(mtk_template *t);
 

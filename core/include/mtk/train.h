@@ -1,7 +1,8 @@
-/* mtk/train.h: train a model: the forward that serving runs, its derivative, optimizers, checkpoints.
+/* mtk/train.h: train a model: the forward that serving runs, its derivative, optimizers,
+ * checkpoints.
  *
- * A trainer is driven by one thread and uses the pool inside. Same model, data, options and seed give
- * the same bytes for any thread count; k micro-batches give the bits of one batch. */
+ * A trainer is driven by one thread and uses the pool inside. Same model, data, options and seed
+ * give the same bytes for any thread count; k micro-batches give the bits of one batch. */
 #ifndef MTK_TRAIN_H
 #define MTK_TRAIN_H
 
@@ -12,7 +13,11 @@ extern "C" {
 #endif
 
 typedef enum mtk_optimizer { MTK_OPTIMIZER_ADAMW = 0, MTK_OPTIMIZER_MUON = 1 } mtk_optimizer;
-typedef enum mtk_lr_schedule { MTK_LR_COSINE = 0, MTK_LR_LINEAR = 1, MTK_LR_CONSTANT = 2 } mtk_lr_schedule;
+typedef enum mtk_lr_schedule {
+  MTK_LR_COSINE = 0,
+  MTK_LR_LINEAR = 1,
+  MTK_LR_CONSTANT = 2
+} mtk_lr_schedule;
 
 typedef struct mtk_train_options {
   size_t struct_size;
@@ -20,7 +25,8 @@ typedef struct mtk_train_options {
   int isa;            /* as in mtk_engine_options */
   int64_t lora_rank;  /* 0 = train all weights */
   float lora_alpha;   /* scale = alpha / rank */
-  const char *lora_targets; /* comma-separated suffixes ("attn_q,ffn_up"); NULL = all linear layers */
+  /* comma-separated suffixes ("attn_q,ffn_up"); NULL = all linear layers */
+  const char *lora_targets;
   bool frozen_embeddings;   /* full training: leave token_embd and output alone */
   mtk_optimizer optimizer;  /* MUON: matrices inside blocks by Muon, the rest by AdamW */
   float lr, muon_lr;        /* peaks */
@@ -52,21 +58,23 @@ typedef struct mtk_trainer mtk_trainer;
 mtk_status mtk_trainer_create(mtk_trainer **out, const mtk_model *model,
                               const mtk_train_options *options, mtk_error *err);
 void mtk_trainer_destroy(mtk_trainer *t);
-/* Forward, backward over all sequences (in micro-batches), one optimizer step. MTK_E_FORMAT naming the
- * sequence for bad ids; MTK_E_CHECK when the loss is not finite. */
+/* Forward, backward over all sequences (in micro-batches), one optimizer step. MTK_E_FORMAT naming
+ * the sequence for bad ids; MTK_E_CHECK when the loss is not finite. */
 mtk_status mtk_trainer_step(mtk_train_stats *stats, mtk_trainer *t, const mtk_train_seq *seqs,
                             int n_seqs, mtk_error *err);
-/* Forward only: sums of weighted NLL and of weights; logprobs (may be NULL): per predicted position of
- * all sequences in order (n_ids - 1 each), the same bits as the serving path. */
+/* Forward only: sums of weighted NLL and of weights; logprobs (may be NULL): per predicted position
+ * of all sequences in order (n_ids - 1 each), the same bits as the serving path. */
 mtk_status mtk_trainer_eval(double *nll, double *weight, float *logprobs, mtk_trainer *t,
                             const mtk_train_seq *seqs, int n_seqs, mtk_error *err);
 int64_t mtk_trainer_step_count(const mtk_trainer *t);
 int64_t mtk_trainer_trainable_params(const mtk_trainer *t);
-/* One trainable tensor's values and gradient after the last step (for tests); false if not trained. */
+/* One trainable tensor's values and gradient after the last step (for tests); false if not
+ * trained. */
 bool mtk_trainer_tensor(const float **value, const float **grad, int64_t *n, const mtk_trainer *t,
                         const char *name);
-/* Trained state (weights, moments, step) as safetensors in the folder, atomically, plus `state_json`
- * (the caller's own: data cursor, options). load checks that shapes and options fit. */
+/* Trained state (weights, moments, step) as safetensors in the folder, atomically, plus
+ * `state_json` (the caller's own: data cursor, options). load checks that shapes and options
+ * fit. */
 mtk_status mtk_trainer_save(const mtk_trainer *t, const char *dir, const char *state_json,
                             mtk_error *err);
 mtk_status mtk_trainer_load(mtk_bytes *state_json, mtk_trainer *t, const char *dir, mtk_error *err);
@@ -81,11 +89,12 @@ mtk_status mtk_trainer_apply(const mtk_trainer *t, mtk_model *model, mtk_dtype d
  * 1/sqrt(2 L), norms 1, biases 0; f32, keyed by (seed, tensor index, element). */
 mtk_status mtk_model_init_random(mtk_model *model, uint64_t seed, mtk_error *err);
 
-/* The same from files: config.json, and the tokenizer, template and generation defaults of `folder`. */
+/* The same from files: config.json, and the tokenizer, template and generation defaults of
+ * `folder`. */
 mtk_status mtk_model_init_from_config(mtk_model **out, const char *config_path, const char *folder,
                                       uint64_t seed, mtk_error *err);
 
-/* ---- data --------------------------------------------------------------------------------------- */
+/* ---- data ----------------------------------------------------------------------------------- */
 
 /* Training sequences from files: chat JSONL ({"messages":[...]}: loss on assistant tokens only),
  * text JSONL ({"text":...}), prompt/completion JSONL, or plain text (split in windows of max_len).
@@ -106,8 +115,8 @@ int64_t mtk_dataset_truncated(const mtk_dataset *d);
 mtk_train_seq mtk_dataset_at(const mtk_dataset *d, int64_t index); /* borrowed */
 const char *mtk_dataset_sha256(const mtk_dataset *d);              /* of ids and weights */
 /* Indices of the batch at `cursor` (a sample counter that goes on over epochs; order of each epoch
- * is a permutation keyed by (seed, epoch)): takes samples until batch_tokens would be passed (at least
- * one). Returns how many; advances *cursor. indices has room for `room`. */
+ * is a permutation keyed by (seed, epoch)): takes samples until batch_tokens would be passed (at
+ * least one). Returns how many; advances *cursor. indices has room for `room`. */
 int mtk_dataset_batch(int64_t *indices, int room, int64_t *cursor, const mtk_dataset *d,
                       int64_t batch_tokens, uint64_t seed);
 

@@ -12,18 +12,18 @@ extern "C" {
 
 #define MTK_EXT_ARCH "mtk.arch/1"
 
-/* One hyperparameter and its name in Hugging Face's config.json. Several rows may share a key: reading
- * takes the first that is present, writing changes those that the original has, else adds the first. A
- * null or the string "default" counts as absent. */
+/* One hyperparameter and its name in Hugging Face's config.json. Several rows may share a key:
+ * reading takes the first that is present, writing changes those that the original has, else adds
+ * the first. A null or the string "default" counts as absent. */
 typedef struct mtk_arch_hparam {
   const char *key;    /* canonical, without prefix ("attention.head_count"); NULL ends the table */
-  const char *hf_key; /* "num_attention_heads"; dots step into objects ("rope_scaling.factor"); NULL =
-                         config.json has none */
+  const char *hf_key; /* "num_attention_heads"; dots step into objects ("rope_scaling.factor"); NULL
+                         = config.json has none */
   mtk_meta_type type; /* U32, F32, BOOL or STRING */
   bool required;
-  const char *fallback; /* used when absent: a number, true or false, a text, "=other.key" to copy one,
-                           "=a/b" for a quotient of two keys, "?tensor" or "!tensor" for whether the
-                           model has or lacks a tensor; NULL = leave absent */
+  const char *fallback; /* used when absent: a number, true or false, a text, "=other.key" to copy
+                           one, "=a/b" for a quotient of two keys, "?tensor" or "!tensor" for
+                           whether the model has or lacks a tensor; NULL = leave absent */
 } mtk_arch_hparam;
 
 enum {
@@ -51,7 +51,8 @@ typedef struct mtk_arch_v1 {
   const char *id;                       /* "llama" (also the GGUF general.architecture) */
   const char *const *hf_classes;        /* NULL-terminated; first = default when writing HF */
   const char *hf_model_type;            /* "llama" */
-  const char *gguf_pairing;             /* "interleaved" or "half": what a GGUF of this arch holds */
+  /* "interleaved" or "half": what a GGUF of this arch holds */
+  const char *gguf_pairing;
   const mtk_arch_hparam *hparams;
   const mtk_arch_tensor *tensors;
   /* Build the forward graph up to the logits. has_tensor answers which optional tensors exist. */

@@ -33,7 +33,8 @@ typedef struct mtk_format_v1 {
   uint32_t flags;
   const mtk_option_def *options; /* for writing; ends with a row of name NULL; may be NULL */
 
-  /* 0 = not this format, 100 = certain. head: the first n bytes of the file (n = 0 for a folder). */
+  /* 0 = not this format, 100 = certain. head: the first n bytes of the file (n = 0 for a
+   * folder). */
   int (*probe)(const char *path, const uint8_t *head, size_t n);
   /* Fill an empty model. On failure the caller destroys the model. NULL if it cannot. */
   mtk_status (*read_model)(mtk_model *model, const char *path, mtk_error *err);

@@ -26,7 +26,8 @@ typedef struct mtk_quant_tensor {
   const mtk_quant_target *target;
   float *scales;             /* the grid to fill in `prepare` (borrowed; NULL if none) */
   int64_t scale_n, scale_k;  /* resolved: elements per scale */
-  float group_amax;          /* > 0: amax over a fused group (q/k/v, gate/up): use for global scales */
+  /* > 0: amax over a fused group (q/k/v, gate/up): use for global scales */
+  float group_amax;
   const mtk_option_values *options;
 } mtk_quant_tensor;
 
@@ -41,7 +42,8 @@ typedef struct mtk_quantizer_v1 {
    * ascending chunks through `update`; then `finish`). `state` is one float array of
    * state_floats(t) zeros. Targets without scales may leave these NULL. */
   size_t (*state_floats)(const mtk_quant_tensor *t);
-  void (*update)(const mtk_quant_tensor *t, float *state, const float *x, int64_t row0, int64_t n_rows);
+  void (*update)(const mtk_quant_tensor *t, float *state, const float *x, int64_t row0,
+                 int64_t n_rows);
   void (*finish)(const mtk_quant_tensor *t, float *state);
   /* Encode rows (k a multiple of the block) into dst in storage type. */
   mtk_status (*encode)(const mtk_quant_tensor *t, void *dst, const float *x, int64_t row0,

@@ -35,8 +35,9 @@ typedef struct mtk_server_v1 {
   const char *id; /* "openai" */
   const char *title;
   const mtk_option_def *options;
-  /* Serves until mtk_cancelled(): then refuses new requests, lets running ones finish (drain, bounded by
-   * the option drain-s), returns MTK_OK. Starts one engine thread per distinct scheduler. */
+  /* Serves until mtk_cancelled(): then refuses new requests, lets running ones finish (drain,
+   * bounded by the option drain-s), returns MTK_OK. Starts one engine thread per distinct
+   * scheduler. */
   mtk_status (*run)(const mtk_server_args *args, mtk_error *err);
 } mtk_server_v1;
 
