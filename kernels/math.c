@@ -95,12 +95,13 @@ double mtk_math_exp(double x) {
   return exp_dd(x, 0.0);
 }
 
-/* log(x) for finite x > 0 as hi + lo, relative error about 2^-60: x = 2^k m, sqrt(1/2) <= m <
- * sqrt(2), f = m - 1, s = f / (2 + f), log m = 2 atanh(s). */
+/* log(x) for finite x > 0 as hi + lo, relative error about 2^-62: x = 2^k m, sqrt(1/2) <= m <
+ * sqrt(2), f = m - 1, s = f / (2 + f), log m = 2 atanh(s) = 2s + 2/3 s^3 + s^5 (c0 + c1 s^2 ...),
+ * the first two terms in double-double. */
 static dd log_dd(double x) {
-  static const double c[] = {0x1.5555555555555p-1, 0x1.9999999999dfcp-2, 0x1.249249242b716p-2,
-                             0x1.c71c7258cb06cp-3, 0x1.745cde43d9966p-3, 0x1.3b20a95de4d0ap-3,
-                             0x1.0f5cf5d812b63p-3, 0x1.0f619f7b0c877p-3};
+  static const double c[] = {0x1.9999999999996p-2, 0x1.2492492493030p-2, 0x1.c71c71c580df9p-3,
+                             0x1.745d183220d16p-3, 0x1.3b1362c1b4e59p-3, 0x1.1120b417a2de3p-3,
+                             0x1.de33a77b4ebeap-4, 0x1.eb0f91be99158p-4};
   int k = 0;
   if (x < 0x1p-1022) {
     x *= 0x1p54;
@@ -118,13 +119,20 @@ static dd log_dd(double x) {
   double s = f / d.hi;
   double s_lo = (fma(-s, d.hi, f) - s * d.lo) / d.hi;
   double z = s * s;
+  double z_lo = fma(s, s, -z) + 2.0 * s * s_lo;
+  double cube = z * s;
+  double cube_lo = fma(z, s, -cube) + (z * s_lo + z_lo * s);
+  double third = cube * 0x1.5555555555555p-1; /* 2/3 and what it lacks */
+  double third_lo = fma(cube, 0x1.5555555555555p-1, -third) +
+                    (cube_lo * 0x1.5555555555555p-1 + cube * 0x1.5555555555555p-55);
   double q = c[7];
   for (int i = 6; i >= 0; i--) q = fma(q, z, c[i]);
-  /* k*ln2 + 2s, both nearly exact, then the small terms. */
+  /* k*ln2 and the terms, large ones first. */
   dd y = two_sum(k * 0x1.62e42fefa4p-1, 2.0 * s);
-  double low = fma(q, z * s, 2.0 * s_lo);
+  dd w = two_sum(y.hi, third);
+  double low = fma(q, cube * z, third_lo + 2.0 * s_lo);
   low = fma(k, -0x1.8432a1b0e2634p-43, low);
-  return fast_two_sum(y.hi, y.lo + low);
+  return fast_two_sum(w.hi, w.lo + (y.lo + low));
 }
 
 double mtk_math_log(double x) {

@@ -58,8 +58,8 @@ h = mp.log(2) / 2 * mp.mpf("1.0001")
 show("expf", mp.exp, range(2, 7), lambda x: 1 + x, -h, h, single=True)
 show("exp", mp.exp, range(2, 12), lambda x: 1 + x, -h, h)
 s = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1) * mp.mpf("1.0001")
-show("log: 2 atanh(s), s = f/(2+f)", lambda x: 2 * mp.atanh(x), range(3, 19, 2), lambda x: 2 * x,
-     mp.mpf("1e-9"), s)
+show("log: 2 atanh(s), s = f/(2+f)", lambda x: 2 * mp.atanh(x), range(5, 21, 2),
+     lambda x: 2 * x + 2 * x ** 3 / 3, mp.mpf("1e-6"), s)
 q = mp.pi / 4 * mp.mpf("1.0001")
 show("sin", mp.sin, range(3, 15, 2), lambda x: x, mp.mpf("1e-9"), q)
 show("cos", mp.cos, range(4, 16, 2), lambda x: 1 - x * x / 2, mp.mpf("1e-9"), q)
