@@ -5,12 +5,18 @@
 #ifndef MTK_GRAPH_WEIGHT_H
 #define MTK_GRAPH_WEIGHT_H
 
+#include <mtk/base.h>
 #include <mtk/kernel.h>
-typedef struct mtk_tensor mtk_tensor; /* mtk/model.h */
 
-typedef struct mtk_weight {
+struct mtk_tensor; /* <mtk/model.h>, a layer above */
+
+typedef struct mtk_weight mtk_weight;
+struct mtk_weight {
   const char *name;         /* canonical tensor name */
-  const mtk_tensor *tensor; /* source in storage type, borrowed; NULL for low-rank pairs */
+  const struct mtk_tensor *tensor; /* source in storage type, borrowed; NULL for low-rank pairs */
+  /* One row of the source as f32, all scales multiplied in; tmp: row_bytes, 64-byte aligned. */
+  mtk_status (*fetch_row)(float *out, const mtk_weight *w, int64_t row, void *tmp, mtk_error *err);
+  size_t row_bytes;
   int64_t n, k;             /* matrix [n, k]; vectors n = 1 */
   unsigned use;             /* MTK_USE_ bits (graph/graph.h) */
   bool trainable;
@@ -24,6 +30,6 @@ typedef struct mtk_weight {
   const mtk_linear_kernel *kernel;
   void *packed;
   size_t packed_bytes;
-} mtk_weight;
+};
 
 #endif
