@@ -158,8 +158,7 @@ static size_t scratch_needed(const mtk_exec *e, bool backward) {
     if (n > most) most = n;
   }
   for (size_t i = 0; i < e->g->n_weights; i++) {
-    const mtk_tensor *t = e->weights[i]->tensor;
-    size_t row = t ? (mtk_tensor_row_bytes(t) + sizeof(float) - 1) / sizeof(float) : 0;
+    size_t row = (e->weights[i]->row_bytes + sizeof(float) - 1) / sizeof(float);
     if (row > most) most = row;
   }
   return (most + 15) / 16 * 16;

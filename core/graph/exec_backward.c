@@ -84,8 +84,8 @@ typedef struct dx_job {
 static void decode_task(void *ctx, int64_t task, int worker) {
   const dx_job *j = ctx;
   mtk_error error;
-  if (mtk_tensor_fetch_f32(j->e->ws->decoded + task * j->w->k, j->w->tensor, j->row0 + task, 1,
-                           mtk_exec_scratch(j->e, worker), &error) != MTK_OK)
+  if (j->w->fetch_row(j->e->ws->decoded + task * j->w->k, j->w, j->row0 + task,
+                      mtk_exec_scratch(j->e, worker), &error) != MTK_OK)
     mtk_exec_fail(j->e, &error);
 }
 

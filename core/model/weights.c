@@ -255,6 +255,11 @@ static mtk_status check_shape(const mtk_graph_weight *gw, const mtk_tensor *t, m
   return MTK_OK;
 }
 
+static mtk_status fetch_row(float *out, const mtk_weight *w, int64_t row, void *tmp,
+                            mtk_error *err) {
+  return mtk_tensor_fetch_f32(out, w->tensor, row, 1, tmp, err);
+}
+
 static mtk_status load_one(mtk_weights *store, const mtk_graph_weight *gw, const mtk_model *model,
                            mtk_error *err) {
   const mtk_tensor *t = mtk_model_tensor(model, gw->name);
@@ -264,6 +269,8 @@ static mtk_status load_one(mtk_weights *store, const mtk_graph_weight *gw, const
   mtk_weight *w;
   MTK_TRY(add_record(&w, store, gw->name, vector ? 1 : mtk_tensor_rows(t), gw->k, gw->use, err));
   w->tensor = t;
+  w->fetch_row = fetch_row;
+  w->row_bytes = mtk_tensor_row_bytes(t);
   if (gw->trainable) MTK_TRY(alloc_grads(w, err));
   if (vector || gw->trainable) MTK_TRY(load_values(w, err));
   return gw->use & MTK_USE_LINEAR ? pack_tensor(w, &store->options, err) : MTK_OK;

@@ -8,6 +8,7 @@
 #define MTK_MODEL_WEIGHTS_H
 
 #include <mtk/ext/arch.h>
+#include <mtk/model.h>
 
 #include "graph/graph.h"
 #include "graph/weight.h"
