@@ -173,7 +173,9 @@ static mtk_status add_head(decoder *d, mtk_node_value x, mtk_error *err) {
 mtk_status llama_build(mtk_graph *g, const mtk_model *model, mtk_error *err) {
   decoder d = {.g = g, .model = model};
   MTK_TRY(read_decoder(&d, err));
-  MTK_TRY(mtk_arch_check(mtk_arch_find(mtk_model_arch(model)), model, err));
+  const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
+  if (!arch) return mtk_fail(err, MTK_E_INTERNAL, mtk_model_arch(model), "no such architecture");
+  MTK_TRY(mtk_arch_check(arch, model, err));
   MTK_TRY(set_rope(&d, err));
   mtk_graph_set_kv(g, d.n_block, d.attention.n_head_kv, d.attention.head_dim);
   mtk_node_value x = mtk_graph_add(g, MTK_OP_EMBED, NULL, 0, "token_embd.weight", d.n_embd, NULL);
