@@ -48,10 +48,11 @@ python3|python3|runs the tidy test and test clients
 EOF
 }
 
-# Same, for the fuzz, tidy and CI verbs only.
+# Same, for the fuzz verb and CI only.
 clang_table() {
   cat <<'EOF'
 clang|clang|second compiler, libFuzzer
+clang-format|clang-format|the style in .clang-format
 EOF
 }
 
@@ -179,7 +180,14 @@ verb="${1:-}"
 [ $# -gt 0 ] && shift
 case "$verb" in
 deps) do_deps ;;
+clang-deps) do_clang_deps ;; # what fuzz and CI need beyond deps
 build) do_build ;;
+clang) # the second compiler, for CI
+  do_deps
+  do_clang_deps
+  mkdir -p build
+  configure_and_build clang -DCMAKE_C_COMPILER=clang
+  ;;
 static)
   do_deps
   mkdir -p build

@@ -41,9 +41,9 @@ PUBLIC_LAYER = {
     "engine.h": "run", "train.h": "train", "plugin.h": "plug", "host.h": "plug",
     "plugin_names.h": "plug", "registry.h": "plug",
 }
-# Public headers beyond the table (None: all): the executor reads mtk_tensor, which model.h declares;
-# rollouts drive a session; the plugin host hands out everything.
-PUBLIC_EXTRA = {"graph": {"model.h"}, "train": {"engine.h"}, "plug": None}
+# Public headers beyond the table (None: all): rollouts drive a session, and the plugin host hands
+# out everything.
+PUBLIC_EXTRA = {"train": {"engine.h"}, "plug": None}
 
 HOST_ONLY = {"registry.h"}  # refuses to be included by a plugin
 
@@ -60,8 +60,8 @@ BANNED_EVERYWHERE = ("strcpy strcat sprintf vsprintf strtok atoi atol atof gets 
                      "alloca tmpnam mktemp rand srand setlocale").split()
 # (free stays allowed: libraries hand out memory, json_dumps for one.)
 BANNED_IN_LIBRARY = ("malloc calloc realloc aligned_alloc posix_memalign strdup strndup "
-                     "asprintf exit _exit abort assert quick_exit printf puts putchar perror vprintf "
-                     "system popen").split()
+                     "asprintf exit _exit abort assert quick_exit printf puts putchar perror "
+                     "vprintf system popen").split()
 BANNED_IN_KERNELS = "mtk_alloc mtk_realloc mtk_free mtk_log fopen snprintf pthread_create".split()
 LIBRARY = ("core/", "kernels/", "formats/", "plugins/")
 ALLOCATOR = "core/base/alloc.c"
@@ -91,7 +91,7 @@ def includes_of(text):
             yield number, match.group(1), match.group(2)
 
 
-# ---- rules on one file: rule(path, text) -> [(line, message)] -----------------------------------
+# ---- rules on one file: rule(path, text) -> [(line, message)] --------------------------------
 def check_lines(path, text):
     lines = text.split("\n")
     bad = [(n, f"line of {len(l)} columns, at most {MAX_LINE}") for n, l in enumerate(lines, 1)
