@@ -295,7 +295,7 @@ static mtk_status write_row(json_t *config, json_t *original, const mtk_arch_v1 
   return mtk_fail(err, MTK_E_NOMEM, "config.json", "out of memory");
 }
 
-/* The float type the linear layers are stored in, by the name config.json uses; NULL if quantized. */
+/* Float type of the linear layers, by the name config.json uses; NULL if they are quantized. */
 static const char *float_type(const mtk_arch_v1 *arch, const mtk_model *model) {
   static const char *const names[MTK_DTYPE_COUNT] = {
       [MTK_F32] = "float32", [MTK_F16] = "float16", [MTK_BF16] = "bfloat16"};

@@ -1,9 +1,9 @@
-/* plugin.c: method "rtn": round to nearest, every value by itself, no calibration data. Static tables;
- * functions may be entered by any thread.
+/* plugin.c: method "rtn": round to nearest, every value by itself, no calibration data. Static
+ * tables; functions may be entered by any thread.
  *
  * Formulas (amax: largest magnitude of a block or tensor; all in f32):
- *   nvfp4      s2 = amax(tensor or fused group)/(6*448); per 16 values sb = e4m3(amax/(6*s2)) within
- *              [2^-9, 448], 1 for a zero block; q = e2m1(w/(sb*s2)). NVIDIA ModelOpt,
+ *   nvfp4      s2 = amax(tensor or fused group)/(6*448); per 16 values sb = e4m3(amax/(6*s2))
+ *              within [2^-9, 448], 1 for a zero block; q = e2m1(w/(sb*s2)). NVIDIA ModelOpt,
  *              modelopt/torch/quantization/qtensor/nvfp4_tensor.py.
  *   mxfp4      e = floor(log2(amax)) - 2 per 32 values (OCP MX v1.0); q = e2m1(w/2^e).
  *   fp8        s = amax(tensor or fused group)/448; q = e4m3(w/s).
@@ -75,7 +75,7 @@ static void finish(const mtk_quant_tensor *t, float *state) {
 
 /* ---- encoding -------------------------------------------------------------------------------- */
 
-/* 16 values -> the block scale's byte in *sb, 8 bytes of codes: byte j = value j, value 8+j << 4. */
+/* 16 values -> the block scale in *sb and 8 bytes of codes: byte j = value j | value 8+j << 4. */
 static void encode_nvfp4_sub(uint8_t *sb, uint8_t *codes, const float *x, float s2) {
   float amax = 0;
   for (int i = 0; i < NVFP4_SUB; i++) amax = fmaxf(amax, fabsf(x[i]));

@@ -262,6 +262,7 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(mtk_status, engine_forward, (const float **logits, int64_t *n_rows, mtk_engine *engine,       \
     const mtk_batch_item *items, int n_items, mtk_error *err), )                                  \
   X(const mtk_kernels *, engine_kernels, (const mtk_engine *engine), )                            \
+  X(mtk_status, model_print_graph, (mtk_bytes *out, const mtk_model *model, mtk_error *err), )    \
   X(mtk_status, scheduler_create, (mtk_scheduler **out, mtk_engine *engine, mtk_error *err), )    \
   X(void, scheduler_destroy, (mtk_scheduler *s), )                                                \
   X(mtk_status, scheduler_submit, (uint64_t *id, mtk_scheduler *s, const mtk_request *request,    \
@@ -302,6 +303,8 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(mtk_status, trainer_apply, (const mtk_trainer *t, mtk_model *model, mtk_dtype dtype,          \
     mtk_error *err), )                                                                            \
   X(mtk_status, model_init_random, (mtk_model *model, uint64_t seed, mtk_error *err), )           \
+  X(mtk_status, model_init_from_config, (mtk_model **out, const char *config_path, const char     \
+    *folder, uint64_t seed, mtk_error *err), )                                                    \
   X(mtk_status, dataset_create, (mtk_dataset **out, const char *const *paths, int n_paths,        \
     const mtk_chat *chat, const mtk_tokenizer *tok, const mtk_dataset_options *options,           \
     mtk_error *err), )                                                                            \
