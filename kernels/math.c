@@ -34,9 +34,7 @@ static double f64_bits(uint64_t u) {
 }
 
 /* 2^n for a normal result. */
-static double pow2(int n) {
-  return f64_bits((uint64_t)(1023 + n) << 52);
-}
+static double pow2(int n) { return f64_bits((uint64_t)(1023 + n) << 52); }
 
 /* a + b exactly, |a| >= |b| or a = 0 (Dekker 1971). */
 static dd fast_two_sum(double a, double b) {
@@ -91,9 +89,7 @@ static double exp_dd(double hi, double lo) {
   return y * pow2(e / 2) * pow2(e - e / 2);
 }
 
-double mtk_math_exp(double x) {
-  return exp_dd(x, 0.0);
-}
+double mtk_math_exp(double x) { return exp_dd(x, 0.0); }
 
 /* log(x) for finite x > 0 as hi + lo, relative error about 2^-62: x = 2^k m, sqrt(1/2) <= m <
  * sqrt(2), f = m - 1, s = f / (2 + f), log m = 2 atanh(s) = 2s + 2/3 s^3 + s^5 (c0 + c1 s^2 ...),
@@ -142,9 +138,7 @@ double mtk_math_log(double x) {
   return log_dd(x).hi;
 }
 
-float mtk_math_logf(float x) {
-  return (float)mtk_math_log((double)x);
-}
+float mtk_math_logf(float x) { return (float)mtk_math_log((double)x); }
 
 /* base^exponent for base >= 0; NaN for a negative base. */
 double mtk_math_pow(double base, double exponent) {
@@ -161,7 +155,7 @@ double mtk_math_pow(double base, double exponent) {
 
 /* sin(r + lo) and cos(r + lo) for |r| <= pi/4. */
 static double sin_poly(double r, double lo) {
-  static const double c[] = {-0x1.5555555555548p-3, 0x1.111111110f7cap-7,  -0x1.a01a019bfd176p-13,
+  static const double c[] = {-0x1.5555555555548p-3, 0x1.111111110f7cap-7,   -0x1.a01a019bfd176p-13,
                              0x1.71de356711963p-19, -0x1.ae5e59f4ebe05p-26, 0x1.5d8fa2ec6cdc2p-33};
   double z = r * r;
   double q = c[5];
@@ -172,8 +166,9 @@ static double sin_poly(double r, double lo) {
 }
 
 static double cos_poly(double r, double lo) {
-  static const double c[] = {0x1.555555555554bp-5,  -0x1.6c16c16c14f8ap-10, 0x1.a01a019c8393ep-16,
-                             -0x1.27e4f7ea3963fp-22, 0x1.1ee9d753a15c8p-29, -0x1.8fa4666901b4cp-37};
+  static const double c[] = {0x1.555555555554bp-5,  -0x1.6c16c16c14f8ap-10,
+                             0x1.a01a019c8393ep-16, -0x1.27e4f7ea3963fp-22,
+                             0x1.1ee9d753a15c8p-29, -0x1.8fa4666901b4cp-37};
   double z = r * r;
   double q = c[5];
   for (int i = 4; i >= 0; i--) q = fma(q, z, c[i]);
@@ -195,10 +190,10 @@ void mtk_math_sincos(double x, double *sin_out, double *cos_out) {
   double s = sin_poly(r.hi, r.lo);
   double c = cos_poly(r.hi, r.lo);
   switch ((int64_t)n & 3) {
-    case 0: *sin_out = s, *cos_out = c; break;
-    case 1: *sin_out = c, *cos_out = -s; break;
-    case 2: *sin_out = -s, *cos_out = -c; break;
-    default: *sin_out = -c, *cos_out = s; break;
+  case 0: *sin_out = s, *cos_out = c; break;
+  case 1: *sin_out = c, *cos_out = -s; break;
+  case 2: *sin_out = -s, *cos_out = -c; break;
+  default: *sin_out = -c, *cos_out = s; break;
   }
 }
 

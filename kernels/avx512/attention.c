@@ -1,4 +1,5 @@
-/* kernels/avx512/attention.c: the attention kernels for AVX-512; the code is simd/attention.h. Pure, any thread. */
-#define MTK_LANES 16
+/* kernels/avx512/attention.c: the attention kernels for AVX-512; the code is in simd/attention.h.
+ * Pure functions, any thread. */
+#define MTK_LANES   16
 #define MTK_K(name) mtk_k_##name##__avx512
-#include "../simd/attention.h"
+#include "simd/attention.h"

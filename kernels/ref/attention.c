@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "../families.h"
-#include "sum16.h"
+#include "families.h"
+#include "ref/sum16.h"
 
 static void mtk_k_kv_store__ref(float *const *k_pages, float *const *v_pages, const float *k,
                                 const float *v, int64_t ld_kv, int64_t n_tokens, int64_t pos0,

@@ -2,7 +2,7 @@
  * ascending. Plain C; any thread may call them on its own rows of C. */
 #include <math.h>
 
-#include "../families.h"
+#include "families.h"
 
 static void mtk_k_f32_gemm_nn__ref(float *c, int64_t ldc, const float *a, int64_t lda,
                                    const float *b, int64_t ldb, int64_t m0, int64_t m1, int64_t n,

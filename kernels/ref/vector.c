@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "../families.h"
-#include "sum16.h"
+#include "families.h"
+#include "ref/sum16.h"
 
 /* 1 / rms of a row. */
 static float inv_rms(const float *x, float eps, int64_t d) {

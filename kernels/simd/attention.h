@@ -4,9 +4,9 @@
  * A block of TILE_ROWS query rows shares every load of K and V. Scratch: q[head_dim][TILE_ROWS],
  * o[rows][head_dim], then whole score rows of the block. Pure functions; any thread may call on its
  * own tokens or KV heads with its own scratch. */
-#include "../families.h"
-#include "attention_bwd.h"
-#include "attention_rows.h"
+#include "families.h"
+#include "simd/attention_bwd.h"
+#include "simd/attention_rows.h"
 
 static size_t MTK_K(attn_scratch_floats)(int head_dim, int group, int64_t n_tokens, int64_t pos0) {
   int64_t rows = n_tokens * group < TILE_ROWS ? n_tokens * group : TILE_ROWS;

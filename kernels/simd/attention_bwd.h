@@ -7,7 +7,7 @@
 #ifndef MTK_KERNELS_SIMD_ATTENTION_BWD_H
 #define MTK_KERNELS_SIMD_ATTENTION_BWD_H
 
-#include "attention_rows.h"
+#include "simd/attention_rows.h"
 
 enum { BWD_ROWS = 4 * TILE_ROWS };
 
@@ -104,7 +104,7 @@ static void bwd_tile(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t r
   }
 }
 
-/* d[j] continues its chain over the block's rows from row `first(j)`: fma(wts[row][j], x[row], .) */
+/* d[j] continues its chain over the block's rows that see it: fma(wts[row][j], x[row], .). */
 static void add_to_keys(float *d, int64_t ld_d, const float *wts, int64_t ld_w, const float *x,
                         int64_t hd, int64_t r0, int64_t rows, int64_t group, int64_t end) {
   tile t = {.ld_c = ld_d, .ld_a = ld_w, .layout = A_COLUMNS, .ld_b = hd, .next_b = LANES};

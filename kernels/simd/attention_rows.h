@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "tile.h"
+#include "simd/tile.h"
 
 /* Keys or values in pages of per_page positions (a multiple of 16 where keys are interleaved). ld:
  * distance of two positions where they are plain rows. */
@@ -18,9 +18,7 @@ typedef struct key_store {
 } key_store;
 
 /* Distance of score rows: whole vectors, and never a multiple of the L1 cache's 4 KiB way. */
-static inline int64_t score_ld(int64_t n_keys) {
-  return (n_keys + 31) / 32 * 32 + 16;
-}
+static inline int64_t score_ld(int64_t n_keys) { return (n_keys + 31) / 32 * 32 + 16; }
 
 /* dst[d][TILE_ROWS], column i = x * scale. */
 static void pack_query(float *dst, int64_t i, const float *x, int head_dim, float scale) {
@@ -31,8 +29,14 @@ static void pack_query(float *dst, int64_t i, const float *x, int head_dim, floa
  * [16 keys][head_dim][16] groups. */
 static void score_keys(float *s, int64_t ld_s, int64_t base, const float *q, int64_t rows,
                        int head_dim, const key_store *k, int64_t j0, int64_t j1) {
-  tile t = {.ld_c = ld_s, .a = q, .ld_a = TILE_ROWS, .layout = A_COLUMNS, .ld_b = 16,
-            .next_b = LANES == 16 ? (int64_t)head_dim * 16 : LANES, .rows = rows, .k = head_dim,
+  tile t = {.ld_c = ld_s,
+            .a = q,
+            .ld_a = TILE_ROWS,
+            .layout = A_COLUMNS,
+            .ld_b = 16,
+            .next_b = LANES == 16 ? (int64_t)head_dim * 16 : LANES,
+            .rows = rows,
+            .k = head_dim,
             .from_zero = 1};
   while (j0 < j1) {
     int64_t at = j0 % k->per_page, left = k->per_page - at < j1 - j0 ? k->per_page - at : j1 - j0;
@@ -67,8 +71,8 @@ static float exp_row(float *s, int64_t lo, int64_t hi) {
 /* o[row][d] continues its chain over keys j0..j1: fma(p[row][j - base], v_j[d], .). */
 static void mix_keys(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64_t base,
                      int64_t rows, int head_dim, const key_store *v, int64_t j0, int64_t j1) {
-  tile t = {.ld_c = ld_o, .ld_a = ld_p, .layout = A_ROWS, .ld_b = v->ld, .next_b = LANES,
-            .rows = rows};
+  tile t = {
+      .ld_c = ld_o, .ld_a = ld_p, .layout = A_ROWS, .ld_b = v->ld, .next_b = LANES, .rows = rows};
   for (; j0 < j1; j0 += t.k) {
     int64_t at = j0 % v->per_page, left = v->per_page - at;
     t.k = left < j1 - j0 ? left : j1 - j0;

@@ -4,11 +4,12 @@
  * C is cut into blocks of BLOCK_ROWS rows (kept in the L2 cache) and their chains into pieces of
  * BLOCK_K steps: every piece continues the chains in C. The piece's A is packed as tiles
  * [step][TILE_ROWS] (L2; read in place when it serves one strip only), a strip of B as
- * [step][TILE_COLS] (L1). Both buffers are on the stack (about 170 KiB). Any thread may call on its own rows of C. */
+ * [step][TILE_COLS] (L1). Both buffers are on the stack (about 170 KiB). Any
+ * thread may call on its own rows of C. */
 #include <string.h>
 
-#include "../families.h"
-#include "tile.h"
+#include "families.h"
+#include "simd/tile.h"
 
 enum { BLOCK_ROWS = 192, BLOCK_K = 192 };
 
@@ -69,8 +70,13 @@ static void run_piece(float *c, int64_t ldc, const a_view *a, const float *b, in
   _Alignas(64) float a_pack[BLOCK_ROWS * BLOCK_K];
   _Alignas(64) float b_pack[BLOCK_K * TILE_COLS];
   int in_place = n <= TILE_COLS;
-  tile t = {.ld_c = ldc, .ld_a = TILE_ROWS, .layout = A_COLUMNS, .b = b_pack, .ld_b = TILE_COLS,
-            .next_b = LANES, .k = steps};
+  tile t = {.ld_c = ldc,
+            .ld_a = TILE_ROWS,
+            .layout = A_COLUMNS,
+            .b = b_pack,
+            .ld_b = TILE_COLS,
+            .next_b = LANES,
+            .k = steps};
   if (in_place) {
     t.layout = a->by_row == 1 ? A_COLUMNS : A_ROWS;
     t.ld_a = a->by_row == 1 ? a->by_step : a->by_row;

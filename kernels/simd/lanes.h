@@ -12,10 +12,10 @@
 #include <mtk/kernel.h>
 #include <stdint.h>
 
-#include "../exp_poly.h"
+#include "exp_poly.h"
 
 #define MTK_INLINE static inline __attribute__((always_inline))
-/* Loops whose bound becomes constant by inlining must be unrolled for arrays to stay in registers. */
+/* Loops whose bound inlining makes constant must be unrolled for arrays to stay in registers. */
 #ifdef __clang__
 #define MTK_UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -57,8 +57,7 @@ MTK_INLINE vf vf_add_exponent(vf p, vf t) {
 }
 /* a0 b0 a1 b1 ... in two vectors to a and b, and back. */
 MTK_INLINE void vf_unzip(vf lo, vf hi, vf *a, vf *b) {
-  const __m512i even =
-      _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
   *a = _mm512_permutex2var_ps(lo, even, hi);
   *b = _mm512_permutex2var_ps(lo, odd, hi);
@@ -75,8 +74,8 @@ MTK_INLINE void vf_zip(vf a, vf b, vf *lo, vf *hi) {
 typedef __m256 vf;
 
 MTK_INLINE __m256i mask_n(int64_t n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n > 8 ? 8 : n < 0 ? 0 : n)),
-                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  int count = n >= 8 ? 8 : n <= 0 ? 0 : (int)n;
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 MTK_INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
 MTK_INLINE void vf_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
@@ -180,18 +179,18 @@ MTK_INLINE float v16_max(v16 s) {
 
 /* Loops over i = 0, LANES, ... < n with `left` = n - i elements to go; and over blocks of 16 with
  * lane part h, where `left` may be below 1 in the last block ("_n" forms then do nothing). */
-#define MTK_EACH_VECTOR(i, left, n) \
+#define MTK_EACH_VECTOR(i, left, n)                                                                \
   for (int64_t i = 0, left = (n); left > 0; i += LANES, left -= LANES)
-#define MTK_EACH_PART(h, i, left, n)                  \
-  for (int64_t h##16 = 0; h##16 < (n); h##16 += 16) \
-    MTK_UNROLL for (int64_t h = 0, i = h##16, left = (n) - h##16; h < PARTS; \
-                    h++, i += LANES, left -= LANES)
+#define MTK_EACH_PART(h, i, left, n)                                                               \
+  for (int64_t h##16 = 0; h##16 < (n); h##16 += 16)                                                \
+  MTK_UNROLL for (int64_t h = 0, i = h##16, left = (n)-h##16; h < PARTS;                           \
+                  h++, i += LANES, left -= LANES)
 
 /* Greatest of n > 0 floats. */
 MTK_INLINE float row_max(const float *x, int64_t n) {
   const vf lowest = vf_set1(-INFINITY);
   v16 mx = v16_set1(-INFINITY);
-  MTK_EACH_PART (h, i, left, n) {
+  MTK_EACH_PART(h, i, left, n) {
     mx.p[h] = vf_max(vf_keep_n(lowest, vf_load_n(x + i, left), left), mx.p[h]);
   }
   return v16_max(mx);

@@ -6,7 +6,7 @@
 #ifndef MTK_KERNELS_SIMD_TILE_H
 #define MTK_KERNELS_SIMD_TILE_H
 
-#include "lanes.h"
+#include "simd/lanes.h"
 
 /* Two vectors wide; as many rows as the registers hold beside two of B and one of A. */
 enum { TILE_ROWS = MTK_LANES == 16 ? 12 : 6, TILE_COLS = 2 * LANES };
@@ -69,15 +69,13 @@ MTK_INLINE void tile_body(const tile *t, const int rows, const int vecs, const i
 
 typedef void tile_fn(const tile *t);
 
-#define TILES_OF(R)                                                     \
-  static void tile_##R##x2_columns(const tile *t) { tile_body(t, R, 2, A_COLUMNS); } \
-  static void tile_##R##x1_columns(const tile *t) { tile_body(t, R, 1, A_COLUMNS); } \
-  static void tile_##R##x2_rows(const tile *t) { tile_body(t, R, 2, A_ROWS); }       \
+#define TILES_OF(R)                                                                                \
+  static void tile_##R##x2_columns(const tile *t) { tile_body(t, R, 2, A_COLUMNS); }               \
+  static void tile_##R##x1_columns(const tile *t) { tile_body(t, R, 1, A_COLUMNS); }               \
+  static void tile_##R##x2_rows(const tile *t) { tile_body(t, R, 2, A_ROWS); }                     \
   static void tile_##R##x1_rows(const tile *t) { tile_body(t, R, 1, A_ROWS); }
-#define TILE_ENTRIES(R)                                              \
-  {                                                                  \
-    {tile_##R##x1_columns, tile_##R##x2_columns}, {tile_##R##x1_rows, tile_##R##x2_rows}, \
-  }
+#define TILE_ENTRIES(R)                                                                            \
+  { {tile_##R##x1_columns, tile_##R##x2_columns}, {tile_##R##x1_rows, tile_##R##x2_rows}, }
 
 TILES_OF(1)
 TILES_OF(2)
@@ -96,11 +94,11 @@ TILES_OF(12)
 
 /* [rows - 1][layout][vectors - 1] */
 static tile_fn *const tile_table[TILE_ROWS][2][2] = {
-    TILE_ENTRIES(1),  TILE_ENTRIES(2),  TILE_ENTRIES(3), TILE_ENTRIES(4),
-    TILE_ENTRIES(5),  TILE_ENTRIES(6),
+    TILE_ENTRIES(1),  TILE_ENTRIES(2),  TILE_ENTRIES(3),
+    TILE_ENTRIES(4),  TILE_ENTRIES(5),  TILE_ENTRIES(6),
 #if MTK_LANES == 16
-    TILE_ENTRIES(7),  TILE_ENTRIES(8),  TILE_ENTRIES(9), TILE_ENTRIES(10),
-    TILE_ENTRIES(11), TILE_ENTRIES(12),
+    TILE_ENTRIES(7),  TILE_ENTRIES(8),  TILE_ENTRIES(9),
+    TILE_ENTRIES(10), TILE_ENTRIES(11), TILE_ENTRIES(12),
 #endif
 };
 

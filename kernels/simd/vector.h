@@ -1,13 +1,13 @@
 /* kernels/simd/vector.h: the kernels of ref/vector.c over vectors (see lanes.h). Included once by
  * avx2/vector.c and avx512/vector.c. Sums of a row are 16 partials as lanes; everything else is
  * elementwise, so lanes change no rounding. Pure functions, any thread. */
-#include "../families.h"
-#include "lanes.h"
+#include "families.h"
+#include "simd/lanes.h"
 
 /* 1 / rms of a row. */
 MTK_INLINE float inv_rms(const float *x, float eps, int64_t d) {
   v16 s = v16_set1(0.0f);
-  MTK_EACH_PART (h, i, left, d) {
+  MTK_EACH_PART(h, i, left, d) {
     vf v = vf_load_n(x + i, left);
     s.p[h] = vf_fma(v, v, s.p[h]);
   }
@@ -18,7 +18,7 @@ static void MTK_K(rmsnorm)(float *y, const float *x, const float *w, float eps, 
                            int64_t d) {
   for (int64_t t = 0; t < rows; t++, x += d, y += d) {
     vf r = vf_set1(inv_rms(x, eps, d));
-    MTK_EACH_VECTOR (i, left, d) {
+    MTK_EACH_VECTOR(i, left, d) {
       vf xh = vf_mul(vf_load_n(x + i, left), r);
       vf_store_n(y + i, vf_mul(xh, vf_load_n(w + i, left)), left);
     }
@@ -30,13 +30,13 @@ static void MTK_K(rmsnorm_dx)(float *dx, const float *dy, const float *x, const 
   for (int64_t t = 0; t < rows; t++, x += d, dy += d, dx += d) {
     vf r = vf_set1(inv_rms(x, eps, d));
     v16 s = v16_set1(0.0f);
-    MTK_EACH_PART (h, i, left, d) {
+    MTK_EACH_PART(h, i, left, d) {
       vf g = vf_mul(vf_load_n(dy + i, left), vf_load_n(w + i, left));
       vf xh = vf_mul(vf_load_n(x + i, left), r);
       s.p[h] = vf_keep_n(s.p[h], vf_fma(g, xh, s.p[h]), left);
     }
     vf c = vf_set1(v16_sum(s) / (float)d);
-    MTK_EACH_VECTOR (i, left, d) {
+    MTK_EACH_VECTOR(i, left, d) {
       vf g = vf_mul(vf_load_n(dy + i, left), vf_load_n(w + i, left));
       vf xh = vf_mul(vf_load_n(x + i, left), r);
       vf_store_n(dx + i, vf_mul(r, vf_fma(vf_neg(xh), c, g)), left);
@@ -48,7 +48,7 @@ static void MTK_K(rmsnorm_dw)(float *dw, const float *dy, const float *x, float 
                               int64_t d, int64_t c0, int64_t c1) {
   for (int64_t t = 0; t < rows; t++, x += d, dy += d) {
     vf r = vf_set1(inv_rms(x, eps, d));
-    MTK_EACH_VECTOR (j, left, c1 - c0) {
+    MTK_EACH_VECTOR(j, left, c1 - c0) {
       int64_t i = c0 + j;
       vf xh = vf_mul(vf_load_n(x + i, left), r);
       vf_store_n(dw + i, vf_fma(vf_load_n(dy + i, left), xh, vf_load_n(dw + i, left)), left);
@@ -114,7 +114,7 @@ static void MTK_K(rope)(float *y, int64_t ldy, const float *x, int64_t ldx, cons
 
 static void MTK_K(silu_mul)(float *y, const float *g, const float *u, int64_t n) {
   const vf one = vf_set1(1.0f);
-  MTK_EACH_VECTOR (i, left, n) {
+  MTK_EACH_VECTOR(i, left, n) {
     vf gi = vf_load_n(g + i, left);
     vf silu = vf_div(gi, vf_add(one, vf_exp(vf_neg(gi))));
     vf_store_n(y + i, vf_mul(silu, vf_load_n(u + i, left)), left);
@@ -124,7 +124,7 @@ static void MTK_K(silu_mul)(float *y, const float *g, const float *u, int64_t n)
 static void MTK_K(silu_mul_bwd)(float *dg, float *du, const float *dy, const float *g,
                                 const float *u, int64_t n) {
   const vf one = vf_set1(1.0f);
-  MTK_EACH_VECTOR (i, left, n) {
+  MTK_EACH_VECTOR(i, left, n) {
     vf gi = vf_load_n(g + i, left), dyi = vf_load_n(dy + i, left);
     vf dyu = vf_mul(dyi, vf_load_n(u + i, left));
     vf e1 = vf_add(one, vf_exp(vf_neg(gi)));
@@ -136,13 +136,13 @@ static void MTK_K(silu_mul_bwd)(float *dg, float *du, const float *dy, const flo
 }
 
 static void MTK_K(add)(float *y, const float *a, const float *b, int64_t n) {
-  MTK_EACH_VECTOR (i, left, n) {
+  MTK_EACH_VECTOR(i, left, n) {
     vf_store_n(y + i, vf_add(vf_load_n(a + i, left), vf_load_n(b + i, left)), left);
   }
 }
 
 static void MTK_K(add_scaled)(float *y, const float *a, const float *b, float s, int64_t n) {
-  MTK_EACH_VECTOR (i, left, n) {
+  MTK_EACH_VECTOR(i, left, n) {
     vf sum = vf_fma(vf_set1(s), vf_load_n(b + i, left), vf_load_n(a + i, left));
     vf_store_n(y + i, sum, left);
   }
@@ -159,7 +159,7 @@ static void MTK_K(col_sum)(float *db, const float *dy, int64_t rows, int64_t d, 
 }
 
 static void MTK_K(scale)(float *y, const float *x, float s, int64_t n) {
-  MTK_EACH_VECTOR (i, left, n) {
+  MTK_EACH_VECTOR(i, left, n) {
     vf_store_n(y + i, vf_mul(vf_load_n(x + i, left), vf_set1(s)), left);
   }
 }
@@ -167,7 +167,7 @@ static void MTK_K(scale)(float *y, const float *x, float s, int64_t n) {
 static float MTK_K(logsumexp)(const float *x, int64_t n) {
   float mx = row_max(x, n);
   v16 s = v16_set1(0.0f);
-  MTK_EACH_PART (h, i, left, n) {
+  MTK_EACH_PART(h, i, left, n) {
     vf e = vf_exp(vf_sub(vf_load_n(x + i, left), vf_set1(mx)));
     s.p[h] = vf_keep_n(s.p[h], vf_add(s.p[h], e), left);
   }
@@ -177,7 +177,7 @@ static float MTK_K(logsumexp)(const float *x, int64_t n) {
 static void MTK_K(softmax_xent_dx)(float *d, const float *x, float lse, int64_t target, float g,
                                    int64_t n) {
   float xt = target >= 0 && target < n ? x[target] : 0.0f;
-  MTK_EACH_VECTOR (i, left, n) {
+  MTK_EACH_VECTOR(i, left, n) {
     vf p = vf_exp(vf_sub(vf_load_n(x + i, left), vf_set1(lse)));
     vf_store_n(d + i, vf_mul(p, vf_set1(g)), left);
   }
@@ -187,7 +187,7 @@ static void MTK_K(softmax_xent_dx)(float *d, const float *x, float lse, int64_t 
 static void MTK_K(softmax)(float *out, const float *x, int64_t n) {
   float mx = row_max(x, n);
   v16 s = v16_set1(0.0f);
-  MTK_EACH_PART (h, i, left, n) {
+  MTK_EACH_PART(h, i, left, n) {
     vf e = vf_exp(vf_sub(vf_load_n(x + i, left), vf_set1(mx)));
     vf_store_n(out + i, e, left);
     s.p[h] = vf_keep_n(s.p[h], vf_add(s.p[h], e), left);
@@ -201,7 +201,7 @@ static void MTK_K(adamw)(float *p, float *m, float *v, const float *grad, int64_
   const vf beta1 = vf_set1(a->beta1), beta2 = vf_set1(a->beta2), lr = vf_set1(a->lr);
   const vf decay = vf_set1(-a->lr * a->weight_decay), eps = vf_set1(a->eps);
   const vf corr1 = vf_set1(a->corr1), corr2 = vf_set1(a->corr2), gs = vf_set1(a->grad_scale);
-  MTK_EACH_VECTOR (i, left, n) {
+  MTK_EACH_VECTOR(i, left, n) {
     vf g = vf_mul(vf_load_n(grad + i, left), gs);
     vf mi = vf_fma(beta1, vf_load_n(m + i, left), vf_mul(keep1, g));
     vf vi = vf_fma(beta2, vf_load_n(v + i, left), vf_mul(keep2, vf_mul(g, g)));
@@ -219,7 +219,7 @@ static double MTK_K(sum_squares)(const float *x, int64_t n) {
   for (int64_t b = 0; b < n; b += 4096) {
     int64_t count = n - b < 4096 ? n - b : 4096;
     v16 s = v16_set1(0.0f);
-    MTK_EACH_PART (h, i, left, count) {
+    MTK_EACH_PART(h, i, left, count) {
       vf v = vf_load_n(x + b + i, left);
       s.p[h] = vf_fma(v, v, s.p[h]);
     }

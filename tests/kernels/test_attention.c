@@ -47,8 +47,8 @@ static void store(const mtk_kernels *k, const sequence *s, int64_t from, int64_t
 }
 
 /* Attention of tokens from..from+count into out rows of the whole sequence. */
-static void attend(const mtk_kernels *k, const sequence *s, float *out, int64_t from,
-                   int64_t count, int64_t window) {
+static void attend(const mtk_kernels *k, const sequence *s, float *out, int64_t from, int64_t count,
+                   int64_t window) {
   size_t floats = k->attn_scratch_floats(s->head_dim, s->group, count, from);
   mtk_attn_args a = {.out = out + from * s->ld,
                      .ld_out = s->ld,
@@ -75,8 +75,8 @@ static void check_case(const mtk_kernels *k, int64_t n_tokens, int head_dim, int
   store(ck_ref(), &s, 0, n_tokens);
   attend(ck_ref(), &s, want, 0, n_tokens, window);
   attend(k, &s, got, 0, n_tokens, window);
-  ck_same(want, got, n, "attention T=%lld head_dim=%d group=%d window=%lld %s",
-          (long long)n_tokens, head_dim, group, (long long)window, ck_kind_name(kind));
+  ck_same(want, got, n, "attention T=%lld head_dim=%d group=%d window=%lld %s", (long long)n_tokens,
+          head_dim, group, (long long)window, ck_kind_name(kind));
   for (int c = 0; c < 3; c++) {
     float *split = ck_floats(n, 0);
     for (int64_t t = 0; t < n_tokens; t += chunks[c]) {
@@ -270,10 +270,17 @@ static bench_case bench_setup(const mtk_kernels *k, sequence *s, int64_t count) 
   int64_t pos0 = s->n_tokens - count, n = s->n_tokens * s->ld;
   bench_case b = {.k = k};
   store(k, s, 0, s->n_tokens);
-  b.a = (mtk_attn_args){.out = ck_floats(n, 0), .ld_out = s->ld, .q = s->q, .ld_q = s->ld,
+  b.a = (mtk_attn_args){.out = ck_floats(n, 0),
+                        .ld_out = s->ld,
+                        .q = s->q,
+                        .ld_q = s->ld,
                         .k_pages = (const float *const *)s->k_pages,
-                        .v_pages = (const float *const *)s->v_pages, .n_tokens = count,
-                        .pos0 = pos0, .head_dim = s->head_dim, .group = s->group, .scale = 0.125f};
+                        .v_pages = (const float *const *)s->v_pages,
+                        .n_tokens = count,
+                        .pos0 = pos0,
+                        .head_dim = s->head_dim,
+                        .group = s->group,
+                        .scale = 0.125f};
   b.a.scratch = ck_floats((int64_t)k->attn_scratch_floats(s->head_dim, s->group, count, pos0), 0);
   return b;
 }
@@ -297,10 +304,20 @@ static void bench_backward(const mtk_kernels *k, int64_t n_tokens, int head_dim,
   sequence s = make(n_tokens, head_dim, group, CK_NORMAL);
   bench_case b = {.k = k};
   int64_t n_q = n_tokens * s.ld, n_kv = n_tokens * s.ld_kv;
-  b.b = (mtk_attn_bwd_args){.d_q = ck_floats(n_q, 0), .d_k = ck_floats(n_kv, 0),
-                            .d_v = ck_floats(n_kv, 0), .d_out = s.q, .q = s.q, .k = s.k, .v = s.v,
-                            .ld_q = s.ld, .ld_kv = s.ld_kv, .ld_out = s.ld, .n_tokens = n_tokens,
-                            .head_dim = head_dim, .group = group, .scale = 0.125f};
+  b.b = (mtk_attn_bwd_args){.d_q = ck_floats(n_q, 0),
+                            .d_k = ck_floats(n_kv, 0),
+                            .d_v = ck_floats(n_kv, 0),
+                            .d_out = s.q,
+                            .q = s.q,
+                            .k = s.k,
+                            .v = s.v,
+                            .ld_q = s.ld,
+                            .ld_kv = s.ld_kv,
+                            .ld_out = s.ld,
+                            .n_tokens = n_tokens,
+                            .head_dim = head_dim,
+                            .group = group,
+                            .scale = 0.125f};
   b.b.scratch = ck_floats((int64_t)k->attn_bwd_scratch_floats(head_dim, group, n_tokens), 0);
   double pairs = (double)n_tokens * (double)(n_tokens + 1) / 2 * group;
   double seconds = ck_seconds(run_backward, &b);
@@ -310,9 +327,9 @@ static void bench_backward(const mtk_kernels *k, int64_t n_tokens, int head_dim,
 }
 
 static void bench(const mtk_kernels *k) {
-  static const int shapes[][4] = {{512, 512, 64, 3},  {512, 512, 128, 4}, {4096, 512, 64, 3},
-                                  {4096, 512, 128, 4}, {60, 60, 32, 1},   {200, 200, 32, 1},
-                                  {4096, 1, 64, 3},   {4096, 1, 128, 4},  {4096, 1, 32, 1}};
+  static const int shapes[][4] = {{512, 512, 64, 3},   {512, 512, 128, 4}, {4096, 512, 64, 3},
+                                  {4096, 512, 128, 4}, {60, 60, 32, 1},    {200, 200, 32, 1},
+                                  {4096, 1, 64, 3},    {4096, 1, 128, 4},  {4096, 1, 32, 1}};
   if (k == ck_ref()) return;
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     bench_forward(k, shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3]);

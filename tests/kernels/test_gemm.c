@@ -2,7 +2,7 @@
  *
  * Every level against ref on shapes around the tile and block sizes, all kinds of data, odd leading
  * dimensions and alignment; whole calls against splits over rows, columns and k (accumulation must
- * continue the chains); values against double precision. --bench prints GFLOP/s of training shapes. */
+ * continue the chains); values against double precision. --bench prints GFLOP/s. */
 #include <math.h>
 #include <string.h>
 
@@ -67,7 +67,8 @@ static void check_shape(const mtk_kernels *k, int64_t m, int64_t n, int64_t step
 }
 
 static void check_layout(const mtk_kernels *k, int transposed) {
-  static const int64_t around[] = {1, 2, 5, 6, 7, 8, 11, 12, 13, 16, 17, 24, 31, 32, 33, 48, 63, 65};
+  static const int64_t around[] = {1,  2,  5,  6,  7,  8,  11, 12, 13,
+                                   16, 17, 24, 31, 32, 33, 48, 63, 65};
   enum { N = sizeof around / sizeof *around };
   for (int i = 0; i < N; i++) {
     for (int j = 0; j < N; j++) {
@@ -75,8 +76,8 @@ static void check_layout(const mtk_kernels *k, int transposed) {
       check_shape(k, around[i], around[j], steps, transposed, (ck_kind)((i * N + j) % CK_KINDS));
     }
   }
-  static const int64_t large[][3] = {{191, 70, 129}, {193, 33, 257}, {200, 8, 300}, {3, 576, 1000},
-                                     {400, 16, 128}, {12, 64, 385}};
+  static const int64_t large[][3] = {{191, 70, 129}, {193, 33, 257}, {200, 8, 300},
+                                     {3, 576, 1000}, {400, 16, 128}, {12, 64, 385}};
   for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
     check_shape(k, large[i][0], large[i][1], large[i][2], transposed, CK_NORMAL);
     check_shape(k, large[i][0], large[i][1], large[i][2], transposed, CK_TINY);
@@ -129,10 +130,9 @@ static double gflops(bench_case *b) {
 }
 
 static void bench(const mtk_kernels *k) {
-  static const int64_t shapes[][3] = {{3000, 128, 128}, {3000, 128, 352}, {3000, 576, 576},
-                                      {3000, 1536, 576}, {3000, 576, 1536}, {200, 576, 1536},
-                                      {3000, 8, 576}, {3000, 576, 8}, {30, 128, 352},
-                                      {1024, 1024, 1024}};
+  static const int64_t shapes[][3] = {
+      {3000, 128, 128}, {3000, 128, 352}, {3000, 576, 576}, {3000, 1536, 576}, {3000, 576, 1536},
+      {200, 576, 1536}, {3000, 8, 576},   {3000, 576, 8},   {30, 128, 352},    {1024, 1024, 1024}};
   if (k == ck_ref()) return;
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     int64_t m = shapes[i][0], n = shapes[i][1], inner = shapes[i][2];

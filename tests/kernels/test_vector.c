@@ -184,7 +184,7 @@ static void same_rope_case(const mtk_kernels *k, int head_dim, int rope_dim, int
 }
 
 static void same_rope(const mtk_kernels *k) {
-  static const int dims[][2] = {{2, 2},   {8, 8},   {8, 4},   {12, 10}, {32, 32}, {48, 48},
+  static const int dims[][2] = {{2, 2},   {8, 8},   {8, 4},   {12, 10},  {32, 32}, {48, 48},
                                 {64, 64}, {64, 20}, {80, 80}, {128, 96}, {34, 0}};
   for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
     for (int mode = 0; mode < 4 * CK_KINDS; mode++) {
@@ -375,10 +375,10 @@ typedef struct bench_case {
   float *x, *y, *z, *u;
 } bench_case;
 
-#define BENCH(NAME, CALL)             \
-  static void run_##NAME(void *arg) { \
-    bench_case *b = arg;              \
-    CALL;                             \
+#define BENCH(NAME, CALL)                                                                          \
+  static void run_##NAME(void *arg) {                                                              \
+    bench_case *b = arg;                                                                           \
+    CALL;                                                                                          \
   }
 static const mtk_adamw_args bench_adamw = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1.0f, 1.5f, 3.0f};
 BENCH(rmsnorm, b->k->rmsnorm(b->y, b->x, b->z, 1e-5f, b->rows, b->d))
@@ -386,29 +386,36 @@ BENCH(rmsnorm_dx, b->k->rmsnorm_dx(b->y, b->u, b->x, b->z, 1e-5f, b->rows, b->d)
 BENCH(rmsnorm_dw, b->k->rmsnorm_dw(b->y, b->u, b->x, 1e-5f, b->rows, b->d, 0, b->d))
 BENCH(rope, b->k->rope(b->y, b->d, b->x, b->d, b->z, b->rows, 9, 64, 64, 0, 0))
 BENCH(rope_inter, b->k->rope(b->y, b->d, b->x, b->d, b->z, b->rows, 9, 64, 64, 1, 0))
-BENCH(silu_mul, b->k->silu_mul(b->y, b->x, b->z, b->rows *b->d))
-BENCH(silu_mul_bwd, b->k->silu_mul_bwd(b->y, b->u, b->z, b->x, b->x, b->rows *b->d))
-BENCH(add, b->k->add(b->y, b->x, b->z, b->rows *b->d))
+BENCH(silu_mul, b->k->silu_mul(b->y, b->x, b->z, b->rows * b->d))
+BENCH(silu_mul_bwd, b->k->silu_mul_bwd(b->y, b->u, b->z, b->x, b->x, b->rows * b->d))
+BENCH(add, b->k->add(b->y, b->x, b->z, b->rows * b->d))
 BENCH(add_row, b->k->add_row(b->y, b->x, b->rows, b->d, b->d))
 BENCH(col_sum, b->k->col_sum(b->y, b->x, b->rows, b->d, b->d, 0, b->d))
-BENCH(logsumexp, b->y[0] = b->k->logsumexp(b->x, b->rows *b->d))
-BENCH(softmax, b->k->softmax(b->y, b->x, b->rows *b->d))
-BENCH(xent_dx, b->k->softmax_xent_dx(b->y, b->x, 9.0f, 5, 1.0f, b->rows *b->d))
-BENCH(adamw, b->k->adamw(b->x, b->y, b->u, b->z, b->rows *b->d, &bench_adamw))
-BENCH(sum_squares, b->y[0] = (float)b->k->sum_squares(b->x, b->rows *b->d))
+BENCH(logsumexp, b->y[0] = b->k->logsumexp(b->x, b->rows * b->d))
+BENCH(softmax, b->k->softmax(b->y, b->x, b->rows * b->d))
+BENCH(xent_dx, b->k->softmax_xent_dx(b->y, b->x, 9.0f, 5, 1.0f, b->rows * b->d))
+BENCH(adamw, b->k->adamw(b->x, b->y, b->u, b->z, b->rows * b->d, &bench_adamw))
+BENCH(sum_squares, b->y[0] = (float)b->k->sum_squares(b->x, b->rows * b->d))
 
 static const struct {
   const char *name;
   void (*run)(void *);
   double bytes; /* per element */
 } benches[] = {
-    {"rmsnorm", run_rmsnorm, 12},       {"rmsnorm_dx", run_rmsnorm_dx, 16},
-    {"rmsnorm_dw", run_rmsnorm_dw, 12}, {"rope", run_rope, 8},
-    {"rope interleaved", run_rope_inter, 8}, {"silu_mul", run_silu_mul, 12},
-    {"silu_mul_bwd", run_silu_mul_bwd, 20}, {"add", run_add, 12},
-    {"add_row", run_add_row, 12},       {"col_sum", run_col_sum, 12},
-    {"logsumexp", run_logsumexp, 4},    {"softmax", run_softmax, 8},
-    {"softmax_xent_dx", run_xent_dx, 8}, {"adamw", run_adamw, 28},
+    {"rmsnorm", run_rmsnorm, 12},
+    {"rmsnorm_dx", run_rmsnorm_dx, 16},
+    {"rmsnorm_dw", run_rmsnorm_dw, 12},
+    {"rope", run_rope, 8},
+    {"rope interleaved", run_rope_inter, 8},
+    {"silu_mul", run_silu_mul, 12},
+    {"silu_mul_bwd", run_silu_mul_bwd, 20},
+    {"add", run_add, 12},
+    {"add_row", run_add_row, 12},
+    {"col_sum", run_col_sum, 12},
+    {"logsumexp", run_logsumexp, 4},
+    {"softmax", run_softmax, 8},
+    {"softmax_xent_dx", run_xent_dx, 8},
+    {"adamw", run_adamw, 28},
     {"sum_squares", run_sum_squares, 4},
 };
 
@@ -430,10 +437,14 @@ static void bench(const mtk_kernels *k) {
 
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
-      {"norms", test_norms, bench},         {"elementwise", test_elementwise, NULL},
-      {"columns", test_columns, NULL},      {"softmax", test_softmax, NULL},
-      {"optimizer", test_optimizer, NULL},  {"rope", same_rope, NULL},
-      {"vocabulary rows", test_vocab_rows, NULL}, {"double precision", test_oracle, NULL},
+      {"norms", test_norms, bench},
+      {"elementwise", test_elementwise, NULL},
+      {"columns", test_columns, NULL},
+      {"softmax", test_softmax, NULL},
+      {"optimizer", test_optimizer, NULL},
+      {"rope", same_rope, NULL},
+      {"vocabulary rows", test_vocab_rows, NULL},
+      {"double precision", test_oracle, NULL},
   };
   return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
 }

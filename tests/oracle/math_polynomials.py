@@ -49,7 +49,8 @@ def show(name, f, powers, rest, lo, hi, single=False):
         abs((rest(x) + sum(k * g(x) for k, g in zip(r, basis))) / f(x) - 1)
         for x in [mp.mpf(lo) + (mp.mpf(hi) - lo) * (i + mp.mpf("0.37")) / 997 for i in range(996)]
     )
-    print(f"{name}: exact coefficients 2^{float(mp.log(err, 2)):.1f}, rounded 2^{float(mp.log(worst, 2)):.1f}")
+    exact, rounded = (float(mp.log(e, 2)) for e in (err, worst))
+    print(f"{name}: exact coefficients 2^{exact:.1f}, rounded 2^{rounded:.1f}")
     for p, k in zip(powers, r):
         print(f"  x^{p}: {k.hex()}")
 
