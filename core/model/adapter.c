@@ -59,11 +59,11 @@ static mtk_status permute_b(mtk_adapter *adapter, mtk_lora_pair *p, const mtk_pa
   return MTK_OK;
 }
 
-mtk_status mtk_adapter_fit(mtk_adapter *adapter, const mtk_model *model, mtk_error *err) {
-  for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(check_pair(&adapter->pairs[i], model, err));
+/* q/k rows of B in another pairing, by the head sizes of the model. */
+static mtk_status set_pairing(mtk_adapter *adapter, const char *pairing, const mtk_model *model,
+                              mtk_error *err) {
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
-  const char *pairing = mtk_meta_str(mtk_model_meta(model), "rope.pairing", NULL);
-  if (!arch || !pairing || strcmp(pairing, adapter->pairing) == 0) return MTK_OK;
+  if (!arch || strcmp(pairing, adapter->pairing) == 0) return MTK_OK;
   mtk_pairing_map map;
   MTK_TRY(mtk_pairing_map_get(&map, model, strcmp(pairing, "interleaved") == 0, err));
   for (size_t i = 0; i < adapter->n_pairs; i++) {
@@ -73,6 +73,34 @@ mtk_status mtk_adapter_fit(mtk_adapter *adapter, const mtk_model *model, mtk_err
   }
   adapter->pairing = pairing[0] == 'i' ? "interleaved" : "half";
   return MTK_OK;
+}
+
+mtk_status mtk_adapter_fit(mtk_adapter *adapter, const mtk_model *model, mtk_error *err) {
+  for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(check_pair(&adapter->pairs[i], model, err));
+  const char *pairing = mtk_meta_str(mtk_model_meta(model), "rope.pairing", NULL);
+  return pairing ? set_pairing(adapter, pairing, model, err) : MTK_OK;
+}
+
+static mtk_status copy_pairs(mtk_adapter *to, const mtk_adapter *from, mtk_error *err) {
+  mtk_arena *arena = to->arena;
+  *to = *from;
+  to->arena = arena;
+  to->pairs = mtk_arena_alloc(arena, from->n_pairs, sizeof *to->pairs);
+  if (!to->pairs) return mtk_fail(err, MTK_E_NOMEM, from->name, "out of memory");
+  if (from->n_pairs) memcpy(to->pairs, from->pairs, from->n_pairs * sizeof *to->pairs);
+  return MTK_OK;
+}
+
+mtk_status mtk_adapter_view(mtk_adapter **out, const mtk_adapter *adapter, const char *pairing,
+                            const mtk_model *base, mtk_error *err) {
+  *out = NULL;
+  mtk_adapter *view = mtk_adapter_create();
+  if (!view) return mtk_fail(err, MTK_E_NOMEM, adapter->name, "out of memory");
+  mtk_status status = copy_pairs(view, adapter, err);
+  if (status == MTK_OK) status = set_pairing(view, pairing, base, err);
+  if (status == MTK_OK) *out = view;
+  else mtk_adapter_destroy(view);
+  return status;
 }
 
 /* ---- merging ------------------------------------------------------------------------------- */

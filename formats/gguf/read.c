@@ -5,6 +5,7 @@
 
 #define ATTACHMENT "mtk.attachment."
 #define CHAT_TEMPLATE "tokenizer.chat_template"
+#define HPARAM "mtk.hparam." /* hyperparameters that other programs would stumble over */
 
 static mtk_status no_memory(const gguf_index *g, mtk_error *err) {
   return mtk_fail(err, MTK_E_NOMEM, g->path, "out of memory");
@@ -19,6 +20,7 @@ static bool is_consumed(const char *key, bool has_vocab) {
                                      "tokenizer.chat_templates"};
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
     if (strcmp(key, keys[i]) == 0) return true;
+  if (strncmp(key, HPARAM, strlen(HPARAM)) == 0) return false;
   return strncmp(key, "mtk.", 4) == 0 || (has_vocab && gguf_vocab_covers(key));
 }
 
@@ -40,13 +42,18 @@ static mtk_status read_attachment(mtk_model *model, const gguf_index *g, const g
   return mtk_model_attach(model, name, s, len, err);
 }
 
-/* "llama.x" -> "x"; "general.x" and "tokenizer.x" stay; anything else -> "kv." + key. */
+/* "llama.x" and "mtk.hparam.x" -> "x"; "general.x" and "tokenizer.x" stay; anything else ->
+ * "kv." + key. */
 static mtk_status canonical_key(const char **out, const gguf_index *g, const char *key,
                                 const char *arch, size_t arch_len, mtk_error *err) {
   *out = key;
   if (arch_len && strncmp(key, arch, arch_len) == 0 && key[arch_len] == '.' &&
       key[arch_len + 1]) {
     *out = key + arch_len + 1;
+    return MTK_OK;
+  }
+  if (strncmp(key, HPARAM, strlen(HPARAM)) == 0 && key[strlen(HPARAM)]) {
+    *out = key + strlen(HPARAM);
     return MTK_OK;
   }
   if (strncmp(key, "general.", 8) == 0 || strncmp(key, "tokenizer.", 10) == 0) return MTK_OK;
@@ -244,6 +251,10 @@ static mtk_status read_tensors(mtk_model *model, gguf_index *g, mtk_error *err) 
   for (size_t i = 0; i < g->n_tensors; i++) {
     MTK_TRY(make_tensor(&list[i], model, g, &g->tensors[i], err));
   }
+  if (gguf_find_kv(g, HPARAM "rope.scaling.type")) { /* the factors follow from these keys */
+    gguf_tensor *factors = gguf_find_tensor(g, "rope_freqs.weight");
+    if (factors) factors->consumed = true;
+  }
   for (size_t i = 0; i < g->n_tensors; i++) {
     if (!g->tensors[i].consumed) MTK_TRY(mtk_model_add_tensor(model, &list[i], err));
   }
@@ -260,7 +271,11 @@ static mtk_status read_indexed(mtk_model *model, gguf_index *g, const uint8_t *d
   MTK_TRY(read_arch(model, g, &arch, err));
   MTK_TRY(gguf_read_vocab(model, g, err));
   MTK_TRY(read_meta(model, g, arch, err));
-  return read_tensors(model, g, err);
+  MTK_TRY(read_tensors(model, g, err));
+  const mtk_arch_v1 *known = mtk_arch_find_gguf(arch);
+  if (!known || !mtk_model_tensor_count(model)) return MTK_OK; /* bare tensors, or a vocabulary */
+  mtk_status status = mtk_arch_fill_meta(model, known, err);
+  return status == MTK_OK ? MTK_OK : mtk_fail_in(err, status, path);
 }
 
 mtk_status gguf_read_bytes(mtk_model *model, const uint8_t *data, size_t size, const char *path,

@@ -116,10 +116,36 @@ static mtk_status plan_tensor(writer *w, const mtk_tensor *t) {
   return mtk_model_warn(w->model, "%s: the scale of its activations cannot be kept", t->name);
 }
 
+static bool is_llama3(const writer *w) {
+  const char *type = mtk_meta_str(mtk_model_meta(w->model), "rope.scaling.type", "");
+  return strcmp(type, "llama3") == 0;
+}
+
+/* llama.cpp knows llama3's rotary scaling only as a tensor of divisors. */
+static mtk_status plan_rope_factors(writer *w) {
+  uint64_t dim = 0;
+  if (!is_llama3(w) || mtk_model_tensor(w->model, "rope_freqs.weight")) return MTK_OK;
+  MTK_TRY(mtk_meta_uint(&dim, mtk_model_meta(w->model), "rope.dimension_count", 0, w->err));
+  if (dim < 2 || dim > 1 << 20) return MTK_OK;
+  int n = (int)(dim / 2);
+  double *buf = mtk_arena_alloc(w->arena, 2 * (size_t)n, sizeof *buf);
+  float *factor = mtk_arena_alloc(w->arena, (size_t)n, sizeof *factor);
+  mtk_tensor *t = mtk_arena_alloc(w->arena, 1, sizeof *t);
+  if (!buf || !factor || !t) return no_memory(w);
+  MTK_TRY(mtk_model_rope(buf, buf + n, n, w->model, w->err));
+  for (int i = 0; i < n; i++) factor[i] = (float)buf[n + i];
+  *t = (mtk_tensor){.name = "rope_freqs.weight", .dtype = MTK_F32, .n_dims = 1, .shape = {n}};
+  t->data = factor;
+  t->size_bytes = (uint64_t)n * 4;
+  const out_tensor out = {t->name, t, 0, MTK_F32, 1, {n}, 0, 0};
+  return push(w, &out);
+}
+
 static mtk_status plan_tensors(writer *w) {
   size_t n = mtk_model_tensor_count(w->model);
-  w->tensors = mtk_arena_alloc(w->arena, 3 * n, sizeof *w->tensors);
+  w->tensors = mtk_arena_alloc(w->arena, 3 * n + 1, sizeof *w->tensors);
   if (!w->tensors) return no_memory(w);
+  MTK_TRY(plan_rope_factors(w));
   for (size_t i = 0; i < n; i++) MTK_TRY(plan_tensor(w, mtk_model_tensor_at(w->model, i)));
   if (!w->n_dequantized) return MTK_OK;
   return mtk_model_warn(w->model,
@@ -177,17 +203,26 @@ static mtk_status put_general(writer *w) {
   return mtk_meta_set_uint(w->kvs, "general.quantization_version", 2, w->err);
 }
 
-/* Hyperparameters get the architecture's prefix; "kv." marks keys that had another one. */
+/* Hyperparameters get the architecture's prefix, "kv." marks keys that had another one. Keys that
+ * llama.cpp does not know or refuses (rope scaling "llama3") go under a prefix of ours. */
+static char *file_key(const writer *w, const char *key) {
+  if (strncmp(key, "tokenizer.", 10) == 0) return mtk_strdup(key);
+  if (strncmp(key, "kv.", 3) == 0) return mtk_strdup(key + 3);
+  if (strncmp(key, "hf.", 3) == 0 || (is_llama3(w) && strncmp(key, "rope.scaling.", 13) == 0)) {
+    return mtk_asprintf("mtk.hparam.%s", key);
+  }
+  const char *arch = mtk_model_arch(w->model);
+  return *arch ? mtk_asprintf("%s.%s", arch, key) : mtk_strdup(key);
+}
+
 static mtk_status put_hparams(writer *w) {
   const mtk_meta *meta = mtk_model_meta(w->model);
-  const char *arch = mtk_model_arch(w->model);
   for (size_t i = 0; i < mtk_meta_count(meta); i++) {
     const char *key = mtk_meta_key(meta, i);
     bool tokenizer = strncmp(key, "tokenizer.", 10) == 0;
     if (strncmp(key, "general.", 8) == 0 || strcmp(key, "rope.pairing") == 0) continue;
     if (tokenizer && mtk_model_vocab(w->model) && gguf_vocab_covers(key)) continue;
-    bool plain = tokenizer || strncmp(key, "kv.", 3) == 0;
-    char *name = plain ? mtk_strdup(tokenizer ? key : key + 3) : mtk_asprintf("%s.%s", arch, key);
+    char *name = file_key(w, key);
     if (!name) return no_memory(w);
     mtk_status status = mtk_meta_set(w->kvs, name, mtk_meta_at(meta, i), w->err);
     mtk_free(name);

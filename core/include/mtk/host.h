@@ -335,7 +335,10 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(mtk_status, adapter_load, (mtk_adapter **out, const char *path, mtk_error *err), )            \
   X(const struct mtk_quantizer_v1 *, quantizer_find, (const char *method), )                      \
   X(mtk_status, provenance_json, (mtk_bytes *out, const char *command, int n_args, const char     \
-    *const *args, const char *const *sources, int n_sources, mtk_error *err), )
+    *const *args, const char *const *sources, int n_sources, mtk_error *err), )                   \
+  /* additions */                                                                                 \
+  X(mtk_status, adapter_view, (mtk_adapter **out, const mtk_adapter *adapter, const char          \
+    *pairing, const mtk_model *base, mtk_error *err), )
 
 /* clang-format on */
 

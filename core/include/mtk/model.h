@@ -227,6 +227,10 @@ void mtk_adapter_destroy(mtk_adapter *adapter);
 mtk_lora_pair *mtk_adapter_find(const mtk_adapter *adapter, const char *target);
 /* Bring q/k rows of B to the model's pairing, and check names and shapes. */
 mtk_status mtk_adapter_fit(mtk_adapter *adapter, const mtk_model *model, mtk_error *err);
+/* A copy that borrows adapter's names and values, with the q/k rows of B in the pairing asked for (head
+ * sizes are base's). For writers. adapter must outlive it; mtk_adapter_destroy frees it. */
+mtk_status mtk_adapter_view(mtk_adapter **out, const mtk_adapter *adapter, const char *pairing,
+                            const mtk_model *base, mtk_error *err);
 /* Replace each target by W + scale*B*A in its own dtype if that is a plain float type, else in
  * bf16 (says so through mtk_model_warn). Lazily, tensor by tensor. adapter must outlive model. */
 mtk_status mtk_model_merge(mtk_model *model, const mtk_adapter *adapter, mtk_error *err);

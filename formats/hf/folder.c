@@ -1,0 +1,227 @@
+/* folder.c: which safetensors files a path means, their tensors in one list, and small text files
+ * beside them. The model keeps the mapped files open; the list borrows their bytes. */
+#include "hf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define INDEX_NAME "model.safetensors.index.json"
+#define SINGLE_NAME "model.safetensors"
+
+/* ---- text files --------------------------------------------------------------------------------- */
+
+mtk_status hf_read_text(char **text, size_t *n, const char *folder, const char *name,
+                        mtk_error *err) {
+  *text = NULL;
+  *n = 0;
+  char *path = mtk_path_join(folder, name);
+  if (!path) return mtk_fail(err, MTK_E_NOMEM, name, "out of memory");
+  mtk_file *file = NULL;
+  mtk_status status = MTK_OK;
+  if (mtk_path_exists(path) && !mtk_path_is_dir(path)) status = mtk_file_open(&file, path, err);
+  mtk_free(path);
+  if (!file) return status;
+  if (file->size > HF_MAX_TEXT) {
+    status = mtk_fail(err, MTK_E_LIMIT, name, "larger than %d bytes", HF_MAX_TEXT);
+  } else {
+    *text = mtk_alloc(file->size + 1, 1);
+    if (!*text) status = mtk_fail(err, MTK_E_NOMEM, name, "out of memory");
+    if (*text && file->size) memcpy(*text, file->data, file->size);
+    if (*text) *n = file->size;
+  }
+  mtk_file_close(file);
+  return status;
+}
+
+mtk_status hf_load_json(json_t **out, const char *text, size_t n, const char *name,
+                        mtk_error *err) {
+  json_error_t at;
+  *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &at);
+  if (!*out) return mtk_fail(err, MTK_E_FORMAT, name, "line %d: %s", at.line, at.text);
+  if (json_is_object(*out)) return MTK_OK;
+  json_decref(*out);
+  *out = NULL;
+  return mtk_fail(err, MTK_E_FORMAT, name, "not a JSON object");
+}
+
+/* ---- shards ------------------------------------------------------------------------------------- */
+
+static int by_name(const void *a, const void *b) {
+  return strcmp((*(st_tensor *const *)a)->name, (*(st_tensor *const *)b)->name);
+}
+
+mtk_status hf_source_index(hf_source *src, mtk_error *err) {
+  src->by_name = mtk_arena_alloc(src->arena, src->list.n, sizeof *src->by_name);
+  if (!src->by_name) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  for (size_t i = 0; i < src->list.n; i++) src->by_name[i] = &src->list.items[i];
+  if (src->list.n) qsort(src->by_name, src->list.n, sizeof *src->by_name, by_name);
+  for (size_t i = 1; i < src->list.n; i++) {
+    const st_tensor *a = src->by_name[i - 1], *b = src->by_name[i];
+    if (strcmp(a->name, b->name) == 0) {
+      return mtk_fail(err, MTK_E_FORMAT, b->file, "tensor %s is also in %s", b->name, a->file);
+    }
+  }
+  return MTK_OK;
+}
+
+st_tensor *hf_source_find(const hf_source *src, const char *name) {
+  const st_tensor probe = {.name = name}, *at = &probe;
+  st_tensor **hit =
+      src->list.n ? bsearch(&at, src->by_name, src->list.n, sizeof *hit, by_name) : NULL;
+  return hit ? *hit : NULL;
+}
+
+st_tensor *hf_source_sibling(const hf_source *src, const char *module, size_t module_len,
+                             const char *suffix) {
+  char *name = mtk_asprintf("%.*s%s", (int)module_len, module, suffix);
+  st_tensor *t = name ? hf_source_find(src, name) : NULL;
+  mtk_free(name);
+  return t;
+}
+
+/* Room for n more tensors. */
+static mtk_status reserve(hf_source *src, size_t n, mtk_error *err) {
+  if (n <= src->cap - src->list.n) return MTK_OK;
+  size_t cap = 2 * src->cap > src->list.n + n ? 2 * src->cap : src->list.n + n;
+  st_tensor *items = mtk_realloc(src->list.items, src->cap, cap, sizeof *items);
+  if (!items) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  src->list.items = items;
+  src->cap = cap;
+  return MTK_OK;
+}
+
+/* Map one file and append its tensors. */
+static mtk_status add_file(hf_source *src, mtk_model *model, const char *path, mtk_error *err) {
+  mtk_file *file = NULL;
+  MTK_TRY(mtk_file_open(&file, path, err));
+  const uint8_t *data = file->data;
+  size_t size = file->size;
+  mtk_status status = mtk_model_keep_file(model, file, err);
+  if (status != MTK_OK) {
+    mtk_file_close(file);
+    return status;
+  }
+  const char *base = mtk_path_base(path);
+  const char *name = mtk_arena_strndup(src->arena, base, strlen(base));
+  if (!name) return mtk_fail(err, MTK_E_NOMEM, base, "out of memory");
+  st_list more = {0};
+  MTK_TRY(st_parse(&more, src->metadata ? NULL : &src->metadata, src->arena, data, size, name,
+                   err));
+  MTK_TRY(reserve(src, more.n, err));
+  if (more.n) memcpy(src->list.items + src->list.n, more.items, more.n * sizeof *more.items);
+  src->list.n += more.n;
+  return MTK_OK;
+}
+
+static int by_text(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The distinct file names of weight_map, sorted. */
+static mtk_status shard_names(const char ***out, size_t *n, mtk_arena *arena, json_t *map,
+                              mtk_error *err) {
+  const char *tensor;
+  json_t *value;
+  const char **names = mtk_arena_alloc(arena, json_object_size(map), sizeof *names);
+  size_t used = 0;
+  if (!names) return mtk_fail(err, MTK_E_NOMEM, INDEX_NAME, "out of memory");
+  json_object_foreach(map, tensor, value) {
+    const char *file = json_string_value(value);
+    if (!file || !*file || strchr(file, '/') || file[0] == '.') {
+      return mtk_fail(err, MTK_E_FORMAT, INDEX_NAME, "weight_map: %.80s does not name a file",
+                      tensor);
+    }
+    names[used++] = file;
+  }
+  if (used) qsort(names, used, sizeof *names, by_text);
+  *n = 0;
+  for (size_t i = 0; i < used; i++) {
+    if (i == 0 || strcmp(names[i], names[i - 1]) != 0) names[(*n)++] = names[i];
+  }
+  *out = names;
+  return MTK_OK;
+}
+
+/* The index and the files must agree on every tensor. */
+static mtk_status check_map(const hf_source *src, json_t *map, mtk_error *err) {
+  const char *name;
+  json_t *value;
+  json_object_foreach(map, name, value) {
+    const st_tensor *t = hf_source_find(src, name);
+    if (!t || strcmp(t->file, json_string_value(value)) != 0) {
+      return mtk_fail(err, MTK_E_FORMAT, INDEX_NAME, "%.80s is not in %.80s", name,
+                      json_string_value(value));
+    }
+  }
+  for (size_t i = 0; i < src->list.n; i++) {
+    const st_tensor *t = &src->list.items[i];
+    if (!json_object_get(map, t->name)) {
+      return mtk_fail(err, MTK_E_FORMAT, INDEX_NAME, "%.80s of %.80s is missing in weight_map",
+                      t->name, t->file);
+    }
+  }
+  return MTK_OK;
+}
+
+static mtk_status open_shards(hf_source *src, mtk_model *model, const char *folder, json_t *index,
+                              mtk_error *err) {
+  json_t *map = json_object_get(index, "weight_map");
+  const char **names = NULL;
+  size_t n = 0;
+  if (!json_is_object(map)) {
+    return mtk_fail(err, MTK_E_FORMAT, INDEX_NAME, "weight_map is missing or not an object");
+  }
+  MTK_TRY(shard_names(&names, &n, src->arena, map, err));
+  for (size_t i = 0; i < n; i++) {
+    char *path = mtk_path_join(folder, names[i]);
+    if (!path) return mtk_fail(err, MTK_E_NOMEM, INDEX_NAME, "out of memory");
+    mtk_status status = mtk_path_exists(path)
+                            ? add_file(src, model, path, err)
+                            : mtk_fail(err, MTK_E_NOT_FOUND, INDEX_NAME,
+                                       "shard %.80s is missing in the folder", names[i]);
+    mtk_free(path);
+    MTK_TRY(status);
+  }
+  MTK_TRY(hf_source_index(src, err));
+  return check_map(src, map, err);
+}
+
+static mtk_status open_folder(hf_source *src, mtk_model *model, const char *folder,
+                              mtk_error *err) {
+  char *text = NULL;
+  size_t n = 0;
+  char *path = mtk_path_join(folder, SINGLE_NAME);
+  if (!path) return mtk_fail(err, MTK_E_NOMEM, folder, "out of memory");
+  mtk_status status = MTK_OK;
+  if (mtk_path_exists(path)) {
+    status = add_file(src, model, path, err);
+    if (status == MTK_OK) status = hf_source_index(src, err);
+  } else {
+    status = hf_read_text(&text, &n, folder, INDEX_NAME, err);
+    json_t *index = NULL;
+    if (status == MTK_OK && !text) {
+      status = mtk_fail(err, MTK_E_NOT_FOUND, folder, "has neither %s nor %s", SINGLE_NAME,
+                        INDEX_NAME);
+    }
+    if (status == MTK_OK) status = hf_load_json(&index, text, n, INDEX_NAME, err);
+    if (status == MTK_OK) status = open_shards(src, model, folder, index, err);
+    json_decref(index);
+  }
+  mtk_free(text);
+  mtk_free(path);
+  return status;
+}
+
+mtk_status hf_source_open(hf_source *out, mtk_model *model, mtk_arena *arena, const char *path,
+                          mtk_error *err) {
+  memset(out, 0, sizeof *out);
+  out->arena = arena;
+  if (mtk_path_is_dir(path)) return open_folder(out, model, path, err);
+  MTK_TRY(add_file(out, model, path, err));
+  return hf_source_index(out, err);
+}
+
+void hf_source_finish(hf_source *src) {
+  mtk_free(src->list.items);
+  json_decref(src->metadata);
+}

@@ -1,0 +1,314 @@
+/* quant.c: quantized weights that a folder stores as several tensors -> one canonical tensor.
+ * Layouts: compressed-tensors (nvfp4-pack-quantized, mxfp4-pack-quantized, mxfp8-quantized,
+ * float-quantized), ModelOpt (NVFP4, MXFP4, FP8) and DeepSeek (weight_scale_inv); told apart by names,
+ * types and shapes, so mixed files work. Read functions may be entered by any thread. */
+#include "hf.h"
+
+#include <string.h>
+
+/* One way to store a weight. `scale` types decide between rows of one suffix. */
+typedef enum stored_kind { STORED_PLAIN, STORED_NVFP4, STORED_MXFP4, STORED_GRID } stored_kind;
+
+typedef struct stored {
+  stored_kind kind;
+  const st_tensor *scale; /* per block, or the grid */
+  const st_tensor *global; /* NVFP4: one f32 */
+  bool global_is_inverse; /* compressed-tensors stores 2688/amax */
+  const st_tensor *input; /* one f32 */
+  bool input_is_inverse;
+} stored;
+
+static const char packed_suffix[] = ".weight_packed", weight_suffix[] = ".weight";
+
+static bool ends_with(const char *s, const char *suffix, size_t *stem) {
+  size_t n = strlen(s), k = strlen(suffix);
+  if (n <= k || strcmp(s + n - k, suffix) != 0) return false;
+  *stem = n - k;
+  return true;
+}
+
+static bool is_fp8(mtk_dtype d) { return d == MTK_F8_E4M3 || d == MTK_F8_E5M2; }
+static bool is_e8m0(mtk_dtype d) { return d == MTK_U8 || d == MTK_E8M0; }
+static bool is_float(mtk_dtype d) { return d == MTK_F32 || d == MTK_F16 || d == MTK_BF16; }
+
+/* How a weight is stored; kind STORED_PLAIN when it has no scales that mtk knows. */
+static stored classify(const hf_source *src, const st_tensor *t) {
+  stored s = {STORED_PLAIN, NULL, NULL, false, NULL, false};
+  size_t stem = 0;
+  bool packed = ends_with(t->name, packed_suffix, &stem);
+  if (!packed && !ends_with(t->name, weight_suffix, &stem)) return s;
+  s.scale = hf_source_sibling(src, t->name, stem, ".weight_scale");
+  if (!s.scale && !packed) s.scale = hf_source_sibling(src, t->name, stem, ".weight_scale_inv");
+  if (!s.scale) return s;
+  if (t->dtype == MTK_U8 && s.scale->dtype == MTK_F8_E4M3) {
+    s.kind = STORED_NVFP4;
+  } else if (t->dtype == MTK_U8 && is_e8m0(s.scale->dtype)) {
+    s.kind = STORED_MXFP4;
+  } else if (is_fp8(t->dtype) && (is_e8m0(s.scale->dtype) || is_float(s.scale->dtype))) {
+    s.kind = STORED_GRID;
+  } else {
+    s.scale = NULL;
+    return s;
+  }
+  s.global = hf_source_sibling(src, t->name, stem, ".weight_global_scale");
+  s.global_is_inverse = s.global != NULL;
+  if (!s.global) s.global = hf_source_sibling(src, t->name, stem, ".weight_scale_2");
+  s.input = hf_source_sibling(src, t->name, stem, ".input_global_scale");
+  s.input_is_inverse = s.input != NULL;
+  if (!s.input) s.input = hf_source_sibling(src, t->name, stem, ".input_scale");
+  return s;
+}
+
+void hf_quant_mark(hf_source *src) {
+  for (size_t i = 0; i < src->list.n; i++) {
+    stored s = classify(src, &src->list.items[i]);
+    const st_tensor *const parts[] = {s.scale, s.global, s.input};
+    for (size_t p = 0; s.kind != STORED_PLAIN && p < 3; p++) {
+      if (parts[p]) ((st_tensor *)parts[p])->consumed = true;
+    }
+  }
+}
+
+mtk_status hf_quant_name(const char **out, mtk_arena *arena, const st_tensor *in, mtk_error *err) {
+  size_t stem = 0;
+  *out = in->name;
+  if (!ends_with(in->name, packed_suffix, &stem)) return MTK_OK;
+  *out = mtk_arena_strndup(arena, in->name, stem + strlen(weight_suffix)); /* cuts "_packed" */
+  return *out ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, in->name, "out of memory");
+}
+
+static json_t *first_weights(const json_t *quantization) {
+  const char *name;
+  json_t *group, *groups = json_object_get(quantization, "config_groups");
+  json_object_foreach(groups, name, group) {
+    json_t *weights = json_object_get(group, "weights");
+    if (json_is_array(json_object_get(weights, "block_structure"))) return weights;
+  }
+  return NULL;
+}
+
+void hf_quant_config_read(hf_quant_config *out, const json_t *config) {
+  const json_t *quantization = json_object_get(config, "quantization_config");
+  const json_t *block = json_object_get(quantization, "weight_block_size");
+  if (!block) block = json_object_get(first_weights(quantization), "block_structure");
+  out->block_n = json_integer_value(json_array_get(block, 0));
+  out->block_k = json_integer_value(json_array_get(block, 1));
+}
+
+/* ---- scales ------------------------------------------------------------------------------------- */
+
+static int64_t count_of(const st_tensor *t) {
+  int64_t n = 1;
+  for (int i = 0; i < t->n_dims; i++) n *= t->shape[i];
+  return n;
+}
+
+static mtk_status one_float(float *out, const st_tensor *t, bool inverse, mtk_error *err) {
+  if (count_of(t) != 1 || !is_float(t->dtype)) {
+    return mtk_fail(err, MTK_E_FORMAT, t->file, "tensor %s: one float expected", t->name);
+  }
+  mtk_dtype_decode(t->dtype, out, t->data, 1);
+  if (inverse && *out == 0) {
+    return mtk_fail(err, MTK_E_FORMAT, t->file, "tensor %s is 0", t->name);
+  }
+  if (inverse) *out = 1.0f / *out;
+  return MTK_OK;
+}
+
+/* The grid's steps from the shape of the scales: one for all, per row, or blocks. */
+static mtk_status grid_steps(mtk_tensor *out, const st_tensor *scale, const st_tensor *weight,
+                             const hf_quant_config *config, mtk_error *err) {
+  int64_t n = out->shape[0], k = out->shape[1], count = count_of(scale);
+  out->scale_n = n;
+  out->scale_k = k;
+  if (count == 1) return MTK_OK;
+  out->scale_n = 1;
+  if (count == n && scale->shape[0] == n) return MTK_OK;
+  if (is_e8m0(scale->dtype)) {
+    out->scale_k = 32;
+  } else {
+    out->scale_n = config->block_n > 0 ? config->block_n : 128;
+    out->scale_k = config->block_k > 0 ? config->block_k : 128;
+  }
+  int64_t rows = (n - 1) / out->scale_n + 1, cols = (k - 1) / out->scale_k + 1;
+  if (scale->n_dims == 2 && scale->shape[0] == rows && scale->shape[1] == cols) return MTK_OK;
+  return mtk_fail(err, MTK_E_FORMAT, scale->file,
+                  "tensor %s: its shape does not fit the weight's %lld x %lld in %s", scale->name,
+                  (long long)n, (long long)k, weight->file);
+}
+
+static mtk_status make_grid(mtk_tensor *out, mtk_arena *arena, const st_tensor *in,
+                            const stored *s, const hf_quant_config *config, mtk_error *err) {
+  if (in->n_dims != 2 || in->shape[0] == 0 || in->shape[1] == 0) {
+    return mtk_fail(err, MTK_E_UNSUPPORTED, in->file, "tensor %s: scaled but not a matrix",
+                    in->name);
+  }
+  MTK_TRY(grid_steps(out, s->scale, in, config, err));
+  size_t n = (size_t)count_of(s->scale);
+  float *scales = mtk_arena_alloc(arena, n, sizeof *scales);
+  if (!scales) return mtk_fail(err, MTK_E_NOMEM, in->name, "out of memory");
+  mtk_dtype dtype = is_e8m0(s->scale->dtype) ? MTK_E8M0 : s->scale->dtype;
+  mtk_dtype_decode(dtype, scales, s->scale->data, n);
+  out->scales = scales;
+  out->data = in->data;
+  out->size_bytes = in->size;
+  return MTK_OK;
+}
+
+/* ---- fp4: packed values and block scales <-> the blocks of dtype.h -------------------------------- */
+
+/* Element e of packed values: byte e/2, even elements in the low half. */
+static uint8_t nibble(const uint8_t *packed, size_t e) {
+  return (uint8_t)(packed[e / 2] >> (4 * (e & 1)) & 15);
+}
+
+/* Blocks keep element j of a group and element j + half in one byte: NVFP4 groups of 16 (half 8),
+ * MXFP4 of 32 (half 16). */
+static void pack_group(uint8_t *qs, const uint8_t *packed, size_t half) {
+  for (size_t j = 0; j < half; j++) {
+    qs[j] = (uint8_t)(nibble(packed, j) | nibble(packed, j + half) << 4);
+  }
+}
+
+static void unpack_group(uint8_t *packed, const uint8_t *qs, size_t half) {
+  for (size_t e = 0; e < 2 * half; e += 2) {
+    uint8_t low = (uint8_t)(e < half ? qs[e] & 15 : qs[e - half] >> 4);
+    uint8_t high = (uint8_t)(e + 1 < half ? qs[e + 1] & 15 : qs[e + 1 - half] >> 4);
+    packed[e / 2] = (uint8_t)(low | high << 4);
+  }
+}
+
+void hf_unpack_rows(mtk_dtype dtype, uint8_t *packed, uint8_t *scales, const uint8_t *blocks,
+                    size_t n_blocks) {
+  for (size_t b = 0; b < n_blocks; b++) {
+    if (dtype == MTK_NVFP4) {
+      const uint8_t *block = blocks + 36 * b;
+      memcpy(scales + 4 * b, block, 4);
+      for (size_t s = 0; s < 4; s++) unpack_group(packed + 32 * b + 8 * s, block + 4 + 8 * s, 8);
+    } else {
+      scales[b] = blocks[17 * b];
+      unpack_group(packed + 16 * b, blocks + 17 * b + 1, 16);
+    }
+  }
+}
+
+typedef struct fp4_rows {
+  const uint8_t *packed, *scales; /* [N, K/2], [N, K/16] or [N, K/32] */
+} fp4_rows;
+
+static mtk_status read_nvfp4(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
+                             mtk_error *err) {
+  const fp4_rows *rows = t->read_ctx;
+  size_t k = (size_t)t->shape[1], first = (size_t)row0 * k / 64, n = (size_t)n_rows * k / 64;
+  uint8_t *out = dst, sign = 0;
+  for (size_t b = first; b < first + n; b++, out += 36) {
+    memcpy(out, rows->scales + 4 * b, 4);
+    for (size_t s = 0; s < 4; s++) {
+      sign |= out[s] & 0x80;
+      pack_group(out + 4 + 8 * s, rows->packed + 32 * b + 8 * s, 8);
+    }
+  }
+  if (!sign) return MTK_OK;
+  return mtk_fail(err, MTK_E_FORMAT, t->name, "an NVFP4 block scale is negative");
+}
+
+static mtk_status read_mxfp4(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
+                             mtk_error *err) {
+  const fp4_rows *rows = t->read_ctx;
+  size_t k = (size_t)t->shape[1], first = (size_t)row0 * k / 32, n = (size_t)n_rows * k / 32;
+  uint8_t *out = dst;
+  (void)err;
+  for (size_t b = first; b < first + n; b++, out += 17) {
+    out[0] = rows->scales[b];
+    pack_group(out + 1, rows->packed + 16 * b, 16);
+  }
+  return MTK_OK;
+}
+
+static mtk_status make_fp4(mtk_tensor *out, mtk_arena *arena, const st_tensor *in, const stored *s,
+                           mtk_error *err) {
+  bool nv = s->kind == STORED_NVFP4;
+  int64_t group = nv ? 16 : 32, block = nv ? 64 : 32;
+  if (in->n_dims != 2 || in->shape[1] > INT64_MAX / 2) {
+    return mtk_fail(err, MTK_E_UNSUPPORTED, in->file, "tensor %s: packed but not a matrix",
+                    in->name);
+  }
+  out->shape[1] = 2 * in->shape[1];
+  if (out->shape[1] % block) {
+    return mtk_fail(err, MTK_E_UNSUPPORTED, in->file,
+                    "tensor %s: rows of %lld elements are no multiple of %lld", in->name,
+                    (long long)out->shape[1], (long long)block);
+  }
+  if (s->scale->n_dims != 2 || s->scale->shape[0] != in->shape[0] ||
+      s->scale->shape[1] != out->shape[1] / group) {
+    return mtk_fail(err, MTK_E_FORMAT, s->scale->file, "tensor %s: its shape does not fit %s",
+                    s->scale->name, in->name);
+  }
+  fp4_rows *rows = mtk_arena_alloc(arena, 1, sizeof *rows);
+  float *scale = mtk_arena_alloc(arena, 1, sizeof *scale);
+  if (!rows || !scale) return mtk_fail(err, MTK_E_NOMEM, in->name, "out of memory");
+  *rows = (fp4_rows){in->data, s->scale->data};
+  out->dtype = nv ? MTK_NVFP4 : MTK_MXFP4;
+  out->read = nv ? read_nvfp4 : read_mxfp4;
+  out->read_ctx = rows;
+  out->size_bytes = mtk_dtype_bytes(out->dtype, (uint64_t)count_of(in) * 2);
+  if (!s->global) return MTK_OK;
+  MTK_TRY(one_float(scale, s->global, s->global_is_inverse, err));
+  out->scales = scale;
+  out->scale_n = out->shape[0];
+  out->scale_k = out->shape[1];
+  return MTK_OK;
+}
+
+/* ---- plain tensors ------------------------------------------------------------------------------ */
+
+/* Bytes that do not lie at a multiple of their size are copied when they are read. */
+static mtk_status read_copy(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
+                            mtk_error *err) {
+  size_t row_bytes = mtk_tensor_row_bytes(t);
+  const uint8_t *data = t->read_ctx;
+  (void)err;
+  memcpy(dst, data + (size_t)row0 * row_bytes, (size_t)n_rows * row_bytes);
+  return MTK_OK;
+}
+
+/* Names of layouts that mtk does not read; a plain copy of their parts would be wrong. */
+static mtk_status refuse_unknown(const hf_source *src, const st_tensor *in, mtk_error *err) {
+  size_t stem = 0;
+  const st_tensor *scale = NULL;
+  bool packed = ends_with(in->name, packed_suffix, &stem) || ends_with(in->name, ".qweight", &stem);
+  if (!packed && ends_with(in->name, weight_suffix, &stem)) {
+    scale = hf_source_sibling(src, in->name, stem, ".weight_scale");
+  }
+  if (!packed && !scale) return MTK_OK;
+  return mtk_fail(err, MTK_E_UNSUPPORTED, in->file,
+                  "tensor %s: this quantized layout (%s) cannot be read yet", in->name,
+                  mtk_dtype_get(in->dtype)->name);
+}
+
+mtk_status hf_quant_tensor(mtk_tensor *out, mtk_model *model, const hf_source *src,
+                           const st_tensor *in, const hf_quant_config *config, mtk_error *err) {
+  stored s = classify(src, in);
+  mtk_arena *arena = mtk_model_arena(model);
+  memset(out, 0, sizeof *out);
+  out->source_name = in->name;
+  out->dtype = in->dtype;
+  out->n_dims = in->n_dims;
+  memcpy(out->shape, in->shape, sizeof out->shape);
+  if (s.input && s.kind != STORED_PLAIN) {
+    MTK_TRY(one_float(&out->input_scale, s.input, s.input_is_inverse, err));
+  }
+  if (s.kind == STORED_NVFP4 || s.kind == STORED_MXFP4) {
+    return make_fp4(out, arena, in, &s, err);
+  }
+  if (s.kind == STORED_GRID) return make_grid(out, arena, in, &s, config, err);
+  MTK_TRY(refuse_unknown(src, in, err));
+  out->size_bytes = in->size;
+  out->data = in->data;
+  if ((uintptr_t)in->data % mtk_dtype_get(in->dtype)->block_bytes) {
+    out->data = NULL;
+    out->read = read_copy;
+    out->read_ctx = (void *)(uintptr_t)in->data;
+  }
+  return MTK_OK;
+}
