@@ -176,7 +176,6 @@
 #define mtk_adapter_destroy (mtk_host_table->adapter_destroy)
 #define mtk_adapter_find (mtk_host_table->adapter_find)
 #define mtk_adapter_fit (mtk_host_table->adapter_fit)
-#define mtk_adapter_view (mtk_host_table->adapter_view)
 #define mtk_model_merge (mtk_host_table->model_merge)
 #define mtk_graph_add (mtk_host_table->graph_add)
 #define mtk_graph_project (mtk_host_table->graph_project)
@@ -253,5 +252,6 @@
 #define mtk_adapter_load (mtk_host_table->adapter_load)
 #define mtk_quantizer_find (mtk_host_table->quantizer_find)
 #define mtk_provenance_json (mtk_host_table->provenance_json)
+#define mtk_adapter_view (mtk_host_table->adapter_view)
 
 #endif
