@@ -2,13 +2,13 @@
  *
  * A replaced tensor keeps a copy of its source description in a `recode` record in the model's arena;
  * its read function fetches source rows as f32 and encodes them. Any thread may read. */
-#include <mtk/ext/arch.h>
 #include <mtk/quantize.h>
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "model/model_impl.h"
 
 /* What a lazily encoded tensor reads from. encode NULL = plain dtype conversion. */
 typedef struct recode {
@@ -80,23 +80,9 @@ mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err) {
 
 /* ---- quantization ------------------------------------------------------------------------- */
 
-/* The table row of a canonical tensor name and its block index (-1 if none). */
-static const mtk_arch_tensor *find_row(const mtk_arch_v1 *arch, const char *name, long *block) {
-  char pattern[128];
-  *block = -1;
-  const char *p = name;
-  if (!strncmp(name, "blk.", 4)) {
-    char *end;
-    *block = strtol(name + 4, &end, 10);
-    if (end == name + 4 || *end != '.') return NULL;
-    p = end;
-  }
-  size_t len = strlen(p), suffix = strlen(".weight");
-  if (len < suffix || strcmp(p + len - suffix, ".weight") != 0) return NULL;
-  snprintf(pattern, sizeof pattern, "%s%.*s", *block >= 0 ? "blk.%d" : "", (int)(len - suffix), p);
-  for (const mtk_arch_tensor *row = arch ? arch->tensors : NULL; row && row->name; row++)
-    if (!strcmp(row->name, pattern)) return row;
-  return NULL;
+/* Block index of "blk.N.…", -1 for other names. */
+static long block_of(const char *name) {
+  return strncmp(name, "blk.", 4) == 0 ? strtol(name + 4, NULL, 10) : -1;
 }
 
 static bool is_embedding(const char *name) {
@@ -106,9 +92,8 @@ static bool is_embedding(const char *name) {
 static mtk_quantize_reason eligible(const mtk_model *model, const mtk_tensor *t,
                                     const mtk_quantize_options *o) {
   const mtk_dtype_info *from = mtk_dtype_get(t->dtype), *to = mtk_dtype_get(o->target->dtype);
-  long block;
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
-  const mtk_arch_tensor *row = find_row(arch, t->name, &block);
+  const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
   bool linear = arch ? row && (row->flags & MTK_TENSOR_LINEAR) : t->n_dims == 2;
   if (arch && is_embedding(t->name)) {
     if (!o->embeddings) return MTK_KEPT_EMBEDDING;
@@ -263,7 +248,8 @@ static mtk_status find_amax(const mtk_model *model, member *members, mtk_quantiz
                                  t->size_bytes};
     if (rows[i].reason != MTK_QUANTIZED) continue;
     if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
-    const mtk_arch_tensor *row = find_row(arch, t->name, &members[i].block);
+    const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
+    members[i].block = block_of(t->name);
     members[i].group = row ? row->fuse_group : NULL;
     MTK_TRY(tensor_amax(&members[i].amax, t, o->pool, err));
     mtk_progress("measure", i + 1, n, "tensors");

@@ -251,6 +251,7 @@ static mtk_status save_result(run *r, mtk_error *err) {
 static mtk_status sft_run(const mtk_recipe_args *args, mtk_error *err) {
   run r = {.args = args, .o = args->options};
   mtk_status st = args->resume || args->force ? MTK_OK : sft_checkpoint_refuse(args->out, err);
+  if (args->force && !args->resume) sft_checkpoint_remove(args->out, 0);
   if (st == MTK_OK) st = set_up(&r, err);
   if (st == MTK_OK && args->resume) st = resume(&r, err);
   if (st == MTK_OK) st = train(&r, err);

@@ -1,0 +1,270 @@
+/* parse.c: request bodies of /v1/chat/completions and /v1/completions: one table of fields, then the
+ * prompt. */
+#include "server.h"
+
+#include <string.h>
+#include <sys/random.h>
+
+typedef enum field_type { F_FLOAT, F_INT, F_BOOL, F_ONLY } field_type;
+
+/* Where a plain field goes. F_ONLY: accepted only with the value `only` (JSON text). */
+typedef struct field {
+  const char *name;
+  field_type type;
+  size_t offset; /* in mtk_request */
+  double min, max;
+  const char *only;
+} field;
+
+#define IN_SAMPLING(f) (offsetof(mtk_request, sampling) + offsetof(mtk_sampling, f))
+
+static const field g_fields[] = {
+    {"temperature", F_FLOAT, IN_SAMPLING(temperature), 0, 2, NULL},
+    {"top_p", F_FLOAT, IN_SAMPLING(top_p), 0, 1, NULL},
+    {"min_p", F_FLOAT, IN_SAMPLING(min_p), 0, 1, NULL},
+    {"repetition_penalty", F_FLOAT, IN_SAMPLING(repetition_penalty), 0.01, 10, NULL},
+    {"frequency_penalty", F_FLOAT, IN_SAMPLING(frequency_penalty), -2, 2, NULL},
+    {"presence_penalty", F_FLOAT, IN_SAMPLING(presence_penalty), -2, 2, NULL},
+    {"top_k", F_INT, IN_SAMPLING(top_k), 0, 1e9, NULL},
+    {"ignore_eos", F_BOOL, offsetof(mtk_request, ignore_eos), 0, 0, NULL},
+    {"n", F_ONLY, 0, 0, 0, "1"},
+    {"best_of", F_ONLY, 0, 0, 0, "1"},
+    {"echo", F_ONLY, 0, 0, 0, "false"},
+    {"suffix", F_ONLY, 0, 0, 0, "\"\""},
+    {"logit_bias", F_ONLY, 0, 0, 0, "{}"},
+    {"response_format", F_ONLY, 0, 0, 0, "{\"type\":\"text\"}"}};
+
+static mtk_status check_only(const field *f, const json_t *v, mtk_error *err) {
+  json_t *only = json_loads(f->only, JSON_DECODE_ANY, NULL);
+  bool same = json_equal(only, v) != 0;
+  json_decref(only);
+  return same ? MTK_OK : mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "'%s' is supported only as %s", f->name, f->only);
+}
+
+static mtk_status set_field(mtk_request *r, const field *f, const json_t *v, mtk_error *err) {
+  char *at = (char *)r + f->offset;
+  if (f->type == F_ONLY) return check_only(f, v, err);
+  if (f->type == F_BOOL) {
+    if (!json_is_boolean(v)) return mtk_fail(err, MTK_E_INVALID, NULL, "'%s' must be true or false", f->name);
+    *(bool *)at = json_is_true(v);
+    return MTK_OK;
+  }
+  double x = json_number_value(v);
+  bool type_ok = f->type == F_INT ? json_is_integer(v) : json_is_number(v);
+  if (!type_ok || x < f->min || x > f->max)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'%s' must be %s from %g to %g", f->name,
+                    f->type == F_INT ? "an integer" : "a number", f->min, f->max);
+  if (f->type == F_INT) *(int32_t *)(void *)at = (int32_t)x;
+  else *(float *)(void *)at = (float)x;
+  return MTK_OK;
+}
+
+static mtk_status set_fields(parsed *p, const char **param, mtk_error *err) {
+  for (size_t i = 0; i < sizeof g_fields / sizeof g_fields[0]; i++) {
+    const json_t *v = json_object_get(p->doc, g_fields[i].name);
+    if (!v || json_is_null(v)) continue;
+    *param = g_fields[i].name;
+    MTK_TRY(set_field(&p->request, &g_fields[i], v, err));
+  }
+  *param = NULL;
+  return MTK_OK;
+}
+
+static mtk_status set_seed(parsed *p, const char **param, mtk_error *err) {
+  const json_t *v = json_object_get(p->doc, "seed");
+  *param = "seed";
+  if (json_is_integer(v)) {
+    p->request.sampling.seed = (uint64_t)json_integer_value(v);
+  } else if (v && !json_is_null(v)) {
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'seed' must be an integer");
+  } else if (getrandom(&p->request.sampling.seed, sizeof p->request.sampling.seed, 0) < 0) {
+    return mtk_fail(err, MTK_E_IO, NULL, "no random seed could be drawn");
+  }
+  return MTK_OK;
+}
+
+static mtk_status set_max_tokens(parsed *p, const char **param, mtk_error *err) {
+  static const char *const names[] = {"max_completion_tokens", "max_tokens"};
+  for (size_t i = 0; i < 2; i++) {
+    const json_t *v = json_object_get(p->doc, names[i]);
+    if (!v || json_is_null(v)) continue;
+    *param = names[i];
+    if (!json_is_integer(v) || json_integer_value(v) < 1)
+      return mtk_fail(err, MTK_E_INVALID, NULL, "'%s' must be a positive integer", names[i]);
+    p->request.max_tokens = json_integer_value(v);
+    return MTK_OK;
+  }
+  return MTK_OK;
+}
+
+static mtk_status set_stop(parsed *p, const char **param, mtk_error *err) {
+  const json_t *v = json_object_get(p->doc, "stop");
+  *param = "stop";
+  size_t n = json_array_size(v), room = sizeof p->stops / sizeof p->stops[0];
+  if (json_is_string(v)) {
+    p->stops[p->request.n_stop++] = json_string_value(v);
+  } else if (v && !json_is_null(v) && (!json_is_array(v) || n > room)) {
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'stop' must be a string or a list of at most %zu", room);
+  }
+  for (size_t i = 0; i < n; i++) {
+    const char *text = json_string_value(json_array_get(v, i));
+    if (!text || !*text) return mtk_fail(err, MTK_E_INVALID, NULL, "'stop' must hold non-empty strings");
+    p->stops[p->request.n_stop++] = text;
+  }
+  p->request.stop = p->stops;
+  return MTK_OK;
+}
+
+/* logprobs: a bool with top_logprobs for chat, a number for completions. */
+static mtk_status set_logprobs(parsed *p, job *j, const char **param, mtk_error *err) {
+  const json_t *v = json_object_get(p->doc, "logprobs"), *top = json_object_get(p->doc, "top_logprobs");
+  *param = "logprobs";
+  json_int_t n = 0;
+  if (j->kind == JOB_CHAT) {
+    j->logprobs = json_is_true(v);
+    if (json_is_integer(top)) n = json_integer_value(top);
+  } else if (json_is_integer(v)) {
+    j->logprobs = true;
+    n = json_integer_value(v);
+  }
+  if (n < 0 || n > 20 || (n && !j->logprobs))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'top_logprobs' must be 0 to 20 and needs 'logprobs'");
+  j->top_logprobs = p->request.top_logprobs = (int)n;
+  return MTK_OK;
+}
+
+static mtk_status find_model(parsed *p, job *j, const char **param, mtk_error *err) {
+  const mtk_server_args *a = j->server->args;
+  const json_t *v = json_object_get(p->doc, "model");
+  *param = "model";
+  j->model = &a->models[0];
+  if (!v || json_is_null(v)) return MTK_OK;
+  const char *name = json_string_value(v);
+  for (int i = 0; name && i < a->n_models; i++) {
+    if (strcmp(a->models[i].name, name) != 0) continue;
+    j->model = &a->models[i];
+    return MTK_OK;
+  }
+  return mtk_fail(err, MTK_E_NOT_FOUND, NULL, "the model '%s' does not exist; /v1/models lists them",
+                  name ? name : "");
+}
+
+/* ---- prompts ---------------------------------------------------------------------------------- */
+
+static bool ends_with_marker(const mtk_bytes *text, const char *marker) {
+  size_t n = text->len, m = marker ? strlen(marker) : 0;
+  while (n && (text->data[n - 1] == '\n' || text->data[n - 1] == ' ')) n--;
+  return m && n >= m && !memcmp(text->data + n - m, marker, m);
+}
+
+/* Everything a template may look at; sampling fields do no harm but are left out. */
+static json_t *template_context(const json_t *doc) {
+  static const char *const keys[] = {"messages", "tools", "documents", "add_generation_prompt",
+                                     "continue_final_message", "reasoning_effort"};
+  json_t *context = json_object();
+  for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+    json_t *v = json_object_get(doc, keys[i]);
+    if (v && !json_is_null(v)) json_object_set(context, keys[i], v);
+  }
+  json_t *more = json_object_get(doc, "chat_template_kwargs");
+  if (json_is_object(more)) json_object_update(context, more);
+  return context;
+}
+
+/* Parts lists [{"type":"text","text":..}] become one string; other parts are refused. */
+static mtk_status flatten_content(json_t *message, size_t index, mtk_error *err) {
+  json_t *content = json_object_get(message, "content");
+  if (!json_is_array(content)) return MTK_OK;
+  mtk_bytes text = {0};
+  mtk_status st = MTK_OK;
+  for (size_t i = 0; i < json_array_size(content) && st == MTK_OK; i++) {
+    const json_t *part = json_array_get(content, i);
+    const char *piece = json_string_value(json_object_get(part, "text"));
+    if (piece) mtk_bytes_puts(&text, piece);
+    else st = mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "message %zu has a part that is not text", index);
+  }
+  if (st == MTK_OK) json_object_set_new(message, "content", json_stringn(text.data ? text.data : "", text.len));
+  mtk_bytes_finish(&text);
+  return st;
+}
+
+static mtk_status chat_prompt(parsed *p, job *j, mtk_error *err) {
+  json_t *messages = json_object_get(p->doc, "messages");
+  if (!json_is_array(messages) || !json_array_size(messages))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'messages' must be a non-empty list");
+  if (!j->model->chat)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "this model has no chat template; use /v1/completions");
+  for (size_t i = 0; i < json_array_size(messages); i++) {
+    json_t *m = json_array_get(messages, i);
+    if (!json_is_object(m) || !json_is_string(json_object_get(m, "role")))
+      return mtk_fail(err, MTK_E_INVALID, NULL, "message %zu must be an object with a 'role'", i);
+    MTK_TRY(flatten_content(m, i, err));
+  }
+  json_t *context = template_context(p->doc);
+  char *json = json_dumps(context, JSON_REAL_PRECISION(17));
+  json_decref(context);
+  if (!json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_bytes text = {0};
+  mtk_status st = mtk_chat_render(&text, &p->ids, NULL, j->model->chat, json, strlen(json), true, NULL, err);
+  if (st == MTK_OK && ends_with_marker(&text, mtk_chat_think_open(j->model->chat))) j->split.state = 1;
+  p->request.echo_special = mtk_chat_think_open(j->model->chat) != NULL;
+  mtk_bytes_finish(&text);
+  free(json);
+  return st;
+}
+
+static mtk_status completion_prompt(parsed *p, const job *j, mtk_error *err) {
+  const json_t *v = json_object_get(p->doc, "prompt");
+  if (json_is_array(v) && json_array_size(v) == 1 && json_is_string(json_array_get(v, 0)))
+    v = json_array_get(v, 0);
+  if (json_is_string(v))
+    return mtk_tokenizer_encode(&p->ids, mtk_engine_tokenizer(j->model->engine), json_string_value(v),
+                                json_string_length(v), MTK_ENCODE_BOS, err);
+  if (!json_is_array(v) || !json_array_size(v))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'prompt' must be one string or one list of token ids");
+  for (size_t i = 0; i < json_array_size(v); i++) {
+    const json_t *item = json_array_get(v, i);
+    if (!json_is_integer(item) || json_integer_value(item) < 0 ||
+        json_integer_value(item) >= mtk_engine_vocab(j->model->engine))
+      return mtk_fail(err, MTK_E_INVALID, NULL, "item %zu of 'prompt' is not a token id", i);
+    MTK_TRY(mtk_ids_push(&p->ids, (int32_t)json_integer_value(item), err));
+  }
+  return MTK_OK;
+}
+
+static mtk_status parse_doc(parsed *p, job *j, const char **param, mtk_error *err) {
+  MTK_TRY(find_model(p, j, param, err));
+  MTK_TRY(set_fields(p, param, err));
+  MTK_TRY(set_seed(p, param, err));
+  MTK_TRY(set_max_tokens(p, param, err));
+  MTK_TRY(set_stop(p, param, err));
+  MTK_TRY(set_logprobs(p, j, param, err));
+  j->stream = json_is_true(json_object_get(p->doc, "stream"));
+  j->include_usage =
+      json_is_true(json_object_get(json_object_get(p->doc, "stream_options"), "include_usage"));
+  p->request.adapter = j->model->adapter;
+  *param = j->kind == JOB_CHAT ? "messages" : "prompt";
+  MTK_TRY(j->kind == JOB_CHAT ? chat_prompt(p, j, err) : completion_prompt(p, j, err));
+  p->request.prompt = p->ids.data;
+  p->request.n_prompt = (int64_t)p->ids.len;
+  if (j->kind == JOB_COMPLETION && !p->request.max_tokens) p->request.max_tokens = 16; /* OpenAI's */
+  return MTK_OK;
+}
+
+mtk_status serve_parse(parsed *out, job *j, const char **param, const char *body, size_t n,
+                       mtk_error *err) {
+  *out = (parsed){.request = {.sampling = MTK_SAMPLING_DEFAULT}};
+  out->request.sampling.temperature = 1.0f; /* OpenAI's default */
+  *param = NULL;
+  json_error_t je = {0};
+  out->doc = json_loadb(body, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+  if (!json_is_object(out->doc))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "the body is not a JSON object: line %d: %s", je.line,
+                    out->doc ? "another type" : je.text);
+  return parse_doc(out, j, param, err);
+}
+
+void serve_parsed_finish(parsed *p) {
+  json_decref(p->doc);
+  mtk_ids_finish(&p->ids);
+}
