@@ -12,6 +12,7 @@ Python 3 standard library only; the output depends on nothing but the arguments.
 """
 
 import argparse
+import functools
 import json
 import random
 import re
@@ -308,18 +309,17 @@ def verify(task, trace, content, answer):
     return task in TASKS and boxed(content) == answer and right_end and statements_hold(trace)
 
 
+@functools.lru_cache(None)
 def vocabulary(lang):
     """Every word of two letters or more that a trace or an answer may contain in a language."""
     parts = [" ".join(v) if isinstance(v, tuple) else v for v in TRACE[lang].values()]
     return {w.lower() for w in WORD.findall(re.sub(r"\{\w+\}", "", " ".join(parts)))}
 
 
-def in_language(lang, trace, closed={}):
+def in_language(lang, trace):
     """All words of the trace belong to the closed list of the language, and there are some."""
-    if lang not in closed:
-        closed[lang] = vocabulary(lang)
     found = [w.lower() for w in WORD.findall(trace)]
-    return bool(found) and all(w in closed[lang] for w in found)
+    return bool(found) and all(w in vocabulary(lang) for w in found)
 
 
 # --- commands ----------------------------------------------------------------------------------
