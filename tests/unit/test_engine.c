@@ -1,0 +1,305 @@
+/* test_engine.c: the engine's promise that logits depend on model, ids and arithmetic alone: any
+ * threads, level, chunking and company give the same bytes; adapters, limits and sequences. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/engine.h"
+#include "tiny_llama.h"
+
+enum { N_IDS = 150 };
+
+static int32_t ids[8][N_IDS];
+
+static void make_ids(const tiny_config *c) {
+  for (int s = 0; s < 8; s++)
+    for (int i = 0; i < N_IDS; i++)
+      ids[s][i] = (int32_t)(mtk_uniform(7, (uint64_t)s, (uint64_t)i) * (double)c->vocab);
+}
+
+typedef struct setup {
+  int threads, isa, max_batch, max_seqs, arith;
+  int64_t kv_tokens;
+} setup;
+
+static mtk_engine *open_engine(const mtk_model *m, const setup *s, mtk_pool **pool) {
+  *pool = NULL;
+  if (s->threads > 1) ck_assert_int_eq(mtk_pool_create(pool, s->threads, NULL), MTK_OK);
+  mtk_engine_options o = {.struct_size = sizeof o, .pool = *pool, .context = 200,
+                          .max_seqs = s->max_seqs, .max_batch = s->max_batch,
+                          .kv_tokens = s->kv_tokens, .arith = s->arith, .isa = s->isa};
+  mtk_engine *e;
+  mtk_error err = {0};
+  ck_assert_msg(mtk_engine_create_built(&e, m, tiny_build, &o, &err) == MTK_OK, "%s: %s",
+                err.place, err.message);
+  return e;
+}
+
+/* Feed ids[s] in chunks and keep the logits of the last row; out: vocab floats. */
+static void feed(float *out, mtk_engine *e, int seq, int s, int adapter, int chunk) {
+  for (int at = 0; at < N_IDS; at += chunk) {
+    int n = N_IDS - at < chunk ? N_IDS - at : chunk;
+    mtk_batch_item it = {seq, adapter, ids[s] + at, n,
+                         at + n == N_IDS ? MTK_LOGITS_LAST : MTK_LOGITS_NONE};
+    const float *logits;
+    int64_t rows;
+    mtk_error err = {0};
+    ck_assert_msg(mtk_engine_forward(&logits, &rows, e, &it, 1, &err) == MTK_OK, "%s", err.message);
+    if (at + n < N_IDS) {
+      ck_assert_int_eq(rows, 0);
+    } else {
+      ck_assert_int_eq(rows, 1);
+      memcpy(out, logits, (size_t)mtk_engine_vocab(e) * sizeof *out);
+    }
+  }
+}
+
+static void run_alone(float *out, const mtk_model *m, const setup *s, int chunk, int which) {
+  mtk_pool *pool;
+  mtk_engine *e = open_engine(m, s, &pool);
+  int seq;
+  ck_assert_int_eq(mtk_engine_seq_open(&seq, e, NULL), MTK_OK);
+  feed(out, e, seq, which, 0, chunk);
+  ck_assert_int_eq(mtk_engine_seq_length(e, seq), N_IDS);
+  mtk_engine_destroy(e);
+  mtk_pool_destroy(pool);
+}
+
+/* All 8 sequences in ragged batches; out: row s = last logits of sequence s. */
+static void run_together(float *out, const mtk_model *m, const setup *s) {
+  mtk_pool *pool;
+  mtk_engine *e = open_engine(m, s, &pool);
+  mtk_batch_item items[8];
+  int64_t vocab = mtk_engine_vocab(e), rows;
+  const float *logits;
+  for (int i = 0; i < 8; i++) {
+    ck_assert_int_eq(mtk_engine_seq_open(&items[i].seq, e, NULL), MTK_OK);
+    items[i] = (mtk_batch_item){items[i].seq, 0, ids[i], 5 + 11 * i, MTK_LOGITS_NONE};
+  }
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, items, 8, NULL), MTK_OK);
+  for (int i = 0; i < 8; i++)
+    items[i] = (mtk_batch_item){items[i].seq, 0, ids[i] + 5 + 11 * i, N_IDS - 5 - 11 * i,
+                                MTK_LOGITS_LAST};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, items, 8, NULL), MTK_OK);
+  ck_assert_int_eq(rows, 8);
+  memcpy(out, logits, (size_t)(8 * vocab) * sizeof *out);
+  mtk_engine_destroy(e);
+  mtk_pool_destroy(pool);
+}
+
+static void check_same_bits(const tiny_config *c, int arith) {
+  make_ids(c);
+  mtk_model *m = tiny_model(c);
+  ck_assert_ptr_nonnull(m);
+  float want[8][80], got[8][80];
+  size_t bytes = (size_t)c->vocab * sizeof(float);
+  setup s = {1, MTK_ISA_REF, 512, 8, arith, 0};
+  for (int i = 0; i < 8; i++) run_alone(want[i], m, &s, N_IDS, i);
+  ck_assert(memcmp(want[0], want[1], bytes) != 0);
+  for (int64_t i = 0; i < c->vocab; i++) ck_assert(isfinite(want[0][i]));
+  int best = (int)mtk_isa_best(NULL);
+  const int chunks[] = {1, 7, 64, N_IDS};
+  for (int isa = MTK_ISA_REF; isa <= best; isa++) {
+    for (int threads = 1; threads <= 2; threads++) {
+      s = (setup){threads, isa, 512, 8, arith, 0};
+      for (int k = 0; k < 4; k++) {
+        run_alone(got[0], m, &s, chunks[k], 0);
+        ck_assert_msg(memcmp(want[0], got[0], bytes) == 0, "isa %d threads %d chunk %d", isa,
+                      threads, chunks[k]);
+      }
+      s.max_batch = 100; /* chunked inside the engine as well */
+      float flat[8 * 80];
+      run_together(flat, m, &s);
+      for (int i = 0; i < 8; i++)
+        ck_assert_msg(memcmp(want[i], flat + i * c->vocab, bytes) == 0, "isa %d batch row %d", isa, i);
+    }
+  }
+  mtk_model_destroy(m);
+}
+
+static const mtk_dtype types[] = {MTK_F32,  MTK_F16,  MTK_BF16, MTK_F8_E4M3, MTK_Q8_0,
+                                  MTK_Q4_0, MTK_Q4_1, MTK_MXFP4, MTK_NVFP4};
+
+START_TEST(same_bits_in_every_type) {
+  tiny_config c = tiny_default;
+  c.type = types[_i];
+  check_same_bits(&c, -1);
+}
+END_TEST
+
+START_TEST(same_bits_tied_and_interleaved) {
+  tiny_config c = tiny_default;
+  c.tied = true;
+  c.interleaved = true;
+  c.biases = false;
+  check_same_bits(&c, -1);
+}
+END_TEST
+
+START_TEST(same_bits_in_other_arithmetics) {
+  tiny_config c = tiny_default;
+  c.type = MTK_Q8_0;
+  check_same_bits(&c, _i);
+}
+END_TEST
+
+START_TEST(arithmetic_override_falls_back) {
+  make_ids(&tiny_default);
+  mtk_model *m = tiny_model(&tiny_default);
+  mtk_pool *pool;
+  mtk_engine *e = open_engine(m, &(setup){1, -1, 64, 1, MTK_A8, 0}, &pool);
+  ck_assert_ptr_nonnull(strstr(mtk_engine_description(e), "f32 weights in a32"));
+  mtk_engine_destroy(e);
+  e = open_engine(m, &(setup){1, -1, 64, 1, MTK_A16, 0}, &pool);
+  ck_assert_ptr_nonnull(strstr(mtk_engine_description(e), "f32 weights in a16"));
+  mtk_engine_destroy(e);
+  mtk_model_destroy(m);
+}
+END_TEST
+
+START_TEST(all_rows_equal_last_rows) {
+  make_ids(&tiny_default);
+  mtk_model *m = tiny_model(&tiny_default);
+  mtk_pool *pool;
+  mtk_engine *e = open_engine(m, &(setup){1, -1, 160, 2, -1, 0}, &pool);
+  int a, b;
+  const float *logits;
+  int64_t rows, vocab = mtk_engine_vocab(e);
+  mtk_engine_seq_open(&a, e, NULL);
+  mtk_engine_seq_open(&b, e, NULL);
+  mtk_batch_item it = {a, 0, ids[0], 40, MTK_LOGITS_ALL};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+  ck_assert_int_eq(rows, 40);
+  float *all = malloc((size_t)(40 * vocab) * sizeof *all);
+  memcpy(all, logits, (size_t)(40 * vocab) * sizeof *all);
+  for (int i = 0; i < 40; i++) {
+    it = (mtk_batch_item){b, 0, ids[0] + i, 1, MTK_LOGITS_LAST};
+    ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+    ck_assert_mem_eq(logits, all + i * vocab, (size_t)vocab * sizeof *all);
+  }
+  /* Going back and feeding again gives the same. */
+  mtk_engine_seq_truncate(e, b, 20);
+  ck_assert_int_eq(mtk_engine_seq_length(e, b), 20);
+  it = (mtk_batch_item){b, 0, ids[0] + 20, 20, MTK_LOGITS_LAST};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+  ck_assert_mem_eq(logits, all + 39 * vocab, (size_t)vocab * sizeof *all);
+  free(all);
+  mtk_engine_destroy(e);
+  mtk_model_destroy(m);
+}
+END_TEST
+
+START_TEST(adapters_share_the_base) {
+  make_ids(&tiny_default);
+  mtk_model *m = tiny_model(&tiny_default);
+  mtk_pool *pool;
+  mtk_engine *e = open_engine(m, &(setup){2, -1, 64, 8, -1, 0}, &pool);
+  mtk_adapter *one = tiny_adapter(&tiny_default, 4, 11), *two = tiny_adapter(&tiny_default, 8, 12);
+  int id_one, id_two, seq;
+  ck_assert_int_eq(mtk_engine_add_adapter(&id_one, e, one, NULL), MTK_OK);
+  ck_assert_int_eq(mtk_engine_add_adapter(&id_two, e, two, NULL), MTK_OK);
+  mtk_adapter_destroy(one); /* it was copied */
+  mtk_adapter_destroy(two);
+  const int adapters[4] = {0, id_one, id_two, id_one};
+  float want[4][80];
+  for (int i = 0; i < 4; i++) {
+    mtk_engine_seq_open(&seq, e, NULL);
+    feed(want[i], e, seq, i % 2, adapters[i], 64);
+    mtk_engine_seq_close(e, seq);
+  }
+  size_t bytes = (size_t)mtk_engine_vocab(e) * sizeof(float);
+  ck_assert(memcmp(want[0], want[2], bytes) != 0);
+  mtk_batch_item items[4];
+  for (int i = 0; i < 4; i++) {
+    mtk_engine_seq_open(&items[i].seq, e, NULL);
+    items[i] = (mtk_batch_item){items[i].seq, adapters[i], ids[i % 2], N_IDS, MTK_LOGITS_LAST};
+  }
+  const float *logits;
+  int64_t rows;
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, items, 4, NULL), MTK_OK);
+  for (int i = 0; i < 4; i++)
+    ck_assert_mem_eq(want[i], logits + i * mtk_engine_vocab(e), bytes);
+  mtk_engine_destroy(e);
+  mtk_pool_destroy(pool);
+  mtk_model_destroy(m);
+}
+END_TEST
+
+START_TEST(limits_change_nothing) {
+  make_ids(&tiny_default);
+  mtk_model *m = tiny_model(&tiny_default);
+  mtk_pool *pool;
+  mtk_engine *e = open_engine(m, &(setup){1, -1, 64, 3, -1, 192}, &pool);
+  int a, b, c, d;
+  const float *logits;
+  int64_t rows;
+  mtk_error err;
+  ck_assert_int_eq(mtk_engine_seq_open(&a, e, &err), MTK_OK);
+  ck_assert_int_eq(mtk_engine_seq_open(&b, e, &err), MTK_OK);
+  ck_assert_int_eq(mtk_engine_seq_open(&c, e, &err), MTK_OK);
+  ck_assert_int_eq(mtk_engine_seq_open(&d, e, &err), MTK_E_LIMIT);
+  ck_assert_int_eq(mtk_engine_kv_free(e), 192);
+  mtk_batch_item two[] = {{a, 0, ids[0], 65, MTK_LOGITS_LAST}, {b, 0, ids[1], 65, MTK_LOGITS_LAST}};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, two, 2, &err), MTK_E_LIMIT);
+  ck_assert_int_eq(mtk_engine_kv_free(e), 192);
+  ck_assert_int_eq(mtk_engine_seq_length(e, a), 0);
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, two, 1, &err), MTK_OK);
+  ck_assert_int_eq(mtk_engine_kv_free(e), 64);
+  mtk_batch_item bad = {b, 0, (int32_t[]){1, 67}, 2, MTK_LOGITS_LAST};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &bad, 1, &err), MTK_E_INVALID);
+  ck_assert_ptr_nonnull(strstr(err.message, "67"));
+  bad = (mtk_batch_item){b, 1, ids[0], 2, MTK_LOGITS_LAST};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &bad, 1, &err), MTK_E_INVALID);
+  mtk_batch_item twice[] = {{b, 0, ids[0], 1, MTK_LOGITS_LAST}, {b, 0, ids[0], 1, MTK_LOGITS_LAST}};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, twice, 2, &err), MTK_E_INVALID);
+  mtk_batch_item all = {a, 0, ids[0], 65, MTK_LOGITS_ALL};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &all, 1, &err), MTK_E_INVALID);
+  mtk_batch_item far = {a, 0, ids[0], 136, MTK_LOGITS_LAST};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &far, 1, &err), MTK_E_LIMIT);
+  mtk_engine_seq_close(e, a);
+  ck_assert_int_eq(mtk_engine_kv_free(e), 192);
+  mtk_engine_destroy(e);
+  mtk_model_destroy(m);
+}
+END_TEST
+
+START_TEST(no_memory_is_an_error) {
+  mtk_model *m = tiny_model(&tiny_default);
+  mtk_engine_options o = {.struct_size = sizeof o, .arith = -1, .isa = -1};
+  mtk_status status = MTK_E_NOMEM;
+  int n = 0;
+  for (; n < 10000 && status != MTK_OK; n++) {
+    mtk_engine *e = NULL;
+    mtk_error err;
+    mtk_alloc_fail_after(n);
+    status = mtk_engine_create_built(&e, m, tiny_build, &o, &err);
+    mtk_alloc_fail_after(-1);
+    ck_assert_msg(status == MTK_OK || status == MTK_E_NOMEM, "allocation %d: status %d", n, status);
+    mtk_engine_destroy(e);
+  }
+  ck_assert_int_gt(n, 50);
+  ck_assert_int_eq(status, MTK_OK);
+  mtk_model_destroy(m);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("engine");
+  TCase *t = tcase_create("engine");
+  tcase_set_timeout(t, 300);
+  tcase_add_loop_test(t, same_bits_in_every_type, 0, (int)(sizeof types / sizeof *types));
+  tcase_add_test(t, same_bits_tied_and_interleaved);
+  tcase_add_loop_test(t, same_bits_in_other_arithmetics, MTK_A32, MTK_ARITH_COUNT);
+  tcase_add_test(t, arithmetic_override_falls_back);
+  tcase_add_test(t, all_rows_equal_last_rows);
+  tcase_add_test(t, adapters_share_the_base);
+  tcase_add_test(t, limits_change_nothing);
+  tcase_add_test(t, no_memory_is_an_error);
+  suite_add_tcase(suite, t);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed != 0;
+}
