@@ -1,0 +1,189 @@
+/* test_quant_rtn.c: plugin quant-rtn against numpy and ml_dtypes (tests/oracle/make_rtn_golden.py),
+ * and the error of each target on Gaussian weights. */
+#include <mtk/registry.h>
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct job {
+  mtk_tensor source;
+  mtk_quant_target target;
+  mtk_quant_tensor quant;
+  float *scales;
+  int64_t n_scales;
+  uint8_t *bytes;
+  size_t n_bytes;
+} job;
+
+static const mtk_quantizer_v1 *rtn;
+
+static void setup(void) {
+  mtk_error err = {0};
+  ck_assert_msg(mtk_plugins_load(&err) == MTK_OK, "%s", err.message);
+  rtn = mtk_quantizer_find("rtn");
+  ck_assert_ptr_nonnull(rtn);
+}
+
+/* What mtk_model_quantize does, with rows given in uneven chunks. */
+static void quantize(job *j, const char *target, float *x, int64_t n, int64_t k, float group_amax) {
+  memset(j, 0, sizeof *j);
+  const mtk_quant_target *t = rtn->targets;
+  while (t->name && strcmp(t->name, target) != 0) t++;
+  ck_assert_msg(t->name != NULL, "no target %s", target);
+  j->source = (mtk_tensor){.name = "w", .dtype = MTK_F32, .n_dims = 2, .shape = {n, k}, .data = x};
+  j->quant = (mtk_quant_tensor){.struct_size = sizeof j->quant, .source = &j->source, .target = t,
+                                .group_amax = group_amax};
+  if (t->scale_n >= 0) {
+    j->quant.scale_n = t->scale_n ? t->scale_n : n;
+    j->quant.scale_k = t->scale_k ? t->scale_k : k;
+    j->n_scales = ((n - 1) / j->quant.scale_n + 1) * ((k - 1) / j->quant.scale_k + 1);
+    j->quant.scales = j->scales = mtk_alloc((size_t)j->n_scales, sizeof(float));
+    float *state = mtk_alloc(rtn->state_floats(&j->quant), sizeof(float));
+    for (int64_t r = 0; r < n; r += 37)
+      rtn->update(&j->quant, state, x + r * k, r, n - r < 37 ? n - r : 37);
+    rtn->finish(&j->quant, state);
+    mtk_free(state);
+  }
+  size_t row = mtk_dtype_bytes(t->dtype, (uint64_t)k);
+  j->n_bytes = (size_t)n * row;
+  j->bytes = mtk_alloc(j->n_bytes, 1);
+  for (int64_t r = 0; r < n; r += 50) {
+    int64_t rows = n - r < 50 ? n - r : 50;
+    ck_assert_int_eq(rtn->encode(&j->quant, j->bytes + (size_t)r * row, x + r * k, r, rows, NULL),
+                     MTK_OK);
+  }
+}
+
+static void finish(job *j) {
+  mtk_free(j->scales);
+  mtk_free(j->bytes);
+}
+
+/* The input of make_rtn_golden.py. */
+static float *sample(void) {
+  enum { N = 130, K = 192 };
+  float *x = mtk_alloc(N * K, sizeof *x);
+  for (uint64_t i = 0; i < N * K; i++) {
+    uint32_t u = (uint32_t)(i * 2654435761u + 12345u);
+    float t = (float)(u >> 8) * 0x1p-23f - 1.0f;
+    x[i] = t * t * t;
+  }
+  for (int i = 0; i < K; i++) x[K + i] = 0;
+  for (int i = 0; i < K; i++) x[2 * K + i] *= 0x1p-13f;
+  for (int i = 0; i < 16; i++) x[3 * K + i] = 0;
+  x[4 * K + 5] = 37.5f;
+  for (int i = 0; i < K; i += 3) x[5 * K + i] = -0.0f;
+  return x;
+}
+
+START_TEST(golden) {
+  float *x = sample();
+  FILE *f = fopen(MTK_SOURCE_DIR "/tests/golden/rtn.txt", "r");
+  ck_assert_ptr_nonnull(f);
+  char name[32], want[65], got[65];
+  int lines = 0;
+  for (; fscanf(f, "%31s %64s", name, want) == 2; lines++) {
+    job j;
+    quantize(&j, name, x, 130, 192, 0);
+    for (int64_t i = 0; i < j.n_scales; i++) {
+      unsigned bits, have;
+      ck_assert_int_eq(fscanf(f, "%x", &bits), 1);
+      memcpy(&have, &j.scales[i], sizeof have);
+      ck_assert_msg(bits == have, "%s: scale %d is %08x, not %08x", name, (int)i, have, bits);
+    }
+    mtk_sha256_hex(got, j.bytes, j.n_bytes);
+    ck_assert_msg(strcmp(got, want) == 0, "%s: the encoded rows differ", name);
+    finish(&j);
+  }
+  ck_assert_int_eq(lines, 3);
+  fclose(f);
+  mtk_free(x);
+}
+END_TEST
+
+static const struct {
+  const char *target;
+  double rel_l2, tolerance; /* notes on quantization, section 1.6; own figures for ggml's types */
+} errors[] = {
+    {"nvfp4", 0.0951, 2e-4}, {"mxfp4", 0.1150, 2e-4},     {"fp8", 0.0265, 2e-4},
+    {"f32", 0, 0},           {"fp8-block", 0.0263, 4e-4}, {"bf16", 0.00166, 1e-4},
+};
+
+START_TEST(gaussian_error) {
+  enum { N = 1024, K = 1024 };
+  float *x = mtk_alloc(N * K, sizeof *x), *y = mtk_alloc(N * K, sizeof *y);
+  for (uint64_t i = 0; i < N * K; i++) x[i] = (float)mtk_normal(1, 2, i);
+  job j;
+  quantize(&j, errors[_i].target, x, N, K, 0);
+  mtk_tensor t = j.source;
+  t.dtype = j.quant.target->dtype;
+  t.data = j.bytes;
+  t.size_bytes = j.n_bytes;
+  t.scales = j.scales;
+  t.scale_n = j.quant.scale_n;
+  t.scale_k = j.quant.scale_k;
+  ck_assert_int_eq(mtk_tensor_fetch_f32(y, &t, 0, N, NULL, NULL), MTK_OK);
+  double num = 0, den = 0;
+  for (int64_t i = 0; i < N * K; i++) {
+    double d = (double)y[i] - (double)x[i];
+    num += d * d;
+    den += (double)x[i] * (double)x[i];
+  }
+  double rel = sqrt(num / den);
+  ck_assert_msg(fabs(rel - errors[_i].rel_l2) <= errors[_i].tolerance, "%s: %.5f, expected %.5f",
+                errors[_i].target, rel, errors[_i].rel_l2);
+  finish(&j);
+  mtk_free(x);
+  mtk_free(y);
+}
+END_TEST
+
+/* Members of a fused group share the global scale; blocks keep their own. */
+START_TEST(group_scale) {
+  float *x = sample();
+  job j;
+  quantize(&j, "nvfp4", x, 130, 192, 75.0f);
+  ck_assert(!(j.scales[0] < 75.0f / 2688.0f) && !(j.scales[0] > 75.0f / 2688.0f));
+  finish(&j);
+  quantize(&j, "fp8-block", x, 130, 192, 75.0f);
+  ck_assert(j.scales[1] < 1.0f / 447.0f);
+  finish(&j);
+  mtk_free(x);
+}
+END_TEST
+
+START_TEST(all_zero) {
+  float x[2 * 64] = {0};
+  for (const mtk_quant_target *t = rtn->targets; t->name; t++) {
+    job j;
+    quantize(&j, t->name, x, 2, 64, 0);
+    mtk_tensor back = {.name = "w", .dtype = t->dtype, .n_dims = 2, .shape = {2, 64}};
+    back.data = j.bytes;
+    back.scales = j.scales;
+    back.scale_n = j.quant.scale_n;
+    back.scale_k = j.quant.scale_k;
+    float y[2 * 64];
+    ck_assert_int_eq(mtk_tensor_fetch_f32(y, &back, 0, 2, NULL, NULL), MTK_OK);
+    for (int i = 0; i < 128; i++) ck_assert_msg(!(y[i] < 0) && !(y[i] > 0), "%s: %g", t->name, y[i]);
+    finish(&j);
+  }
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("quant-rtn");
+  TCase *c = tcase_create("quant-rtn");
+  tcase_add_checked_fixture(c, setup, NULL);
+  tcase_add_test(c, golden);
+  tcase_add_loop_test(c, gaussian_error, 0, (int)(sizeof errors / sizeof errors[0]));
+  tcase_add_test(c, group_scale);
+  tcase_add_test(c, all_zero);
+  suite_add_tcase(s, c);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed ? 1 : 0;
+}
