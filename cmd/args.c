@@ -96,7 +96,7 @@ mtk_status mtk_cmd_parse(mtk_cmd_line *line, bool *help, const mtk_cmd *cmd, int
   *line = (mtk_cmd_line){.argc = argc, .argv = argv};
   *help = false;
   const mtk_option_def *extra = cmd->extra ? cmd->extra(argc, argv) : NULL;
-  mtk_option_def *defs = merge_tables(cmd, extra);
+  mtk_option_def *defs = line->defs = merge_tables(cmd, extra);
   line->options = defs ? mtk_options_create(defs) : NULL;
   line->args = mtk_alloc((size_t)argc + 1, sizeof *line->args);
   mtk_status st = MTK_OK;
@@ -121,12 +121,12 @@ mtk_status mtk_cmd_parse(mtk_cmd_line *line, bool *help, const mtk_cmd *cmd, int
     line->verbose = mtk_options_flag(line->options, "verbose");
     if (!*help) st = check_args(cmd, line, err);
   }
-  mtk_free(defs);
   return st;
 }
 
 void mtk_cmd_line_finish(mtk_cmd_line *line) {
   mtk_options_destroy(line->options);
+  mtk_free(line->defs);
   mtk_free(line->args);
 }
 

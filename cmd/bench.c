@@ -61,7 +61,7 @@ static mtk_status bench_engine(json_t *rows, const mtk_cmd_line *line, mtk_cmd_e
   for (int i = 0; st == MTK_OK && i < p; i++)
     ids[i] = (int32_t)(mtk_uniform(1, 0, (uint64_t)i) * (double)mtk_engine_vocab(e->engine));
   for (int i = 0; st == MTK_OK && i < repeat; i++) {
-    rates r;
+    rates r = {0, 0};
     st = one_run(&r, i == 0 ? hash : NULL, e->engine, e->adapter, ids, p, n, err);
     pp[i] = r.prompt;
     tg[i] = r.generate;

@@ -8,6 +8,7 @@
 
 /* A parsed command line. */
 typedef struct mtk_cmd_line {
+  mtk_option_def *defs; /* the merged table behind options */
   mtk_option_values *options;
   const char **args; /* positional, in order */
   int n_args;

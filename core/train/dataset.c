@@ -94,6 +94,27 @@ static mtk_status add_text(loader *l, const char *prompt, const char *text, mtk_
   return st;
 }
 
+/* Tokens as given: {"ids":[..], "mask":[0 or 1, ..]} (mask optional). */
+static mtk_status add_ids(loader *l, const json_t *list, const json_t *mask_list, mtk_error *err) {
+  size_t n = json_array_size(list);
+  mtk_ids ids = {0};
+  uint8_t *mask = json_is_array(mask_list) ? mtk_alloc(n + 1, 1) : NULL;
+  mtk_status st = MTK_OK;
+  if (mask_list && json_array_size(mask_list) != n)
+    st = mtk_fail(err, MTK_E_FORMAT, NULL, "\"mask\" must be as long as \"ids\"");
+  for (size_t i = 0; i < n && st == MTK_OK; i++) {
+    const json_t *item = json_array_get(list, i);
+    json_int_t id = json_is_integer(item) ? json_integer_value(item) : -1;
+    if (id < 0 || id > INT32_MAX) st = mtk_fail(err, MTK_E_FORMAT, NULL, "item %zu of \"ids\" is no token id", i);
+    else st = mtk_ids_push(&ids, (int32_t)id, err);
+    if (mask) mask[i] = json_integer_value(json_array_get(mask_list, i)) != 0;
+  }
+  if (st == MTK_OK) st = add_sequence(l, ids.data, mask, n, err);
+  mtk_free(mask);
+  mtk_ids_finish(&ids);
+  return st;
+}
+
 static mtk_status add_json_line(loader *l, const char *line, size_t n, mtk_error *err) {
   json_error_t je;
   json_t *doc = json_loadb(line, n, 0, &je);
@@ -107,6 +128,8 @@ static mtk_status add_json_line(loader *l, const char *line, size_t n, mtk_error
   mtk_status st;
   if (json_is_array(json_object_get(doc, "messages"))) {
     st = add_messages(l, line, n, err);
+  } else if (json_is_array(json_object_get(doc, "ids"))) {
+    st = add_ids(l, json_object_get(doc, "ids"), json_object_get(doc, "mask"), err);
   } else if (!l->tok) {
     st = mtk_fail(err, MTK_E_INVALID, NULL, "the model has no tokenizer that mtk can use");
   } else if (text) {
@@ -114,7 +137,7 @@ static mtk_status add_json_line(loader *l, const char *line, size_t n, mtk_error
   } else if (prompt && completion) {
     st = add_text(l, prompt, completion, err);
   } else {
-    st = mtk_fail(err, MTK_E_FORMAT, NULL, "needs \"messages\", \"text\", or \"prompt\" and \"completion\"");
+    st = mtk_fail(err, MTK_E_FORMAT, NULL, "needs \"messages\", \"text\", \"ids\", or \"prompt\" and \"completion\"");
   }
   json_decref(doc);
   return st;

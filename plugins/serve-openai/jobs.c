@@ -23,7 +23,7 @@ static void on_token(void *ctx, const mtk_token_event *ev) {
     mtk_scheduler_cancel(j->model->scheduler, j->id);
     return;
   }
-  *m = (message){.job = j,
+  *m = (token_message){.job = j,
                  .id = ev->id,
                  .text = mtk_strndup(ev->text ? ev->text : "", ev->n_text),
                  .n_text = ev->n_text,

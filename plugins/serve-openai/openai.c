@@ -182,7 +182,7 @@ static mtk_status split_address(char **host, uint16_t *port, const char *text, m
 static mtk_status bind_socket(server *s, char *address, size_t size, mtk_error *err) {
   const char *text = mtk_options_string(s->args->options, "listen");
   char *host = NULL;
-  uint16_t port;
+  uint16_t port = 0;
   MTK_TRY(split_address(&host, &port, text, err));
   struct evhttp_bound_socket *bound = evhttp_bind_socket_with_handle(s->http, host, port);
   if (!bound) {

@@ -97,7 +97,7 @@ mtk_status mtk_model_init_from_config(mtk_model **out, const char *config_path, 
 /* ---- data ----------------------------------------------------------------------------------- */
 
 /* Training sequences from files: chat JSONL ({"messages":[...]}: loss on assistant tokens only),
- * text JSONL ({"text":...}), prompt/completion JSONL, or plain text (split in windows of max_len).
+ * text JSONL ({"text":...}), prompt/completion JSONL, tokens ({"ids":[..],"mask":[..]}), or plain text (split in windows of max_len).
  * Errors name file and line. All in memory as ids. */
 typedef struct mtk_dataset mtk_dataset;
 typedef struct mtk_dataset_options {
