@@ -259,6 +259,7 @@ int64_t mtk_engine_id_count(const mtk_engine *e) { return e->id_count; }
 int64_t mtk_engine_context(const mtk_engine *e) { return e->o.context; }
 int mtk_engine_max_seqs(const mtk_engine *e) { return e->o.max_seqs; }
 int mtk_engine_max_batch(const mtk_engine *e) { return e->o.max_batch; }
+int64_t mtk_engine_kv_pages(const mtk_engine *e) { return e->kv.n_pages; }
 const char *mtk_engine_isa(const mtk_engine *e) { return e->kernels.isa_name; }
 const char *mtk_engine_description(const mtk_engine *e) { return e->description.data; }
 const mtk_kernels *mtk_engine_kernels(const mtk_engine *e) { return &e->kernels; }

@@ -11,6 +11,7 @@ mtk_status mtk_engine_create_built(mtk_engine **out, const mtk_model *model, mtk
                                    const mtk_engine_options *options, mtk_error *err);
 int mtk_engine_max_seqs(const mtk_engine *engine);
 int mtk_engine_max_batch(const mtk_engine *engine);
+int64_t mtk_engine_kv_pages(const mtk_engine *engine); /* of the whole cache */
 /* Number of ids the embedding knows; ids in [0, that) may be fed. */
 int64_t mtk_engine_id_count(const mtk_engine *engine);
 /* Does the engine have this adapter? 0 = base is always there. */

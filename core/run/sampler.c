@@ -1,0 +1,191 @@
+/* sampler.c: penalties, temperature, top-k, top-p, min-p, and the draw. Candidates are ranked by
+ * (scaled logit descending, id ascending); sums are in double in that order. One thread a sampler. */
+#include "run/sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+mtk_status mtk_sampler_init(mtk_sampler *s, const mtk_kernels *kernels, int64_t vocab,
+                            mtk_error *err) {
+  *s = (mtk_sampler){.kernels = kernels, .vocab = vocab};
+  s->x = mtk_alloc((size_t)vocab, sizeof *s->x);
+  s->p = mtk_alloc((size_t)vocab, sizeof *s->p);
+  s->candidates = mtk_alloc((size_t)vocab, sizeof *s->candidates);
+  if (s->x && s->p && s->candidates) return MTK_OK;
+  mtk_sampler_finish(s);
+  return mtk_fail(err, MTK_E_NOMEM, "sampler", "out of memory for a sampler");
+}
+
+void mtk_sampler_finish(mtk_sampler *s) {
+  mtk_free(s->x);
+  mtk_free(s->p);
+  mtk_free(s->candidates);
+  *s = (mtk_sampler){0};
+}
+
+mtk_status mtk_sampling_check(const mtk_sampling *o, mtk_error *err) {
+  const struct {
+    const char *name;
+    double value, min, max;
+  } ranges[] = {{"temperature", (double)o->temperature, 0.0, 1e6},
+                {"top_k", o->top_k, 0.0, INT32_MAX},
+                {"top_p", (double)o->top_p, 0.0, 1.0},
+                {"min_p", (double)o->min_p, 0.0, 1.0},
+                {"repetition_penalty", (double)o->repetition_penalty, 1e-3, 1e3},
+                {"frequency_penalty", (double)o->frequency_penalty, -1e3, 1e3},
+                {"presence_penalty", (double)o->presence_penalty, -1e3, 1e3}};
+  for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+    if (!(ranges[i].value >= ranges[i].min && ranges[i].value <= ranges[i].max))
+      return mtk_fail(err, MTK_E_INVALID, ranges[i].name, "%g is outside %g to %g",
+                      ranges[i].value, ranges[i].min, ranges[i].max);
+  return MTK_OK;
+}
+
+static bool differs(float a, float b) { return a < b || a > b; }
+
+bool mtk_sampling_needs_counts(const mtk_sampling *o) {
+  return differs(o->repetition_penalty, 1.0f) || differs(o->frequency_penalty, 0.0f) ||
+         differs(o->presence_penalty, 0.0f);
+}
+
+/* Repetition: Keskar et al. 2019, section 4.1; frequency and presence: OpenAI API reference. */
+static void apply_penalties(float *x, const mtk_sampling *o, const uint32_t *counts, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    if (counts[i] == 0) continue;
+    x[i] = x[i] > 0.0f ? x[i] / o->repetition_penalty : x[i] * o->repetition_penalty;
+    uint32_t generated = counts[i] & ~MTK_IN_PROMPT;
+    if (generated > 0) x[i] -= (float)generated * o->frequency_penalty + o->presence_penalty;
+  }
+}
+
+static int32_t argmax(const float *x, int64_t n) {
+  int32_t best = 0;
+  for (int64_t i = 1; i < n; i++)
+    if (x[i] > x[best]) best = (int32_t)i;
+  return best;
+}
+
+static bool ranks_before(const mtk_candidate *a, const mtk_candidate *b) {
+  return a->x > b->x || (a->x >= b->x && a->id < b->id);
+}
+
+static int compare_rank(const void *a, const void *b) { return ranks_before(a, b) ? -1 : 1; }
+
+/* Restore the heap (worst rank on top) downwards from `at`. */
+static void sink(mtk_candidate *heap, int64_t n, int64_t at) {
+  for (;;) {
+    int64_t worst = at, child = 2 * at + 1;
+    for (int64_t c = child; c < child + 2 && c < n; c++)
+      if (ranks_before(&heap[worst], &heap[c])) worst = c;
+    if (worst == at) return;
+    mtk_candidate swap = heap[at];
+    heap[at] = heap[worst];
+    heap[worst] = swap;
+    at = worst;
+  }
+}
+
+/* The k best candidates of the row, sorted; n if k is 0 or more. */
+static int64_t gather_top_k(mtk_sampler *s, int64_t k) {
+  mtk_candidate *heap = s->candidates;
+  for (int64_t i = 0; i < s->vocab; i++) {
+    mtk_candidate c = {(int32_t)i, s->x[i], s->p[i]};
+    if (i < k) {
+      heap[i] = c;
+      if (i + 1 == k)
+        for (int64_t j = k / 2; j-- > 0;) sink(heap, k, j);
+    } else if (ranks_before(&c, &heap[0])) {
+      heap[0] = c;
+      sink(heap, k, 0);
+    }
+  }
+  qsort(heap, (size_t)k, sizeof *heap, compare_rank);
+  return k;
+}
+
+/* Candidates whose probability is at least `least`, in id order. */
+static int64_t gather_likely(mtk_sampler *s, double least) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < s->vocab; i++)
+    if ((double)s->p[i] >= least) s->candidates[n++] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
+  return n;
+}
+
+static double sum_of(const mtk_candidate *c, int64_t n) {
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; i++) sum += (double)c[i].p;
+  return sum;
+}
+
+/* The smallest head of the sorted candidates that holds top_p of `sum` (Holtzman et al. 2020). */
+static int64_t cut_top_p(const mtk_candidate *c, int64_t n, double top_p, double sum) {
+  double head = 0.0;
+  for (int64_t i = 0; i < n; i++) {
+    head += (double)c[i].p;
+    if (head >= top_p * sum) return i + 1;
+  }
+  return n;
+}
+
+/* Apply top-k and top-p; the candidates that are left. */
+static int64_t gather(mtk_sampler *s, const mtk_sampling *o) {
+  bool top_p = o->top_p < 1.0f;
+  if (o->top_k > 0 && o->top_k < s->vocab) {
+    int64_t n = gather_top_k(s, o->top_k);
+    return top_p ? cut_top_p(s->candidates, n, (double)o->top_p, sum_of(s->candidates, n)) : n;
+  }
+  if (!top_p) return gather_likely(s, 0.0);
+  double sum = 0.0;
+  for (int64_t i = 0; i < s->vocab; i++) sum += (double)s->p[i];
+  /* All ids below this together hold less than 1 - top_p, so the nucleus has none of them. */
+  int64_t n = gather_likely(s, 0.5 * (1.0 - (double)o->top_p) * sum / (double)s->vocab);
+  qsort(s->candidates, (size_t)n, sizeof *s->candidates, compare_rank);
+  n = cut_top_p(s->candidates, n, (double)o->top_p, sum);
+  return n > 0 ? n : gather_top_k(s, 1);
+}
+
+static int64_t cut_min_p(mtk_candidate *c, int64_t n, float min_p) {
+  float most = 0.0f;
+  for (int64_t i = 0; i < n; i++)
+    if (c[i].p > most) most = c[i].p;
+  int64_t kept = 0;
+  for (int64_t i = 0; i < n; i++)
+    if (c[i].p >= min_p * most) c[kept++] = c[i];
+  return kept;
+}
+
+static int32_t draw(const mtk_candidate *c, int64_t n, double u) {
+  double at = u * sum_of(c, n), sum = 0.0;
+  for (int64_t i = 0; i < n; i++) {
+    sum += (double)c[i].p;
+    if (sum > at) return c[i].id;
+  }
+  return c[n - 1].id;
+}
+
+int32_t mtk_sampler_pick(mtk_sampler *s, const mtk_sampling *o, const float *logits,
+                         const uint32_t *counts, uint64_t position) {
+  memcpy(s->x, logits, (size_t)s->vocab * sizeof *s->x);
+  if (counts) apply_penalties(s->x, o, counts, s->vocab);
+  int32_t best = argmax(s->x, s->vocab);
+  if (o->temperature <= 0.0f) return best;
+  /* Only differences matter: the largest becomes 0, so that tiny temperatures do not overflow. */
+  float most = s->x[best];
+  for (int64_t i = 0; i < s->vocab; i++) s->x[i] = (s->x[i] - most) / o->temperature;
+  s->kernels->softmax(s->p, s->x, s->vocab);
+  int64_t n = gather(s, o);
+  if (o->min_p > 0.0f) n = cut_min_p(s->candidates, n, o->min_p);
+  return n > 0 ? draw(s->candidates, n, mtk_uniform(o->seed, 0, position)) : best;
+}
+
+void mtk_top_logprobs(mtk_token_prob *out, int n, const float *logits, int64_t vocab, float lse) {
+  int have = 0;
+  for (int64_t i = 0; i < vocab && n > 0; i++) {
+    float lp = logits[i] - lse;
+    if (have == n && !(lp > out[n - 1].logprob)) continue;
+    int at = have < n ? have++ : n - 1;
+    for (; at > 0 && lp > out[at - 1].logprob; at--) out[at] = out[at - 1];
+    out[at] = (mtk_token_prob){(int32_t)i, lp};
+  }
+}
