@@ -274,8 +274,13 @@ static mtk_status read_indexed(mtk_model *model, gguf_index *g, const uint8_t *d
   MTK_TRY(read_tensors(model, g, err));
   const mtk_arch_v1 *known = mtk_arch_find_gguf(arch);
   if (!known || !mtk_model_tensor_count(model)) return MTK_OK; /* bare tensors, or a vocabulary */
-  mtk_status status = mtk_arch_fill_meta(model, known, err);
-  return status == MTK_OK ? MTK_OK : mtk_fail_in(err, status, path);
+  mtk_error why = {0};
+  mtk_status status = mtk_arch_fill_meta(model, known, &why);
+  if (status == MTK_E_FORMAT) { /* still good for inspection and conversion of its tensors */
+    return mtk_model_warn(model, "this is no whole model: %s %s", why.place, why.message);
+  }
+  if (status != MTK_OK && err) *err = why;
+  return status;
 }
 
 mtk_status gguf_read_bytes(mtk_model *model, const uint8_t *data, size_t size, const char *path,

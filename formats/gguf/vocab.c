@@ -340,8 +340,6 @@ mtk_status gguf_write_vocab(mtk_meta *out, mtk_model *model, mtk_error *err) {
   MTK_TRY(write_merges(out, &v, err));
   MTK_TRY(write_scores(out, &v, err));
   MTK_TRY(write_members(out, &v, err));
-  if (v.add_prefix_space) {
-    MTK_TRY(mtk_meta_set_bool(out, "tokenizer.ggml.add_space_prefix", true, err));
-  }
+  MTK_TRY(mtk_meta_set_bool(out, "tokenizer.ggml.add_space_prefix", v.add_prefix_space, err));
   return write_hf_json(out, &v, err);
 }

@@ -105,6 +105,12 @@ mtk_status hf_quant_config_write(json_t **out, const mtk_model *model,
 /* JSON text with an indent of 2 and the shortest reals that keep every value. */
 mtk_status hf_dump_json(mtk_bytes *out, const json_t *value, mtk_error *err);
 
+/* ---- metadata.c: values that config.json has no place for, in __metadata__ ------------------------ */
+
+/* "general.*" and "kv.*" values of the model as strings of `out`; what cannot go along is a warning. */
+mtk_status hf_put_metadata(json_t *out, mtk_model *model, mtk_error *err);
+mtk_status hf_get_metadata(mtk_model *model, const json_t *metadata, mtk_error *err);
+
 /* ---- read.c, write.c, stwrite.c, peft.c ----------------------------------------------------------- */
 
 mtk_status hf_read_model(mtk_model *model, const char *path, mtk_error *err);
@@ -129,8 +135,8 @@ struct st_out {
   const mtk_tensor *source;
   const float *values; /* small f32 tensors: their values */
 };
-/* Header and tensors, in the given order. provenance may be NULL. */
-mtk_status st_write_file(const char *path, const st_out *tensors, size_t n, const char *provenance,
+/* Header and tensors, in the given order. metadata: strings for __metadata__; may be NULL. */
+mtk_status st_write_file(const char *path, const st_out *tensors, size_t n, json_t *metadata,
                          bool force, void *ctx, mtk_error *err);
 /* Stable order by falling element size, if the given order would leave a tensor misaligned. */
 void st_sort_aligned(st_out *tensors, size_t n);

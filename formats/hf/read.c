@@ -196,6 +196,7 @@ static mtk_status read_folder(mtk_model *model, hf_source *src, mtk_arena *arena
   json_decref(config);
   MTK_TRY(status);
   MTK_TRY(hf_source_open(src, model, arena, path, err));
+  MTK_TRY(hf_get_metadata(model, src->metadata, err));
   return add_tensors(model, src, arch, &quant, err);
 }
 
@@ -220,6 +221,7 @@ mtk_status hf_read_model(mtk_model *model, const char *path, mtk_error *err) {
     status = read_folder(model, &src, arena, path, err);
   } else {
     status = hf_source_open(&src, model, arena, path, err);
+    if (status == MTK_OK) status = hf_get_metadata(model, src.metadata, err);
     if (status == MTK_OK) status = add_tensors(model, &src, NULL, &none, err);
   }
   hf_source_finish(&src);

@@ -27,15 +27,19 @@ static bool put_entry(mtk_bytes *out, const st_out *t, uint64_t begin) {
 }
 
 /* The header with its size in front, padded with spaces to a multiple of 8. */
-static mtk_status make_header(mtk_bytes *out, const st_out *tensors, size_t n,
-                              const char *provenance, mtk_error *err) {
+static mtk_status make_header(mtk_bytes *out, const st_out *tensors, size_t n, json_t *metadata,
+                              mtk_error *err) {
   uint64_t at = 0;
   bool ok = true;
+  const char *key;
+  json_t *value;
   mtk_bytes_append(out, "\0\0\0\0\0\0\0", 8);
   mtk_bytes_puts(out, "{\"__metadata__\":{\"format\":\"pt\"");
-  if (provenance) {
-    mtk_bytes_puts(out, ",\"mtk.provenance\":");
-    ok = put_json_string(out, provenance);
+  json_object_foreach(metadata, key, value) {
+    mtk_bytes_puts(out, ",");
+    ok = ok && put_json_string(out, key);
+    mtk_bytes_puts(out, ":");
+    ok = ok && put_json_string(out, json_string_value(value));
   }
   mtk_bytes_puts(out, "}");
   for (size_t i = 0; i < n && ok; i++) {
@@ -52,9 +56,9 @@ static mtk_status make_header(mtk_bytes *out, const st_out *tensors, size_t n,
 }
 
 static mtk_status write_all(mtk_output *out, const st_out *tensors, size_t n,
-                            const char *provenance, void *ctx, mtk_error *err) {
+                            json_t *metadata, void *ctx, mtk_error *err) {
   mtk_bytes header = {.max = ST_MAX_HEADER + 8};
-  mtk_status status = make_header(&header, tensors, n, provenance, err);
+  mtk_status status = make_header(&header, tensors, n, metadata, err);
   if (status == MTK_OK) status = mtk_output_write(out, header.data, header.len, err);
   mtk_bytes_finish(&header);
   for (size_t i = 0; i < n && status == MTK_OK; i++) {
@@ -67,11 +71,11 @@ static mtk_status write_all(mtk_output *out, const st_out *tensors, size_t n,
   return status;
 }
 
-mtk_status st_write_file(const char *path, const st_out *tensors, size_t n, const char *provenance,
+mtk_status st_write_file(const char *path, const st_out *tensors, size_t n, json_t *metadata,
                          bool force, void *ctx, mtk_error *err) {
   mtk_output *out = NULL;
   MTK_TRY(mtk_output_create(&out, path, force, err));
-  mtk_status status = write_all(out, tensors, n, provenance, ctx, err);
+  mtk_status status = write_all(out, tensors, n, metadata, ctx, err);
   if (status == MTK_OK) return mtk_output_commit(out, err);
   mtk_output_abort(out);
   return status;

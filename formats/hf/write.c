@@ -22,6 +22,7 @@ typedef struct writer {
   uint8_t *scales; /* of the fp4 tensor written last */
   const mtk_tensor *scales_of;
   uint64_t done, total;
+  json_t *metadata; /* strings of the first file */
   mtk_error *err;
 } writer;
 
@@ -432,23 +433,6 @@ static mtk_status write_attachments(writer *w, const char *folder, const json_t 
   return write_text(w, folder, "provenance.json", provenance, strlen(provenance));
 }
 
-/* Metadata that came from another format and has no place here. */
-static mtk_status warn_left_meta(writer *w) {
-  const mtk_meta *meta = mtk_model_meta(w->model);
-  mtk_bytes names = {.max = 1 << 16};
-  for (size_t i = 0; i < mtk_meta_count(meta); i++) {
-    const char *key = mtk_meta_key(meta, i);
-    if (strncmp(key, "general.", 8) && strncmp(key, "tokenizer.", 10) && strncmp(key, "kv.", 3)) {
-      continue;
-    }
-    mtk_bytes_printf(&names, "%s%s", names.len ? ", " : "", key);
-  }
-  mtk_status status = MTK_OK;
-  if (names.len) status = mtk_model_warn(w->model, "metadata not carried over: %s", names.data);
-  mtk_bytes_finish(&names);
-  return status;
-}
-
 /* ---- shards ------------------------------------------------------------------------------------- */
 
 /* "5GB", "300MB", "1000000"; decimal units as in huggingface_hub. 0 = no limit. */
@@ -503,7 +487,8 @@ static mtk_status write_shard(writer *w, const char *folder, const char *name, s
   char *path = mtk_path_join(folder, name);
   if (!path) return no_memory(w);
   st_sort_aligned(w->outs + begin, end - begin);
-  mtk_status status = st_write_file(path, w->outs + begin, end - begin, NULL, true, w, w->err);
+  json_t *metadata = begin ? NULL : w->metadata; /* in the first file */
+  mtk_status status = st_write_file(path, w->outs + begin, end - begin, metadata, true, w, w->err);
   mtk_free(path);
   return status;
 }
@@ -540,7 +525,6 @@ static mtk_status fill_folder(writer *w, const char *folder) {
   if (status == MTK_OK) status = write_attachments(w, folder, config);
   json_decref(config);
   MTK_TRY(status);
-  MTK_TRY(warn_left_meta(w));
   return write_shards(w, folder, limit);
 }
 
@@ -559,8 +543,11 @@ static mtk_status write_bare(writer *w, const char *path) {
     MTK_TRY(mtk_model_warn(w->model, "a .safetensors file holds the tensors only: hyperparameters "
                                      "and tokenizer were left out (name a folder to keep them)"));
   }
+  if (provenance) {
+    (void)json_object_set_new(w->metadata, "mtk.provenance", json_string(provenance));
+  }
   st_sort_aligned(w->outs, w->n_outs);
-  return st_write_file(path, w->outs, w->n_outs, provenance, w->options && w->options->force, w,
+  return st_write_file(path, w->outs, w->n_outs, w->metadata, w->options && w->options->force, w,
                        w->err);
 }
 
@@ -572,6 +559,7 @@ static mtk_status plan_and_write(writer *w, const char *path) {
   w->inverse_names = keeps_inverse_names(w);
   MTK_TRY(name_tensors(w));
   MTK_TRY(plan_tensors(w));
+  MTK_TRY(hf_put_metadata(w->metadata, w->model, w->err));
   return n > k && strcmp(path + n - k, ".safetensors") == 0 ? write_bare(w, path)
                                                             : write_folder(w, path);
 }
@@ -581,7 +569,9 @@ mtk_status hf_write_model(mtk_model *model, const char *path, const mtk_write_op
   writer w = {.model = model, .options = options, .err = err};
   w.arch = mtk_arch_find(mtk_model_arch(model));
   w.arena = mtk_arena_create();
-  mtk_status status = w.arena ? plan_and_write(&w, path) : no_memory(&w);
+  w.metadata = json_object();
+  mtk_status status = w.arena && w.metadata ? plan_and_write(&w, path) : no_memory(&w);
+  json_decref(w.metadata);
   mtk_free(w.scales);
   mtk_arena_destroy(w.arena);
   return status;
