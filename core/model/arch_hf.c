@@ -89,7 +89,7 @@ static mtk_status from_json(mtk_value *out, const json_t *j, mtk_meta_type type,
   return MTK_OK;
 }
 
-/* The double whose shortest decimal form the f32 has: 1e-05, not 9.99999974e-06. */
+/* The double whose shortest decimal form the f32 has: 1e-5, not 9.99999974e-06. */
 static double shortest(double f32) {
   char text[40];
   for (int digits = 1; digits <= 9; digits++) {
@@ -276,7 +276,13 @@ static mtk_status write_row(json_t *config, json_t *original, const mtk_arch_v1 
   bool has_fallback;
   MTK_TRY(mtk_arch_fallback(&fallback, &has_fallback, row, meta, model, err));
   if (has_fallback && (asks_tensors(row) || !set)) set = &fallback;
-  if (!set || !row->hf_key) return MTK_OK;
+  if (!row->hf_key) return MTK_OK;
+  if (!set) { /* say "none" where transformers might have a default of its own (sliding_window) */
+    bool plain = json_object_size(original) == 0 && !strchr(row->hf_key, '.');
+    return !plain || set_path(config, row->hf_key, json_null())
+               ? MTK_OK
+               : mtk_fail(err, MTK_E_NOMEM, "config.json", "out of memory");
+  }
   json_t *there = get_path(original, row->hf_key);
   if (there) {
     if (from_json(&old, there, row->type, "", NULL) == MTK_OK && same_value(&old, set))
@@ -343,7 +349,7 @@ static bool write_identity(json_t *config, const mtk_arch_v1 *arch, const mtk_mo
   return ok;
 }
 
-/* Reals with 15 digits (1e-05), or 17 where 15 would change one. */
+/* Reals with 15 digits (1e-5), or 17 where 15 would change one. */
 static char *dump_config(const json_t *config) {
   static const int digits[] = {15, 17};
   char *text = NULL;
