@@ -250,7 +250,8 @@ static int64_t build_batch(mtk_scheduler *s) {
     if (j->seq < 0) continue;
     int64_t n = j->n_ids - j->n_fed;
     if (n > 1) {
-      int64_t share = (room + prompts - 1) / prompts--;
+      int64_t share = (room + prompts - 1) / prompts;
+      prompts--;
       n = n < share ? n : share;
       room -= n;
     }
