@@ -61,7 +61,7 @@ void *mtk_realloc(void *ptr, size_t old_count, size_t new_count, size_t size) {
 
 void mtk_free(void *ptr) { free(ptr); }
 
-char *mtk_strdup(const char *s) { return mtk_strndup(s, SIZE_MAX); }
+char *mtk_strdup(const char *s) { return mtk_strndup(s, strlen(s)); }
 
 char *mtk_strndup(const char *s, size_t n) {
   size_t len = strnlen(s, n);

@@ -151,11 +151,12 @@ static uint8_t mx_scale(const float *x) {
 void mtk_mxfp4_encode(uint8_t *dst, const float *src, size_t n_blocks) {
   for (; n_blocks--; dst += 17, src += BLOCK) {
     uint8_t scale = mx_scale(src);
-    int shift = scale == 0xFF ? 0 : 127 - scale; /* dividing by a power of two is exact */
+    /* 2^(127 - scale): dividing by a power of two is exact where it does not round to 0 anyway */
+    float factor = mtk_e8m0_to_f32(scale == 0xFF ? 127 : (uint8_t)(254 - scale));
     dst[0] = scale;
     for (int j = 0; j < HALF; j++) {
-      uint8_t low = mtk_f32_to_e2m1(ldexpf(src[j], shift));
-      uint8_t high = mtk_f32_to_e2m1(ldexpf(src[j + HALF], shift));
+      uint8_t low = mtk_f32_to_e2m1(src[j] * factor);
+      uint8_t high = mtk_f32_to_e2m1(src[j + HALF] * factor);
       dst[1 + j] = (uint8_t)(low | high << 4);
     }
   }

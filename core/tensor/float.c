@@ -55,16 +55,17 @@ uint16_t mtk_f32_to_bf16(float f) {
 
 /* ---- 8 and 4 bits ------------------------------------------------------------------------ */
 
-/* Shape of a small float: sign above exp_bits and man_bits; codes above max_code (sign removed) are
- * not finite. */
+/* Shape of a small float: codes above max_code (sign removed) are not finite; unit is the smallest
+ * subnormal, 2^(1 - bias - man_bits), and per_unit its inverse. */
 typedef struct small_float {
   int man_bits, bias;
   uint32_t sign_bit, max_code;
+  float unit, per_unit;
 } small_float;
 
-static const small_float e4m3 = {3, 7, 0x80, 0x7E};
-static const small_float e5m2 = {2, 15, 0x80, 0x7B};
-static const small_float e2m1 = {1, 1, 0x8, 0x7};
+static const small_float e4m3 = {3, 7, 0x80, 0x7E, 0x1p-9f, 0x1p9f};
+static const small_float e5m2 = {2, 15, 0x80, 0x7B, 0x1p-16f, 0x1p16f};
+static const small_float e2m1 = {1, 1, 0x8, 0x7, 0x1p-1f, 0x1p1f};
 
 /* Nearest even; beyond the largest finite value, that value. f is not NaN. */
 static uint8_t encode_small(const small_float *t, float f) {
@@ -77,7 +78,7 @@ static uint8_t encode_small(const small_float *t, float f) {
     code -= (uint32_t)(127 - t->bias) << t->man_bits;
     if (code > t->max_code) code = t->max_code;
   } else {
-    code = (uint32_t)rintf(ldexpf(of_bits(magnitude), t->man_bits + t->bias - 1));
+    code = (uint32_t)rintf(of_bits(magnitude) * t->per_unit);
   }
   return (uint8_t)(code | (u >> 31 ? t->sign_bit : 0));
 }
@@ -87,7 +88,7 @@ static float decode_small(const small_float *t, uint32_t code) {
   uint32_t sign = code & t->sign_bit ? 0x80000000u : 0, rest = code & (t->sign_bit - 1);
   if (rest >> t->man_bits)
     return of_bits(sign | ((rest << (23 - t->man_bits)) + ((uint32_t)(127 - t->bias) << 23)));
-  return of_bits(sign | bits_of(ldexpf((float)rest, 1 - t->bias - t->man_bits)));
+  return of_bits(sign | bits_of((float)rest * t->unit));
 }
 
 static const float nan_value = NAN;
