@@ -11,6 +11,8 @@ static const mtk_option_def g_options[] = {
      "output format: gguf or hf (compressed-tensors); default: by DST's name"},
     {"keep", 0, MTK_OPT_LIST, "PART", NULL, 0, 0, NULL, "leave tensors whose name contains PART"},
     {"embeddings", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "also quantize embedding and output head"},
+    {"requantize", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "also tensors that are quantized already (errors add up)"},
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "print the plan and the sizes, write nothing"},
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list methods and targets"},
@@ -112,7 +114,8 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
     return mtk_fail(err, MTK_E_INVALID, NULL, "needs SRC and DST; 'mtk quantize --help' explains");
   double start = mtk_now_s();
   mtk_quantize_options o = {.struct_size = sizeof o, .options = line->options,
-                            .embeddings = mtk_options_flag(line->options, "embeddings")};
+                            .embeddings = mtk_options_flag(line->options, "embeddings"),
+                            .requantize = mtk_options_flag(line->options, "requantize")};
   o.n_keep = (int)mtk_options_list(line->options, "keep", &o.keep);
   const mtk_format_v1 *format = NULL;
   MTK_TRY(pick_target(&o, line, err));
@@ -124,8 +127,8 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   if (st == MTK_OK) st = mtk_model_quantize(model, &o, &r, err);
   if (st == MTK_OK && !r.n_quantized)
     st = mtk_fail(err, MTK_E_INVALID, line->args[0],
-                  "no tensor can be quantized to %s (already quantized, or no row length fits); "
-                  "--dry-run lists why",
+                  "no tensor can be quantized to %s: already quantized (--requantize allows it) or "
+                  "no row length fits",
                   o.target->name);
   if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run"))
     st = mtk_cmd_write_model(model, line, format, line->args[0], line->args[1], err);

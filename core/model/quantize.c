@@ -102,7 +102,7 @@ static mtk_quantize_reason eligible(const mtk_model *model, const mtk_tensor *t,
   if (!linear || t->n_dims < 2 || !from->is_float) return MTK_KEPT_NOT_LINEAR;
   for (int i = 0; i < o->n_keep; i++)
     if (strstr(t->name, o->keep[i])) return MTK_KEPT_BY_USER;
-  if (from->is_quant || t->scales) return MTK_KEPT_QUANTIZED;
+  if ((from->is_quant || t->scales) && !o->requantize) return MTK_KEPT_QUANTIZED;
   if (mtk_tensor_row_elems(t) % to->block_elems) return MTK_KEPT_SHAPE;
   return MTK_QUANTIZED;
 }

@@ -24,6 +24,7 @@ typedef struct mtk_quantize_options {
   const char *const *keep; /* tensors whose canonical name contains one of these stay as they are */
   int n_keep;
   bool embeddings; /* also token_embd and output (they stay by default) */
+  bool requantize; /* also tensors that are quantized already, from their decoded values */
 } mtk_quantize_options;
 
 /* Why a tensor stayed. */
