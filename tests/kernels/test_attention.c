@@ -249,6 +249,30 @@ static void test_bwd(const mtk_kernels *k) {
   for (int kind = 0; kind < CK_KINDS; kind++) check_bwd(k, 77, 32, 3, (ck_kind)kind);
 }
 
+/* An infinite value of the last token belongs to no earlier query. */
+static void test_future(const mtk_kernels *k) {
+  enum { N = 21, DIM = 8 };
+  sequence s = make(N, DIM, 1, CK_NORMAL);
+  int64_t n_q = N * s.ld, n_kv = N * s.ld_kv;
+  float *d_out = ck_floats(n_q, 0), *want = ck_floats(n_q, 0), *got = ck_floats(n_q, 0);
+  float *d_k = ck_floats(n_kv, 0), *d_v = ck_floats(n_kv, 0);
+  ck_fill(d_out, n_q, CK_NORMAL);
+  s.v[(N - 1) * s.ld_kv] = INFINITY;
+  backward(ck_ref(), &s, d_out, want, d_k, d_v);
+  backward(k, &s, d_out, got, d_k, d_v);
+  ck_same(want, got, (N - 1) * s.ld, "d_q before an infinite value");
+  store(k, &s, 0, N);
+  attend(ck_ref(), &s, want, 0, N, 0);
+  attend(k, &s, got, 0, N, 0);
+  ck_same(want, got, (N - 1) * s.ld, "attention before an infinite value");
+  for (int64_t t = 0; t < N - 1; t++) {
+    for (int d = 0; d < DIM; d++) {
+      if (!isfinite(got[t * s.ld + d])) ck_fail("a later value shows in token %lld", (long long)t);
+    }
+  }
+  ck_free_all();
+}
+
 /* ---- bench ------------------------------------------------------------------------------- */
 
 typedef struct bench_case {
@@ -341,9 +365,8 @@ static void bench(const mtk_kernels *k) {
 
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
-      {"kv_store", test_store, bench},
-      {"attention", test_attention, NULL},
-      {"attention_bwd", test_bwd, NULL},
+      {"kv_store", test_store, bench},         {"attention", test_attention, NULL},
+      {"attention_bwd", test_bwd, NULL},       {"future values", test_future, NULL},
       {"double precision", test_oracle, NULL},
   };
   return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);

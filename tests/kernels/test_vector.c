@@ -203,6 +203,21 @@ static void test_vocab_rows(const mtk_kernels *k) {
   for (int64_t n = 511; n < 160000; n = n * 3 + 7) same_softmax(k, n, CK_NORMAL);
 }
 
+/* A sum that is -0 in all 16 partials: a tail that adds +0 to the unused ones would turn it. */
+static void test_negative_zero(const mtk_kernels *k) {
+  enum { N = 17 };
+  float x[N], dy[N], w[N], want[N], got[N];
+  for (int i = 0; i < N; i++) {
+    x[i] = 1e-22f;
+    w[i] = 1.0f;
+    dy[i] = i == N - 1 ? -0.0f : -1e-26f; /* dy * w * x * r underflows to -0 */
+  }
+  ck_ref()->rmsnorm_dx(want, dy, x, w, 1e-5f, 1, N);
+  k->rmsnorm_dx(got, dy, x, w, 1e-5f, 1, N);
+  ck_same(want, got, N, "rmsnorm_dx with a sum of -0");
+  if (signbit(want[N - 1])) ck_fail("the case does not make a sum of -0");
+}
+
 /* ---- values and derivatives in double precision ------------------------------------------- */
 
 enum { D = 37 };
@@ -438,6 +453,7 @@ static void bench(const mtk_kernels *k) {
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
       {"norms", test_norms, bench},
+      {"negative zero", test_negative_zero, NULL},
       {"elementwise", test_elementwise, NULL},
       {"columns", test_columns, NULL},
       {"softmax", test_softmax, NULL},
