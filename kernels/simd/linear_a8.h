@@ -1,8 +1,8 @@
 /* kernels/simd/linear_a8.h: linear layers in arithmetic a8 (formulas: linear_rules.h), block types.
  *
  * Lanes run over n, registers over m. Weight codes are unsigned bytes c + offset; the integer sums
- * start at -offset * sum(q), which is exact. m = 1 decodes codes in registers; everything else works
- * on chunks of CHUNK blocks, decoded once to bytes and float scales for ROWS activations. */
+ * start at -offset * sum(q), which is exact. m = 1 decodes codes in registers; everything else
+ * works on chunks of CHUNK blocks, decoded once to bytes and float scales for ROWS activations. */
 #include "simd/linear_block.h"
 
 #if MTK_LANES == 16
@@ -78,7 +78,7 @@ typedef struct weight_block {
   float scale[2][MTK_PANEL];  /* d, m or d0, d1 */
 } weight_block;
 
-/* acc[rows][COLS] continued over `count` blocks of w. Vectors v of the tile lie in w[v], lane at[v]. */
+/* acc[rows][COLS] continued over `count` blocks. Vector v of the tile is w[v], lane[v] and up. */
 MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *x, int64_t ldx,
                      const weight_block *const *w, int64_t count) {
   const int wide = t.code == CODE_BYTE, lane[2] = {0, MTK_LANES == 8 ? LANES : 0};

@@ -1,9 +1,9 @@
 /* kernels/simd/linear_float.h: linear layers in arithmetics a32 and a16, every storage type.
  *
- * Lanes run over n (rows of W), registers over m, and each chain runs over k in order, so the bits do
- * not depend on tiles. m = 1 reads plain types straight from the panels; everything else works on
- * chunks of CHUNK k, decoded once to floats for ROWS activations. The accumulators of a chunk are
- * kept as floats in between, which continues the chains unchanged. */
+ * Lanes run over n (rows of W), registers over m, and each chain runs over k in order, so the bits
+ * do not depend on tiles. m = 1 reads plain types straight from the panels; everything else works
+ * on chunks of CHUNK k, decoded once to floats for ROWS activations. The accumulators of a chunk
+ * are kept as floats in between, which continues the chains unchanged. */
 #include "families.h"
 #include "simd/linear_block.h"
 

@@ -1,6 +1,6 @@
-/* kernels/simd/linear_lanes.h: what the linear kernels need beyond simd/lanes.h: vectors of integers
- * (vi, LANES dwords), half-width vectors of LANES u16 (vh), exact conversions of storage types to
- * floats, and the integer dot product of 4 bytes a lane. */
+/* kernels/simd/linear_lanes.h: what the linear kernels need beyond simd/lanes.h: vectors of
+ * integers (vi, LANES dwords), half-width vectors of LANES u16 (vh), exact conversions of storage
+ * types to floats, and the integer dot product of 4 bytes a lane. */
 #ifndef MTK_KERNELS_SIMD_LINEAR_LANES_H
 #define MTK_KERNELS_SIMD_LINEAR_LANES_H
 
