@@ -193,7 +193,7 @@ float mtk_math_expf(float x);
 float mtk_math_logf(float x);
 double mtk_math_exp(double x);
 double mtk_math_log(double x);
-double mtk_math_pow(double base, double exponent);
+double mtk_math_pow(double base, double exponent); /* base >= 0; NaN for a negative one */
 void mtk_math_sincos(double x, double *sin_out, double *cos_out); /* |x| < 2^31 */
 /* cos_sin rows for positions pos[i]: pair j has angle pos * inv_freq[j] (double), result times
  * mscale, rounded to f32; layout as mtk_kernels.rope wants it. */
