@@ -1,6 +1,6 @@
-/* hello-format.c: a plugin for mtk that reads and writes models as `.hello` files (README.md has the
- * layout). It uses nothing but the installed headers. Functions may be entered by any thread: all
- * state is in the arguments. */
+/* hello-format.c: a plugin for mtk that reads and writes models as `.hello` files (README.md has
+ * the layout). It uses nothing but the installed headers. Functions may be entered by any thread:
+ * all state is in the arguments. */
 #include <mtk/plugin.h>
 
 #include <mtk/ext/format.h>
@@ -18,18 +18,20 @@ typedef struct reader {
   mtk_model *model;
   const mtk_file *file;
   uint64_t at;         /* next unread byte of the header */
+  uint64_t line_at;    /* where the current line starts */
   uint64_t data;       /* where the next tensor's bytes start */
   char line[MAX_LINE]; /* the current line, without its end */
   mtk_error *err;
 } reader;
 
 static mtk_status bad_line(reader *r, const char *why) {
-  return mtk_fail_at(r->err, MTK_E_FORMAT, r->file->path, r->at, "%s", why);
+  return mtk_fail_at(r->err, MTK_E_FORMAT, r->file->path, r->line_at, "%s", why);
 }
 
 static mtk_status next_line(reader *r) {
   const char *text = (const char *)r->file->data + r->at;
   size_t left = r->file->size - r->at;
+  r->line_at = r->at;
   const char *end = memchr(text, '\n', left < MAX_LINE ? left : MAX_LINE);
   if (!end || memchr(text, 0, (size_t)(end - text)))
     return bad_line(r, "the header does not end, or a line is too long");

@@ -42,5 +42,5 @@ refused "$tmp/cut.hello" 'first line'
 sed 's/tensor w 2 2/tensor w 9999999999999999 9999999999999999/' "$tmp/a.hello" > "$tmp/big.hello"
 refused "$tmp/big.hello" 'too large'
 sed 's/meta eps/what eps/' "$tmp/a.hello" > "$tmp/word.hello"
-refused "$tmp/word.hello" 'byte 87: expected arch, meta, tensor or end'
+refused "$tmp/word.hello" 'byte 64: expected arch, meta, tensor or end'
 echo "hello-format: passed"
