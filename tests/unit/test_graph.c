@@ -1,0 +1,320 @@
+/* test_graph.c: the builder's shapes and errors, the memory plan, the printed form and the cost. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/graph.h"
+#include "model/weights.h"
+#include "tiny_llama.h"
+
+static mtk_graph *new_graph(void) {
+  mtk_graph *g;
+  ck_assert_int_eq(mtk_graph_create(&g, NULL, NULL), MTK_OK);
+  return g;
+}
+
+static mtk_graph *tiny_graph(const tiny_config *c, const mtk_adapter_spec *spec) {
+  mtk_model *m = tiny_model(c);
+  mtk_graph *g;
+  mtk_error err;
+  ck_assert_msg(mtk_model_build_graph(&g, m, tiny_build, spec, &err) == MTK_OK, "%s", err.message);
+  mtk_model_destroy(m);
+  return g;
+}
+
+/* ---- builder --------------------------------------------------------------------------------------- */
+
+START_TEST(every_op_has_a_row) {
+  for (int op = 0; op < MTK_OP_COUNT; op++) {
+    const mtk_op_info *info = mtk_op_get((mtk_op)op);
+    ck_assert_msg(info->name && info->n_in <= MTK_OP_MAX_IN && info->n_out <= MTK_OP_MAX_OUT,
+                  "op %d", op);
+    ck_assert_msg(info->n_out == 0 || info->width[info->n_out - 1] != MTK_WIDTH_NONE, "%s",
+                  info->name);
+    ck_assert_msg((op < MTK_OP_EMBED_DW) == (info->derive != NULL), "%s", info->name);
+  }
+  ck_assert_ptr_null(mtk_op_get(MTK_OP_COUNT));
+}
+END_TEST
+
+START_TEST(shapes_follow_the_table) {
+  mtk_graph *g = new_graph();
+  mtk_node_value x = mtk_graph_add(g, MTK_OP_EMBED, NULL, 0, "e.weight", 48, NULL);
+  mtk_node_value y = mtk_graph_project(g, x, "up", 96, true);
+  mtk_node_value z = mtk_graph_add(g, MTK_OP_SELECT, &y, 1, NULL, 0, NULL);
+  ck_assert_int_eq(mtk_graph_status(g, NULL), MTK_OK);
+  ck_assert_int_eq(g->values[x].width, 48);
+  ck_assert_int_eq(g->values[y].width, 96);
+  ck_assert_int_eq(g->values[y].rows, MTK_ROWS_TOKENS);
+  ck_assert_int_eq(g->values[z].width, 96);
+  ck_assert_int_eq(g->values[z].rows, MTK_ROWS_OUTPUTS);
+  const mtk_graph_weight *w = &g->weights[mtk_graph_find_weight(g, "up.weight")];
+  ck_assert_int_eq(w->n, 96);
+  ck_assert_int_eq(w->k, 48);
+  ck_assert_uint_eq(w->use, MTK_USE_LINEAR);
+  w = &g->weights[mtk_graph_find_weight(g, "up.bias")];
+  ck_assert_int_eq(w->k, 96);
+  ck_assert_uint_eq(w->use, MTK_USE_VECTOR);
+  ck_assert_int_eq(mtk_graph_find_weight(g, "down.weight"), -1);
+  mtk_graph_destroy(g);
+}
+END_TEST
+
+START_TEST(tied_weights_are_one) {
+  tiny_config c = tiny_default;
+  c.tied = true;
+  mtk_graph *g = tiny_graph(&c, NULL);
+  const mtk_graph_weight *w = &g->weights[mtk_graph_find_weight(g, "token_embd.weight")];
+  ck_assert_uint_eq(w->use, MTK_USE_EMBED | MTK_USE_LINEAR);
+  ck_assert_int_eq(w->n, c.vocab);
+  mtk_graph_destroy(g);
+}
+END_TEST
+
+static void bad_width(mtk_graph *g, mtk_node_value x) {
+  mtk_node_value y = mtk_graph_project(g, x, "p", 32, false);
+  mtk_graph_add(g, MTK_OP_ADD, (mtk_node_value[]){x, y}, 2, NULL, 0, NULL);
+}
+static void bad_rows(mtk_graph *g, mtk_node_value x) {
+  mtk_node_value o = mtk_graph_add(g, MTK_OP_SELECT, &x, 1, NULL, 0, NULL);
+  mtk_graph_add(g, MTK_OP_SELECT, &o, 1, NULL, 0, NULL);
+}
+static void bad_value(mtk_graph *g, mtk_node_value x) {
+  x += 1;
+  mtk_graph_add(g, MTK_OP_SCALE, &x, 1, NULL, 0, NULL);
+}
+static void bad_count(mtk_graph *g, mtk_node_value x) {
+  mtk_graph_add(g, MTK_OP_ADD, &x, 1, NULL, 0, NULL);
+}
+static void bad_weight(mtk_graph *g, mtk_node_value x) {
+  mtk_graph_add(g, MTK_OP_RMSNORM, &x, 1, NULL, 0, NULL);
+}
+static void bad_reuse(mtk_graph *g, mtk_node_value x) {
+  mtk_graph_project(g, x, "p", 32, false);
+  mtk_graph_project(g, x, "p", 48, false);
+}
+static void bad_rope(mtk_graph *g, mtk_node_value x) {
+  mtk_graph_add(g, MTK_OP_ROPE, &x, 1, NULL, 0,
+                &(mtk_attrs){.n_head = 4, .head_dim = 16, .rope_dim = 8});
+}
+static void bad_logits(mtk_graph *g, mtk_node_value x) { mtk_graph_set_logits(g, x); }
+static void bad_heads(mtk_graph *g, mtk_node_value x) {
+  mtk_graph_set_kv(g, 1, 2, 16);
+  mtk_graph_add(g, MTK_OP_ATTENTION, (mtk_node_value[]){x, x, x}, 3, NULL, 0,
+                &(mtk_attrs){.n_head = 4, .n_head_kv = 2, .head_dim = 16});
+}
+static void bad_op(mtk_graph *g, mtk_node_value x) {
+  mtk_graph_add(g, MTK_OP_COUNT, &x, 1, NULL, 0, NULL);
+}
+
+START_TEST(errors_stick) {
+  static const struct {
+    void (*build)(mtk_graph *, mtk_node_value);
+    const char *place;
+  } cases[] = {{bad_width, "add"},     {bad_rows, "select"}, {bad_value, "scale"},
+               {bad_count, "add"},     {bad_weight, "rmsnorm"}, {bad_reuse, "p.weight"},
+               {bad_rope, "rope"},     {bad_logits, "logits"}, {bad_heads, "attention"},
+               {bad_op, "graph"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    mtk_graph *g = new_graph();
+    mtk_error err;
+    mtk_node_value x = mtk_graph_add(g, MTK_OP_EMBED, NULL, 0, "e", 64, NULL);
+    cases[i].build(g, x);
+    ck_assert_int_eq(mtk_graph_status(g, &err), MTK_E_INVALID);
+    ck_assert_str_eq(err.place, cases[i].place);
+    size_t n = g->n_nodes;
+    ck_assert_int_eq(mtk_graph_add(g, MTK_OP_SCALE, &x, 1, NULL, 0, NULL), -1);
+    ck_assert_uint_eq(g->n_nodes, n);
+    mtk_graph_destroy(g);
+  }
+}
+END_TEST
+
+static bool only_q(void *ctx, const char *target, int64_t *rank, float *scale) {
+  (void)ctx;
+  *rank = 5;
+  *scale = 0.5f;
+  return strstr(target, "attn_q.weight") != NULL;
+}
+
+START_TEST(adapters_are_inserted) {
+  mtk_graph *base = tiny_graph(&tiny_default, NULL);
+  mtk_graph *g = tiny_graph(&tiny_default, &(mtk_adapter_spec){only_q, NULL});
+  ck_assert_uint_eq(g->n_nodes, base->n_nodes + 3 * 2);
+  int32_t a = mtk_graph_find_weight(g, "blk.1.attn_q.weight.lora_a");
+  int32_t b = mtk_graph_find_weight(g, "blk.1.attn_q.weight.lora_b");
+  ck_assert_int_eq(g->weights[a].n, 5);
+  ck_assert_int_eq(g->weights[a].k, 64);
+  ck_assert_int_eq(g->weights[b].n, 64);
+  ck_assert_int_eq(g->weights[b].k, 5);
+  ck_assert_int_eq(mtk_graph_find_weight(g, "blk.1.attn_k.weight.lora_a"), -1);
+  mtk_graph_destroy(g);
+  mtk_graph_destroy(base);
+}
+END_TEST
+
+/* ---- memory plan ----------------------------------------------------------------------------------- */
+
+static bool yes(void *ctx, const char *name) {
+  (void)ctx;
+  (void)name;
+  return true;
+}
+
+/* Play the graph on the plan: every float of a value is marked with the value's number when it is
+ * written; each input must still be whole when it is read. */
+static void check_plan(const mtk_graph *g, const mtk_plan *p, int64_t t, int64_t o,
+                       mtk_node_value outside) {
+  int32_t *arena = malloc(p->floats * sizeof *arena);
+  memset(arena, 0xff, p->floats * sizeof *arena);
+  for (size_t i = 0; i <= g->n_nodes; i++) {
+    const mtk_graph_node *n = i < g->n_nodes ? &g->nodes[i] : NULL;
+    mtk_node_value end[1] = {g->loss};
+    const mtk_node_value *in = n ? n->in : end;
+    int n_in = n ? n->n_in : g->loss >= 0;
+    for (int j = 0; j < n_in; j++) {
+      const mtk_graph_value *v = &g->values[in[j]];
+      int64_t size = v->width * (v->rows == MTK_ROWS_TOKENS ? t : o);
+      if (in[j] == outside) continue;
+      for (int64_t f = 0; f < size; f++)
+        ck_assert_msg(arena[p->offset[in[j]] + (size_t)f] == in[j],
+                      "value %d is damaged before node %zu", in[j], i);
+    }
+    for (int j = 0; n && j < n->n_out; j++) {
+      const mtk_graph_value *v = &g->values[n->out[j]];
+      int64_t size = v->width * (v->rows == MTK_ROWS_TOKENS ? t : o);
+      if (n->out[j] == outside) continue;
+      ck_assert_uint_eq(p->offset[n->out[j]] % 16, 0);
+      ck_assert_uint_le(p->offset[n->out[j]] + (size_t)size, p->floats);
+      /* A result may overlap an input only where the table allows to work in place. */
+      for (int64_t f = 0; f < size; f++) {
+        size_t at = p->offset[n->out[j]] + (size_t)f;
+        for (int q = 0; q < n->n_in; q++)
+          ck_assert(arena[at] != n->in[q] || p->last[n->in[q]] != (int32_t)i ||
+                    p->owner[n->out[j]] == p->owner[n->in[q]]);
+        arena[at] = n->out[j];
+      }
+    }
+  }
+  free(arena);
+}
+
+START_TEST(plan_never_overwrites_live_values) {
+  tiny_config c = tiny_default;
+  c.tied = _i & 1;
+  c.interleaved = (_i & 2) != 0;
+  mtk_graph *g = tiny_graph(&c, _i & 4 ? &(mtk_adapter_spec){only_q, NULL} : NULL);
+  mtk_plan *p;
+  ck_assert_int_eq(mtk_plan_create(&p, g, 33, 33, g->logits, NULL, 0, NULL), MTK_OK);
+  check_plan(g, p, 33, 33, g->logits);
+  size_t forward = p->floats;
+  /* Far less than the sum of all values. */
+  size_t sum = 0;
+  for (size_t v = 0; v < g->n_values; v++) sum += 33 * (size_t)g->values[v].width;
+  ck_assert_uint_lt(forward * 4, sum);
+  mtk_plan_destroy(p);
+  ck_assert_int_eq(mtk_graph_backward(g, yes, NULL, NULL), MTK_OK);
+  ck_assert_int_eq(mtk_plan_create(&p, g, 33, 7, -1, NULL, 0, NULL), MTK_OK);
+  check_plan(g, p, 33, 7, -1);
+  ck_assert_uint_gt(p->floats, forward); /* activations are kept for the way back */
+  mtk_plan_destroy(p);
+  mtk_graph_destroy(g);
+}
+END_TEST
+
+START_TEST(kept_values_stay) {
+  mtk_graph *g = tiny_graph(&tiny_default, NULL);
+  mtk_plan *p;
+  mtk_node_value first = g->nodes[0].out[0];
+  ck_assert_int_eq(mtk_plan_create(&p, g, 8, 8, -1, &first, 1, NULL), MTK_OK);
+  ck_assert_int_eq(p->last[first], (int32_t)g->n_nodes);
+  check_plan(g, p, 8, 8, -1);
+  mtk_plan_destroy(p);
+  mtk_graph_destroy(g);
+}
+END_TEST
+
+/* ---- printing and cost ----------------------------------------------------------------------------- */
+
+START_TEST(prints_every_node) {
+  mtk_graph *g = tiny_graph(&tiny_default, NULL);
+  mtk_bytes out = {0};
+  mtk_graph_print(&out, g);
+  ck_assert_int_eq(mtk_bytes_status(&out, NULL), MTK_OK);
+  size_t lines = 0;
+  for (size_t i = 0; i < out.len; i++) lines += out.data[i] == '\n';
+  ck_assert_uint_eq(lines, g->n_nodes + 2);
+  ck_assert_ptr_nonnull(strstr(out.data, "%0[T,64] = embed @token_embd.weight[V,64]"));
+  ck_assert_ptr_nonnull(strstr(out.data, "linear %1 @blk.0.attn_q.weight[64,64]"));
+  ck_assert_ptr_nonnull(strstr(out.data, "attention %4 %7 %9 layer=0 heads=4/2 head_dim=16"));
+  ck_assert_ptr_nonnull(strstr(out.data, "KV cache 512 B per position"));
+  mtk_bytes_finish(&out);
+  mtk_graph_destroy(g);
+}
+END_TEST
+
+START_TEST(cost_is_that_of_the_formulas) {
+  tiny_config c = tiny_default;
+  c.biases = false;
+  mtk_graph *g = tiny_graph(&c, NULL);
+  double linear = 0.0, attention = 0.0, weights = 0.0;
+  for (size_t i = 0; i < g->n_nodes; i++) {
+    mtk_cost cost = mtk_node_cost(g, &g->nodes[i], 10.0, 3.0, 5.5);
+    if (g->nodes[i].op == MTK_OP_LINEAR) {
+      linear += cost.flops;
+      weights += cost.weight_elems;
+    }
+    if (g->nodes[i].op == MTK_OP_ATTENTION) attention += cost.flops;
+  }
+  double block = 64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 128, out = 67 * 64;
+  ck_assert_double_eq_tol(weights, 2 * block + out, 0.5);
+  ck_assert_double_eq_tol(linear, 2 * (10 * 2 * block + 3 * out), 0.5);
+  ck_assert_double_eq_tol(attention, 2 * (4 * 10 * 5.5 * 64), 0.5);
+  ck_assert_double_gt(mtk_graph_cost(g, 10.0, 3.0, 5.5).flops, linear + attention);
+  mtk_graph_destroy(g);
+}
+END_TEST
+
+START_TEST(no_memory_is_an_error) {
+  mtk_model *m = tiny_model(&tiny_default);
+  mtk_status status = MTK_E_NOMEM;
+  int n = 0;
+  for (; n < 10000 && status != MTK_OK; n++) {
+    mtk_graph *g = NULL;
+    mtk_plan *p = NULL;
+    mtk_alloc_fail_after(n);
+    status = mtk_model_build_graph(&g, m, tiny_build, NULL, NULL);
+    if (status == MTK_OK) status = mtk_graph_backward(g, yes, NULL, NULL);
+    if (status == MTK_OK) status = mtk_plan_create(&p, g, 4, 4, -1, NULL, 0, NULL);
+    mtk_alloc_fail_after(-1);
+    ck_assert(status == MTK_OK || status == MTK_E_NOMEM);
+    mtk_plan_destroy(p);
+    mtk_graph_destroy(g);
+  }
+  ck_assert_int_eq(status, MTK_OK);
+  ck_assert_int_gt(n, 10);
+  mtk_model_destroy(m);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("graph");
+  TCase *t = tcase_create("graph");
+  tcase_set_timeout(t, 120);
+  tcase_add_test(t, every_op_has_a_row);
+  tcase_add_test(t, shapes_follow_the_table);
+  tcase_add_test(t, tied_weights_are_one);
+  tcase_add_test(t, errors_stick);
+  tcase_add_test(t, adapters_are_inserted);
+  tcase_add_loop_test(t, plan_never_overwrites_live_values, 0, 8);
+  tcase_add_test(t, kept_values_stay);
+  tcase_add_test(t, prints_every_node);
+  tcase_add_test(t, cost_is_that_of_the_formulas);
+  tcase_add_test(t, no_memory_is_an_error);
+  suite_add_tcase(suite, t);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed != 0;
+}
