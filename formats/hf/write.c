@@ -19,6 +19,8 @@ typedef struct writer {
   bool inverse_names; /* DeepSeek's "weight_scale_inv" instead of "weight_scale" */
   size_t n_dequantized;
   const char *first_dequantized;
+  size_t n_rounded; /* scales whose reciprocal no float holds */
+  const char *first_rounded;
   uint8_t *scales; /* of the fp4 tensor written last */
   const mtk_tensor *scales_of;
   uint64_t done, total;
@@ -198,6 +200,7 @@ static mtk_status push_float(writer *w, const char *name, float value, bool inve
       memcpy(&f, &near, 4);
       if (1.0f / f == value) *kept = f;
     }
+    if (1.0f / *kept != value && !w->n_rounded++) w->first_rounded = name;
   }
   st_out out = {.name = name, .dtype = MTK_F32, .n_dims = 1, .shape = {1}, .values = kept};
   out.write = write_values;
@@ -288,6 +291,11 @@ static mtk_status plan_tensors(writer *w) {
     }
     MTK_TRY(plan_tensor(w, t, w->hf_names[i]));
   }
+  if (w->n_rounded) {
+    MTK_TRY(mtk_model_warn(w->model, "%zu scales were changed in their last bit: the layout holds "
+                                     "their reciprocals (first: %s)",
+                           w->n_rounded, w->first_rounded));
+  }
   if (!w->n_dequantized) return MTK_OK;
   return mtk_model_warn(w->model,
                         "%zu tensors were written as bf16: a model folder cannot hold their type "
@@ -329,7 +337,8 @@ static bool keeps_inverse_names(const writer *w) {
   return keep && any;
 }
 
-/* config.json: the table's hyperparameters over the original, and how the weights are stored. */
+/* config.json: the table's hyperparameters over the original, and how the weights are stored. The
+ * original's bytes if nothing changed. */
 static mtk_status make_config(writer *w, mtk_bytes *out) {
   json_t *config = NULL, *quantization = NULL;
   mtk_bytes text = {0};
@@ -346,7 +355,16 @@ static mtk_status make_config(writer *w, mtk_bytes *out) {
       (void)json_object_del(config, "quantization_config");
     }
   }
-  if (status == MTK_OK) status = hf_dump_json(out, config, w->err);
+  json_t *original = load_attached(w, "config.json");
+  if (status == MTK_OK && json_equal(config, original)) {
+    size_t n = 0;
+    const char *bytes = mtk_model_attachment(w->model, "config.json", &n);
+    mtk_bytes_append(out, bytes, n);
+    status = mtk_bytes_status(out, w->err);
+  } else if (status == MTK_OK) {
+    status = hf_dump_json(out, config, w->err);
+  }
+  json_decref(original);
   json_decref(config);
   return status;
 }

@@ -1,0 +1,332 @@
+/* test_safetensors.c: the HF plugin against files of the safetensors package (see
+ * tests/oracle/make_format_golden.py), quantized layouts, shards, PEFT, and hostile input. */
+#include "format_util.h"
+
+#include <check.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+START_TEST(reads_every_type) {
+  mtk_model *m = load("hf", GOLDEN "types.safetensors");
+  check_sums(m, GOLDEN "types.safetensors.sha256");
+  mtk_model_destroy(m);
+}
+END_TEST
+
+START_TEST(reads_quantized_layouts) {
+  mtk_model *m = load("hf", GOLDEN "quantized.safetensors");
+  check_sums(m, GOLDEN "quantized.safetensors.sha256");
+  ck_assert_uint_eq(mtk_model_tensor_count(m), 8);
+  ck_assert_int_eq(mtk_model_tensor(m, "ct.weight")->dtype, MTK_NVFP4);
+  ck_assert_int_eq(mtk_model_tensor(m, "mx.weight")->dtype, MTK_MXFP4);
+  ck_assert_float_eq(mtk_model_tensor(m, "ct.weight")->input_scale, 1.0f / 64);
+  ck_assert_float_eq(mtk_model_tensor(m, "opt.weight")->input_scale, 0.5f);
+  mtk_model_destroy(m);
+}
+END_TEST
+
+START_TEST(writes_what_it_read) {
+  static const char *const files[] = {GOLDEN "types.safetensors", GOLDEN "quantized.safetensors"};
+  for (int i = 0; i < 2; i++) {
+    mtk_model *a = load("hf", files[i]);
+    save("hf", a, scratch("a.safetensors"), NULL);
+    mtk_model *b = load("hf", scratch("a.safetensors"));
+    check_same_tensors(a, b, false);
+    save("hf", b, scratch("b.safetensors"), NULL);
+    ck_assert(same_files(scratch("a.safetensors"), scratch("b.safetensors")));
+    mtk_model_destroy(a);
+    mtk_model_destroy(b);
+  }
+}
+END_TEST
+
+START_TEST(folder_round_trip) {
+  mtk_model *a = load("hf", GOLDEN "tiny");
+  save("hf", a, scratch("out"), NULL);
+  mtk_model *b = load("hf", scratch("out"));
+  check_same_tensors(a, b, true);
+  ck_assert_uint_eq(mtk_model_warning_count(a), 0);
+  char path[256];
+  snprintf(path, sizeof path, "%s/model.safetensors", scratch("out"));
+  ck_assert(same_files(GOLDEN "tiny/model.safetensors", path));
+  mtk_model_destroy(a);
+  mtk_model_destroy(b);
+}
+END_TEST
+
+/* ---- shards ------------------------------------------------------------------------------------- */
+
+static const char *in_out(const char *name) {
+  char part[128];
+  snprintf(part, sizeof part, "out/%s", name);
+  return scratch(part);
+}
+
+static json_t *load_index(void) {
+  json_t *index = json_load_file(in_out("model.safetensors.index.json"), 0, NULL);
+  ck_assert_ptr_nonnull(index);
+  return index;
+}
+
+static void put_index(json_t *index) {
+  ck_assert_int_eq(json_dump_file(index, in_out("model.safetensors.index.json"), 0), 0);
+  json_decref(index);
+}
+
+START_TEST(shards) {
+  mtk_model *a = load("hf", GOLDEN "tiny");
+  save("hf", a, scratch("out"), "max-shard-size=20KB");
+  mtk_model *b = load("hf", scratch("out"));
+  check_same_tensors(a, b, true);
+  mtk_model_destroy(b);
+  mtk_model_destroy(a);
+  json_t *index = load_index(), *map = json_object_get(index, "weight_map");
+  json_t *wrong = json_deep_copy(index);
+  const char *file = json_string_value(json_object_get(map, "model.norm.weight"));
+  ck_assert_ptr_nonnull(file);
+  char shard[256];
+  snprintf(shard, sizeof shard, "%s", in_out(file));
+
+  json_object_set_new(json_object_get(wrong, "weight_map"), "ghost", json_string(file));
+  put_index(json_deep_copy(wrong));
+  ck_assert_ptr_nonnull(strstr(load_fails("hf", scratch("out")).message, "ghost"));
+
+  json_object_del(json_object_get(wrong, "weight_map"), "ghost");
+  json_object_del(json_object_get(wrong, "weight_map"), "model.norm.weight");
+  put_index(json_deep_copy(wrong));
+  ck_assert_ptr_nonnull(strstr(load_fails("hf", scratch("out")).message, "model.norm.weight"));
+
+  json_object_set_new(json_object_get(wrong, "weight_map"), "model.norm.weight",
+                      json_string("../../etc/passwd"));
+  put_index(wrong);
+  ck_assert_int_eq(load_fails("hf", scratch("out")).code, MTK_E_FORMAT);
+
+  put_index(index);
+  ck_assert_int_eq(remove(shard), 0);
+  ck_assert_int_eq(load_fails("hf", scratch("out")).code, MTK_E_NOT_FOUND);
+}
+END_TEST
+
+/* ---- quantized folders ---------------------------------------------------------------------------- */
+
+/* A tensor of the model in a quantized type, its rows encoded here. */
+static void quantize(mtk_model *m, const char *name, mtk_dtype dtype, int64_t scale_n,
+                     int64_t scale_k, float scale) {
+  mtk_error err = {0};
+  mtk_tensor t = *mtk_model_tensor(m, name);
+  size_t n = (size_t)(t.shape[0] * t.shape[1]);
+  float *values = mtk_alloc(n, sizeof *values);
+  void *tmp = mtk_alloc(t.size_bytes, 1);
+  ck_assert_int_eq(mtk_tensor_fetch_f32(values, &t, 0, t.shape[0], tmp, &err), MTK_OK);
+  for (size_t i = 0; i < n; i++) values[i] /= scale;
+  t.dtype = dtype;
+  t.size_bytes = mtk_dtype_bytes(dtype, n);
+  void *data = mtk_arena_alloc(mtk_model_arena(m), t.size_bytes, 1);
+  ck_assert_int_ne(mtk_dtype_encode(dtype, data, values, n), 0);
+  t.data = data;
+  t.read = NULL;
+  if (scale_n) {
+    int64_t count = ((t.shape[0] - 1) / scale_n + 1) * ((t.shape[1] - 1) / scale_k + 1);
+    float *scales = mtk_arena_alloc(mtk_model_arena(m), (size_t)count, sizeof *scales);
+    for (int64_t i = 0; i < count; i++) scales[i] = scale * (float)(1 + i);
+    t.scales = scales;
+    t.scale_n = scale_n;
+    t.scale_k = scale_k;
+  }
+  ck_assert_int_eq(mtk_model_replace_tensor(m, &t, &err), MTK_OK);
+  mtk_free(values);
+  mtk_free(tmp);
+}
+
+static json_t *written_quantization(void) {
+  json_t *config = json_load_file(in_out("config.json"), 0, NULL);
+  json_t *quantization = json_incref(json_object_get(config, "quantization_config"));
+  json_decref(config);
+  return quantization;
+}
+
+START_TEST(quantized_folders) {
+  static const struct {
+    mtk_dtype dtype;
+    int64_t scale_n, scale_k;
+    const char *format;
+  } kinds[] = {{MTK_NVFP4, 64, 64, "nvfp4-pack-quantized"}, {MTK_MXFP4, 0, 0, "mxfp4-pack-quantized"},
+               {MTK_F8_E4M3, 64, 64, "float-quantized"},    {MTK_F8_E4M3, 1, 64, "float-quantized"},
+               {MTK_F8_E4M3, 16, 16, "float-quantized"}};
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+    mtk_model *a = load("hf", GOLDEN "tiny");
+    quantize(a, "blk.0.attn_output.weight", kinds[i].dtype, kinds[i].scale_n, kinds[i].scale_k,
+             0.013f);
+    save("hf", a, scratch("out"), NULL);
+    mtk_model *b = load("hf", scratch("out"));
+    check_same_tensors(a, b, false);
+    json_t *q = written_quantization();
+    ck_assert_str_eq(json_string_value(json_object_get(q, "format")), kinds[i].format);
+    ck_assert_str_eq(json_string_value(json_object_get(q, "quant_method")), "compressed-tensors");
+    json_decref(q);
+    save("gguf", b, scratch("q.gguf"), NULL); /* and through a GGUF that can hold it */
+    if (kinds[i].dtype != MTK_F8_E4M3) {
+      mtk_model *g = load("gguf", scratch("q.gguf"));
+      save("hf", g, scratch("out"), NULL);
+      mtk_model *c = load("hf", scratch("out"));
+      check_same_tensors(a, c, false);
+      mtk_model_destroy(g);
+      mtk_model_destroy(c);
+    }
+    mtk_model_destroy(a);
+    mtk_model_destroy(b);
+  }
+}
+END_TEST
+
+/* compressed-tensors holds 1/scale; not every float is the reciprocal of one. */
+START_TEST(rounded_scales_are_told) {
+  mtk_model *a = load("hf", GOLDEN "tiny");
+  float scale = 1.0f;
+  for (float g = 1.0f / (scale = 0.7f); 1.0f / g == scale; g = 1.0f / scale) {
+    scale = nextafterf(scale, 1.0f);
+  }
+  quantize(a, "blk.0.attn_output.weight", MTK_NVFP4, 64, 64, scale);
+  save("hf", a, scratch("out"), NULL);
+  ck_assert(has_warning(a, "1 scales were changed in their last bit"));
+  mtk_model_destroy(a);
+}
+END_TEST
+
+START_TEST(types_without_a_layout_become_bf16) {
+  mtk_model *a = load("hf", GOLDEN "tiny");
+  quantize(a, "blk.0.ffn_up.weight", MTK_Q8_0, 0, 0, 1.0f);
+  save("hf", a, scratch("out"), NULL);
+  ck_assert(has_warning(a, "1 tensors were written as bf16"));
+  json_t *q = written_quantization();
+  ck_assert_ptr_null(q);
+  mtk_model_destroy(a);
+}
+END_TEST
+
+/* ---- refusals ----------------------------------------------------------------------------------- */
+
+static void put_file(const char *name, const char *text) {
+  write_bytes(in_out(name), text, strlen(text));
+}
+
+START_TEST(refusals) {
+  ck_assert_int_eq(mkdir(scratch("out"), 0755), 0);
+  put_file("config.json", "{\"architectures\": [\"LlamaForCausalLM\"]}");
+  ck_assert_int_eq(load_fails("hf", scratch("out")).code, MTK_E_FORMAT); /* hyperparameters */
+  put_file("config.json", "{\"architectures\": 1");
+  ck_assert_int_eq(load_fails("hf", scratch("out")).code, MTK_E_FORMAT);
+  put_file("config.json", "{\"architectures\": [\"NobodyForCausalLM\"]}");
+  ck_assert_int_eq(load_fails("hf", scratch("out")).code, MTK_E_NOT_FOUND); /* no weights */
+  put_file("adapter_config.json", "{}");
+  ck_assert_int_eq(load_fails("hf", scratch("out")).code, MTK_E_UNSUPPORTED);
+}
+END_TEST
+
+/* ---- PEFT ----------------------------------------------------------------------------------------- */
+
+START_TEST(peft_round_trip) {
+  mtk_error err = {0};
+  const mtk_format_v1 *hf = mtk_format_find("hf");
+  mtk_write_options options = {.struct_size = sizeof options, .force = true};
+  mtk_model *base = load("hf", GOLDEN "tiny");
+  mtk_adapter *a = mtk_adapter_create(), *b = mtk_adapter_create();
+  ck_assert_int_eq(hf->read_adapter(a, GOLDEN "tiny-lora", &err), MTK_OK);
+  ck_assert_uint_eq(a->n_pairs, 2);
+  const mtk_lora_pair *q = mtk_adapter_find(a, "blk.0.attn_q.weight");
+  const mtk_lora_pair *down = mtk_adapter_find(a, "blk.0.ffn_down.weight");
+  ck_assert_float_eq(q->scale, 3.0f);
+  ck_assert_float_eq(down->scale, 4.0f);
+  ck_assert_int_eq(down->rank, 3);
+  ck_assert_int_eq(mtk_adapter_fit(a, base, &err), MTK_OK);
+  mtk_status status = hf->write_adapter(a, base, scratch("lora"), &options, &err);
+  ck_assert_msg(status == MTK_OK, "%s: %s", err.place, err.message);
+  status = hf->read_adapter(b, scratch("lora"), &err);
+  ck_assert_msg(status == MTK_OK, "%s: %s", err.place, err.message);
+  ck_assert_uint_eq(b->n_pairs, 2);
+  for (size_t i = 0; i < 2; i++) {
+    const mtk_lora_pair *x = &a->pairs[i], *y = mtk_adapter_find(b, x->target);
+    ck_assert_ptr_nonnull(y);
+    ck_assert_float_eq(x->scale, y->scale);
+    ck_assert_mem_eq(x->a, y->a, (size_t)(x->rank * x->k) * 4);
+    ck_assert_mem_eq(x->b, y->b, (size_t)(x->n * x->rank) * 4);
+  }
+  mtk_adapter_destroy(a);
+  mtk_adapter_destroy(b);
+  mtk_model_destroy(base);
+}
+END_TEST
+
+/* Changes one key of the configuration; reading must fail and name it. */
+static void refuse_peft(const char *key, json_t *value, const char *named) {
+  mtk_error err = {0};
+  json_t *config = json_load_file(GOLDEN "tiny-lora/adapter_config.json", 0, NULL);
+  json_object_set_new(config, key, value);
+  ck_assert_int_eq(json_dump_file(config, in_out("adapter_config.json"), 0), 0);
+  json_decref(config);
+  mtk_adapter *a = mtk_adapter_create();
+  ck_assert_int_ne(mtk_format_find("hf")->read_adapter(a, scratch("out"), &err), MTK_OK);
+  ck_assert_msg(strstr(err.message, named) != NULL, "'%s' does not name %s", err.message, named);
+  mtk_adapter_destroy(a);
+}
+
+START_TEST(peft_refusals) {
+  size_t n;
+  ck_assert_int_eq(mkdir(scratch("out"), 0755), 0);
+  uint8_t *weights = read_bytes(GOLDEN "tiny-lora/adapter_model.safetensors", &n);
+  write_bytes(in_out("adapter_model.safetensors"), weights, n);
+  mtk_free(weights);
+  refuse_peft("use_dora", json_true(), "use_dora");
+  refuse_peft("peft_type", json_string("LOHA"), "LOHA");
+  refuse_peft("bias", json_string("all"), "bias");
+  refuse_peft("modules_to_save", json_pack("[s]", "lm_head"), "modules_to_save");
+  refuse_peft("init_lora_weights", json_string("pissa_niter_16"), "init_lora_weights");
+  refuse_peft("rank_pattern", json_pack("{s:i}", ".*down_proj", 3), "regular expression");
+  refuse_peft("rank_pattern", json_object(), "rank");
+  refuse_peft("r", json_integer(0), "r or lora_alpha");
+}
+END_TEST
+
+/* ---- hostile bytes -------------------------------------------------------------------------------- */
+
+START_TEST(hostile_bytes) {
+  check_cut_and_spoiled("hf", GOLDEN "types.safetensors", ".safetensors");
+  check_malformed("hf", "safetensors");
+}
+END_TEST
+
+START_TEST(allocations_fail) {
+  check_alloc_failures("hf", GOLDEN "types.safetensors");
+  check_alloc_failures("hf", GOLDEN "quantized.safetensors");
+  check_alloc_failures("hf", GOLDEN "tiny");
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("safetensors");
+  TCase *c = tcase_create("safetensors");
+  tcase_add_checked_fixture(c, format_setup, format_teardown);
+  tcase_add_test(c, reads_every_type);
+  tcase_add_test(c, reads_quantized_layouts);
+  tcase_add_test(c, writes_what_it_read);
+  tcase_add_test(c, folder_round_trip);
+  tcase_add_test(c, shards);
+  tcase_add_test(c, quantized_folders);
+  tcase_add_test(c, rounded_scales_are_told);
+  tcase_add_test(c, types_without_a_layout_become_bf16);
+  tcase_add_test(c, refusals);
+  tcase_add_test(c, peft_round_trip);
+  tcase_add_test(c, peft_refusals);
+  tcase_add_test(c, hostile_bytes);
+  tcase_add_test(c, allocations_fail);
+  suite_add_tcase(s, c);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed ? 1 : 0;
+}
