@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Learn petit's 240 merges and write tokenizer.json (Hugging Face layout, byte-level BPE).
+"""Learn petit's 240 merges and write model/tokenizer.json (Hugging Face layout, byte-level BPE).
 
-    make_tokenizer.py [--out tokenizer.json]
+    make_tokenizer.py [--out model/tokenizer.json]
 
 512 ids: 16 specials, 256 bytes, 240 merges. A merge may not start with a small ASCII letter, so
 a token of several letters always starts with a space, a capital or an accented letter: a quoted
@@ -122,7 +122,7 @@ def tokenizer(merges):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="tokenizer.json")
+    parser.add_argument("--out", default="model/tokenizer.json")
     args = parser.parse_args()
     with open(args.out, "w", encoding="utf-8") as f:
         json.dump(tokenizer(learn(pieces())), f, ensure_ascii=False, indent=1)
