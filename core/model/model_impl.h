@@ -1,13 +1,13 @@
-/* model/model_impl.h: what the files of core/model share with each other and with other parts of core
- * that need the tables of an architecture (train). Not for plugins. */
+/* model/model_impl.h: what the files of core/model share with each other and with other parts of
+ * core that need the tables of an architecture (train). Not for plugins. */
 #ifndef MTK_MODEL_IMPL_H
 #define MTK_MODEL_IMPL_H
 
 #include <mtk/ext/arch.h>
 #include <mtk/model.h>
 
-/* One tensor of an architecture's table for one block: its base name (without ".weight"), the row it
- * comes from, and the shape of its weight: n_dims 2 {rows, cols}, or 1 {rows}. */
+/* One tensor of an architecture's table for one block: its base name (without ".weight"), the row
+ * it comes from, and the shape of its weight: n_dims 2 {rows, cols}, or 1 {rows}. */
 typedef struct mtk_arch_slot {
   const mtk_arch_tensor *row;
   int64_t block; /* -1 outside blocks */
@@ -16,8 +16,8 @@ typedef struct mtk_arch_slot {
   int64_t shape[2];
 } mtk_arch_slot;
 
-/* Walk all tensors of the table, blocks ascending inside each row: start with {0}; false at the end,
- * or on failure (*status tells which). n_block comes from meta's block_count. */
+/* Walk all tensors of the table, blocks ascending inside each row: start with {0}; false at the
+ * end, or on failure (*status tells which). n_block comes from meta's block_count. */
 typedef struct mtk_arch_walk {
   size_t row;
   int64_t block;
@@ -34,8 +34,8 @@ const mtk_arch_tensor *mtk_arch_row(const mtk_arch_v1 *arch, const char *name);
 mtk_status mtk_arch_fallback(mtk_value *out, bool *found, const mtk_arch_hparam *row,
                              const mtk_meta *meta, const mtk_model *model, mtk_error *err);
 
-/* Source row of row `r` in a head-wise reordering: n_head heads of head_dim rows, of which the first
- * rope_dim are paired. */
+/* Source row of row `r` in a head-wise reordering: n_head heads of head_dim rows, of which the
+ * first rope_dim are paired. */
 typedef struct mtk_pairing_map {
   int64_t head_dim, rope_dim;
   bool to_interleaved;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# test.sh FOLDER: mtk ($MTK) with the plugin in FOLDER reads a .hello file, writes it again with the same
-# bytes, and refuses damaged ones with a position.
+# test.sh FOLDER: mtk ($MTK) with the plugin in FOLDER reads a .hello file, writes it again with the
+# same bytes, and refuses damaged ones with a position.
 set -eu
 MTK=${MTK:-mtk}
 MTK_PLUGIN_PATH=$(cd "$1" && pwd)

@@ -109,7 +109,7 @@ static mtk_status encode(const mtk_quant_tensor *t, void *dst, const float *x, i
   mtk_dtype type = t->target->dtype;
   size_t row_bytes = mtk_dtype_bytes(type, (uint64_t)k);
   if (k == 0 || row_bytes == 0)
-    return mtk_fail(err, MTK_E_INVALID, t->source->name, 
+    return mtk_fail(err, MTK_E_INVALID, t->source->name,
                     "rows of %lld values do not fill blocks of %s",
                     (long long)k, t->target->name);
   for (int64_t r = 0; r < n_rows; r++, x += k) {

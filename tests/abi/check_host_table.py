@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The plugin ABI's lists agree: rows of host.h, names of plugin_names.h, declarations in the headers.
+"""The plugin ABI's lists agree: rows of host.h, names of plugin_names.h, public declarations.
 
   check_host_table.py [--source DIR] [--self-test]
 
-Checks that host.h and plugin_names.h name the same functions in the same order, that every public
-function of the layers a plugin may use has a row, and that rows frozen in tests/abi/rows-*.txt are a
-prefix of today's (rows are only ever appended). Exit 1 and one line per difference otherwise.
+Checks that host.h and plugin_names.h name the same functions in the same order, that every
+public function of the layers a plugin may use has a row, and that rows frozen in
+tests/abi/rows-*.txt are a prefix of today's (rows are only ever appended). Exit 1 and one line per difference otherwise.
 """
 import argparse
 import pathlib
@@ -74,7 +74,8 @@ def compare(host_h, names_h, headers, kernel_h, frozen):
 
 
 def self_test():
-    host = "#define MTK_HOST_FUNCTIONS(X) \\\n  X(int, a, (int x), ) \\\n  X(void *, b, (void), )\n\n"
+    host = ("#define MTK_HOST_FUNCTIONS(X) \\\n"
+            "  X(int, a, (int x), ) \\\n  X(void *, b, (void), )\n\n")
     plug = "#define mtk_a (mtk_host_table->a)\n#define mtk_b (mtk_host_table->b)\n"
     head = {"base": "int mtk_a(int x);\nvoid *mtk_b(void);\ntypedef int (*mtk_fn)(int);\n"}
     cases = [

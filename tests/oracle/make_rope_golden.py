@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Golden file of rotary frequencies: make_rope_golden.py > tests/golden/rope.txt
 
-The rules of transformers (src/transformers/modeling_rope_utils.py) in numpy float32, as transformers
-computes them. Needs numpy. Lines: name, then inv_freq of head size 64.
+The rules of transformers (src/transformers/modeling_rope_utils.py) in numpy float32, which
+transformers uses too. Needs numpy. Lines: name, then inv_freq of head size 64.
 """
 import numpy as np
 

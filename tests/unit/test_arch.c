@@ -1,5 +1,5 @@
-/* test_arch.c: the tables of plugin arch-llama at work: tensor names, config.json both ways, shapes,
- * the pairing of rotary rows, rotary frequencies, the graph. */
+/* test_arch.c: the tables of plugin arch-llama at work: tensor names, config.json both ways,
+ * shapes, the pairing of rotary rows, rotary frequencies, the graph. */
 #include "model/model_impl.h"
 
 #include <mtk/engine.h>
@@ -96,8 +96,8 @@ START_TEST(config_fallbacks) {
 END_TEST
 
 static const char *const rope_forms[] = {
-    "{" SIZES ", \"rope_theta\": 5e5, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0,"
-    " \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
+    "{" SIZES ", \"rope_theta\": 5e5, \"rope_scaling\": {\"rope_type\": \"llama3\","
+    " \"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
     " \"original_max_position_embeddings\": 8192}}",
     "{" SIZES ", \"rope_parameters\": {\"rope_theta\": 500000, \"rope_type\": \"llama3\","
     " \"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
@@ -133,7 +133,8 @@ static const struct {
     {"{" SIZES ", \"num_key_value_heads\": \"2\"}", "config.json: num_key_value_heads", "whole"},
     {"{" SIZES ", \"num_key_value_heads\": -2}", "config.json: num_key_value_heads", "whole"},
     {"{" SIZES ", \"num_key_value_heads\": 1.5}", "config.json: num_key_value_heads", "whole"},
-    {"{" SIZES ", \"num_key_value_heads\": 4294967296}", "config.json: num_key_value_heads", "whole"},
+    {"{" SIZES ", \"num_key_value_heads\": 4294967296}", "config.json: num_key_value_heads",
+     "whole"},
     {"{" SIZES ", \"rms_norm_eps\": true}", "config.json: rms_norm_eps", "a number"},
     {"{" SIZES ", \"rms_norm_eps\": 1e300}", "config.json: rms_norm_eps", "32-bit"},
     {"{" SIZES ", \"tie_word_embeddings\": 1}", "config.json: tie_word_embeddings", "true or"},
@@ -201,10 +202,12 @@ static void make_model(const mtk_arch_v1 *arch, bool tied) {
   static const struct {
     const char *name;
     int64_t n, k;
-  } parts[] = {{"attn_norm.weight", 16, 0}, {"attn_q.weight", 16, 16},     {"attn_k.weight", 8, 16},
-               {"attn_v.weight", 8, 16},    {"attn_output.weight", 16, 16}, {"ffn_norm.weight", 16, 0},
-               {"ffn_gate.weight", 24, 16}, {"ffn_up.weight", 24, 16},     {"ffn_down.weight", 16, 24},
-               {"attn_q.bias", 16, 0},      {"attn_k.bias", 8, 0},         {"attn_v.bias", 8, 0}};
+  } parts[] = {{"attn_norm.weight", 16, 0},    {"attn_q.weight", 16, 16},
+               {"attn_k.weight", 8, 16},       {"attn_v.weight", 8, 16},
+               {"attn_output.weight", 16, 16}, {"ffn_norm.weight", 16, 0},
+               {"ffn_gate.weight", 24, 16},    {"ffn_up.weight", 24, 16},
+               {"ffn_down.weight", 16, 24},    {"attn_q.bias", 16, 0},
+               {"attn_k.bias", 8, 0},          {"attn_v.bias", 8, 0}};
   size_t n_parts = sizeof parts / sizeof parts[0];
   for (int b = 0; b < 2; b++)
     for (size_t i = 0; i < (arch == qwen2 ? n_parts : n_parts - 3); i++) {
@@ -314,7 +317,7 @@ START_TEST(pairing) {
   read_all(w, "blk.1.attn_v.weight");
   ck_assert_mem_eq(v, w, 8 * 16 * sizeof(float));
   ck_assert_int_eq(mtk_model_set_pairing(m, "half", &err), MTK_OK);
-  ck_assert_ptr_eq(mtk_model_tensor(m, "blk.1.attn_q.weight")->data, data); /* the file's own bytes */
+  ck_assert_ptr_eq(mtk_model_tensor(m, "blk.1.attn_q.weight")->data, data); /* unpermuted */
 }
 END_TEST
 

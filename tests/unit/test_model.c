@@ -1,5 +1,5 @@
-/* test_model.c: the canonical model: metadata, tensors, attachments, adapters, and what hostile sizes
- * and failing allocations do. */
+/* test_model.c: the canonical model: metadata, tensors, attachments, adapters, and what hostile
+ * sizes and failing allocations do. */
 #include <mtk/model.h>
 
 #include <check.h>

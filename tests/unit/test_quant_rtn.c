@@ -166,7 +166,8 @@ START_TEST(all_zero) {
     back.scale_k = j.quant.scale_k;
     float y[2 * 64];
     ck_assert_int_eq(mtk_tensor_fetch_f32(y, &back, 0, 2, NULL, NULL), MTK_OK);
-    for (int i = 0; i < 128; i++) ck_assert_msg(!(y[i] < 0) && !(y[i] > 0), "%s: %g", t->name, y[i]);
+    for (int i = 0; i < 128; i++)
+      ck_assert_msg(!(y[i] < 0) && !(y[i] > 0), "%s: %g", t->name, y[i]);
     finish(&j);
   }
 }

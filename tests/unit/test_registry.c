@@ -1,6 +1,6 @@
 /* test_registry.c: which plugins are loaded and which are refused, with what reason; formats chosen
- * by content and by name; provenance. Wrong plugins are copies of a good one with bytes changed in its
- * abi block. */
+ * by content and by name; provenance. Wrong plugins are copies of a good one with bytes changed in
+ * its abi block. */
 #include "plug/plug_impl.h"
 
 #include <check.h>
@@ -207,7 +207,7 @@ START_TEST(host_table_is_full) {
 }
 END_TEST
 
-/* ---- formats ----------------------------------------------------------------------------------- */
+/* ---- formats ------------------------------------------------------------------------------- */
 
 START_TEST(formats_without_plugins) {
   const mtk_format_v1 *f = NULL;
@@ -248,7 +248,7 @@ START_TEST(formats_by_name) {
 }
 END_TEST
 
-/* ---- provenance -------------------------------------------------------------------------------- */
+/* ---- provenance ---------------------------------------------------------------------------- */
 
 START_TEST(provenance) {
   ck_assert_int_eq(mtk_plugins_load(&err), MTK_OK);
