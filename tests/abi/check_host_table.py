@@ -3,9 +3,9 @@
 
   check_host_table.py [--source DIR] [--self-test]
 
-Checks that host.h and plugin_names.h name the same functions in the same order, that every
-public function of the layers a plugin may use has a row, and that rows frozen in
-tests/abi/rows-*.txt are a prefix of today's (rows are only ever appended). Exit 1 and one line per difference otherwise.
+Checks that host.h and plugin_names.h name the same functions in the same order, that every public
+function of the layers a plugin may use has a row, and that rows frozen in tests/abi/rows-*.txt are
+a prefix of today's (rows are only ever appended). Exit 1 and a line per difference otherwise.
 """
 import argparse
 import pathlib
