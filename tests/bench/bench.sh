@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# bench.sh: the figures of SPEED.md, as ratios where a peer is installed. ./build.sh bench calls it.
+# usage: bench.sh [kernels|models|peers]...   (default: all)
+# Peers are used only if they are there: llama-cpp-python (set MTK_PYTHON to its interpreter), PyTorch
+# (Debian's python3-torch with OpenBLAS).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+bin=build/release
+smollm2="${XDG_CACHE_HOME:-$HOME/.cache}/mtk/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+[ $# -gt 0 ] || set -- kernels models peers
+
+machine() {
+  echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) CPUs"
+  "$bin/bin/mtk" doctor
+}
+
+kernels() {
+  for family in linear gemm attention vector; do
+    echo "== kernels: $family"
+    "$bin/tests/test_$family" --bench
+  done
+}
+
+models() {
+  echo "== petit (bf16)"
+  "$bin/bin/mtk" bench examples/petit/model -p 256 -n 128 -t 1,2
+  if [ -f "$smollm2" ]; then
+    echo "== SmolLM2-135M-Instruct, Q4_1"
+    "$bin/bin/mtk" bench "$smollm2" -p 512 -n 64 -t 1,2
+  else
+    echo "SmolLM2: not in the cache; scripts/fetch-smollm2.sh brings it"
+  fi
+}
+
+peers() {
+  local python="${MTK_PYTHON:-python3}"
+  if [ -f "$smollm2" ] && "$python" -c 'import llama_cpp' 2>/dev/null; then
+    "$python" tests/bench/compare_llama.py "$bin/bin/mtk" "$smollm2"
+  else
+    echo "llama.cpp: skipped (needs the Python package llama-cpp-python and the SmolLM2 file)"
+  fi
+  if /usr/bin/python3 -c 'import torch' 2>/dev/null; then
+    /usr/bin/python3 tests/bench/compare_torch.py "$bin/bin/mtk"
+  else
+    echo "PyTorch: skipped (needs python3-torch)"
+  fi
+}
+
+machine
+for part in "$@"; do "$part"; done
