@@ -25,6 +25,21 @@ mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err) {
   return mtk_bytes_status(out, err);
 }
 
+/* Positions of the cache: --kv-tokens where the command has it, else room for every sequence up to
+ * a bound, and for one in any case. */
+static mtk_status kv_tokens(int64_t *out, const mtk_cmd_line *line, const mtk_model *model,
+                            const mtk_engine_options *o, mtk_error *err) {
+  enum { MAX_DEFAULT = 65536 };
+  uint64_t trained = 0;
+  MTK_TRY(mtk_meta_uint(&trained, mtk_model_meta(model), "context_length", 0, err));
+  int64_t context = o->context ? o->context : (int64_t)trained;
+  *out = mtk_options_int(line->options, "kv-tokens");
+  if (*out || context <= 0 || context >= INT32_MAX) return MTK_OK; /* the engine decides */
+  *out = context * o->max_seqs;
+  if (*out > MAX_DEFAULT) *out = context > MAX_DEFAULT ? context : MAX_DEFAULT;
+  return MTK_OK;
+}
+
 /* "[NAME=]DIR" -> name (heap) and path (borrowed). */
 static char *split_adapter(const char *text, const char **path) {
   const char *eq = strchr(text, '=');
@@ -62,7 +77,6 @@ mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, co
 
 mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
                                        int max_seqs, int threads, mtk_error *err) {
-  enum { MAX_DEFAULT_KV = 65536 }; /* positions of a cache nobody gave a size */
   *out = (mtk_cmd_engine){0};
   const char *a = mtk_options_string(line->options, "activations");
   mtk_engine_options opt = {.struct_size = sizeof opt,
@@ -78,6 +92,7 @@ mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *
   opt.pool = out->pool;
   out->max_batch = opt.max_batch;
   if (st == MTK_OK) st = mtk_model_load(&out->model, path, err);
+  if (st == MTK_OK) st = kv_tokens(&opt.kv_tokens, line, out->model, &opt, err);
   if (st == MTK_OK) st = mtk_engine_create(&out->engine, out->model, &opt, err);
   if (st == MTK_OK) st = add_adapters(out, line, err);
   if (st == MTK_OK) mtk_log(MTK_LOG_INFO, "%s", mtk_engine_description(out->engine));

@@ -190,7 +190,7 @@ void mtk_reasoning_push(mtk_reasoning_split *s, const mtk_chat *chat, const char
     mtk_bytes *to = s->state == 1 ? reasoning : content;
     const char *rest = all.data + at;
     size_t left = all.len - at;
-    const char *hit = marker ? strstr(rest, marker) : NULL;
+    const char *hit = marker ? memmem(rest, left, marker, strlen(marker)) : NULL;
     if (hit) {
       mtk_bytes_append(to, rest, (size_t)(hit - rest));
       at = (size_t)(hit - all.data) + strlen(marker);

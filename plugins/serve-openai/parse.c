@@ -1,17 +1,17 @@
-/* parse.c: request bodies of /v1/chat/completions and /v1/completions: one table of fields, then the
- * prompt. */
+/* parse.c: request bodies of /v1/chat/completions and /v1/completions: one table of fields, then
+ * the prompt. Loop thread. */
 #include "server.h"
 
 #include <string.h>
 #include <sys/random.h>
 
-typedef enum field_type { F_FLOAT, F_INT, F_BOOL, F_ONLY } field_type;
+typedef enum field_type { F_FLOAT, F_INT, F_BOOL, F_JOB_BOOL, F_ONLY } field_type;
 
 /* Where a plain field goes. F_ONLY: accepted only with the value `only` (JSON text). */
 typedef struct field {
   const char *name;
   field_type type;
-  size_t offset; /* in mtk_request */
+  size_t offset; /* in mtk_request; F_JOB_BOOL: in job */
   double min, max;
   const char *only;
 } field;
@@ -27,6 +27,7 @@ static const field g_fields[] = {
     {"presence_penalty", F_FLOAT, IN_SAMPLING(presence_penalty), -2, 2, NULL},
     {"top_k", F_INT, IN_SAMPLING(top_k), 0, 1e9, NULL},
     {"ignore_eos", F_BOOL, offsetof(mtk_request, ignore_eos), 0, 0, NULL},
+    {"stream", F_JOB_BOOL, offsetof(job, stream), 0, 0, NULL},
     {"n", F_ONLY, 0, 0, 0, "1"},
     {"best_of", F_ONLY, 0, 0, 0, "1"},
     {"echo", F_ONLY, 0, 0, 0, "false"},
@@ -38,14 +39,18 @@ static mtk_status check_only(const field *f, const json_t *v, mtk_error *err) {
   json_t *only = json_loads(f->only, JSON_DECODE_ANY, NULL);
   bool same = json_equal(only, v) != 0;
   json_decref(only);
-  return same ? MTK_OK : mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "'%s' is supported only as %s", f->name, f->only);
+  return same ? MTK_OK
+              : mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "'%s' is supported only as %s", f->name,
+                         f->only);
 }
 
-static mtk_status set_field(mtk_request *r, const field *f, const json_t *v, mtk_error *err) {
-  char *at = (char *)r + f->offset;
+static mtk_status set_field(mtk_request *r, job *j, const field *f, const json_t *v,
+                            mtk_error *err) {
+  char *at = (f->type == F_JOB_BOOL ? (char *)j : (char *)r) + f->offset;
   if (f->type == F_ONLY) return check_only(f, v, err);
-  if (f->type == F_BOOL) {
-    if (!json_is_boolean(v)) return mtk_fail(err, MTK_E_INVALID, NULL, "'%s' must be true or false", f->name);
+  if (f->type == F_BOOL || f->type == F_JOB_BOOL) {
+    if (!json_is_boolean(v))
+      return mtk_fail(err, MTK_E_INVALID, NULL, "'%s' must be true or false", f->name);
     *(bool *)at = json_is_true(v);
     return MTK_OK;
   }
@@ -59,12 +64,12 @@ static mtk_status set_field(mtk_request *r, const field *f, const json_t *v, mtk
   return MTK_OK;
 }
 
-static mtk_status set_fields(parsed *p, const char **param, mtk_error *err) {
+static mtk_status set_fields(parsed *p, job *j, const char **param, mtk_error *err) {
   for (size_t i = 0; i < sizeof g_fields / sizeof g_fields[0]; i++) {
     const json_t *v = json_object_get(p->doc, g_fields[i].name);
     if (!v || json_is_null(v)) continue;
     *param = g_fields[i].name;
-    MTK_TRY(set_field(&p->request, &g_fields[i], v, err));
+    MTK_TRY(set_field(&p->request, j, &g_fields[i], v, err));
   }
   *param = NULL;
   return MTK_OK;
@@ -97,39 +102,46 @@ static mtk_status set_max_tokens(parsed *p, const char **param, mtk_error *err) 
   return MTK_OK;
 }
 
+static mtk_status add_stop(parsed *p, const json_t *v, mtk_error *err) {
+  const char *text = json_string_value(v);
+  if (!text || !*text || strlen(text) != json_string_length(v))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'stop' must hold non-empty strings without NUL");
+  p->stops[p->request.n_stop++] = text;
+  return MTK_OK;
+}
+
 static mtk_status set_stop(parsed *p, const char **param, mtk_error *err) {
   const json_t *v = json_object_get(p->doc, "stop");
-  *param = "stop";
   size_t n = json_array_size(v), room = sizeof p->stops / sizeof p->stops[0];
-  if (json_is_string(v)) {
-    p->stops[p->request.n_stop++] = json_string_value(v);
-  } else if (v && !json_is_null(v) && (!json_is_array(v) || n > room)) {
-    return mtk_fail(err, MTK_E_INVALID, NULL, "'stop' must be a string or a list of at most %zu", room);
-  }
-  for (size_t i = 0; i < n; i++) {
-    const char *text = json_string_value(json_array_get(v, i));
-    if (!text || !*text) return mtk_fail(err, MTK_E_INVALID, NULL, "'stop' must hold non-empty strings");
-    p->stops[p->request.n_stop++] = text;
-  }
   p->request.stop = p->stops;
+  *param = "stop";
+  if (!v || json_is_null(v)) return MTK_OK;
+  if (json_is_string(v)) return add_stop(p, v, err);
+  if (!json_is_array(v) || n > room)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'stop' must be a string or a list of at most %zu",
+                    room);
+  for (size_t i = 0; i < n; i++) MTK_TRY(add_stop(p, json_array_get(v, i), err));
   return MTK_OK;
 }
 
 /* logprobs: a bool with top_logprobs for chat, a number for completions. */
 static mtk_status set_logprobs(parsed *p, job *j, const char **param, mtk_error *err) {
-  const json_t *v = json_object_get(p->doc, "logprobs"), *top = json_object_get(p->doc, "top_logprobs");
+  const json_t *v = json_object_get(p->doc, "logprobs");
+  const json_t *top = json_object_get(p->doc, "top_logprobs");
+  bool is_chat = j->kind == JOB_CHAT;
+  const json_t *number = is_chat ? top : v;
   *param = "logprobs";
-  json_int_t n = 0;
-  if (j->kind == JOB_CHAT) {
-    j->logprobs = json_is_true(v);
-    if (json_is_integer(top)) n = json_integer_value(top);
-  } else if (json_is_integer(v)) {
-    j->logprobs = true;
-    n = json_integer_value(v);
-  }
-  if (n < 0 || n > 20 || (n && !j->logprobs))
-    return mtk_fail(err, MTK_E_INVALID, NULL, "'top_logprobs' must be 0 to 20 and needs 'logprobs'");
-  j->top_logprobs = p->request.top_logprobs = (int)n;
+  if (is_chat && v && !json_is_null(v) && !json_is_boolean(v))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'logprobs' must be true or false");
+  j->logprobs = is_chat ? json_is_true(v) : json_is_integer(v);
+  if (!number || json_is_null(number)) return MTK_OK;
+  *param = is_chat ? "top_logprobs" : "logprobs";
+  json_int_t n = json_integer_value(number);
+  if (!json_is_integer(number) || n < 0 || n > 20)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'%s' must be an integer from 0 to 20", *param);
+  if (n && !j->logprobs)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "'top_logprobs' needs 'logprobs': true");
+  p->request.top_logprobs = (int)n;
   return MTK_OK;
 }
 
@@ -145,11 +157,11 @@ static mtk_status find_model(parsed *p, job *j, const char **param, mtk_error *e
     j->model = &a->models[i];
     return MTK_OK;
   }
-  return mtk_fail(err, MTK_E_NOT_FOUND, NULL, "the model '%s' does not exist; /v1/models lists them",
-                  name ? name : "");
+  return mtk_fail(err, MTK_E_NOT_FOUND, NULL,
+                  "the model '%.200s' does not exist; /v1/models lists them", name ? name : "");
 }
 
-/* ---- prompts ---------------------------------------------------------------------------------- */
+/* ---- prompts --------------------------------------------------------------------------------- */
 
 static bool ends_with_marker(const mtk_bytes *text, const char *marker) {
   size_t n = text->len, m = marker ? strlen(marker) : 0;
@@ -180,10 +192,14 @@ static mtk_status flatten_content(json_t *message, size_t index, mtk_error *err)
   for (size_t i = 0; i < json_array_size(content) && st == MTK_OK; i++) {
     const json_t *part = json_array_get(content, i);
     const char *piece = json_string_value(json_object_get(part, "text"));
-    if (piece) mtk_bytes_puts(&text, piece);
-    else st = mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "message %zu has a part that is not text", index);
+    if (piece) mtk_bytes_append(&text, piece, json_string_length(json_object_get(part, "text")));
+    else
+      st = mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "message %zu has a part that is not text", index);
   }
-  if (st == MTK_OK) json_object_set_new(message, "content", json_stringn(text.data ? text.data : "", text.len));
+  if (st == MTK_OK) st = mtk_bytes_status(&text, err);
+  if (st == MTK_OK)
+    json_object_set_new(message, "content",
+                        json_stringn(text.data ? text.data : "", text.len));
   mtk_bytes_finish(&text);
   return st;
 }
@@ -193,7 +209,8 @@ static mtk_status chat_prompt(parsed *p, job *j, mtk_error *err) {
   if (!json_is_array(messages) || !json_array_size(messages))
     return mtk_fail(err, MTK_E_INVALID, NULL, "'messages' must be a non-empty list");
   if (!j->model->chat)
-    return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "this model has no chat template; use /v1/completions");
+    return mtk_fail(err, MTK_E_UNSUPPORTED, NULL,
+                    "this model has no chat template; use /v1/completions");
   for (size_t i = 0; i < json_array_size(messages); i++) {
     json_t *m = json_array_get(messages, i);
     if (!json_is_object(m) || !json_is_string(json_object_get(m, "role")))
@@ -205,8 +222,10 @@ static mtk_status chat_prompt(parsed *p, job *j, mtk_error *err) {
   json_decref(context);
   if (!json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   mtk_bytes text = {0};
-  mtk_status st = mtk_chat_render(&text, &p->ids, NULL, j->model->chat, json, strlen(json), true, NULL, err);
-  if (st == MTK_OK && ends_with_marker(&text, mtk_chat_think_open(j->model->chat))) j->split.state = 1;
+  mtk_status st = mtk_chat_render(&text, &p->ids, NULL, j->model->chat, json, strlen(json), true,
+                                  NULL, err);
+  if (st == MTK_OK && ends_with_marker(&text, mtk_chat_think_open(j->model->chat)))
+    j->split.state = 1;
   p->request.echo_special = mtk_chat_think_open(j->model->chat) != NULL;
   mtk_bytes_finish(&text);
   free(json);
@@ -218,10 +237,11 @@ static mtk_status completion_prompt(parsed *p, const job *j, mtk_error *err) {
   if (json_is_array(v) && json_array_size(v) == 1 && json_is_string(json_array_get(v, 0)))
     v = json_array_get(v, 0);
   if (json_is_string(v))
-    return mtk_tokenizer_encode(&p->ids, mtk_engine_tokenizer(j->model->engine), json_string_value(v),
-                                json_string_length(v), MTK_ENCODE_BOS, err);
+    return mtk_tokenizer_encode(&p->ids, mtk_engine_tokenizer(j->model->engine),
+                                json_string_value(v), json_string_length(v), MTK_ENCODE_BOS, err);
   if (!json_is_array(v) || !json_array_size(v))
-    return mtk_fail(err, MTK_E_INVALID, NULL, "'prompt' must be one string or one list of token ids");
+    return mtk_fail(err, MTK_E_INVALID, NULL,
+                    "'prompt' must be one string or one list of token ids");
   for (size_t i = 0; i < json_array_size(v); i++) {
     const json_t *item = json_array_get(v, i);
     if (!json_is_integer(item) || json_integer_value(item) < 0 ||
@@ -234,33 +254,35 @@ static mtk_status completion_prompt(parsed *p, const job *j, mtk_error *err) {
 
 static mtk_status parse_doc(parsed *p, job *j, const char **param, mtk_error *err) {
   MTK_TRY(find_model(p, j, param, err));
-  MTK_TRY(set_fields(p, param, err));
+  p->request.sampling = j->model->sampling;
+  p->request.adapter = j->model->adapter;
+  MTK_TRY(set_fields(p, j, param, err));
   MTK_TRY(set_seed(p, param, err));
   MTK_TRY(set_max_tokens(p, param, err));
   MTK_TRY(set_stop(p, param, err));
   MTK_TRY(set_logprobs(p, j, param, err));
-  j->stream = json_is_true(json_object_get(p->doc, "stream"));
   j->include_usage =
       json_is_true(json_object_get(json_object_get(p->doc, "stream_options"), "include_usage"));
-  p->request.adapter = j->model->adapter;
   *param = j->kind == JOB_CHAT ? "messages" : "prompt";
   MTK_TRY(j->kind == JOB_CHAT ? chat_prompt(p, j, err) : completion_prompt(p, j, err));
   p->request.prompt = p->ids.data;
   p->request.n_prompt = (int64_t)p->ids.len;
-  if (j->kind == JOB_COMPLETION && !p->request.max_tokens) p->request.max_tokens = 16; /* OpenAI's */
+  if (j->kind == JOB_COMPLETION && !p->request.max_tokens) /* as OpenAI */
+    p->request.max_tokens = 16;
   return MTK_OK;
 }
 
 mtk_status serve_parse(parsed *out, job *j, const char **param, const char *body, size_t n,
                        mtk_error *err) {
-  *out = (parsed){.request = {.sampling = MTK_SAMPLING_DEFAULT}};
-  out->request.sampling.temperature = 1.0f; /* OpenAI's default */
+  *out = (parsed){0};
   *param = NULL;
   json_error_t je = {0};
   out->doc = json_loadb(body, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+  if (!out->doc)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "the body is not JSON: line %d: %s", je.line,
+                    je.text);
   if (!json_is_object(out->doc))
-    return mtk_fail(err, MTK_E_INVALID, NULL, "the body is not a JSON object: line %d: %s", je.line,
-                    out->doc ? "another type" : je.text);
+    return mtk_fail(err, MTK_E_INVALID, NULL, "the body is not a JSON object");
   return parse_doc(out, j, param, err);
 }
 

@@ -18,6 +18,7 @@ typedef struct mtk_served_model {
   const mtk_chat *chat; /* NULL: completions only */
   const mtk_engine *engine;
   int adapter;
+  mtk_sampling sampling; /* for what a request leaves open; its seed is not used */
 } mtk_served_model;
 
 typedef struct mtk_server_args {
@@ -37,7 +38,7 @@ typedef struct mtk_server_v1 {
   const mtk_option_def *options;
   /* Serves until mtk_cancelled(): then refuses new requests, lets running ones finish (drain,
    * bounded by the option drain-s), returns MTK_OK. Starts one engine thread per distinct
-   * scheduler. */
+   * scheduler. MTK_E_CANCELLED: stopped, but the drain had to cut requests off. */
   mtk_status (*run)(const mtk_server_args *args, mtk_error *err);
 } mtk_server_v1;
 
