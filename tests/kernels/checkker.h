@@ -69,7 +69,7 @@ typedef struct ck_check {
   void (*bench)(const mtk_kernels *k);
 } ck_check;
 
-/* Seconds of one call of fn(arg): best of several runs of at least a few milliseconds each. */
+/* CPU seconds of one call of fn(arg): best of several runs of at least a few milliseconds each. */
 double ck_seconds(void (*fn)(void *arg), void *arg);
 
 /* Options: --bench [--isa NAME] [--only TEXT], --seed N, --only TEXT (checks and bench rows whose
