@@ -6,10 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static const mtk_cmd *const g_commands[] = {
-    &mtk_cmd_convert,  &mtk_cmd_quantize, &mtk_cmd_finetune, &mtk_cmd_serve,
-    &mtk_cmd_run,      &mtk_cmd_eval,     &mtk_cmd_bench,    &mtk_cmd_inspect,
-    &mtk_cmd_tokenize, &mtk_cmd_template, &mtk_cmd_plugin,   &mtk_cmd_doctor};
+static const mtk_cmd *const g_commands[] = {&mtk_cmd_convert,  &mtk_cmd_quantize, &mtk_cmd_finetune,
+                                            &mtk_cmd_serve,    &mtk_cmd_run,      &mtk_cmd_eval,
+                                            &mtk_cmd_bench,    &mtk_cmd_inspect,  &mtk_cmd_tokenize,
+                                            &mtk_cmd_template, &mtk_cmd_plugin,   &mtk_cmd_doctor};
 enum { N_COMMANDS = sizeof g_commands / sizeof g_commands[0] };
 
 static volatile sig_atomic_t g_signal;
@@ -27,6 +27,7 @@ static void install_signals(void) {
   sigaction(SIGTERM, &sa, NULL);
   struct sigaction ignore = {.sa_handler = SIG_IGN};
   sigaction(SIGPIPE, &ignore, NULL);
+  sigaction(SIGXFSZ, &ignore, NULL); /* a file too large fails like a full disk */
 }
 
 static void print_overview(void) {
@@ -40,11 +41,11 @@ static void print_overview(void) {
 
 static int exit_code(mtk_status st) {
   switch (st) {
-    case MTK_OK: return 0;
-    case MTK_E_INVALID: return 2;
-    case MTK_E_CHECK: return 3;
-    case MTK_E_CANCELLED: return 128 + (g_signal ? (int)g_signal : SIGINT);
-    default: return 1;
+  case MTK_OK: return 0;
+  case MTK_E_INVALID: return 2;
+  case MTK_E_CHECK: return 3;
+  case MTK_E_CANCELLED: return 128 + (g_signal ? (int)g_signal : SIGINT);
+  default: return 1;
   }
 }
 
@@ -79,7 +80,8 @@ static mtk_status run_command(const mtk_cmd *cmd, int argc, const char *const *a
 int main(int argc, char **argv) {
   install_signals();
   mtk_cmd_report_init(false, false);
-  if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+  if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
+      !strcmp(argv[1], "help")) {
     print_overview();
     return argc < 2 ? 2 : 0;
   }

@@ -35,11 +35,11 @@ typedef struct generation {
 static void on_token(void *ctx, const mtk_token_event *ev) {
   generation *g = ctx;
   if (g->first_s == 0) g->first_s = mtk_now_s();
-  if (ev->id >= 0) g->st = mtk_ids_push(&g->ids, ev->id, &g->error);
+  if (ev->id >= 0 && g->st == MTK_OK) g->st = mtk_ids_push(&g->ids, ev->id, &g->error);
   mtk_bytes_append(&g->text, ev->text, ev->n_text);
-  if (g->stream && ev->n_text) {
+  if (g->stream && ev->n_text && g->st == MTK_OK) {
     fwrite(ev->text, 1, ev->n_text, stdout);
-    fflush(stdout);
+    g->st = mtk_cmd_flush(&g->error);
   }
   if (ev->finish != MTK_FINISH_NONE) g->finish = ev->finish;
   if (ev->error) g->error = *ev->error;
@@ -125,15 +125,15 @@ static mtk_status generate(generation *g, const mtk_cmd_line *line, const mtk_cm
   mtk_status st = mtk_scheduler_create(&s, e->engine, err);
   if (st == MTK_OK) st = mtk_scheduler_submit(&id, s, &r, err);
   while (st == MTK_OK && active) {
-    if (mtk_cancelled()) mtk_scheduler_cancel(s, id);
+    if (mtk_cancelled() || g->st != MTK_OK) mtk_scheduler_cancel(s, id);
     st = mtk_scheduler_step(&active, s, err);
   }
   mtk_scheduler_destroy(s);
-  if (st == MTK_OK && g->finish == MTK_FINISH_ERROR) {
+  if (st == MTK_OK && (g->st != MTK_OK || g->finish == MTK_FINISH_ERROR)) {
     *err = g->error;
     st = g->error.code;
   }
-  return st == MTK_OK ? g->st : st;
+  return st;
 }
 
 static json_t *ids_json(const mtk_ids *ids) {
