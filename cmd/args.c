@@ -5,7 +5,8 @@
 #include <string.h>
 
 const mtk_option_def mtk_cmd_common_options[] = {
-    {"json", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "one JSON document (or JSON lines) on stdout"},
+    {"json", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "one JSON document (or JSON lines) on stdout"},
     {"quiet", 'q', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "errors only on stderr"},
     {"verbose", 'v', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "say more on stderr"},
     {"threads", 't', MTK_OPT_INT, "N", "0", 0, 1024, NULL, "threads (0 = CPUs of this process)"},
@@ -21,7 +22,8 @@ static size_t table_len(const mtk_option_def *defs) {
 static const mtk_option_def *find_option(const mtk_option_def *defs, const char *name, size_t len,
                                          char letter) {
   for (; defs->name; defs++) {
-    if (letter ? defs->letter == letter : strlen(defs->name) == len && !memcmp(defs->name, name, len))
+    if (letter ? defs->letter == letter
+               : strlen(defs->name) == len && !memcmp(defs->name, name, len))
       return defs;
   }
   return NULL;
@@ -42,7 +44,8 @@ static mtk_option_def *merge_tables(const mtk_cmd *cmd, const mtk_option_def *ex
   return all;
 }
 
-const char *mtk_cmd_peek(int argc, const char *const *argv, const char *name, const char *fallback) {
+const char *mtk_cmd_peek(int argc, const char *const *argv, const char *name,
+                         const char *fallback) {
   size_t len = strlen(name);
   for (int i = 0; i < argc; i++) {
     if (strncmp(argv[i], "--", 2) != 0 || strncmp(argv[i] + 2, name, len) != 0) continue;

@@ -46,18 +46,20 @@ static mtk_status one_run(rates *out, mtk_sha256 *hash, mtk_engine *engine, int 
   return st;
 }
 
-static mtk_status bench_engine(json_t *rows, const mtk_cmd_line *line, mtk_cmd_engine *e, int threads,
-                               mtk_error *err) {
+static mtk_status bench_engine(json_t *rows, const mtk_cmd_line *line, mtk_cmd_engine *e,
+                               int threads, mtk_error *err) {
   const mtk_option_values *o = line->options;
   int p = (int)mtk_options_int(o, "prompt-tokens"), n = (int)mtk_options_int(o, "generate");
   int repeat = (int)mtk_options_int(o, "repeat");
   if (p + n > mtk_engine_context(e->engine))
-    return mtk_fail(err, MTK_E_INVALID, NULL, "%d + %d tokens do not fit the context of %lld; use -p, -n, -c",
-                    p, n, (long long)mtk_engine_context(e->engine));
+    return mtk_fail(err, MTK_E_INVALID, NULL,
+                    "%d + %d tokens do not fit the context of %lld; use -p, -n, -c", p, n,
+                    (long long)mtk_engine_context(e->engine));
   int32_t *ids = mtk_alloc((size_t)p, sizeof *ids);
   double *pp = mtk_alloc((size_t)repeat, sizeof *pp), *tg = mtk_alloc((size_t)repeat, sizeof *tg);
   mtk_sha256 *hash = mtk_sha256_create();
-  mtk_status st = ids && pp && tg && hash ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st =
+      ids && pp && tg && hash ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   for (int i = 0; st == MTK_OK && i < p; i++)
     ids[i] = (int32_t)(mtk_uniform(1, 0, (uint64_t)i) * (double)mtk_engine_vocab(e->engine));
   for (int i = 0; st == MTK_OK && i < repeat; i++) {
@@ -72,15 +74,16 @@ static mtk_status bench_engine(json_t *rows, const mtk_cmd_line *line, mtk_cmd_e
     qsort(tg, (size_t)repeat, sizeof *tg, compare_double);
     double gbs = tg[repeat / 2] * (double)mtk_engine_weight_bytes(e->engine) / 1e9;
     mtk_sha256_final_hex(hash, hex);
-    json_array_append_new(
-        rows, json_pack("{s:i,s:s,s:i,s:i,s:f,s:f,s:f,s:s}", "threads", threads, "isa",
-                        mtk_engine_isa(e->engine), "prompt_tokens", p, "generated", n,
-                        "prompt_tokens_per_s", pp[repeat / 2], "generated_tokens_per_s", tg[repeat / 2],
-                        "weights_gb_per_s", gbs, "logits_sha256", hex));
+    json_array_append_new(rows,
+                          json_pack("{s:i,s:s,s:i,s:i,s:f,s:f,s:f,s:s}", "threads", threads, "isa",
+                                    mtk_engine_isa(e->engine), "prompt_tokens", p, "generated", n,
+                                    "prompt_tokens_per_s", pp[repeat / 2], "generated_tokens_per_s",
+                                    tg[repeat / 2], "weights_gb_per_s", gbs, "logits_sha256", hex));
     if (!line->json)
       mtk_cmd_print("%s, %d threads: prompt %d: %.1f tokens/s, generate %d: %.1f tokens/s "
                     "(weights %.2f GB/s), logits %.16s\n",
-                    mtk_engine_isa(e->engine), threads, p, pp[repeat / 2], n, tg[repeat / 2], gbs, hex);
+                    mtk_engine_isa(e->engine), threads, p, pp[repeat / 2], n, tg[repeat / 2], gbs,
+                    hex);
   }
   mtk_sha256_destroy(hash);
   mtk_free(tg);
@@ -97,7 +100,8 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
     char *end;
     long n = strtol(p, &end, 10);
     if (end == p || n < 0 || n > 1024) {
-      st = mtk_fail(err, MTK_E_INVALID, NULL, "--threads wants numbers separated by commas, not '%s'", list);
+      st = mtk_fail(err, MTK_E_INVALID, NULL,
+                    "--threads wants numbers separated by commas, not '%s'", list);
       break;
     }
     p = *end == ',' ? end + 1 : end;
@@ -108,10 +112,17 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
     mtk_cmd_engine_close(&e);
   }
   if (st == MTK_OK && line->json)
-    return mtk_cmd_print_json(json_pack("{s:s,s:o}", "model", line->args[0], "runs", rows), false, err);
+    return mtk_cmd_print_json(json_pack("{s:s,s:o}", "model", line->args[0], "runs", rows), false,
+                              err);
   json_decref(rows);
   return st;
 }
 
-const mtk_cmd mtk_cmd_bench = {"bench", "MODEL [-p 512] [-n 64] [-t 1,2]",
-                               "measure prompt and generation speed", g_options, NULL, 1, 1, run};
+const mtk_cmd mtk_cmd_bench = {"bench",
+                               "MODEL [-p 512] [-n 64] [-t 1,2]",
+                               "measure prompt and generation speed",
+                               g_options,
+                               NULL,
+                               1,
+                               1,
+                               run};

@@ -1,5 +1,5 @@
-/* cmd.h: what every subcommand gets and gives. One row of the command table in main.c per subcommand,
- * one file each; options come from tables (mtk/option.h). Main thread only. */
+/* cmd.h: what every subcommand gets and gives. One row of the command table in main.c per
+ * subcommand, one file each; options come from tables (mtk/option.h). Main thread only. */
 #ifndef MTK_CMD_H
 #define MTK_CMD_H
 
@@ -28,15 +28,15 @@ typedef struct mtk_cmd {
   mtk_status (*run)(const mtk_cmd_line *line, mtk_error *err);
 } mtk_cmd;
 
-extern const mtk_cmd mtk_cmd_convert, mtk_cmd_quantize, mtk_cmd_finetune, mtk_cmd_serve, mtk_cmd_run,
-    mtk_cmd_eval, mtk_cmd_bench, mtk_cmd_inspect, mtk_cmd_tokenize, mtk_cmd_template, mtk_cmd_plugin,
-    mtk_cmd_doctor;
+extern const mtk_cmd mtk_cmd_convert, mtk_cmd_quantize, mtk_cmd_finetune, mtk_cmd_serve,
+    mtk_cmd_run, mtk_cmd_eval, mtk_cmd_bench, mtk_cmd_inspect, mtk_cmd_tokenize, mtk_cmd_template,
+    mtk_cmd_plugin, mtk_cmd_doctor;
 
 /* args.c */
 /* Options that every command has (--json, --quiet, --verbose, --threads, --help). */
 extern const mtk_option_def mtk_cmd_common_options[];
-/* Parse argv[1..] of a command. *help = --help was given (then nothing else is checked). Owned by the
- * caller: finish with mtk_cmd_line_finish. */
+/* Parse argv[1..] of a command. *help = --help was given (then nothing else is checked). Owned by
+ * the caller: finish with mtk_cmd_line_finish. */
 mtk_status mtk_cmd_parse(mtk_cmd_line *line, bool *help, const mtk_cmd *cmd, int argc,
                          const char *const *argv, mtk_error *err);
 void mtk_cmd_line_finish(mtk_cmd_line *line);
@@ -60,10 +60,16 @@ mtk_status mtk_cmd_pool(mtk_pool **out, const mtk_cmd_line *line, mtk_error *err
 /* Options shared by commands that run a model (--context, --activations, --adapter ...). */
 #define MTK_CMD_ENGINE_OPTIONS                                                                     \
   {"context", 'c', MTK_OPT_INT, "N", NULL, 1, 1e9, NULL, "positions per sequence (model's own)"},  \
-      {"activations", 0, MTK_OPT_ENUM, "A", "default", 0, 0, "default|a32|a16|a8",                 \
+      {"activations",                                                                              \
+       0,                                                                                          \
+       MTK_OPT_ENUM,                                                                               \
+       "A",                                                                                        \
+       "default",                                                                                  \
+       0,                                                                                          \
+       0,                                                                                          \
+       "default|a32|a16|a8",                                                                       \
        "arithmetic of linear layers instead of each type's default"},                              \
-      {"batch", 0, MTK_OPT_INT, "N", "512", 1, 65536, NULL, "prompt tokens computed at once"},     \
-  {                                                                                                \
+      {"batch", 0, MTK_OPT_INT, "N", "512", 1, 65536, NULL, "prompt tokens computed at once"}, {   \
     "adapter", 0, MTK_OPT_LIST, "[NAME=]DIR", NULL, 0, 0, NULL, "LoRA adapter to apply"            \
   }
 /* A loaded model with an engine on it. */
@@ -71,28 +77,31 @@ typedef struct mtk_cmd_engine {
   mtk_model *model;
   mtk_engine *engine;
   mtk_pool *pool;
-  int max_batch;            /* prompt tokens computed at once */
-  int adapter;              /* id of the first --adapter, 0 if none */
+  int max_batch; /* prompt tokens computed at once */
+  int adapter;   /* id of the first --adapter, 0 if none */
   int n_adapters;
   const char **adapter_names; /* by id - 1 */
 } mtk_cmd_engine;
 mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
                                int max_seqs, mtk_error *err);
-mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
-                                       int max_seqs, int threads, mtk_error *err);
+mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line,
+                                       const char *path, int max_seqs, int threads, mtk_error *err);
 void mtk_cmd_engine_close(mtk_cmd_engine *e);
 /* Whole file, or standard input for "-". */
 mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err);
+/* Appends the token ids of a text like "1, 2 3" or "[1,2]". */
+mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err);
 /* A model, or a bare tokenizer.json as a model without tensors; with its tokenizer. */
 mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const char *path,
                                   mtk_error *err);
 
 /* convert.c: shared by the commands that write models. */
-mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line, const char *dst,
-                                 mtk_error *err);
+mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line,
+                                 const char *dst, mtk_error *err);
 /* Write with provenance; --force of the command applies; warnings are logged. */
-mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line, const mtk_format_v1 *format,
-                               const char *src, const char *dst, mtk_error *err);
+mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
+                               const mtk_format_v1 *format, const char *src, const char *dst,
+                               mtk_error *err);
 void mtk_cmd_print_warnings(const mtk_model *model);
 uint64_t mtk_cmd_model_bytes(const mtk_model *m); /* tensors and scales */
 

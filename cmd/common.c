@@ -40,6 +40,23 @@ static mtk_status kv_tokens(int64_t *out, const mtk_cmd_line *line, const mtk_mo
   return MTK_OK;
 }
 
+mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err) {
+  const char *p = text;
+  while (*p) {
+    while (*p == ' ' || *p == ',' || *p == '\n' || *p == '\t' || *p == '[' || *p == ']' ||
+           *p == '\r')
+      p++;
+    if (!*p) break;
+    char *end;
+    long v = strtol(p, &end, 10);
+    if (end == p || v < 0 || v > INT32_MAX)
+      return mtk_fail(err, MTK_E_INVALID, NULL, "'%.20s' is not a token id", p);
+    MTK_TRY(mtk_ids_push(out, (int32_t)v, err));
+    p = end;
+  }
+  return MTK_OK;
+}
+
 /* "[NAME=]DIR" -> name (heap) and path (borrowed). */
 static char *split_adapter(const char *text, const char **path) {
   const char *eq = strchr(text, '=');
@@ -75,15 +92,16 @@ mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, co
   return mtk_cmd_engine_open_threads(out, line, path, max_seqs, threads, err);
 }
 
-mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
-                                       int max_seqs, int threads, mtk_error *err) {
+mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line,
+                                       const char *path, int max_seqs, int threads,
+                                       mtk_error *err) {
   *out = (mtk_cmd_engine){0};
   const char *a = mtk_options_string(line->options, "activations");
   mtk_engine_options opt = {.struct_size = sizeof opt,
                             .context = mtk_options_int(line->options, "context"),
                             .max_seqs = max_seqs,
                             .max_batch = (int)mtk_options_int(line->options, "batch"),
-                            .arith = a[0] == 'd'        ? -1
+                            .arith = a[0] == 'd'         ? -1
                                      : !strcmp(a, "a32") ? MTK_A32
                                      : !strcmp(a, "a16") ? MTK_A16
                                                          : MTK_A8,
@@ -132,8 +150,9 @@ mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const 
   bool bare = len > 5 && !strcmp(path + len - 5, ".json") && !mtk_path_is_dir(path);
   MTK_TRY(bare ? load_bare_tokenizer(model, path, err) : mtk_model_load(model, path, err));
   const mtk_vocab *vocab = mtk_model_vocab(*model);
-  mtk_status st = vocab ? mtk_tokenizer_create(tok, vocab, err)
-                        : mtk_fail(err, MTK_E_NOT_FOUND, path, "the model has no tokenizer that mtk can use");
+  mtk_status st =
+      vocab ? mtk_tokenizer_create(tok, vocab, err)
+            : mtk_fail(err, MTK_E_NOT_FOUND, path, "the model has no tokenizer that mtk can use");
   if (st != MTK_OK) {
     mtk_model_destroy(*model);
     *model = NULL;

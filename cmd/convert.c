@@ -7,7 +7,8 @@
 static const mtk_option_def g_options[] = {
     {"to", 0, MTK_OPT_STRING, "FORMAT", NULL, 0, 0, NULL, "output format (default: by DST's name)"},
     {"dtype", 0, MTK_OPT_ENUM, "T", "keep", 0, 0, "keep|f32|f16|bf16", "storage type of matrices"},
-    {"adapter", 0, MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL, "merge this LoRA adapter into the weights"},
+    {"adapter", 0, MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL,
+     "merge this LoRA adapter into the weights"},
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "say what would be written"},
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list the formats and what they can do"},
@@ -18,23 +19,23 @@ static mtk_status list_formats(const mtk_cmd_line *line, mtk_error *err) {
   const mtk_plugin_info *from;
   const mtk_format_v1 *f;
   for (size_t i = 0; (f = mtk_feature_at(MTK_EXT_FORMAT, i, &from)); i++) {
-    json_array_append_new(
-        list, json_pack("{s:s,s:s,s:s,s:b,s:b,s:b,s:b}", "id", f->id, "title", f->title, "plugin",
-                        from->name, "reads", f->read_model != NULL, "writes", f->write_model != NULL,
-                        "reads_adapters", f->read_adapter != NULL, "writes_adapters",
-                        f->write_adapter != NULL));
+    json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:b,s:b,s:b,s:b}", "id", f->id, "title",
+                                          f->title, "plugin", from->name, "reads",
+                                          f->read_model != NULL, "writes", f->write_model != NULL,
+                                          "reads_adapters", f->read_adapter != NULL,
+                                          "writes_adapters", f->write_adapter != NULL));
     if (!line->json)
       mtk_cmd_print("%-8s %-44s model %s%s  adapter %s%s  (%s)\n", f->id, f->title,
-                    f->read_model ? "r" : "-", f->write_model ? "w" : "-", f->read_adapter ? "r" : "-",
-                    f->write_adapter ? "w" : "-", from->name);
+                    f->read_model ? "r" : "-", f->write_model ? "w" : "-",
+                    f->read_adapter ? "r" : "-", f->write_adapter ? "w" : "-", from->name);
   }
   if (line->json) return mtk_cmd_print_json(list, false, err);
   json_decref(list);
   return MTK_OK;
 }
 
-mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line, const char *dst,
-                                 mtk_error *err) {
+mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line,
+                                 const char *dst, mtk_error *err) {
   const char *to = mtk_options_string(line->options, "to");
   *out = to ? mtk_format_find(to) : mtk_format_for_output(dst);
   if (*out) return MTK_OK;
@@ -47,16 +48,19 @@ void mtk_cmd_print_warnings(const mtk_model *model) {
     mtk_log(MTK_LOG_WARN, "%s", mtk_model_warning(model, i));
 }
 
-mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line, const mtk_format_v1 *format,
-                               const char *src, const char *dst, mtk_error *err) {
+mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
+                               const mtk_format_v1 *format, const char *src, const char *dst,
+                               mtk_error *err) {
   bool force = mtk_options_flag(line->options, "force");
   if (!format->write_model)
     return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "format %s cannot be written", format->id);
   if (!force && mtk_path_exists(dst))
     return mtk_fail(err, MTK_E_EXISTS, dst, "exists; --force overwrites it");
   mtk_bytes provenance = {0};
-  mtk_status st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, &src, 1, err);
-  mtk_write_options opt = {.struct_size = sizeof opt, .force = force, .provenance = provenance.data};
+  mtk_status st =
+      mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, &src, 1, err);
+  mtk_write_options opt = {
+      .struct_size = sizeof opt, .force = force, .provenance = provenance.data};
   mtk_option_values *values = format->options ? mtk_options_create(format->options) : NULL;
   opt.options = values;
   if (st == MTK_OK) st = format->write_model(model, dst, &opt, err);
@@ -118,8 +122,8 @@ static mtk_status report_result(const mtk_cmd_line *line, const mtk_model *model
         false, err);
   }
   mtk_cmd_print("%s -> %s (%s): %zu tensors, %s -> %s in %.1f s\n", line->args[0], line->args[1],
-                format->id, mtk_model_tensor_count(model), mtk_cmd_bytes(before), mtk_cmd_bytes(after),
-                seconds);
+                format->id, mtk_model_tensor_count(model), mtk_cmd_bytes(before),
+                mtk_cmd_bytes(after), seconds);
   return MTK_OK;
 }
 
@@ -148,6 +152,11 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   return st;
 }
 
-const mtk_cmd mtk_cmd_convert = {
-    "convert", "SRC DST [--to FORMAT] [--dtype T] [--adapter DIR]", "convert between model formats",
-    g_options, NULL, 0, 2, run};
+const mtk_cmd mtk_cmd_convert = {"convert",
+                                 "SRC DST [--to FORMAT] [--dtype T] [--adapter DIR]",
+                                 "convert between model formats",
+                                 g_options,
+                                 NULL,
+                                 0,
+                                 2,
+                                 run};

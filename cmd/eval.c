@@ -6,13 +6,17 @@
 #include <string.h>
 
 static const mtk_option_def g_options[] = {
-    {"ppl", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "perplexity of a text, as llama.cpp computes it"},
+    {"ppl", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "perplexity of a text, as llama.cpp computes it"},
     {"ctx", 0, MTK_OPT_INT, "N", "512", 2, 1e7, NULL, "window of --ppl; its second half is scored"},
     {"chunks", 0, MTK_OPT_INT, "N", "0", 0, 1e9, NULL, "only the first N windows (0 = all)"},
-    {"score", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "JSONL of {\"text\":..} or {\"ids\":[..]}: NLL of each"},
-    {"task", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "JSONL of {\"messages\":[..],\"answer\":..}: exact answers"},
+    {"score", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "JSONL of {\"text\":..} or {\"ids\":[..]}: NLL of each"},
+    {"task", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "JSONL of {\"messages\":[..],\"answer\":..}: exact answers"},
     {"verifier", 0, MTK_OPT_STRING, "ID", "boxed", 0, 0, NULL, "what grades --task answers"},
-    {"outputs", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "write what --task generated, one JSON a line"},
+    {"outputs", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "write what --task generated, one JSON a line"},
     {"max-tokens", 'n', MTK_OPT_INT, "N", "512", 1, 1e9, NULL, "most tokens of a --task answer"},
     {"parallel", 0, MTK_OPT_INT, "N", "16", 1, 1024, NULL, "--task answers generated at once"},
     MTK_CMD_ENGINE_OPTIONS,
@@ -33,9 +37,11 @@ mtk_status mtk_eval_rows(double *logprobs, mtk_sha256 *hash, mtk_cmd_engine *e, 
                          : mtk_engine_forward(&logits, &rows, e->engine, &item, 1, err);
     for (int64_t i = 0; i < rows && st == MTK_OK; i++) {
       const float *row = logits + i * vocab;
-      if (at + i + 1 < n) logprobs[at + i] = (double)row[ids[at + i + 1]] - (double)k->logsumexp(row, vocab);
+      if (at + i + 1 < n)
+        logprobs[at + i] = (double)row[ids[at + i + 1]] - (double)k->logsumexp(row, vocab);
     }
-    if (st == MTK_OK && hash) mtk_sha256_update(hash, logits, (size_t)(rows * vocab) * sizeof *logits);
+    if (st == MTK_OK && hash)
+      mtk_sha256_update(hash, logits, (size_t)(rows * vocab) * sizeof *logits);
   }
   mtk_engine_seq_close(e->engine, seq);
   return st;
@@ -43,13 +49,16 @@ mtk_status mtk_eval_rows(double *logprobs, mtk_sha256 *hash, mtk_cmd_engine *e, 
 
 /* ---- perplexity ------------------------------------------------------------------------------ */
 
-static mtk_status tokenize_file(mtk_ids *out, const mtk_cmd_engine *e, const char *path, mtk_error *err) {
+static mtk_status tokenize_file(mtk_ids *out, const mtk_cmd_engine *e, const char *path,
+                                mtk_error *err) {
   const mtk_tokenizer *tok = mtk_engine_tokenizer(e->engine);
-  if (!tok) return mtk_fail(err, MTK_E_NOT_FOUND, mtk_model_path(e->model), "the model has no tokenizer that mtk can use");
+  if (!tok)
+    return mtk_fail(err, MTK_E_NOT_FOUND, mtk_model_path(e->model),
+                    "the model has no tokenizer that mtk can use");
   mtk_file *file = NULL;
   MTK_TRY(mtk_file_open(&file, path, err));
-  mtk_status st = mtk_tokenizer_encode(out, tok, file->data ? (const char *)file->data : "", file->size,
-                                       MTK_ENCODE_BOS, err);
+  mtk_status st = mtk_tokenizer_encode(out, tok, file->data ? (const char *)file->data : "",
+                                       file->size, MTK_ENCODE_BOS, err);
   mtk_file_close(file);
   return st;
 }
@@ -60,8 +69,8 @@ typedef struct ppl_sum {
 } ppl_sum;
 
 /* Each window starts with BOS if the model wants one; positions ctx/2 .. ctx-2 are scored. */
-static mtk_status sum_windows(ppl_sum *sum, mtk_sha256 *hash, mtk_cmd_engine *e, mtk_ids *ids, int64_t ctx,
-                              int64_t n_chunks, mtk_error *err) {
+static mtk_status sum_windows(ppl_sum *sum, mtk_sha256 *hash, mtk_cmd_engine *e, mtk_ids *ids,
+                              int64_t ctx, int64_t n_chunks, mtk_error *err) {
   const mtk_vocab *vocab = mtk_model_vocab(e->model);
   double *lp = mtk_alloc((size_t)ctx, sizeof *lp);
   if (!lp) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
@@ -83,8 +92,10 @@ static mtk_status sum_windows(ppl_sum *sum, mtk_sha256 *hash, mtk_cmd_engine *e,
   return st;
 }
 
-static mtk_status eval_ppl(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path, mtk_error *err) {
-  int64_t ctx = mtk_options_int(line->options, "ctx"), want = mtk_options_int(line->options, "chunks");
+static mtk_status eval_ppl(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path,
+                           mtk_error *err) {
+  int64_t ctx = mtk_options_int(line->options, "ctx"),
+          want = mtk_options_int(line->options, "chunks");
   if (ctx > mtk_engine_context(e->engine))
     return mtk_fail(err, MTK_E_INVALID, NULL, "--ctx %lld is longer than the model's context %lld",
                     (long long)ctx, (long long)mtk_engine_context(e->engine));
@@ -92,28 +103,33 @@ static mtk_status eval_ppl(mtk_cmd_engine *e, const mtk_cmd_line *line, const ch
   ppl_sum sum = {0};
   mtk_sha256 *hash = mtk_sha256_create();
   double start = mtk_now_s();
-  mtk_status st = hash ? tokenize_file(&ids, e, path, err) : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st =
+      hash ? tokenize_file(&ids, e, path, err) : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   int64_t n_chunks = (int64_t)ids.len / ctx;
   if (want && want < n_chunks) n_chunks = want;
   if (st == MTK_OK && n_chunks == 0)
-    st = mtk_fail(err, MTK_E_INVALID, path, "%zu tokens do not fill one window of %lld; use a smaller --ctx",
-                  ids.len, (long long)ctx);
+    st = mtk_fail(err, MTK_E_INVALID, path,
+                  "%zu tokens do not fill one window of %lld; use a smaller --ctx", ids.len,
+                  (long long)ctx);
   if (st == MTK_OK) st = sum_windows(&sum, hash, e, &ids, ctx, n_chunks, err);
   if (st == MTK_OK) {
     char hex[65];
     mtk_sha256_final_hex(hash, hex);
     double n = (double)sum.count, nll = sum.nll / n, var = sum.nll2 / n - nll * nll;
-    double error = n > 1 && var > 0 ? exp(nll) * sqrt(var / (n - 1)) : 0, seconds = mtk_now_s() - start;
+    double error = n > 1 && var > 0 ? exp(nll) * sqrt(var / (n - 1)) : 0,
+           seconds = mtk_now_s() - start;
     if (line->json) {
       st = mtk_cmd_print_json(
-          json_pack("{s:s,s:f,s:f,s:f,s:I,s:I,s:I,s:s,s:s,s:f}", "model", line->args[0], "ppl", exp(nll),
-                    "ppl_error", error, "nll", nll, "tokens", (json_int_t)sum.count, "chunks",
-                    (json_int_t)sum.chunks, "ctx", (json_int_t)ctx, "logits_sha256", hex, "isa",
-                    mtk_engine_isa(e->engine), "seconds", seconds),
+          json_pack("{s:s,s:f,s:f,s:f,s:I,s:I,s:I,s:s,s:s,s:f}", "model", line->args[0], "ppl",
+                    exp(nll), "ppl_error", error, "nll", nll, "tokens", (json_int_t)sum.count,
+                    "chunks", (json_int_t)sum.chunks, "ctx", (json_int_t)ctx, "logits_sha256", hex,
+                    "isa", mtk_engine_isa(e->engine), "seconds", seconds),
           false, err);
     } else {
-      mtk_cmd_print("perplexity %.4f +- %.4f (nll %.6f, %lld tokens in %lld windows of %lld, %.1f s)\n",
-                    exp(nll), error, nll, (long long)sum.count, (long long)sum.chunks, (long long)ctx, seconds);
+      mtk_cmd_print(
+          "perplexity %.4f +- %.4f (nll %.6f, %lld tokens in %lld windows of %lld, %.1f s)\n",
+          exp(nll), error, nll, (long long)sum.count, (long long)sum.chunks, (long long)ctx,
+          seconds);
     }
   }
   mtk_sha256_destroy(hash);
@@ -121,21 +137,26 @@ static mtk_status eval_ppl(mtk_cmd_engine *e, const mtk_cmd_line *line, const ch
   return st;
 }
 
-/* ---- scores ----------------------------------------------------------------------------------- */
+/* ---- scores -----------------------------------------------------------------------------------
+ */
 
-static mtk_status ids_of_line(mtk_ids *ids, const mtk_cmd_engine *e, const json_t *doc, mtk_error *err) {
+static mtk_status ids_of_line(mtk_ids *ids, const mtk_cmd_engine *e, const json_t *doc,
+                              mtk_error *err) {
   const json_t *text = json_object_get(doc, "text"), *list = json_object_get(doc, "ids");
   const mtk_tokenizer *tok = mtk_engine_tokenizer(e->engine);
   if (json_is_string(text)) {
-    if (!tok) return mtk_fail(err, MTK_E_NOT_FOUND, NULL, "the model has no tokenizer: give \"ids\"");
+    if (!tok)
+      return mtk_fail(err, MTK_E_NOT_FOUND, NULL, "the model has no tokenizer: give \"ids\"");
     return mtk_tokenizer_encode(ids, tok, json_string_value(text), json_string_length(text),
                                 MTK_ENCODE_BOS, err);
   }
   if (!json_is_array(list)) return mtk_fail(err, MTK_E_FORMAT, NULL, "needs \"text\" or \"ids\"");
   for (size_t i = 0; i < json_array_size(list); i++) {
-    json_int_t v = json_is_integer(json_array_get(list, i)) ? json_integer_value(json_array_get(list, i)) : -1;
+    json_int_t v =
+        json_is_integer(json_array_get(list, i)) ? json_integer_value(json_array_get(list, i)) : -1;
     if (v < 0 || v >= mtk_engine_vocab(e->engine))
-      return mtk_fail(err, MTK_E_FORMAT, NULL, "item %zu of \"ids\" is not a token id of this model", i);
+      return mtk_fail(err, MTK_E_FORMAT, NULL,
+                      "item %zu of \"ids\" is not a token id of this model", i);
     MTK_TRY(mtk_ids_push(ids, (int32_t)v, err));
   }
   return MTK_OK;
@@ -146,9 +167,11 @@ static mtk_status score_line(mtk_cmd_engine *e, const json_t *doc, void *ctx, mt
   mtk_ids ids = {0};
   mtk_status st = ids_of_line(&ids, e, doc, err);
   double *lp = mtk_alloc(ids.len + 1, sizeof *lp), nll = 0;
-  if (st == MTK_OK && ids.len < 2) st = mtk_fail(err, MTK_E_FORMAT, NULL, "needs at least two tokens");
-  if (st == MTK_OK && !lp) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  if (st == MTK_OK) st = mtk_eval_rows(lp, NULL, e, ids.data, (int64_t)ids.len, err);
+  mtk_sha256 *hash = mtk_sha256_create();
+  if (st == MTK_OK && ids.len < 2)
+    st = mtk_fail(err, MTK_E_FORMAT, NULL, "needs at least two tokens");
+  if (st == MTK_OK && (!lp || !hash)) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  if (st == MTK_OK) st = mtk_eval_rows(lp, hash, e, ids.data, (int64_t)ids.len, err);
   if (st == MTK_OK) {
     json_t *each = json_array();
     for (size_t i = 0; i + 1 < ids.len; i++) {
@@ -157,14 +180,15 @@ static mtk_status score_line(mtk_cmd_engine *e, const json_t *doc, void *ctx, mt
     }
     size_t n = ids.len - 1;
     if (line->json) {
-      st = mtk_cmd_print_json(json_pack("{s:f,s:o,s:f,s:I}", "nll", nll, "nll_per_token", each, "mean",
-                                        nll / (double)n, "n_tokens", (json_int_t)n),
+      st = mtk_cmd_print_json(json_pack("{s:f,s:o,s:f,s:I}", "nll", nll, "nll_per_token", each,
+                                        "mean", nll / (double)n, "n_tokens", (json_int_t)n),
                               true, err);
     } else {
       mtk_cmd_print("nll %.6f, %zu tokens, %.6f per token\n", nll, n, nll / (double)n);
       json_decref(each);
     }
   }
+  mtk_sha256_destroy(hash);
   mtk_free(lp);
   mtk_ids_finish(&ids);
   return st;
@@ -182,8 +206,9 @@ mtk_status mtk_eval_jsonl(mtk_cmd_engine *e, const char *path, mtk_eval_line_fn 
     if (n) {
       json_error_t je = {0};
       json_t *doc = json_loadb(in.data + at, n, 0, &je);
-      st = json_is_object(doc) ? fn(e, doc, ctx, err)
-                               : mtk_fail(err, MTK_E_FORMAT, NULL, "not a JSON object: %s", je.text);
+      st = json_is_object(doc)
+               ? fn(e, doc, ctx, err)
+               : mtk_fail(err, MTK_E_FORMAT, NULL, "not a JSON object: %s", je.text);
       json_decref(doc);
       if (st != MTK_OK) {
         char place[300];
@@ -216,5 +241,11 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   return st;
 }
 
-const mtk_cmd mtk_cmd_eval = {"eval", "MODEL --ppl FILE | --score FILE | --task FILE",
-                              "perplexity, scores, exact answers", g_options, NULL, 1, 1, run};
+const mtk_cmd mtk_cmd_eval = {"eval",
+                              "MODEL --ppl FILE | --score FILE | --task FILE",
+                              "perplexity, scores, exact answers",
+                              g_options,
+                              NULL,
+                              1,
+                              1,
+                              run};

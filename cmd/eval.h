@@ -4,16 +4,18 @@
 
 #include "cmd.h"
 
-/* log p(ids[i+1] | ids[..i]) for i = 0..n-2 into logprobs (n doubles), feeding a fresh sequence; all
- * logits rows go through hash if it is not NULL. */
+/* log p(ids[i+1] | ids[..i]) for i = 0..n-2 into logprobs (n doubles), feeding a fresh sequence;
+ * all logits rows go through hash if it is not NULL. */
 mtk_status mtk_eval_rows(double *logprobs, mtk_sha256 *hash, mtk_cmd_engine *e, const int32_t *ids,
                          int64_t n, mtk_error *err);
 
 /* Calls fn for every non-empty line; errors get "path: line N" as place. */
-typedef mtk_status (*mtk_eval_line_fn)(mtk_cmd_engine *e, const json_t *doc, void *ctx, mtk_error *err);
+typedef mtk_status (*mtk_eval_line_fn)(mtk_cmd_engine *e, const json_t *doc, void *ctx,
+                                       mtk_error *err);
 mtk_status mtk_eval_jsonl(mtk_cmd_engine *e, const char *path, mtk_eval_line_fn fn, void *ctx,
                           mtk_error *err);
 
-mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path, mtk_error *err);
+mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path,
+                         mtk_error *err);
 
 #endif

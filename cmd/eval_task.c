@@ -36,7 +36,8 @@ static mtk_status add_problem(mtk_cmd_engine *e, const json_t *doc, void *ctx, m
   *p = (problem){.doc = json_deep_copy(doc)};
   char *json = json_dumps(doc, JSON_REAL_PRECISION(17));
   if (!p->doc || !json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  mtk_status st = mtk_chat_render(NULL, &p->prompt, NULL, t->chat, json, strlen(json), true, NULL, err);
+  mtk_status st =
+      mtk_chat_render(NULL, &p->prompt, NULL, t->chat, json, strlen(json), true, NULL, err);
   free(json);
   return st;
 }
@@ -81,7 +82,8 @@ static mtk_status grade_all(task *t, mtk_error *err) {
     problem *p = &t->items[i];
     char *json = json_dumps(p->doc, JSON_REAL_PRECISION(17));
     if (!json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-    mtk_status st = t->verifier->grade(&p->grade, p->text.data ? p->text.data : "", p->text.len, json, err);
+    mtk_status st =
+        t->verifier->grade(&p->grade, p->text.data ? p->text.data : "", p->text.len, json, err);
     free(json);
     if (st != MTK_OK) return st;
   }
@@ -92,8 +94,9 @@ static mtk_status write_outputs(const task *t, const char *path, bool force, mtk
   mtk_bytes out = {0};
   for (size_t i = 0; i < t->n; i++) {
     const problem *p = &t->items[i];
-    json_t *row = json_pack("{s:s%,s:b,s:s}", "text", p->text.data ? p->text.data : "", p->text.len,
-                            "correct", p->grade.verdict == MTK_VERDICT_PASS, "reason", p->grade.reason);
+    json_t *row =
+        json_pack("{s:s%,s:b,s:s}", "text", p->text.data ? p->text.data : "", p->text.len,
+                  "correct", p->grade.verdict == MTK_VERDICT_PASS, "reason", p->grade.reason);
     if (row) json_object_update_missing(row, p->doc);
     char *line = row ? json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(row);
@@ -122,7 +125,8 @@ static void count_group(json_t *groups, const problem *p, const char *field) {
   }
   json_t *total = json_object_get(row, "total"), *correct = json_object_get(row, "correct");
   json_integer_set(total, json_integer_value(total) + 1);
-  if (p->grade.verdict == MTK_VERDICT_PASS) json_integer_set(correct, json_integer_value(correct) + 1);
+  if (p->grade.verdict == MTK_VERDICT_PASS)
+    json_integer_set(correct, json_integer_value(correct) + 1);
 }
 
 static mtk_status report(const task *t, const mtk_cmd_line *line, double seconds, mtk_error *err) {
@@ -136,10 +140,10 @@ static mtk_status report(const task *t, const mtk_cmd_line *line, double seconds
   }
   double accuracy = t->n ? (double)correct / (double)t->n : 0;
   if (line->json)
-    return mtk_cmd_print_json(json_pack("{s:s,s:I,s:I,s:f,s:o,s:I,s:f}", "model", line->args[0], "correct",
-                                        (json_int_t)correct, "total", (json_int_t)t->n, "accuracy",
-                                        accuracy, "by", groups, "generated_tokens", (json_int_t)tokens,
-                                        "seconds", seconds),
+    return mtk_cmd_print_json(json_pack("{s:s,s:I,s:I,s:f,s:o,s:I,s:f}", "model", line->args[0],
+                                        "correct", (json_int_t)correct, "total", (json_int_t)t->n,
+                                        "accuracy", accuracy, "by", groups, "generated_tokens",
+                                        (json_int_t)tokens, "seconds", seconds),
                               false, err);
   mtk_cmd_print("exact answers: %zu of %zu (%.1f %%), %zu tokens in %.1f s\n", correct, t->n,
                 100 * accuracy, tokens, seconds);
@@ -163,11 +167,13 @@ static const mtk_verifier_v1 *find_verifier(const char *id) {
   return NULL;
 }
 
-mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path, mtk_error *err) {
+mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path,
+                         mtk_error *err) {
   const char *id = mtk_options_string(line->options, "verifier");
   const char *outputs = mtk_options_string(line->options, "outputs");
   task t = {.verifier = find_verifier(id)};
-  if (!t.verifier) return mtk_fail(err, MTK_E_INVALID, NULL, "no verifier '%s'; 'mtk plugin list' shows them", id);
+  if (!t.verifier)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "no verifier '%s'; 'mtk plugin list' shows them", id);
   double start = mtk_now_s();
   mtk_status st = mtk_chat_create(&t.chat, e->model, NULL, err);
   if (st == MTK_OK) st = mtk_eval_jsonl(e, path, add_problem, &t, err);

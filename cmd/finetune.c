@@ -5,7 +5,8 @@
 #include <string.h>
 
 static const mtk_option_def g_options[] = {
-    {"data", 'd', MTK_OPT_LIST, "FILE", NULL, 0, 0, NULL, "training data (may be given several times)"},
+    {"data", 'd', MTK_OPT_LIST, "FILE", NULL, 0, 0, NULL,
+     "training data (may be given several times)"},
     {"out", 'o', MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL, "result folder"},
     {"method", 0, MTK_OPT_STRING, "M", "sft", 0, 0, NULL, "recipe"},
     {"init", 0, MTK_OPT_PATH, "CONFIG", NULL, 0, 0, NULL,
@@ -55,7 +56,9 @@ static mtk_status save(void *ctx, mtk_model *model, const mtk_adapter *adapter, 
   const mtk_cmd_line *line = ctx;
   const char *out = mtk_options_string(line->options, "out");
   const mtk_format_v1 *format = mtk_format_find("hf");
-  if (!format) return mtk_fail(err, MTK_E_NOT_FOUND, NULL, "the plugin 'hf' is not loaded: cannot write the result");
+  if (!format)
+    return mtk_fail(err, MTK_E_NOT_FOUND, NULL,
+                    "the plugin 'hf' is not loaded: cannot write the result");
   if (model) return mtk_cmd_write_model(model, line, format, line->args[0], out, err);
   mtk_write_options opt = {.struct_size = sizeof opt,
                            .force = mtk_options_flag(line->options, "force")};
@@ -81,7 +84,8 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   const char *method = mtk_options_string(o, "method");
   const mtk_recipe_v1 *recipe = find_recipe(method);
   if (!recipe)
-    return mtk_fail(err, MTK_E_INVALID, NULL, "no recipe '%s'; 'mtk plugin list' shows them", method);
+    return mtk_fail(err, MTK_E_INVALID, NULL, "no recipe '%s'; 'mtk plugin list' shows them",
+                    method);
   mtk_recipe_args args = {.struct_size = sizeof args,
                           .model_path = line->args[0],
                           .out = mtk_options_string(o, "out"),
@@ -98,7 +102,8 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   mtk_status st = mtk_cmd_pool(&args.pool, line, err);
   if (st == MTK_OK) st = open_model(&args.model, line, err);
   if (st == MTK_OK)
-    st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, args.data, args.n_data, err);
+    st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, args.data,
+                             args.n_data, err);
   args.provenance = provenance.data;
   if (st == MTK_OK) st = recipe->run(&args, err);
   mtk_bytes_finish(&provenance);

@@ -29,25 +29,25 @@ static json_t *tensor_json(const mtk_tensor *t) {
 
 static json_t *value_json(const mtk_value *v) {
   switch (v->type) {
-    case MTK_META_BOOL: return json_boolean(v->as.u != 0);
-    case MTK_META_U8:
-    case MTK_META_U16:
-    case MTK_META_U32:
-    case MTK_META_U64: return json_integer((json_int_t)v->as.u);
-    case MTK_META_I8:
-    case MTK_META_I16:
-    case MTK_META_I32:
-    case MTK_META_I64: return json_integer(v->as.i);
-    case MTK_META_F32:
-    case MTK_META_F64: {
-      json_t *r = json_real(v->as.f);
-      return r ? r : json_null(); /* NaN and infinities have no JSON form */
-    }
-    case MTK_META_STRING: {
-      json_t *s = json_stringn(v->as.str.s, v->as.str.len);
-      return s ? s : json_string("(not UTF-8)");
-    }
-    case MTK_META_ARRAY: break;
+  case MTK_META_BOOL: return json_boolean(v->as.u != 0);
+  case MTK_META_U8:
+  case MTK_META_U16:
+  case MTK_META_U32:
+  case MTK_META_U64: return json_integer((json_int_t)v->as.u);
+  case MTK_META_I8:
+  case MTK_META_I16:
+  case MTK_META_I32:
+  case MTK_META_I64: return json_integer(v->as.i);
+  case MTK_META_F32:
+  case MTK_META_F64: {
+    json_t *r = json_real(v->as.f);
+    return r ? r : json_null(); /* NaN and infinities have no JSON form */
+  }
+  case MTK_META_STRING: {
+    json_t *s = json_stringn(v->as.str.s, v->as.str.len);
+    return s ? s : json_string("(not UTF-8)");
+  }
+  case MTK_META_ARRAY: break;
   }
   json_t *a = json_array();
   size_t shown = v->as.arr.n < 16 ? v->as.arr.n : 16;
@@ -62,7 +62,8 @@ static json_t *value_json(const mtk_value *v) {
 static json_t *vocab_json(const mtk_vocab *v) {
   if (!v) return json_null();
   json_t *o = json_object();
-  json_object_set_new(o, "kind", json_string(v->kind == MTK_VOCAB_BPE ? "byte-level BPE" : "unknown"));
+  json_object_set_new(o, "kind",
+                      json_string(v->kind == MTK_VOCAB_BPE ? "byte-level BPE" : "unknown"));
   json_object_set_new(o, "tokens", json_integer((json_int_t)v->n_tokens));
   json_object_set_new(o, "merges", json_integer((json_int_t)v->n_merges));
   const char *pre = v->pre ? v->pre : mtk_vocab_find_pre(v);
@@ -85,9 +86,9 @@ static json_t *types_json(const mtk_model *m, uint64_t *total) {
   for (int d = 0; d < MTK_DTYPE_COUNT; d++) {
     if (!count[d]) continue;
     *total += bytes[d];
-    json_object_set_new(o, mtk_dtype_get((mtk_dtype)d)->name,
-                        json_pack("{s:I,s:I}", "tensors", (json_int_t)count[d], "bytes",
-                                  (json_int_t)bytes[d]));
+    json_object_set_new(
+        o, mtk_dtype_get((mtk_dtype)d)->name,
+        json_pack("{s:I,s:I}", "tensors", (json_int_t)count[d], "bytes", (json_int_t)bytes[d]));
   }
   return o;
 }
@@ -97,7 +98,8 @@ static json_t *attachments_json(const mtk_model *m) {
   for (size_t i = 0; i < mtk_model_attachment_count(m); i++) {
     size_t n = 0;
     const char *name = mtk_model_attachment_name(m, i);
-    if (mtk_model_attachment(m, name, &n)) json_object_set_new(o, name, json_integer((json_int_t)n));
+    if (mtk_model_attachment(m, name, &n))
+      json_object_set_new(o, name, json_integer((json_int_t)n));
   }
   return o;
 }
@@ -112,7 +114,8 @@ static json_t *report(const mtk_model *m, const mtk_cmd_line *line) {
   json_object_set_new(o, "name", json_string(mtk_meta_str(mtk_model_meta(m), "general.name", "")));
   json_object_set_new(o, "parameters", json_integer((json_int_t)params));
   json_object_set_new(o, "tensor_bytes", json_integer((json_int_t)total));
-  json_object_set_new(o, "bits_per_weight", json_real(params ? 8.0 * (double)total / (double)params : 0));
+  json_object_set_new(o, "bits_per_weight",
+                      json_real(params ? 8.0 * (double)total / (double)params : 0));
   json_object_set_new(o, "types", types);
   json_object_set_new(o, "tokenizer", vocab_json(mtk_model_vocab(m)));
   json_object_set_new(o, "attachments", attachments_json(m));
@@ -137,9 +140,9 @@ static void print_types(const json_t *types) {
   const char *name;
   json_t *row;
   json_object_foreach((json_t *)(uintptr_t)types, name, row)
-    mtk_cmd_print("  %-10s %5lld tensors  %s\n", name,
-                  (long long)json_integer_value(json_object_get(row, "tensors")),
-                  mtk_cmd_bytes((uint64_t)json_integer_value(json_object_get(row, "bytes"))));
+      mtk_cmd_print("  %-10s %5lld tensors  %s\n", name,
+                    (long long)json_integer_value(json_object_get(row, "tensors")),
+                    mtk_cmd_bytes((uint64_t)json_integer_value(json_object_get(row, "bytes"))));
 }
 
 static void print_map(const char *title, const json_t *map) {
@@ -161,7 +164,8 @@ static void print_tensors(const mtk_model *m) {
     char shape[96] = "";
     size_t at = 0;
     for (int d = 0; d < t->n_dims && at < sizeof shape; d++)
-      at += (size_t)snprintf(shape + at, sizeof shape - at, d ? " x %lld" : "%lld", (long long)t->shape[d]);
+      at += (size_t)snprintf(shape + at, sizeof shape - at, d ? " x %lld" : "%lld",
+                             (long long)t->shape[d]);
     mtk_cmd_print("  %-34s %-8s %-22s %s\n", t->name, mtk_dtype_get(t->dtype)->name, shape,
                   mtk_cmd_bytes(t->size_bytes));
   }
@@ -172,14 +176,17 @@ static void print_text(const mtk_model *m, const json_t *r, const mtk_cmd_line *
   mtk_cmd_print("%s\n", line->args[0]);
   mtk_cmd_print("format        %s\n", json_string_value(json_object_get(r, "format")));
   mtk_cmd_print("architecture  %s\n", arch && *arch ? arch : "(unknown: bare tensors)");
-  mtk_cmd_print("parameters    %lld\n", (long long)json_integer_value(json_object_get(r, "parameters")));
+  mtk_cmd_print("parameters    %lld\n",
+                (long long)json_integer_value(json_object_get(r, "parameters")));
   mtk_cmd_print("tensors       %s, %.3f bits per weight\n",
                 mtk_cmd_bytes((uint64_t)json_integer_value(json_object_get(r, "tensor_bytes"))),
                 json_real_value(json_object_get(r, "bits_per_weight")));
   print_types(json_object_get(r, "types"));
   const json_t *tok = json_object_get(r, "tokenizer");
-  if (json_is_object(tok)) print_map("tokenizer", tok);
-  else mtk_cmd_print("tokenizer     none\n");
+  if (json_is_object(tok))
+    print_map("tokenizer", tok);
+  else
+    mtk_cmd_print("tokenizer     none\n");
   print_map("attachments (bytes)", json_object_get(r, "attachments"));
   if (mtk_options_flag(line->options, "meta")) print_map("metadata", json_object_get(r, "meta"));
   if (mtk_options_flag(line->options, "tensors")) print_tensors(m);
@@ -199,8 +206,10 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   } else if (mtk_options_flag(line->options, "provenance")) {
     size_t n = 0;
     const char *p = mtk_model_attachment(m, "provenance.json", &n);
-    if (p) mtk_cmd_print("%.*s\n", (int)n, p);
-    else st = mtk_fail(err, MTK_E_NOT_FOUND, line->args[0], "has no provenance record");
+    if (p)
+      mtk_cmd_print("%.*s\n", (int)n, p);
+    else
+      st = mtk_fail(err, MTK_E_NOT_FOUND, line->args[0], "has no provenance record");
   } else {
     json_t *r = report(m, line);
     if (line->json) {
@@ -214,6 +223,11 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   return st;
 }
 
-const mtk_cmd mtk_cmd_inspect = {
-    "inspect", "FILE [--tensors|--meta|--graph|--provenance]", "what a model file is and holds",
-    g_options, NULL, 1, 1, run};
+const mtk_cmd mtk_cmd_inspect = {"inspect",
+                                 "FILE [--tensors|--meta|--graph|--provenance]",
+                                 "what a model file is and holds",
+                                 g_options,
+                                 NULL,
+                                 1,
+                                 1,
+                                 run};

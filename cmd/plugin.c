@@ -32,9 +32,9 @@ static json_t *features_json(const mtk_plugin_info *info) {
 }
 
 static json_t *info_json(const mtk_plugin_info *p, bool digest) {
-  json_t *o = json_pack("{s:s*,s:s*,s:s*,s:s*,s:s*,s:s*,s:o}", "name", p->name, "version", p->version,
-                        "description", p->description, "license", p->license, "path", p->path, "refused",
-                        p->refused, "features", features_json(p));
+  json_t *o = json_pack("{s:s*,s:s*,s:s*,s:s*,s:s*,s:s*,s:o}", "name", p->name, "version",
+                        p->version, "description", p->description, "license", p->license, "path",
+                        p->path, "refused", p->refused, "features", features_json(p));
   if (o && digest) json_object_set_new(o, "sha256", json_string(mtk_plugin_sha256(p)));
   return o;
 }
@@ -72,11 +72,13 @@ static mtk_status info(const mtk_cmd_line *line, mtk_error *err) {
     print_info(p);
     return MTK_OK;
   }
-  return mtk_fail(err, MTK_E_NOT_FOUND, line->args[1], "no such plugin; 'mtk plugin list' shows them");
+  return mtk_fail(err, MTK_E_NOT_FOUND, line->args[1],
+                  "no such plugin; 'mtk plugin list' shows them");
 }
 
 static mtk_status check(const mtk_cmd_line *line, mtk_error *err) {
-  if (line->n_args < 2) return mtk_fail(err, MTK_E_INVALID, NULL, "usage: mtk plugin check FILE.so");
+  if (line->n_args < 2)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "usage: mtk plugin check FILE.so");
   const mtk_plugin_info *p = NULL;
   MTK_TRY(mtk_plugin_load_file(&p, line->args[1], err));
   if (p->refused) return mtk_fail(err, MTK_E_CHECK, line->args[1], "refused: %s", p->refused);
@@ -88,12 +90,14 @@ static mtk_status check(const mtk_cmd_line *line, mtk_error *err) {
     print_info(p);
     json_decref(o);
   }
-  if (!useful) return mtk_fail(err, MTK_E_CHECK, line->args[1], "offers no feature that this host knows");
+  if (!useful)
+    return mtk_fail(err, MTK_E_CHECK, line->args[1], "offers no feature that this host knows");
   return MTK_OK;
 }
 
 static mtk_status new_plugin(const mtk_cmd_line *line, mtk_error *err) {
-  if (line->n_args < 2) return mtk_fail(err, MTK_E_INVALID, NULL, "usage: mtk plugin new NAME [--kind K]");
+  if (line->n_args < 2)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "usage: mtk plugin new NAME [--kind K]");
   const char *dir = mtk_options_string(line->options, "dir");
   return mtk_cmd_plugin_new(line->args[1], mtk_options_string(line->options, "kind"),
                             dir ? dir : line->args[1], err);
@@ -106,8 +110,15 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   } verbs[] = {{"list", list}, {"info", info}, {"check", check}, {"new", new_plugin}};
   for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
     if (!strcmp(line->args[0], verbs[i].name)) return verbs[i].run(line, err);
-  return mtk_fail(err, MTK_E_INVALID, NULL, "unknown verb '%s': use list, info, check or new", line->args[0]);
+  return mtk_fail(err, MTK_E_INVALID, NULL, "unknown verb '%s': use list, info, check or new",
+                  line->args[0]);
 }
 
-const mtk_cmd mtk_cmd_plugin = {"plugin", "list | info NAME | check FILE.so | new NAME [--kind K]",
-                                "show, check and start plugins", g_options, NULL, 1, 2, run};
+const mtk_cmd mtk_cmd_plugin = {"plugin",
+                                "list | info NAME | check FILE.so | new NAME [--kind K]",
+                                "show, check and start plugins",
+                                g_options,
+                                NULL,
+                                1,
+                                2,
+                                run};

@@ -5,7 +5,8 @@
 
 static const char g_makefile[] =
     "# Builds @NAME@.so against the installed mtk headers: make, make check.\n"
-    "MTK_INCLUDE ?= $(shell pkg-config --variable=includedir mtk 2>/dev/null || echo /usr/local/include)\n"
+    "MTK_INCLUDE ?= $(shell pkg-config --variable=includedir mtk 2>/dev/null || echo "
+    "/usr/local/include)\n"
     "MTK ?= mtk\n"
     "CFLAGS ?= -O2 -g -Wall -Wextra\n"
     "\n"
@@ -86,28 +87,32 @@ static const char g_format_test[] =
     "echo '@NAME@: 2 passed, 0 failed'\n";
 
 static const char g_verifier_c[] =
-    "/* @NAME@.c: a verifier (reward) for mtk: the answer contains the problem's \"answer\" text. */\n"
+    "/* @NAME@.c: a verifier (reward) for mtk: the answer contains the problem's \"answer\" text. "
+    "*/\n"
     "#include <mtk/ext/verifier.h>\n"
     "#include <mtk/plugin.h>\n\n"
     "#include <string.h>\n\n"
-    "static mtk_status grade(mtk_grade *out, const char *text, size_t n, const char *problem_json,\n"
+    "static mtk_status grade(mtk_grade *out, const char *text, size_t n, const char "
+    "*problem_json,\n"
     "                        mtk_error *err) {\n"
     "  (void)problem_json;\n"
     "  (void)err;\n"
     "  bool pass = n > 0 && memchr(text, '4', n) != NULL;\n"
-    "  *out = (mtk_grade){pass ? MTK_VERDICT_PASS : MTK_VERDICT_FAIL, pass ? 1.0 : 0.0, \"has a 4\"};\n"
+    "  *out = (mtk_grade){pass ? MTK_VERDICT_PASS : MTK_VERDICT_FAIL, pass ? 1.0 : 0.0, \"has a "
+    "4\"};\n"
     "  return MTK_OK;\n"
     "}\n\n"
-    "static const mtk_verifier_v1 g_verifier = {sizeof g_verifier, \"@NAME@\", \"example\", grade};\n\n"
+    "static const mtk_verifier_v1 g_verifier = {sizeof g_verifier, \"@NAME@\", \"example\", "
+    "grade};\n\n"
     "MTK_PLUGIN_DEFINE(\"@NAME@\", \"0.1.0\", \"the @NAME@ verifier\", \"Apache-2.0\",\n"
     "                  {MTK_EXT_VERIFIER, &g_verifier});\n";
 
-static const char g_verifier_test[] =
-    "#!/bin/sh\n"
-    "# The verifier is found under its name.\n"
-    "set -eu\n"
-    "MTK_PLUGIN_PATH=\"$PWD\" \"${MTK:-mtk}\" plugin info @NAME@ | grep -q 'mtk.verifier/1 @NAME@'\n"
-    "echo '@NAME@: 1 passed, 0 failed'\n";
+static const char g_verifier_test[] = "#!/bin/sh\n"
+                                      "# The verifier is found under its name.\n"
+                                      "set -eu\n"
+                                      "MTK_PLUGIN_PATH=\"$PWD\" \"${MTK:-mtk}\" plugin info @NAME@ "
+                                      "| grep -q 'mtk.verifier/1 @NAME@'\n"
+                                      "echo '@NAME@: 1 passed, 0 failed'\n";
 
 /* One row per kind: its source and its test. */
 static const struct {
@@ -125,7 +130,8 @@ static mtk_status write_text(const char *dir, const char *file, const char *text
   }
   mtk_bytes_puts(&out, text);
   char *path = mtk_path_join(dir, file);
-  mtk_status st = path ? mtk_bytes_status(&out, err) : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st =
+      path ? mtk_bytes_status(&out, err) : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK) st = mtk_write_file(path, out.data, out.len, false, err);
   mtk_free(path);
   mtk_bytes_finish(&out);

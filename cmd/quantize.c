@@ -5,21 +5,27 @@
 #include <string.h>
 
 static const mtk_option_def g_options[] = {
-    {"to", 0, MTK_OPT_STRING, "TYPE", NULL, 0, 0, NULL, "target: nvfp4, mxfp4, fp8, fp8-block, q8_0, ..."},
+    {"to", 0, MTK_OPT_STRING, "TYPE", NULL, 0, 0, NULL,
+     "target: nvfp4, mxfp4, fp8, fp8-block, q8_0, ..."},
     {"method", 0, MTK_OPT_STRING, "M", "rtn", 0, 0, NULL, "quantizer"},
     {"layout", 0, MTK_OPT_STRING, "FORMAT", NULL, 0, 0, NULL,
      "output format: gguf or hf (compressed-tensors); default: by DST's name"},
     {"keep", 0, MTK_OPT_LIST, "PART", NULL, 0, 0, NULL, "leave tensors whose name contains PART"},
-    {"embeddings", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "also quantize embedding and output head"},
+    {"embeddings", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "also quantize embedding and output head"},
     {"requantize", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
      "also tensors that are quantized already (errors add up)"},
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
-    {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "print the plan and the sizes, write nothing"},
+    {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "print the plan and the sizes, write nothing"},
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list methods and targets"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
-static const char *const g_reasons[] = {"",           "not a linear weight", "embedding or head",
-                                        "kept (--keep)", "row length no multiple of the block",
+static const char *const g_reasons[] = {"",
+                                        "not a linear weight",
+                                        "embedding or head",
+                                        "kept (--keep)",
+                                        "row length no multiple of the block",
                                         "already quantized"};
 
 static const mtk_option_def *extra_options(int argc, const char *const *argv) {
@@ -47,39 +53,44 @@ static mtk_status pick_target(mtk_quantize_options *o, const mtk_cmd_line *line,
   const char *to = mtk_options_string(line->options, "to");
   o->quantizer = mtk_quantizer_find(method);
   if (!o->quantizer)
-    return mtk_fail(err, MTK_E_INVALID, NULL, "no method '%s'; 'mtk quantize --list' shows them", method);
-  if (!to) return mtk_fail(err, MTK_E_INVALID, NULL, "give --to TYPE; 'mtk quantize --list' shows them");
+    return mtk_fail(err, MTK_E_INVALID, NULL, "no method '%s'; 'mtk quantize --list' shows them",
+                    method);
+  if (!to)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "give --to TYPE; 'mtk quantize --list' shows them");
   for (const mtk_quant_target *t = o->quantizer->targets; t->name; t++)
     if (!strcmp(t->name, to)) o->target = t;
   if (!o->target)
-    return mtk_fail(err, MTK_E_INVALID, NULL, "method %s has no target '%s'; 'mtk quantize --list' shows them",
-                    method, to);
+    return mtk_fail(err, MTK_E_INVALID, NULL,
+                    "method %s has no target '%s'; 'mtk quantize --list' shows them", method, to);
   return MTK_OK;
 }
 
-static mtk_status output_format(const mtk_format_v1 **out, const mtk_cmd_line *line, mtk_error *err) {
+static mtk_status output_format(const mtk_format_v1 **out, const mtk_cmd_line *line,
+                                mtk_error *err) {
   const char *layout = mtk_options_string(line->options, "layout");
   if (layout && !strcmp(layout, "compressed-tensors")) layout = "hf";
   *out = layout ? mtk_format_find(layout) : mtk_format_for_output(line->args[1]);
   if (*out) return MTK_OK;
-  return mtk_fail(err, MTK_E_INVALID, NULL, "no layout '%s': use gguf or hf", layout ? layout : line->args[1]);
+  return mtk_fail(err, MTK_E_INVALID, NULL, "no layout '%s': use gguf or hf",
+                  layout ? layout : line->args[1]);
 }
 
 static json_t *rows_json(const mtk_quantize_report *r) {
   json_t *rows = json_array();
   for (size_t i = 0; i < r->n_rows; i++) {
     const mtk_quantize_row *q = &r->rows[i];
-    json_array_append_new(
-        rows, json_pack("{s:s,s:s,s:s,s:I,s:I,s:s}", "name", q->name, "from",
-                        mtk_dtype_get(q->from)->name, "to", mtk_dtype_get(q->to)->name, "bytes_before",
-                        (json_int_t)q->bytes_before, "bytes_after", (json_int_t)q->bytes_after, "kept",
-                        g_reasons[q->reason]));
+    json_array_append_new(rows,
+                          json_pack("{s:s,s:s,s:s,s:I,s:I,s:s}", "name", q->name, "from",
+                                    mtk_dtype_get(q->from)->name, "to", mtk_dtype_get(q->to)->name,
+                                    "bytes_before", (json_int_t)q->bytes_before, "bytes_after",
+                                    (json_int_t)q->bytes_after, "kept", g_reasons[q->reason]));
   }
   return rows;
 }
 
-static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r, const mtk_model *model,
-                         const mtk_format_v1 *format, double seconds, mtk_error *err) {
+static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
+                         const mtk_model *model, const mtk_format_v1 *format, double seconds,
+                         mtk_error *err) {
   uint64_t before = 0, after = 0, params = mtk_model_param_count(model);
   for (size_t i = 0; i < r->n_rows; i++) {
     before += r->rows[i].bytes_before;
@@ -89,10 +100,10 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
   bool dry = mtk_options_flag(line->options, "dry-run");
   if (line->json)
     return mtk_cmd_print_json(
-        json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:f,s:I,s:f,s:I,s:o}", "source", line->args[0], "output",
-                  line->args[1], "format", format->id, "dry_run", dry, "bytes_before", (json_int_t)before,
-                  "bytes_after", (json_int_t)after, "bits_per_weight", bpw, "quantized",
-                  (json_int_t)r->n_quantized, "seconds", seconds, "peak_rss_bytes",
+        json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:f,s:I,s:f,s:I,s:o}", "source", line->args[0],
+                  "output", line->args[1], "format", format->id, "dry_run", dry, "bytes_before",
+                  (json_int_t)before, "bytes_after", (json_int_t)after, "bits_per_weight", bpw,
+                  "quantized", (json_int_t)r->n_quantized, "seconds", seconds, "peak_rss_bytes",
                   (json_int_t)mtk_peak_rss_bytes(), "tensors", rows_json(r)),
         false, err);
   for (size_t i = 0; i < r->n_rows && (dry || line->verbose); i++) {
@@ -101,10 +112,11 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
                   mtk_dtype_get(q->to)->name, mtk_cmd_bytes(q->bytes_before),
                   mtk_cmd_bytes(q->bytes_after), g_reasons[q->reason]);
   }
-  mtk_cmd_print("%s -> %s (%s%s): %zu of %zu tensors to %s, %s -> %s, %.3f bits per weight, %.1f s\n",
-                line->args[0], line->args[1], format->id, dry ? ", dry run" : "", r->n_quantized, r->n_rows,
-                mtk_options_string(line->options, "to"), mtk_cmd_bytes(before), mtk_cmd_bytes(after), bpw,
-                seconds);
+  mtk_cmd_print(
+      "%s -> %s (%s%s): %zu of %zu tensors to %s, %s -> %s, %.3f bits per weight, %.1f s\n",
+      line->args[0], line->args[1], format->id, dry ? ", dry run" : "", r->n_quantized, r->n_rows,
+      mtk_options_string(line->options, "to"), mtk_cmd_bytes(before), mtk_cmd_bytes(after), bpw,
+      seconds);
   return MTK_OK;
 }
 
@@ -113,7 +125,8 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   if (line->n_args < 2)
     return mtk_fail(err, MTK_E_INVALID, NULL, "needs SRC and DST; 'mtk quantize --help' explains");
   double start = mtk_now_s();
-  mtk_quantize_options o = {.struct_size = sizeof o, .options = line->options,
+  mtk_quantize_options o = {.struct_size = sizeof o,
+                            .options = line->options,
                             .embeddings = mtk_options_flag(line->options, "embeddings"),
                             .requantize = mtk_options_flag(line->options, "requantize")};
   o.n_keep = (int)mtk_options_list(line->options, "keep", &o.keep);
@@ -139,8 +152,11 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   return st;
 }
 
-const mtk_cmd mtk_cmd_quantize = {
-    "quantize",   "SRC DST --to TYPE [--method M] [--layout gguf|hf]", "quantize a model's weights",
-    g_options,    extra_options,
-    0,            2,
-    run};
+const mtk_cmd mtk_cmd_quantize = {"quantize",
+                                  "SRC DST --to TYPE [--method M] [--layout gguf|hf]",
+                                  "quantize a model's weights",
+                                  g_options,
+                                  extra_options,
+                                  0,
+                                  2,
+                                  run};

@@ -25,8 +25,10 @@ static void on_log(void *ctx, mtk_log_level level, const char *message) {
   static const char *const names[] = {"error", "warning", "", "debug"};
   pthread_mutex_lock(&g_report.lock);
   close_bar();
-  if (names[level][0]) fprintf(stderr, "mtk: %s: %s\n", names[level], message);
-  else fprintf(stderr, "mtk: %s\n", message);
+  if (names[level][0])
+    fprintf(stderr, "mtk: %s: %s\n", names[level], message);
+  else
+    fprintf(stderr, "mtk: %s\n", message);
   pthread_mutex_unlock(&g_report.lock);
 }
 

@@ -7,11 +7,14 @@
 static const mtk_option_def g_options[] = {
     {"messages", 'm', MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
      "JSON: a list of messages, or an object with \"messages\""},
-    {"context", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "JSON object with all template variables"},
+    {"context", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "JSON object with all template variables"},
     {"tools", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "JSON list of tools"},
-    {"template", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "Jinja file instead of the model's template"},
+    {"template", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "Jinja file instead of the model's template"},
     {"now", 0, MTK_OPT_STRING, "ISO8601", NULL, 0, 0, NULL, "the time that strftime_now() sees"},
-    {"no-generation-prompt", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "do not open the assistant's turn"},
+    {"no-generation-prompt", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "do not open the assistant's turn"},
     {"ids", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "print token ids instead of text"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
@@ -42,7 +45,8 @@ static mtk_status build_context(json_t **out, const mtk_cmd_line *line, mtk_erro
   }
   if (!json_is_object(doc)) {
     json_decref(doc);
-    return mtk_fail(err, MTK_E_FORMAT, context ? context : messages, "expected a JSON object or list");
+    return mtk_fail(err, MTK_E_FORMAT, context ? context : messages,
+                    "expected a JSON object or list");
   }
   if (tools) {
     json_t *list = NULL;
@@ -58,9 +62,9 @@ static mtk_status build_context(json_t **out, const mtk_cmd_line *line, mtk_erro
 }
 
 /* With MODEL "-": the template alone, no tokenizer. */
-static mtk_status render_alone(mtk_bytes *text, const char *template_text, size_t n, const char *json,
-                               const char *now, bool context_only, bool generation_prompt,
-                               mtk_error *err) {
+static mtk_status render_alone(mtk_bytes *text, const char *template_text, size_t n,
+                               const char *json, const char *now, bool context_only,
+                               bool generation_prompt, mtk_error *err) {
   mtk_template *t = NULL;
   MTK_TRY(mtk_template_create(&t, template_text, n, err));
   mtk_template_options opt = {.struct_size = sizeof opt, .now = now};
@@ -98,8 +102,8 @@ static mtk_status render(const mtk_cmd_line *line, const char *json, const char 
     st = mtk_model_load(&model, line->args[0], err);
     if (st == MTK_OK) st = mtk_chat_create(&chat, model, template_text, err);
     if (st == MTK_OK)
-      st = mtk_chat_render(&text, want_ids ? &ids : NULL, NULL, chat, json, strlen(json), prompt, now,
-                           err);
+      st = mtk_chat_render(&text, want_ids ? &ids : NULL, NULL, chat, json, strlen(json), prompt,
+                           now, err);
     mtk_chat_destroy(chat);
     mtk_model_destroy(model);
   }
@@ -129,11 +133,12 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   return st;
 }
 
-const mtk_cmd mtk_cmd_template = {"template",
-                                  "MODEL|- --messages FILE [--tools FILE] [--template FILE] [--ids]",
-                                  "render a chat template",
-                                  g_options,
-                                  NULL,
-                                  1,
-                                  1,
-                                  run};
+const mtk_cmd mtk_cmd_template = {
+    "template",
+    "MODEL|- --messages FILE [--tools FILE] [--template FILE] [--ids]",
+    "render a chat template",
+    g_options,
+    NULL,
+    1,
+    1,
+    run};

@@ -11,8 +11,10 @@ static const mtk_option_def g_options[] = {
      "one JSON string (or array of ids) a line in, one JSON document a line out"},
     {"special", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "parse control tokens in the text"},
     {"no-bos", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "never add BOS or EOS"},
-    {"decode", 'd', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "input is ids (separated by blanks or commas)"},
-    {"pre", 0, MTK_OPT_STRING, "NAME", NULL, 0, 0, NULL, "pre-tokenizer to use instead of the model's"},
+    {"decode", 'd', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "input is ids (separated by blanks or commas)"},
+    {"pre", 0, MTK_OPT_STRING, "NAME", NULL, 0, 0, NULL,
+     "pre-tokenizer to use instead of the model's"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
 /* JSON string of bytes that may not be UTF-8: invalid parts become U+FFFD. */
@@ -67,21 +69,6 @@ static mtk_status decode_one(const mtk_tokenizer *tok, const mtk_ids *ids, bool 
   return st;
 }
 
-static mtk_status parse_ids(mtk_ids *out, const char *text, mtk_error *err) {
-  const char *p = text;
-  while (*p) {
-    while (*p == ' ' || *p == ',' || *p == '\n' || *p == '\t' || *p == '[' || *p == ']' || *p == '\r') p++;
-    if (!*p) break;
-    char *end;
-    long v = strtol(p, &end, 10);
-    if (end == p || v < 0 || v > INT32_MAX)
-      return mtk_fail(err, MTK_E_INVALID, NULL, "'%.20s' is not a token id", p);
-    MTK_TRY(mtk_ids_push(out, (int32_t)v, err));
-    p = end;
-  }
-  return MTK_OK;
-}
-
 static mtk_status ids_from_json(mtk_ids *out, const json_t *array, mtk_error *err) {
   for (size_t i = 0; i < json_array_size(array); i++) {
     const json_t *item = json_array_get(array, i);
@@ -113,8 +100,8 @@ static mtk_status batch_line(const mtk_tokenizer *tok, const char *line, size_t 
   return st;
 }
 
-static mtk_status run_batch(const mtk_tokenizer *tok, const mtk_bytes *in, unsigned flags, bool special,
-                            mtk_error *err) {
+static mtk_status run_batch(const mtk_tokenizer *tok, const mtk_bytes *in, unsigned flags,
+                            bool special, mtk_error *err) {
   size_t line_no = 0;
   for (size_t at = 0; at < in->len;) {
     const char *nl = memchr(in->data + at, '\n', in->len - at);
@@ -136,18 +123,20 @@ static mtk_status run_batch(const mtk_tokenizer *tok, const mtk_bytes *in, unsig
 static mtk_status run_input(const mtk_tokenizer *tok, const mtk_cmd_line *line, mtk_error *err) {
   const mtk_option_values *o = line->options;
   bool special = mtk_options_flag(o, "special");
-  unsigned flags = (special ? MTK_ENCODE_SPECIAL : 0u) |
-                   (mtk_options_flag(o, "no-bos") ? 0u : MTK_ENCODE_BOS);
+  unsigned flags =
+      (special ? MTK_ENCODE_SPECIAL : 0u) | (mtk_options_flag(o, "no-bos") ? 0u : MTK_ENCODE_BOS);
   mtk_bytes in = {0};
   const char *text = mtk_options_string(o, "text"), *file = mtk_options_string(o, "file");
   mtk_status st = MTK_OK;
-  if (text) mtk_bytes_append(&in, text, strlen(text));
-  else st = mtk_cmd_read_all(&in, file ? file : "-", err);
+  if (text)
+    mtk_bytes_append(&in, text, strlen(text));
+  else
+    st = mtk_cmd_read_all(&in, file ? file : "-", err);
   if (st == MTK_OK && mtk_options_flag(o, "batch")) {
     st = run_batch(tok, &in, flags, special, err);
   } else if (st == MTK_OK && mtk_options_flag(o, "decode")) {
     mtk_ids ids = {0};
-    st = parse_ids(&ids, in.data ? in.data : "", err);
+    st = mtk_cmd_parse_ids(&ids, in.data ? in.data : "", err);
     if (st == MTK_OK) st = decode_one(tok, &ids, true, line->json, err);
     mtk_ids_finish(&ids);
   } else if (st == MTK_OK) {
@@ -179,7 +168,11 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   return st;
 }
 
-const mtk_cmd mtk_cmd_tokenize = {
-    "tokenize", "MODEL [--text S | --file F | --batch] [--decode]", "text to token ids and back",
-    g_options,  NULL,                                              1,
-    1,          run};
+const mtk_cmd mtk_cmd_tokenize = {"tokenize",
+                                  "MODEL [--text S | --file F | --batch] [--decode]",
+                                  "text to token ids and back",
+                                  g_options,
+                                  NULL,
+                                  1,
+                                  1,
+                                  run};

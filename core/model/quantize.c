@@ -1,7 +1,7 @@
 /* model/quantize.c: lazily re-encoded tensors: casts and quantization (mtk/quantize.h).
  *
- * A replaced tensor keeps a copy of its source description in a `recode` record in the model's arena;
- * its read function fetches source rows as f32 and encodes them. Any thread may read. */
+ * A replaced tensor keeps a copy of its source description in a `recode` record in the model's
+ * arena; its read function fetches source rows as f32 and encodes them. Any thread may read. */
 #include <mtk/quantize.h>
 
 #include <math.h>
@@ -22,11 +22,12 @@ static mtk_status read_recoded(const mtk_tensor *t, void *dst, int64_t row0, int
   const recode *r = t->read_ctx;
   size_t k = (size_t)mtk_tensor_row_elems(t);
   size_t count;
-  if (!mtk_mul_ok((size_t)n_rows, k, &count)) return mtk_fail(err, MTK_E_NOMEM, t->name, "too large");
+  if (!mtk_mul_ok((size_t)n_rows, k, &count))
+    return mtk_fail(err, MTK_E_NOMEM, t->name, "too large");
   float *x = mtk_alloc(count, sizeof *x);
   void *tmp = r->source.data ? NULL : mtk_alloc((size_t)n_rows, mtk_tensor_row_bytes(&r->source));
-  mtk_status st = x && (tmp || r->source.data) ? MTK_OK
-                                               : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  mtk_status st =
+      x && (tmp || r->source.data) ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
   if (st == MTK_OK) st = mtk_tensor_fetch_f32(x, &r->source, row0, n_rows, tmp, err);
   if (st == MTK_OK && r->quantizer) {
     st = r->quantizer->encode(&r->quant, dst, x, row0, n_rows, err);
@@ -124,10 +125,12 @@ static int64_t chunk_rows(const mtk_tensor *t) {
 }
 
 /* Rows of chunk `task` as f32 in *x (mtk_free by the caller). */
-static mtk_status fetch_chunk(float **x, const mtk_tensor *t, int64_t row0, int64_t n, mtk_error *err) {
+static mtk_status fetch_chunk(float **x, const mtk_tensor *t, int64_t row0, int64_t n,
+                              mtk_error *err) {
   *x = mtk_alloc((size_t)n * (size_t)mtk_tensor_row_elems(t), sizeof **x);
   void *tmp = t->data ? NULL : mtk_alloc((size_t)n, mtk_tensor_row_bytes(t));
-  mtk_status st = *x && (tmp || t->data) ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  mtk_status st =
+      *x && (tmp || t->data) ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
   if (st == MTK_OK) st = mtk_tensor_fetch_f32(*x, t, row0, n, tmp, err);
   mtk_free(tmp);
   return st;
@@ -143,10 +146,11 @@ static void amax_task(void *ctx, int64_t task, int worker) {
   for (int64_t i = 0; i < count && j->status[task] == MTK_OK; i++) {
     float a = fabsf(x[i]);
     if (!(a <= 3.402823466e38f)) {
-      j->status[task] = mtk_fail(&j->errors[task], MTK_E_FORMAT, j->t->name,
-                                 "row %lld holds NaN or infinity; repair the checkpoint or keep the "
-                                 "tensor with --keep",
-                                 (long long)(row0 + i / k));
+      j->status[task] =
+          mtk_fail(&j->errors[task], MTK_E_FORMAT, j->t->name,
+                   "row %lld holds NaN or infinity; repair the checkpoint or keep the "
+                   "tensor with --keep",
+                   (long long)(row0 + i / k));
     }
     if (a > m) m = a;
   }
@@ -161,7 +165,8 @@ static mtk_status tensor_amax(float *out, const mtk_tensor *t, mtk_pool *pool, m
   j.amax = mtk_alloc((size_t)n, sizeof *j.amax);
   j.errors = mtk_alloc((size_t)n, sizeof *j.errors);
   j.status = mtk_alloc((size_t)n, sizeof *j.status);
-  mtk_status st = j.amax && j.errors && j.status ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st =
+      j.amax && j.errors && j.status ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK) mtk_pool_run(pool, n, amax_task, &j);
   *out = 0;
   for (int64_t i = 0; i < n && st == MTK_OK; i++) {
@@ -211,7 +216,8 @@ static mtk_status quantize_tensor(mtk_model *model, const mtk_tensor *t, float g
                                 .options = o->options};
   if (target->scale_n >= 0) {
     int64_t rows = mtk_tensor_rows(t), k = mtk_tensor_row_elems(t);
-    int64_t sn = target->scale_n ? target->scale_n : rows, sk = target->scale_k ? target->scale_k : k;
+    int64_t sn = target->scale_n ? target->scale_n : rows,
+            sk = target->scale_k ? target->scale_k : k;
     int64_t count = ((rows + sn - 1) / sn) * ((k + sk - 1) / sk);
     r->quant.scale_n = sn;
     r->quant.scale_k = sk;
@@ -239,13 +245,13 @@ static float group_max(const member *m, size_t n, size_t self) {
   return best;
 }
 
-static mtk_status find_amax(const mtk_model *model, member *members, mtk_quantize_row *rows, size_t n,
-                            const mtk_quantize_options *o, mtk_error *err) {
+static mtk_status find_amax(const mtk_model *model, member *members, mtk_quantize_row *rows,
+                            size_t n, const mtk_quantize_options *o, mtk_error *err) {
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
   for (size_t i = 0; i < n; i++) {
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
-    rows[i] = (mtk_quantize_row){t->name, eligible(model, t, o), t->dtype, t->dtype, t->size_bytes,
-                                 t->size_bytes};
+    rows[i] = (mtk_quantize_row){t->name,  eligible(model, t, o), t->dtype,
+                                 t->dtype, t->size_bytes,         t->size_bytes};
     if (rows[i].reason != MTK_QUANTIZED) continue;
     if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
     const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
@@ -266,7 +272,8 @@ mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *opti
   if (st == MTK_OK) st = find_amax(model, members, rows, n, options, err);
   for (size_t i = 0; i < n && st == MTK_OK; i++) {
     if (rows[i].reason != MTK_QUANTIZED) continue;
-    st = quantize_tensor(model, mtk_model_tensor_at(model, i), group_max(members, n, i), options, err);
+    st = quantize_tensor(model, mtk_model_tensor_at(model, i), group_max(members, n, i), options,
+                         err);
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
     rows[i].to = t->dtype;
     rows[i].bytes_after = t->size_bytes + 4u * (uint64_t)mtk_tensor_scale_count(t);

@@ -39,11 +39,14 @@ mtk_status mtk_chat_create(mtk_chat **out, const mtk_model *model, const char *t
   *out = NULL;
   size_t n = 0;
   const char *source = template_override;
-  if (source) n = strlen(source);
-  else source = mtk_model_attachment(model, "chat_template", &n);
+  if (source)
+    n = strlen(source);
+  else
+    source = mtk_model_attachment(model, "chat_template", &n);
   const mtk_vocab *vocab = mtk_model_vocab(model);
   if (!vocab)
-    return mtk_fail(err, MTK_E_NOT_FOUND, mtk_model_path(model), "the model has no tokenizer that mtk can use");
+    return mtk_fail(err, MTK_E_NOT_FOUND, mtk_model_path(model),
+                    "the model has no tokenizer that mtk can use");
   if (!source)
     return mtk_fail(err, MTK_E_NOT_FOUND, mtk_model_path(model),
                     "the model has no chat template; give one with --template or use raw text");
@@ -81,12 +84,14 @@ const char *mtk_chat_think_close(const mtk_chat *chat) { return chat->think_clos
 /* ---- rendering ------------------------------------------------------------------------------ */
 
 static void set_missing(json_t *doc, const char *key, json_t *value) {
-  if (json_object_get(doc, key)) json_decref(value);
-  else json_object_set_new(doc, key, value);
+  if (json_object_get(doc, key))
+    json_decref(value);
+  else
+    json_object_set_new(doc, key, value);
 }
 
-static mtk_status render_doc(mtk_rendered *out, const mtk_chat *c, const json_t *doc, const char *now,
-                             mtk_error *err) {
+static mtk_status render_doc(mtk_rendered *out, const mtk_chat *c, const json_t *doc,
+                             const char *now, mtk_error *err) {
   char *json = json_dumps(doc, JSON_REAL_PRECISION(17));
   if (!json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   mtk_template_options opt = {.struct_size = sizeof opt, .now = now};
@@ -96,8 +101,8 @@ static mtk_status render_doc(mtk_rendered *out, const mtk_chat *c, const json_t 
 }
 
 /* The rendering of the first n messages. */
-static mtk_status render_prefix(mtk_rendered *out, const mtk_chat *c, json_t *doc, size_t n, bool prompt,
-                                const char *now, mtk_error *err) {
+static mtk_status render_prefix(mtk_rendered *out, const mtk_chat *c, json_t *doc, size_t n,
+                                bool prompt, const char *now, mtk_error *err) {
   json_t *all = json_object_get(doc, "messages"), *some = json_array(), *copy = json_copy(doc);
   for (size_t i = 0; i < n; i++) json_array_append(some, json_array_get(all, i));
   json_object_set_new(copy, "messages", some);
@@ -107,10 +112,10 @@ static mtk_status render_prefix(mtk_rendered *out, const mtk_chat *c, json_t *do
   return st;
 }
 
-/* The template marks nothing: an assistant message is what its rendering adds to that of the messages
- * before it with the generation prompt open. Both must be prefixes of the whole. */
-static mtk_status find_generation(mtk_rendered *whole, const mtk_chat *c, json_t *doc, const char *now,
-                                  mtk_error *err) {
+/* The template marks nothing: an assistant message is what its rendering adds to that of the
+ * messages before it with the generation prompt open. Both must be prefixes of the whole. */
+static mtk_status find_generation(mtk_rendered *whole, const mtk_chat *c, json_t *doc,
+                                  const char *now, mtk_error *err) {
   json_t *messages = json_object_get(doc, "messages");
   size_t n = json_array_size(messages);
   whole->generation = mtk_alloc(n + 1, sizeof *whole->generation);
@@ -129,9 +134,10 @@ static mtk_status find_generation(mtk_rendered *whole, const mtk_chat *c, json_t
       if (nested)
         whole->generation[whole->n_generation++] = (mtk_span){before.text.len, after.text.len};
       else
-        st = mtk_fail(err, MTK_E_UNSUPPORTED, "chat template",
-                      "cannot tell the assistant's part: the template changes earlier turns; mark it "
-                      "with {%% generation %%}");
+        st = mtk_fail(
+            err, MTK_E_UNSUPPORTED, "chat template",
+            "cannot tell the assistant's part: the template changes earlier turns; mark it "
+            "with {%% generation %%}");
     }
     mtk_rendered_finish(&before);
     mtk_rendered_finish(&after);
@@ -184,9 +190,10 @@ void mtk_reasoning_push(mtk_reasoning_split *s, const mtk_chat *chat, const char
   s->n_held = 0;
   size_t at = 0;
   while (all.data && at <= all.len) {
-    const char *marker = !chat->think_open ? NULL : s->state == 0 ? chat->think_open
-                         : s->state == 1                          ? chat->think_close
-                                                                  : NULL;
+    const char *marker = !chat->think_open ? NULL
+                         : s->state == 0   ? chat->think_open
+                         : s->state == 1   ? chat->think_close
+                                           : NULL;
     mtk_bytes *to = s->state == 1 ? reasoning : content;
     const char *rest = all.data + at;
     size_t left = all.len - at;

@@ -62,7 +62,8 @@ static mtk_status add_sequence(loader *l, const int32_t *ids, const uint8_t *mas
 }
 
 static mtk_status add_messages(loader *l, const char *line, size_t n, mtk_error *err) {
-  if (!l->chat) return mtk_fail(err, MTK_E_INVALID, NULL, "chat data needs a model with a chat template");
+  if (!l->chat)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "chat data needs a model with a chat template");
   mtk_ids ids = {0};
   uint8_t *mask = NULL;
   mtk_status st = mtk_chat_render(NULL, &ids, &mask, l->chat, line, n, false, NULL, err);
@@ -105,8 +106,10 @@ static mtk_status add_ids(loader *l, const json_t *list, const json_t *mask_list
   for (size_t i = 0; i < n && st == MTK_OK; i++) {
     const json_t *item = json_array_get(list, i);
     json_int_t id = json_is_integer(item) ? json_integer_value(item) : -1;
-    if (id < 0 || id > INT32_MAX) st = mtk_fail(err, MTK_E_FORMAT, NULL, "item %zu of \"ids\" is no token id", i);
-    else st = mtk_ids_push(&ids, (int32_t)id, err);
+    if (id < 0 || id > INT32_MAX)
+      st = mtk_fail(err, MTK_E_FORMAT, NULL, "item %zu of \"ids\" is no token id", i);
+    else
+      st = mtk_ids_push(&ids, (int32_t)id, err);
     if (mask) mask[i] = json_integer_value(json_array_get(mask_list, i)) != 0;
   }
   if (st == MTK_OK) st = add_sequence(l, ids.data, mask, n, err);
@@ -120,7 +123,8 @@ static mtk_status add_json_line(loader *l, const char *line, size_t n, mtk_error
   json_t *doc = json_loadb(line, n, 0, &je);
   if (!json_is_object(doc)) {
     json_decref(doc);
-    return mtk_fail(err, MTK_E_FORMAT, NULL, "not a JSON object: %s", doc ? "another type" : je.text);
+    return mtk_fail(err, MTK_E_FORMAT, NULL, "not a JSON object: %s",
+                    doc ? "another type" : je.text);
   }
   const char *text = json_string_value(json_object_get(doc, "text"));
   const char *prompt = json_string_value(json_object_get(doc, "prompt"));
@@ -137,7 +141,8 @@ static mtk_status add_json_line(loader *l, const char *line, size_t n, mtk_error
   } else if (prompt && completion) {
     st = add_text(l, prompt, completion, err);
   } else {
-    st = mtk_fail(err, MTK_E_FORMAT, NULL, "needs \"messages\", \"text\", \"ids\", or \"prompt\" and \"completion\"");
+    st = mtk_fail(err, MTK_E_FORMAT, NULL,
+                  "needs \"messages\", \"text\", \"ids\", or \"prompt\" and \"completion\"");
   }
   json_decref(doc);
   return st;
@@ -165,10 +170,11 @@ static mtk_status add_jsonl(loader *l, const mtk_file *file, mtk_error *err) {
 
 /* Windows of max_len tokens over the whole text. */
 static mtk_status add_plain(loader *l, const mtk_file *file, mtk_error *err) {
-  if (!l->tok) return mtk_fail(err, MTK_E_INVALID, NULL, "the model has no tokenizer that mtk can use");
+  if (!l->tok)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "the model has no tokenizer that mtk can use");
   mtk_ids ids = {0};
-  mtk_status st = mtk_tokenizer_encode(&ids, l->tok, file->data ? (const char *)file->data : "", file->size,
-                                       MTK_ENCODE_BOS, err);
+  mtk_status st = mtk_tokenizer_encode(&ids, l->tok, file->data ? (const char *)file->data : "",
+                                       file->size, MTK_ENCODE_BOS, err);
   for (size_t at = 0; at + 1 < ids.len && st == MTK_OK; at += (size_t)l->max_len) {
     size_t n = ids.len - at < (size_t)l->max_len ? ids.len - at : (size_t)l->max_len;
     st = add_sequence(l, ids.data + at, NULL, n, err);
@@ -214,7 +220,8 @@ mtk_status mtk_dataset_create(mtk_dataset **out, const char *const *paths, int n
   loader l = {d, chat, tok, options->max_len, options->train_on_all};
   mtk_status st = MTK_OK;
   for (int i = 0; i < n_paths && st == MTK_OK; i++) st = add_file(&l, paths[i], err);
-  if (st == MTK_OK && !d->n_seqs) st = mtk_fail(err, MTK_E_FORMAT, paths[0], "holds no training sequence");
+  if (st == MTK_OK && !d->n_seqs)
+    st = mtk_fail(err, MTK_E_FORMAT, paths[0], "holds no training sequence");
   if (st != MTK_OK) {
     mtk_dataset_destroy(d);
     return st;
@@ -252,7 +259,8 @@ static int64_t permute(int64_t index, int64_t n, uint64_t seed, uint64_t epoch) 
   do {
     uint64_t left = x >> half, right = x & mask;
     for (uint32_t round = 0; round < 4; round++) {
-      const uint32_t counter[4] = {(uint32_t)right, (uint32_t)(right >> 32), (uint32_t)epoch, round};
+      const uint32_t counter[4] = {(uint32_t)right, (uint32_t)(right >> 32), (uint32_t)epoch,
+                                   round};
       uint32_t r[4];
       mtk_philox(r, key, counter);
       uint64_t next = left ^ (r[0] & mask);

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static mtk_status copy_pair(mtk_lora_pair *out, mtk_adapter *a, const mtk_trainer *t, const mtk_weight *lora_a,
-                            mtk_error *err) {
+static mtk_status copy_pair(mtk_lora_pair *out, mtk_adapter *a, const mtk_trainer *t,
+                            const mtk_weight *lora_a, mtk_error *err) {
   size_t base = strlen(lora_a->name) - strlen(".lora_a");
   char *target = mtk_arena_strndup(a->arena, lora_a->name, base);
   char *name_b = mtk_asprintf("%.*s.lora_b", (int)base, lora_a->name);
@@ -29,7 +29,8 @@ static mtk_status copy_pair(mtk_lora_pair *out, mtk_adapter *a, const mtk_traine
 
 mtk_status mtk_trainer_adapter(mtk_adapter **out, const mtk_trainer *t, mtk_error *err) {
   *out = NULL;
-  if (t->options.lora_rank <= 0) return mtk_fail(err, MTK_E_INVALID, NULL, "all weights were trained: there is no adapter");
+  if (t->options.lora_rank <= 0)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "all weights were trained: there is no adapter");
   mtk_adapter *a = mtk_adapter_create();
   if (!a) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   a->rank = t->options.lora_rank;
@@ -37,7 +38,8 @@ mtk_status mtk_trainer_adapter(mtk_adapter **out, const mtk_trainer *t, mtk_erro
   a->pairing = mtk_meta_str(mtk_model_meta(t->model), "rope.pairing", "half");
   a->pairing = mtk_arena_strndup(a->arena, a->pairing, strlen(a->pairing));
   a->pairs = mtk_arena_alloc(a->arena, t->n_params, sizeof *a->pairs);
-  mtk_status st = a->pairs && a->pairing ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st =
+      a->pairs && a->pairing ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   for (size_t i = 0; i < t->n_params && st == MTK_OK; i++) {
     const mtk_weight *w = t->param_weights[i];
     if (strstr(w->name, ".lora_a")) st = copy_pair(&a->pairs[a->n_pairs++], a, t, w, err);
@@ -50,7 +52,8 @@ mtk_status mtk_trainer_adapter(mtk_adapter **out, const mtk_trainer *t, mtk_erro
   return MTK_OK;
 }
 
-static mtk_status put_tensor(mtk_model *model, const mtk_weight *w, mtk_dtype dtype, mtk_error *err) {
+static mtk_status put_tensor(mtk_model *model, const mtk_weight *w, mtk_dtype dtype,
+                             mtk_error *err) {
   const mtk_tensor *old = mtk_model_tensor(model, w->name);
   if (!old) return mtk_fail(err, MTK_E_NOT_FOUND, w->name, "the model has no such tensor");
   mtk_tensor t = *old;
@@ -62,7 +65,8 @@ static mtk_status put_tensor(mtk_model *model, const mtk_weight *w, mtk_dtype dt
   void *data = mtk_arena_alloc(mtk_model_arena(model), 1, t.size_bytes);
   if (!data) return mtk_fail(err, MTK_E_NOMEM, w->name, "out of memory");
   if (!mtk_dtype_encode(t.dtype, data, w->value, count))
-    return mtk_fail(err, MTK_E_UNSUPPORTED, w->name, "cannot be stored as %s", mtk_dtype_get(t.dtype)->name);
+    return mtk_fail(err, MTK_E_UNSUPPORTED, w->name, "cannot be stored as %s",
+                    mtk_dtype_get(t.dtype)->name);
   t.data = data;
   t.read = NULL;
   t.read_ctx = NULL;
@@ -72,8 +76,11 @@ static mtk_status put_tensor(mtk_model *model, const mtk_weight *w, mtk_dtype dt
   return mtk_model_replace_tensor(model, &t, err);
 }
 
-mtk_status mtk_trainer_apply(const mtk_trainer *t, mtk_model *model, mtk_dtype dtype, mtk_error *err) {
-  if (t->options.lora_rank > 0) return mtk_fail(err, MTK_E_INVALID, NULL, "an adapter was trained: merge it instead");
-  for (size_t i = 0; i < t->n_params; i++) MTK_TRY(put_tensor(model, t->param_weights[i], dtype, err));
+mtk_status mtk_trainer_apply(const mtk_trainer *t, mtk_model *model, mtk_dtype dtype,
+                             mtk_error *err) {
+  if (t->options.lora_rank > 0)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "an adapter was trained: merge it instead");
+  for (size_t i = 0; i < t->n_params; i++)
+    MTK_TRY(put_tensor(model, t->param_weights[i], dtype, err));
   return MTK_OK;
 }

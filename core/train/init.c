@@ -13,19 +13,21 @@ static bool is_residual_output(const char *name) {
 }
 
 /* One tensor of the architecture's table, filled and added. */
-static mtk_status add_random(mtk_model *model, const mtk_arch_slot *slot, uint64_t seed, uint64_t stream,
-                             int64_t n_block, mtk_error *err) {
+static mtk_status add_random(mtk_model *model, const mtk_arch_slot *slot, uint64_t seed,
+                             uint64_t stream, int64_t n_block, mtk_error *err) {
   char name[160];
   snprintf(name, sizeof name, "%s.weight", slot->name);
   mtk_tensor t = {.name = name, .dtype = MTK_F32, .n_dims = slot->n_dims};
   size_t count = 1;
   for (int d = 0; d < slot->n_dims; d++) {
     t.shape[d] = slot->shape[d];
-    if (!mtk_mul_ok(count, (size_t)slot->shape[d], &count)) return mtk_fail(err, MTK_E_NOMEM, name, "too large");
+    if (!mtk_mul_ok(count, (size_t)slot->shape[d], &count))
+      return mtk_fail(err, MTK_E_NOMEM, name, "too large");
   }
   float *x = mtk_arena_alloc(mtk_model_arena(model), count, sizeof *x);
   if (!x) return mtk_fail(err, MTK_E_NOMEM, name, "out of memory");
-  double sigma = !strncmp(name, "token_embd.", 11) ? 0.02 : 1.0 / sqrt((double)slot->shape[slot->n_dims - 1]);
+  double sigma =
+      !strncmp(name, "token_embd.", 11) ? 0.02 : 1.0 / sqrt((double)slot->shape[slot->n_dims - 1]);
   if (is_residual_output(name)) sigma /= sqrt(2.0 * (double)n_block);
   for (size_t i = 0; i < count; i++)
     x[i] = slot->n_dims == 1 ? 1.0f : (float)(sigma * mtk_normal(seed, stream, i));
@@ -36,7 +38,9 @@ static mtk_status add_random(mtk_model *model, const mtk_arch_slot *slot, uint64
 
 mtk_status mtk_model_init_random(mtk_model *model, uint64_t seed, mtk_error *err) {
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
-  if (!arch) return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "no plugin knows the architecture '%s'", mtk_model_arch(model));
+  if (!arch)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "no plugin knows the architecture '%s'",
+                    mtk_model_arch(model));
   uint64_t n_block, stream = 0;
   MTK_TRY(mtk_meta_uint(&n_block, mtk_model_meta(model), "block_count", 0, err));
   mtk_arch_walk walk = {0};
@@ -49,7 +53,8 @@ mtk_status mtk_model_init_random(mtk_model *model, uint64_t seed, mtk_error *err
   return st;
 }
 
-/* ---- from files -------------------------------------------------------------------------------- */
+/* ---- from files --------------------------------------------------------------------------------
+ */
 
 /* dir/name as an attachment; absent files are fine. */
 static mtk_status attach_file(mtk_model *model, const char *dir, const char *name, const char *as,
@@ -71,12 +76,14 @@ static mtk_status set_vocab(mtk_model *model, const char *folder, mtk_error *err
   char *config_path = mtk_path_join(folder, "tokenizer_config.json");
   mtk_file *json = NULL, *config = NULL;
   mtk_vocab *vocab = NULL;
-  mtk_status st = json_path && config_path ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st =
+      json_path && config_path ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK && mtk_path_exists(json_path)) st = mtk_file_open(&json, json_path, err);
   if (st == MTK_OK && mtk_path_exists(config_path)) st = mtk_file_open(&config, config_path, err);
   if (st == MTK_OK && json)
     st = mtk_vocab_from_hf(&vocab, (const char *)json->data, json->size,
-                           config ? (const char *)config->data : NULL, config ? config->size : 0, err);
+                           config ? (const char *)config->data : NULL, config ? config->size : 0,
+                           err);
   if (vocab) mtk_model_set_vocab(model, vocab);
   mtk_file_close(json);
   mtk_file_close(config);
@@ -90,12 +97,15 @@ static mtk_status set_config(mtk_model *model, mtk_error *err) {
   const char *text = mtk_model_attachment(model, "config.json", &n);
   json_error_t je;
   json_t *doc = json_loadb(text ? text : "", n, 0, &je);
-  const char *class_name = json_string_value(json_array_get(json_object_get(doc, "architectures"), 0));
+  const char *class_name =
+      json_string_value(json_array_get(json_object_get(doc, "architectures"), 0));
   const mtk_arch_v1 *arch = class_name ? mtk_arch_find_hf(class_name) : NULL;
   mtk_status st = MTK_OK;
-  if (!doc) st = mtk_fail(err, MTK_E_FORMAT, NULL, "line %d: %s", je.line, je.text);
+  if (!doc)
+    st = mtk_fail(err, MTK_E_FORMAT, NULL, "line %d: %s", je.line, je.text);
   else if (!arch)
-    st = mtk_fail(err, MTK_E_UNSUPPORTED, "architectures", "no plugin knows '%s'", class_name ? class_name : "(none)");
+    st = mtk_fail(err, MTK_E_UNSUPPORTED, "architectures", "no plugin knows '%s'",
+                  class_name ? class_name : "(none)");
   if (st == MTK_OK) st = mtk_model_set_arch(model, arch->id, err);
   if (st == MTK_OK) st = mtk_arch_meta_from_hf(mtk_model_meta(model), arch, text, n, err);
   if (st == MTK_OK) st = mtk_meta_set_string(mtk_model_meta(model), "rope.pairing", "half", err);
@@ -108,11 +118,12 @@ static const char *const g_files[][2] = {{"chat_template.jinja", "chat_template"
                                          {"generation_config.json", "generation_config.json"},
                                          {"LICENSE", "LICENSE"}};
 
-static mtk_status fill_model(mtk_model *model, const char *config_path, const char *folder, uint64_t seed,
-                             mtk_error *err) {
+static mtk_status fill_model(mtk_model *model, const char *config_path, const char *folder,
+                             uint64_t seed, mtk_error *err) {
   mtk_file *config = NULL;
   MTK_TRY(mtk_file_open(&config, config_path, err));
-  mtk_status st = mtk_model_attach(model, "config.json", (const char *)config->data, config->size, err);
+  mtk_status st =
+      mtk_model_attach(model, "config.json", (const char *)config->data, config->size, err);
   mtk_file_close(config);
   for (size_t i = 0; i < sizeof g_files / sizeof g_files[0] && st == MTK_OK; i++)
     st = attach_file(model, folder, g_files[i][0], g_files[i][1], err);

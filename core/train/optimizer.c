@@ -8,7 +8,8 @@ double mtk_lr_factor(const mtk_train_options *o, int64_t step) {
   if (step < o->warmup_steps) return (double)(step + 1) / (double)o->warmup_steps;
   if (o->schedule == MTK_LR_CONSTANT) return 1.0;
   double span = (double)(o->total_steps - o->warmup_steps);
-  double p = span > 0 ? (double)(step - o->warmup_steps) / span : 1.0, min = (double)o->lr_min_ratio;
+  double p = span > 0 ? (double)(step - o->warmup_steps) / span : 1.0,
+         min = (double)o->lr_min_ratio;
   if (p > 1) p = 1;
   if (o->schedule == MTK_LR_LINEAR) return min + (1 - min) * (1 - p);
   double s, c;
@@ -83,14 +84,17 @@ static mtk_status muon(const mtk_param *p, const step_job *j) {
   k->scale(x, p->m, momentum, count);
   k->add(p->m, x, u, count);
   k->add_scaled(u, u, p->m, momentum, count);
-  if (n <= c) memcpy(x, u, (size_t)count * sizeof *x);
-  else transpose(x, u, n, c);
+  if (n <= c)
+    memcpy(x, u, (size_t)count * sizeof *x);
+  else
+    transpose(x, u, n, c);
   newton_schulz(x, small, large, work, k);
   if (n > c) {
     transpose(u, x, c, n);
     x = u;
   }
-  double lr = (double)j->o->muon_lr * j->lr_factor, ratio = n > c ? sqrt((double)n / (double)c) : 1.0;
+  double lr = (double)j->o->muon_lr * j->lr_factor,
+         ratio = n > c ? sqrt((double)n / (double)c) : 1.0;
   k->scale(p->value, p->value, (float)(1.0 - lr * (double)j->o->weight_decay), count);
   k->add_scaled(p->value, p->value, x, (float)(-lr * ratio), count);
   mtk_free(u);
@@ -101,12 +105,15 @@ static void step_task(void *ctx, int64_t task, int worker) {
   (void)worker;
   step_job *j = ctx;
   const mtk_param *p = &j->params[task];
-  if (p->muon) j->status[task] = muon(p, j);
-  else adamw(p, j);
+  if (p->muon)
+    j->status[task] = muon(p, j);
+  else
+    adamw(p, j);
 }
 
-mtk_status mtk_optimizer_step(const mtk_param *params, size_t n, const mtk_train_options *o, int64_t t,
-                              double lr_factor, float grad_scale, const mtk_kernels *k, mtk_error *err) {
+mtk_status mtk_optimizer_step(const mtk_param *params, size_t n, const mtk_train_options *o,
+                              int64_t t, double lr_factor, float grad_scale, const mtk_kernels *k,
+                              mtk_error *err) {
   step_job j = {params, o, k, t, lr_factor, grad_scale, mtk_alloc(n, sizeof *j.status)};
   if (!j.status) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   mtk_pool_run(o->pool, (int64_t)n, step_task, &j);

@@ -1,5 +1,5 @@
-/* train/optimizer.h: AdamW and Muon over a list of parameters. One thread drives; the pool works inside;
- * the bits do not depend on it. */
+/* train/optimizer.h: AdamW and Muon over a list of parameters. One thread drives; the pool works
+ * inside; the bits do not depend on it. */
 #ifndef MTK_TRAIN_OPTIMIZER_H
 #define MTK_TRAIN_OPTIMIZER_H
 
@@ -10,18 +10,20 @@ typedef struct mtk_param {
   const char *name;
   int64_t n, k; /* matrix [n, k]; vectors n = 1 */
   float *value, *grad;
-  float *m; /* first moment; Muon's momentum */
-  float *v; /* second moment; NULL for Muon */
+  float *m;   /* first moment; Muon's momentum */
+  float *v;   /* second moment; NULL for Muon */
   bool decay; /* matrices */
   bool muon;
 } mtk_param;
 
-/* Learning-rate factor of step `step` (0-based): linear warm-up, then the schedule down to lr_min_ratio. */
+/* Learning-rate factor of step `step` (0-based): linear warm-up, then the schedule down to
+ * lr_min_ratio. */
 double mtk_lr_factor(const mtk_train_options *o, int64_t step);
 /* Global L2 norm of all gradients (params in order, double). */
 double mtk_grad_norm(const mtk_param *params, size_t n, const mtk_kernels *k);
 /* One step. t = 1 for the first. grad_scale multiplies the gradients (clipping). */
-mtk_status mtk_optimizer_step(const mtk_param *params, size_t n, const mtk_train_options *o, int64_t t,
-                              double lr_factor, float grad_scale, const mtk_kernels *k, mtk_error *err);
+mtk_status mtk_optimizer_step(const mtk_param *params, size_t n, const mtk_train_options *o,
+                              int64_t t, double lr_factor, float grad_scale, const mtk_kernels *k,
+                              mtk_error *err);
 
 #endif

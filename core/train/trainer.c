@@ -21,14 +21,16 @@ bool mtk_is_lora_name(const char *name) {
   return ends_with(name, ".lora_a") || ends_with(name, ".lora_b");
 }
 
-/* ---- what is trained -------------------------------------------------------------------------- */
+/* ---- what is trained --------------------------------------------------------------------------
+ */
 
 /* Is the last part of "blk.N.PART.weight" in the comma-separated list? */
 static bool in_list(const char *target, const char *list) {
   size_t len = strlen(target) - strlen(".weight");
   while (*list) {
     size_t n = strcspn(list, ",");
-    if (n && n < len && target[len - n - 1] == '.' && !memcmp(target + len - n, list, n)) return true;
+    if (n && n < len && target[len - n - 1] == '.' && !memcmp(target + len - n, list, n))
+      return true;
     list += n + (list[n] == ',');
   }
   return false;
@@ -80,8 +82,8 @@ static mtk_status add_params(mtk_trainer *t, mtk_error *err) {
     bool matrix = !(w->use & MTK_USE_VECTOR);
     mtk_param *p = &t->params[t->n_params];
     t->param_weights[t->n_params++] = w;
-    *p = (mtk_param){.name = w->name, .n = w->n, .k = w->k, .value = w->value, .grad = w->grad,
-                     .decay = matrix};
+    *p = (mtk_param){
+        .name = w->name, .n = w->n, .k = w->k, .value = w->value, .grad = w->grad, .decay = matrix};
     p->muon = t->options.optimizer == MTK_OPTIMIZER_MUON && matrix && !strncmp(w->name, "blk.", 4);
     p->m = mtk_alloc((size_t)(w->n * w->k), sizeof *p->m);
     p->v = p->muon ? NULL : mtk_alloc((size_t)(w->n * w->k), sizeof *p->v);
@@ -164,9 +166,11 @@ void mtk_trainer_destroy(mtk_trainer *t) {
   mtk_free(t);
 }
 
-/* ---- batches ---------------------------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------------------------------
+ */
 
-static mtk_status check_seqs(const mtk_trainer *t, const mtk_train_seq *seqs, int n_seqs, mtk_error *err) {
+static mtk_status check_seqs(const mtk_trainer *t, const mtk_train_seq *seqs, int n_seqs,
+                             mtk_error *err) {
   int64_t vocab = t->graph->values[t->graph->logits].width;
   for (int s = 0; s < n_seqs; s++) {
     char place[48];
@@ -186,11 +190,14 @@ static float weight_of(const mtk_train_seq *s, int32_t target) {
   return s->weight ? s->weight[target] : 1.0f;
 }
 
-/* Put sequences from *at on into the micro-batch until it is full. all_rows: every position gives a loss
- * row, else only those with a weight. scale: multiplied onto the weights of the loss. */
-static mtk_step fill_step(mtk_trainer *t, const mtk_train_seq *seqs, int n_seqs, int *at, bool all_rows,
-                          double scale) {
-  mtk_step step = {.ids = t->ids, .seqs = t->seqs, .output_rows = t->output_rows, .targets = t->targets,
+/* Put sequences from *at on into the micro-batch until it is full. all_rows: every position gives a
+ * loss row, else only those with a weight. scale: multiplied onto the weights of the loss. */
+static mtk_step fill_step(mtk_trainer *t, const mtk_train_seq *seqs, int n_seqs, int *at,
+                          bool all_rows, double scale) {
+  mtk_step step = {.ids = t->ids,
+                   .seqs = t->seqs,
+                   .output_rows = t->output_rows,
+                   .targets = t->targets,
                    .target_weights = t->target_weights};
   for (; *at < n_seqs; ++*at) {
     const mtk_train_seq *s = &seqs[*at];
@@ -252,14 +259,15 @@ mtk_status mtk_trainer_step(mtk_train_stats *stats, mtk_trainer *t, const mtk_tr
   MTK_TRY(backward_all(&s.loss, t, seqs, n_seqs, sum, err));
   s.grad_norm = mtk_grad_norm(t->params, t->n_params, &t->kernels);
   if (!isfinite(s.loss) || !isfinite(s.grad_norm))
-    return mtk_fail(err, MTK_E_CHECK, NULL,
-                    "step %lld: loss %g, gradient norm %g; lower the learning rate or set --grad-clip",
-                    (long long)t->step + 1, s.loss, s.grad_norm);
+    return mtk_fail(
+        err, MTK_E_CHECK, NULL,
+        "step %lld: loss %g, gradient norm %g; lower the learning rate or set --grad-clip",
+        (long long)t->step + 1, s.loss, s.grad_norm);
   double clip = (double)t->options.grad_clip / (s.grad_norm + 1e-6);
   float scale = t->options.grad_clip > 0 && clip < 1 ? (float)clip : 1.0f;
   double factor = mtk_lr_factor(&t->options, t->step);
-  MTK_TRY(mtk_optimizer_step(t->params, t->n_params, &t->options, t->step + 1, factor, scale, &t->kernels,
-                             err));
+  MTK_TRY(mtk_optimizer_step(t->params, t->n_params, &t->options, t->step + 1, factor, scale,
+                             &t->kernels, err));
   for (size_t i = 0; i < t->n_params; i++) mtk_weight_repack(t->param_weights[i], t->options.pool);
   s.step = ++t->step;
   s.lr = (double)t->options.lr * factor;
@@ -287,7 +295,8 @@ mtk_status mtk_trainer_eval(double *nll, double *weight, float *logprobs, mtk_tr
   return MTK_OK;
 }
 
-/* ---- looking inside --------------------------------------------------------------------------- */
+/* ---- looking inside ---------------------------------------------------------------------------
+ */
 
 int64_t mtk_trainer_step_count(const mtk_trainer *t) { return t->step; }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # demo.sh: the whole chain on petit: inspect, convert, quantize, evaluate, fine-tune, serve, chat.
-# usage: demo.sh [MTK-BINARY]; writes below a temporary folder and removes it. ./build.sh demo calls it.
+# usage: demo.sh [MTK-BINARY]; writes below a temporary folder and removes it.
+# ./build.sh demo calls it.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 mtk="${1:-$here/../../build/release/bin/mtk}"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # train.sh: make petit's weights again, from nothing: data, training from scratch, measured accuracy.
-# usage: train.sh [MTK-BINARY]; writes model/model.safetensors and accuracy.json beside this file.
+# usage: train.sh [MTK-BINARY]
+# Writes model/model.safetensors and accuracy.json beside this file.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 mtk="${1:-$here/../../build/release/bin/mtk}"

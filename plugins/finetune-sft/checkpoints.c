@@ -63,15 +63,16 @@ mtk_status sft_checkpoint_refuse(const char *out, mtk_error *err) {
   int n = list_steps(steps, MAX_STEPS, dir);
   mtk_status st = MTK_OK;
   if (n)
-    st = mtk_fail(err, MTK_E_EXISTS, dir,
-                  "holds checkpoints up to step %lld: go on with --resume or start anew with --force",
-                  steps[0]);
+    st = mtk_fail(
+        err, MTK_E_EXISTS, dir,
+        "holds checkpoints up to step %lld: go on with --resume or start anew with --force",
+        steps[0]);
   mtk_free(dir);
   return st;
 }
 
-mtk_status sft_checkpoint_save(const mtk_trainer *t, const char *out, int64_t step, const char *json,
-                               mtk_error *err) {
+mtk_status sft_checkpoint_save(const mtk_trainer *t, const char *out, int64_t step,
+                               const char *json, mtk_error *err) {
   char *dir = folder(out), *path = dir ? step_path(dir, step) : NULL;
   mtk_status st = path ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK && mkdir(dir, 0777) != 0 && errno != EEXIST)
@@ -92,7 +93,8 @@ mtk_status sft_checkpoint_load(bool *found, mtk_bytes *json, mtk_trainer *t, con
   mtk_status st = MTK_OK;
   if (*found) {
     char *path = step_path(dir, steps[0]);
-    st = path ? mtk_trainer_load(json, t, path, err) : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+    st = path ? mtk_trainer_load(json, t, path, err)
+              : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
     mtk_free(path);
   }
   mtk_free(dir);

@@ -4,8 +4,8 @@
 
 #include <mtk/plugin.h>
 
-mtk_status sft_checkpoint_save(const mtk_trainer *t, const char *out, int64_t step, const char *json,
-                               mtk_error *err);
+mtk_status sft_checkpoint_save(const mtk_trainer *t, const char *out, int64_t step,
+                               const char *json, mtk_error *err);
 /* Load the newest complete one; *found = false if there is none. */
 mtk_status sft_checkpoint_load(bool *found, mtk_bytes *json, mtk_trainer *t, const char *out,
                                mtk_error *err);

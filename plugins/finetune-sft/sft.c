@@ -9,13 +9,17 @@
 #include "checkpoints.h"
 
 static const mtk_option_def g_options[] = {
-    {"adapter", 0, MTK_OPT_ENUM, "KIND", "lora", 0, 0, "lora|none", "train a LoRA adapter, or all weights"},
+    {"adapter", 0, MTK_OPT_ENUM, "KIND", "lora", 0, 0, "lora|none",
+     "train a LoRA adapter, or all weights"},
     {"rank", 'r', MTK_OPT_INT, "R", "16", 1, 4096, NULL, "LoRA rank"},
-    {"alpha", 0, MTK_OPT_FLOAT, "A", "32", 0, 1e6, NULL, "LoRA alpha; the update is scaled by alpha/rank"},
+    {"alpha", 0, MTK_OPT_FLOAT, "A", "32", 0, 1e6, NULL,
+     "LoRA alpha; the update is scaled by alpha/rank"},
     {"targets", 0, MTK_OPT_STRING, "LIST", NULL, 0, 0, NULL,
      "LoRA targets, e.g. attn_q,attn_v (default: all linear layers in blocks)"},
-    {"freeze-embeddings", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "full training: leave embeddings alone"},
-    {"optimizer", 0, MTK_OPT_ENUM, "O", "adamw", 0, 0, "adamw|muon", "muon: matrices in blocks by Muon"},
+    {"freeze-embeddings", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "full training: leave embeddings alone"},
+    {"optimizer", 0, MTK_OPT_ENUM, "O", "adamw", 0, 0, "adamw|muon",
+     "muon: matrices in blocks by Muon"},
     {"lr", 0, MTK_OPT_FLOAT, "LR", "2e-4", 0, 10, NULL, "peak learning rate of AdamW"},
     {"muon-lr", 0, MTK_OPT_FLOAT, "LR", "0.02", 0, 10, NULL, "peak learning rate of Muon"},
     {"schedule", 0, MTK_OPT_ENUM, "S", "cosine", 0, 0, "cosine|linear|constant", "after warm-up"},
@@ -24,7 +28,8 @@ static const mtk_option_def g_options[] = {
     {"steps", 0, MTK_OPT_INT, "N", "0", 0, 1e9, NULL, "optimizer steps (0 = by --epochs)"},
     {"epochs", 0, MTK_OPT_FLOAT, "N", "1", 0, 1e6, NULL, "passes over the data"},
     {"batch-tokens", 0, MTK_OPT_INT, "N", "4096", 1, 1e9, NULL, "tokens per optimizer step"},
-    {"micro-tokens", 0, MTK_OPT_INT, "N", "0", 0, 1e9, NULL, "tokens computed at once (0 = by vocabulary)"},
+    {"micro-tokens", 0, MTK_OPT_INT, "N", "0", 0, 1e9, NULL,
+     "tokens computed at once (0 = by vocabulary)"},
     {"max-len", 0, MTK_OPT_INT, "N", "2048", 2, 1e7, NULL, "cut longer sequences"},
     {"beta1", 0, MTK_OPT_FLOAT, "B", "0.9", 0, 1, NULL, "AdamW"},
     {"beta2", 0, MTK_OPT_FLOAT, "B", "0.999", 0, 1, NULL, "AdamW"},
@@ -32,11 +37,15 @@ static const mtk_option_def g_options[] = {
     {"weight-decay", 0, MTK_OPT_FLOAT, "W", "0", 0, 10, NULL, "decoupled decay of matrices"},
     {"grad-clip", 0, MTK_OPT_FLOAT, "G", "1", 0, 1e9, NULL, "global norm (0 = off)"},
     {"seed", 's', MTK_OPT_INT, "S", "0", 0, 9e15, NULL, "of data order and initial LoRA weights"},
-    {"train-on-all", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "learn every token, not only the assistant's"},
-    {"dtype", 0, MTK_OPT_ENUM, "T", "keep", 0, 0, "keep|f32|f16|bf16", "storage of fully trained matrices"},
-    {"save-every", 0, MTK_OPT_INT, "N", "100", 0, 1e9, NULL, "steps between checkpoints (0 = none)"},
+    {"train-on-all", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "learn every token, not only the assistant's"},
+    {"dtype", 0, MTK_OPT_ENUM, "T", "keep", 0, 0, "keep|f32|f16|bf16",
+     "storage of fully trained matrices"},
+    {"save-every", 0, MTK_OPT_INT, "N", "100", 0, 1e9, NULL,
+     "steps between checkpoints (0 = none)"},
     {"log-every", 0, MTK_OPT_INT, "N", "10", 1, 1e9, NULL, "steps between reports"},
-    {"eval-data", 0, MTK_OPT_LIST, "FILE", NULL, 0, 0, NULL, "held-out data: loss at each checkpoint and the end"},
+    {"eval-data", 0, MTK_OPT_LIST, "FILE", NULL, 0, 0, NULL,
+     "held-out data: loss at each checkpoint and the end"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
 /* Everything of one run. */
@@ -141,10 +150,10 @@ static mtk_status set_up(run *r, mtk_error *err) {
   read_options(r);
   MTK_TRY(mtk_trainer_create(&r->trainer, r->args->model, &r->options, err));
   emit(r, json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "event", "start", "sequences",
-                    (json_int_t)mtk_dataset_count(r->data), "tokens", (json_int_t)mtk_dataset_tokens(r->data),
-                    "truncated", (json_int_t)mtk_dataset_truncated(r->data), "steps",
-                    (json_int_t)r->total_steps, "trainable_parameters",
-                    (json_int_t)mtk_trainer_trainable_params(r->trainer)));
+                    (json_int_t)mtk_dataset_count(r->data), "tokens",
+                    (json_int_t)mtk_dataset_tokens(r->data), "truncated",
+                    (json_int_t)mtk_dataset_truncated(r->data), "steps", (json_int_t)r->total_steps,
+                    "trainable_parameters", (json_int_t)mtk_trainer_trainable_params(r->trainer)));
   return MTK_OK;
 }
 
@@ -197,7 +206,8 @@ static mtk_status evaluate(run *r, mtk_error *err) {
     weight += w;
   }
   emit(r, json_pack("{s:s,s:I,s:f}", "event", "eval", "step",
-                    (json_int_t)mtk_trainer_step_count(r->trainer), "loss", weight > 0 ? nll / weight : 0));
+                    (json_int_t)mtk_trainer_step_count(r->trainer), "loss",
+                    weight > 0 ? nll / weight : 0));
   return MTK_OK;
 }
 
@@ -208,9 +218,10 @@ static mtk_status one_step(run *r, mtk_error *err) {
   MTK_TRY(mtk_trainer_step(&s, r->trainer, r->seqs, n, err));
   r->tokens += s.n_tokens;
   if (s.step % mtk_options_int(r->o, "log-every") == 0 || s.step == 1 || s.step == r->total_steps)
-    emit(r, json_pack("{s:s,s:I,s:f,s:f,s:f,s:I,s:f}", "event", "step", "step", (json_int_t)s.step, "loss",
-                      s.loss, "grad_norm", s.grad_norm, "lr", s.lr, "targets", (json_int_t)s.n_targets,
-                      "tokens_per_s", (double)r->tokens / (mtk_now_s() - r->start_s)));
+    emit(r, json_pack("{s:s,s:I,s:f,s:f,s:f,s:I,s:f}", "event", "step", "step", (json_int_t)s.step,
+                      "loss", s.loss, "grad_norm", s.grad_norm, "lr", s.lr, "targets",
+                      (json_int_t)s.n_targets, "tokens_per_s",
+                      (double)r->tokens / (mtk_now_s() - r->start_s)));
   mtk_progress("train", (uint64_t)s.step, (uint64_t)r->total_steps, "steps");
   return MTK_OK;
 }
@@ -221,7 +232,8 @@ static mtk_status train(run *r, mtk_error *err) {
   while (mtk_trainer_step_count(r->trainer) < r->total_steps) {
     if (mtk_cancelled()) {
       MTK_TRY(save_checkpoint(r, err));
-      return mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped after step %lld; --resume goes on from there",
+      return mtk_fail(err, MTK_E_CANCELLED, NULL,
+                      "stopped after step %lld; --resume goes on from there",
                       (long long)mtk_trainer_step_count(r->trainer));
     }
     MTK_TRY(one_step(r, err));
@@ -259,8 +271,8 @@ static mtk_status sft_run(const mtk_recipe_args *args, mtk_error *err) {
   if (st == MTK_OK) {
     sft_checkpoint_remove(args->out, 0);
     emit(&r, json_pack("{s:s,s:s,s:I,s:I,s:f,s:I}", "event", "done", "out", args->out, "steps",
-                       (json_int_t)mtk_trainer_step_count(r.trainer), "tokens", (json_int_t)r.tokens,
-                       "seconds", mtk_now_s() - r.start_s, "peak_rss_bytes",
+                       (json_int_t)mtk_trainer_step_count(r.trainer), "tokens",
+                       (json_int_t)r.tokens, "seconds", mtk_now_s() - r.start_s, "peak_rss_bytes",
                        (json_int_t)mtk_peak_rss_bytes()));
   }
   mtk_trainer_destroy(r.trainer);
@@ -274,8 +286,8 @@ static mtk_status sft_run(const mtk_recipe_args *args, mtk_error *err) {
 }
 
 static const mtk_recipe_v1 g_recipe = {sizeof g_recipe, "sft",
-                                       "supervised fine-tuning: LoRA, all weights, or from scratch", g_options,
-                                       sft_run};
+                                       "supervised fine-tuning: LoRA, all weights, or from scratch",
+                                       g_options, sft_run};
 
 MTK_PLUGIN_DEFINE("finetune-sft", "1.0.0", "supervised fine-tuning", "Apache-2.0",
                   {MTK_EXT_RECIPE, &g_recipe});

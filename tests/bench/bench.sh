@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # bench.sh: the figures of SPEED.md, as ratios where a peer is installed. ./build.sh bench calls it.
 # usage: bench.sh [kernels|models|peers]...   (default: all)
-# Peers are used only if they are there: llama-cpp-python (set MTK_PYTHON to its interpreter), PyTorch
-# (Debian's python3-torch with OpenBLAS).
+# Peers are used only if they are there: llama-cpp-python (set MTK_PYTHON to its interpreter),
+# PyTorch (Debian's python3-torch with OpenBLAS).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bin=build/release

@@ -36,7 +36,7 @@ def main():
     binary, model = sys.argv[1:3]
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
     ids = [(i * 7919) % 40000 + 100 for i in range(PROMPT)]
-    print(f"llama-cpp-python {llama_cpp.__version__}, {model}, medians of {rounds} interleaved runs")
+    print(f"llama-cpp-python {llama_cpp.__version__}, {model}, medians of {rounds}, interleaved")
     for threads in (1, 2):
         llm = llama_cpp.Llama(model, n_ctx=1024, n_batch=512, n_threads=threads,
                               n_threads_batch=threads, verbose=False)
@@ -48,7 +48,8 @@ def main():
         for k, what in enumerate(("prompt", "generate")):
             a = statistics.median(r[k] for r in ours)
             b = statistics.median(r[k] for r in theirs)
-            print(f"{threads} threads, {what}: mtk {a:.1f}, llama.cpp {b:.1f} tokens/s, ratio {a / b:.2f}")
+            print(f"{threads} threads, {what}: mtk {a:.1f}, llama.cpp {b:.1f} tokens/s, "
+                  f"ratio {a / b:.2f}")
 
 
 if __name__ == "__main__":

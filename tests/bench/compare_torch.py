@@ -112,7 +112,7 @@ def main():
     binary = sys.argv[1]
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     blas = "OpenBLAS" if os.path.exists(OPENBLAS) else "whatever BLAS it was linked to"
-    print(f"PyTorch {torch.__version__} with {blas}; petit's shape, AdamW, f32, medians of {rounds}")
+    print(f"PyTorch {torch.__version__} with {blas}; petit's shape, AdamW, medians of {rounds}")
     for threads in (1, 2):
         ours, theirs = [], []
         with tempfile.TemporaryDirectory() as folder:

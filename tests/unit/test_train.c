@@ -1,5 +1,6 @@
-/* test_train.c: training against PyTorch (golden/train.txt, made by oracle/make_train_golden.py), the same
- * forward as serving, micro-batches, threads, checkpoints. Needs stories260K from MTK_TEST_DATA. */
+/* test_train.c: training against PyTorch (golden/train.txt, made by oracle/make_train_golden.py),
+ * the same forward as serving, micro-batches, threads, checkpoints. Needs stories260K from
+ * MTK_TEST_DATA. */
 #include <mtk/registry.h>
 #include <mtk/train.h>
 
@@ -38,7 +39,7 @@ static void set_up(void) {
   size_t i, k;
   json_array_foreach(cases, i, c) {
     json_array_foreach(json_object_get(c, "token_ids"), k, id)
-      OK(mtk_ids_push(&ids, (int32_t)json_integer_value(id), &err));
+        OK(mtk_ids_push(&ids, (int32_t)json_integer_value(id), &err));
   }
   json_decref(doc);
 }
@@ -106,7 +107,8 @@ static void compare_with_torch(bool lora) {
     if (rel > worst) worst = rel;
     ck_assert_msg(rel < 1e-4, "step %d: loss %.9f, PyTorch %.9f", s, losses[s], golden[s]);
   }
-  printf("%s: 20 losses, worst relative difference to PyTorch %.2e\n", lora ? "LoRA" : "full", worst);
+  printf("%s: 20 losses, worst relative difference to PyTorch %.2e\n", lora ? "LoRA" : "full",
+         worst);
   mtk_trainer_destroy(t);
 }
 
@@ -122,8 +124,9 @@ static void digest(char hex[65], const mtk_train_options *o) {
   double losses[STEPS];
   run_steps(t, 0, 3, losses);
   mtk_sha256 *h = mtk_sha256_create();
-  static const char *const names[] = {"token_embd.weight", "blk.0.attn_q.weight", "blk.4.ffn_down.weight",
-                                      "blk.2.attn_norm.weight", "output_norm.weight"};
+  static const char *const names[] = {"token_embd.weight", "blk.0.attn_q.weight",
+                                      "blk.4.ffn_down.weight", "blk.2.attn_norm.weight",
+                                      "output_norm.weight"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     const float *value, *grad;
     int64_t n;
@@ -179,8 +182,8 @@ START_TEST(log_probabilities_equal_those_of_serving) {
     for (int i = 0; i + 1 < seqs[s].n_ids; i++, at++) {
       const float *row = logits + i * vocab;
       float want = row[seqs[s].ids[i + 1]] - k->logsumexp(row, vocab);
-      ck_assert_msg(!memcmp(&want, &lp[at], sizeof want), "sequence %d, position %d: %.9g, %.9g", s, i,
-                    (double)lp[at], (double)want);
+      ck_assert_msg(!memcmp(&want, &lp[at], sizeof want), "sequence %d, position %d: %.9g, %.9g", s,
+                    i, (double)lp[at], (double)want);
     }
     mtk_engine_seq_close(engine, seq);
   }

@@ -64,16 +64,16 @@ mtk_status mtk_fail_in(mtk_error *err, mtk_status code, const char *prefix);
 const char *mtk_status_name(mtk_status code);
 
 /* Evaluate a call; return its status from the enclosing function unless MTK_OK. */
-#define MTK_TRY(call)                              \
-  do {                                             \
-    mtk_status mtk_try_ = (call);                  \
-    if (mtk_try_ != MTK_OK) return mtk_try_;       \
+#define MTK_TRY(call)                                                                              \
+  do {                                                                                             \
+    mtk_status mtk_try_ = (call);                                                                  \
+    if (mtk_try_ != MTK_OK) return mtk_try_;                                                       \
   } while (0)
 /* Evaluate a call into `status`; jump to `label` unless MTK_OK. */
-#define MTK_TRY_GOTO(status, label, call)          \
-  do {                                             \
-    (status) = (call);                             \
-    if ((status) != MTK_OK) goto label;            \
+#define MTK_TRY_GOTO(status, label, call)                                                          \
+  do {                                                                                             \
+    (status) = (call);                                                                             \
+    if ((status) != MTK_OK) goto label;                                                            \
   } while (0)
 
 /* ---- memory ------------------------------------------------------------------------------ */

@@ -32,10 +32,10 @@ typedef enum mtk_dtype {
   MTK_BOOL = 12,
   MTK_F8_E4M3 = 13, /* OCP "fn": no Inf, NaN 0x7F/0xFF, max 448 */
   MTK_F8_E5M2 = 14,
-  MTK_E8M0 = 15,  /* 2^(byte-127), 0xFF = NaN */
-  MTK_Q4_0 = 16,  /* 32 elems, 18 B: f16 d; u8 qs[16]: low nibble j, high j+16; (q-8)*d */
-  MTK_Q4_1 = 17,  /* 32 elems, 20 B: f16 d, m; u8 qs[16] as q4_0; q*d+m */
-  MTK_Q8_0 = 18,  /* 32 elems, 34 B: f16 d; i8 qs[32]; q*d */
+  MTK_E8M0 = 15, /* 2^(byte-127), 0xFF = NaN */
+  MTK_Q4_0 = 16, /* 32 elems, 18 B: f16 d; u8 qs[16]: low nibble j, high j+16; (q-8)*d */
+  MTK_Q4_1 = 17, /* 32 elems, 20 B: f16 d, m; u8 qs[16] as q4_0; q*d+m */
+  MTK_Q8_0 = 18, /* 32 elems, 34 B: f16 d; i8 qs[32]; q*d */
   /* 32 elems, 17 B: E8M0 e; u8 qs[16]: low nibble j, high j+16; e2m1(q)*2^(e-127) */
   MTK_MXFP4 = 19,
   MTK_NVFP4 = 20, /* 64 elems, 36 B: UE4M3 d[4]; u8 qs[32]: sub-block s of 16: byte 8s+j low =
@@ -52,13 +52,13 @@ typedef enum mtk_arith {
 } mtk_arith;
 
 typedef struct mtk_dtype_info {
-  const char *name;      /* "q4_0" */
-  uint32_t block_elems;  /* elements per block, 1 for plain types */
+  const char *name;     /* "q4_0" */
+  uint32_t block_elems; /* elements per block, 1 for plain types */
   uint32_t block_bytes;
-  uint32_t act_block;    /* activation block of a8; 0 = a8 not defined for this type */
-  mtk_arith arith;       /* default arithmetic when used as weights of a linear layer */
-  uint8_t is_float;      /* can be read as f32 values (not the integers, not e8m0) */
-  uint8_t is_quant;      /* block-quantized */
+  uint32_t act_block; /* activation block of a8; 0 = a8 not defined for this type */
+  mtk_arith arith;    /* default arithmetic when used as weights of a linear layer */
+  uint8_t is_float;   /* can be read as f32 values (not the integers, not e8m0) */
+  uint8_t is_quant;   /* block-quantized */
 } mtk_dtype_info;
 
 /* Row of a type; NULL for an unknown value. Static, thread-safe. */

@@ -18,14 +18,14 @@ typedef struct mtk_engine mtk_engine;
 
 typedef struct mtk_engine_options {
   size_t struct_size;
-  mtk_pool *pool;          /* borrowed; NULL = single thread */
-  int64_t context;         /* positions per sequence; 0 = the model's context_length */
-  int max_seqs;            /* concurrent sequences; 0 = 1 */
-  int64_t kv_tokens;       /* positions in the cache for all sequences; 0 = context * max_seqs */
-  int max_batch;           /* tokens computed at once (larger inputs are chunked); 0 = 512 */
+  mtk_pool *pool;    /* borrowed; NULL = single thread */
+  int64_t context;   /* positions per sequence; 0 = the model's context_length */
+  int max_seqs;      /* concurrent sequences; 0 = 1 */
+  int64_t kv_tokens; /* positions in the cache for all sequences; 0 = context * max_seqs */
+  int max_batch;     /* tokens computed at once (larger inputs are chunked); 0 = 512 */
   /* -1 = each storage type's default, else mtk_arith for all linear layers */
   int arith;
-  int isa;                 /* -1 = MTK_CPU or the best, else mtk_isa */
+  int isa; /* -1 = MTK_CPU or the best, else mtk_isa */
 } mtk_engine_options;
 
 /* model is borrowed and must outlive the engine. Packs all weights (parallel, with progress). */
@@ -84,9 +84,10 @@ typedef struct mtk_sampling {
   float top_p, min_p;       /* 1 and 0 = off */
   float repetition_penalty; /* 1 = off; over prompt and generated ids (Keskar et al. 2019) */
   float frequency_penalty, presence_penalty; /* 0 = off; over generated ids (OpenAI) */
-  uint64_t seed;            /* draw for position i is Philox(seed, i): the batch does not matter */
+  uint64_t seed; /* draw for position i is Philox(seed, i): the batch does not matter */
 } mtk_sampling;
-#define MTK_SAMPLING_DEFAULT {0.0f, 0, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f, 0}
+#define MTK_SAMPLING_DEFAULT                                                                       \
+  { 0.0f, 0, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f, 0 }
 
 typedef struct mtk_token_prob {
   int32_t id;
@@ -104,14 +105,14 @@ typedef enum mtk_finish {
 } mtk_finish;
 
 typedef struct mtk_token_event {
-  int32_t id;              /* -1 in the last event if no token goes with it */
-  const char *text;        /* new complete UTF-8 (stop strings held back); may be empty */
+  int32_t id;       /* -1 in the last event if no token goes with it */
+  const char *text; /* new complete UTF-8 (stop strings held back); may be empty */
   size_t n_text;
   float logprob;
   const mtk_token_prob *top; /* requested alternatives, most probable first */
   int n_top;
-  mtk_finish finish;       /* NONE until the last event of the request */
-  const mtk_error *error;  /* when finish is ERROR */
+  mtk_finish finish;      /* NONE until the last event of the request */
+  const mtk_error *error; /* when finish is ERROR */
   int64_t n_prompt, n_generated;
 } mtk_token_event;
 

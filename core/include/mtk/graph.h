@@ -18,29 +18,29 @@ typedef struct mtk_graph mtk_graph;
 typedef int32_t mtk_node_value; /* index of a value; -1 = error */
 
 typedef enum mtk_op {
-  MTK_OP_EMBED = 0,    /* token ids -> [T, D]; weight [V, D] */
-  MTK_OP_RMSNORM,      /* x; weight [D]; eps */
-  MTK_OP_LINEAR,       /* x [.,K]; weight [N,K] -> [.,N] */
-  MTK_OP_ADD_ROW,      /* x [.,N]; weight [N] (bias) */
-  MTK_OP_ROPE,         /* x [T, n_head*head_dim]; output always in half-split order */
-  MTK_OP_ATTENTION,    /* q, k, v -> [T, n_head*head_dim]; writes the KV cache of `layer` */
-  MTK_OP_SILU_MUL,     /* gate, up */
-  MTK_OP_ADD,          /* a, b */
-  MTK_OP_ADD_SCALED,   /* a + scale*b */
-  MTK_OP_SELECT,       /* x [T,D] -> [O,D]: output rows */
-  MTK_OP_CROSS_ENTROPY,/* logits [O,V] -> loss [O,1] against the batch's targets */
+  MTK_OP_EMBED = 0,     /* token ids -> [T, D]; weight [V, D] */
+  MTK_OP_RMSNORM,       /* x; weight [D]; eps */
+  MTK_OP_LINEAR,        /* x [.,K]; weight [N,K] -> [.,N] */
+  MTK_OP_ADD_ROW,       /* x [.,N]; weight [N] (bias) */
+  MTK_OP_ROPE,          /* x [T, n_head*head_dim]; output always in half-split order */
+  MTK_OP_ATTENTION,     /* q, k, v -> [T, n_head*head_dim]; writes the KV cache of `layer` */
+  MTK_OP_SILU_MUL,      /* gate, up */
+  MTK_OP_ADD,           /* a, b */
+  MTK_OP_ADD_SCALED,    /* a + scale*b */
+  MTK_OP_SELECT,        /* x [T,D] -> [O,D]: output rows */
+  MTK_OP_CROSS_ENTROPY, /* logits [O,V] -> loss [O,1] against the batch's targets */
   /* derivatives (made by mtk_graph_backward) */
-  MTK_OP_EMBED_DW,     /* dy [T,D]; accumulates into the weight's gradient */
-  MTK_OP_RMSNORM_DX,   /* dy, x; weight */
-  MTK_OP_RMSNORM_DW,   /* dy, x; weight */
-  MTK_OP_LINEAR_DX,    /* dy; weight */
-  MTK_OP_LINEAR_DW,    /* dy, x; weight */
-  MTK_OP_ADD_ROW_DW,   /* dy; weight */
-  MTK_OP_ROPE_DX,      /* dy */
-  MTK_OP_ATTENTION_DX, /* dout, q, k, v -> three values: dq, dk, dv */
-  MTK_OP_SILU_MUL_DX,  /* dy, gate, up -> two values: dgate, dup */
-  MTK_OP_SCALE,        /* scale*x */
-  MTK_OP_SELECT_DX,    /* dy [O,D] -> [T,D], zero elsewhere */
+  MTK_OP_EMBED_DW,         /* dy [T,D]; accumulates into the weight's gradient */
+  MTK_OP_RMSNORM_DX,       /* dy, x; weight */
+  MTK_OP_RMSNORM_DW,       /* dy, x; weight */
+  MTK_OP_LINEAR_DX,        /* dy; weight */
+  MTK_OP_LINEAR_DW,        /* dy, x; weight */
+  MTK_OP_ADD_ROW_DW,       /* dy; weight */
+  MTK_OP_ROPE_DX,          /* dy */
+  MTK_OP_ATTENTION_DX,     /* dout, q, k, v -> three values: dq, dk, dv */
+  MTK_OP_SILU_MUL_DX,      /* dy, gate, up -> two values: dgate, dup */
+  MTK_OP_SCALE,            /* scale*x */
+  MTK_OP_SELECT_DX,        /* dy [O,D] -> [T,D], zero elsewhere */
   MTK_OP_CROSS_ENTROPY_DX, /* logits -> dlogits; times the batch's per-target weight */
   MTK_OP_COUNT
 } mtk_op;

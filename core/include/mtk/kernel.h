@@ -104,7 +104,7 @@ typedef struct mtk_attn_bwd_args {
 
 typedef struct mtk_adamw_args {
   float lr, beta1, beta2, eps, weight_decay;
-  float grad_scale;  /* multiplied onto every gradient first (clipping) */
+  float grad_scale;   /* multiplied onto every gradient first (clipping) */
   float corr1, corr2; /* 1/(1-beta^t) */
 } mtk_adamw_args;
 
@@ -148,7 +148,7 @@ typedef struct mtk_kernels {
   void (*silu_mul)(float *y, const float *g, const float *u, int64_t n);
   void (*silu_mul_bwd)(float *dg, float *du, const float *dy, const float *g, const float *u,
                        int64_t n);
-  void (*add)(float *y, const float *a, const float *b, int64_t n);            /* a + b */
+  void (*add)(float *y, const float *a, const float *b, int64_t n);                 /* a + b */
   void (*add_scaled)(float *y, const float *a, const float *b, float s, int64_t n); /* fma(s,b,a) */
   /* y += bias */
   void (*add_row)(float *y, const float *bias, int64_t rows, int64_t d, int64_t ldy);

@@ -58,7 +58,7 @@ void mtk_meta_destroy(mtk_meta *meta);
 mtk_status mtk_meta_set(mtk_meta *meta, const char *key, const mtk_value *value, mtk_error *err);
 /* U32 if fits */
 mtk_status mtk_meta_set_uint(mtk_meta *meta, const char *key, uint64_t v, mtk_error *err);
-mtk_status mtk_meta_set_float(mtk_meta *meta, const char *key, double v, mtk_error *err);  /* F32 */
+mtk_status mtk_meta_set_float(mtk_meta *meta, const char *key, double v, mtk_error *err); /* F32 */
 mtk_status mtk_meta_set_bool(mtk_meta *meta, const char *key, bool v, mtk_error *err);
 mtk_status mtk_meta_set_string(mtk_meta *meta, const char *key, const char *s, mtk_error *err);
 void mtk_meta_remove(mtk_meta *meta, const char *key);
@@ -214,7 +214,7 @@ typedef struct mtk_lora_pair {
 
 /* Low-rank updates W' = W + scale * B A for some tensors, f32 in memory. */
 typedef struct mtk_adapter {
-  mtk_arena *arena; /* owns all below */
+  mtk_arena *arena;        /* owns all below */
   const char *name, *base; /* base model name or path as stored; may be NULL */
   const char *pairing;     /* of q/k rows of B: "half" (PEFT) */
   mtk_lora_pair *pairs;
@@ -227,8 +227,8 @@ void mtk_adapter_destroy(mtk_adapter *adapter);
 mtk_lora_pair *mtk_adapter_find(const mtk_adapter *adapter, const char *target);
 /* Bring q/k rows of B to the model's pairing, and check names and shapes. */
 mtk_status mtk_adapter_fit(mtk_adapter *adapter, const mtk_model *model, mtk_error *err);
-/* A copy that borrows adapter's names and values, with the q/k rows of B in the pairing asked for (head
- * sizes are base's). For writers. adapter must outlive it; mtk_adapter_destroy frees it. */
+/* A copy that borrows adapter's names and values, with the q/k rows of B in the pairing asked for
+ * (head sizes are base's). For writers. adapter must outlive it; mtk_adapter_destroy frees it. */
 mtk_status mtk_adapter_view(mtk_adapter **out, const mtk_adapter *adapter, const char *pairing,
                             const mtk_model *base, mtk_error *err);
 /* Replace each target by W + scale*B*A in its own dtype if that is a plain float type, else in

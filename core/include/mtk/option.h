@@ -10,13 +10,13 @@ extern "C" {
 #endif
 
 typedef enum mtk_option_type {
-  MTK_OPT_FLAG,   /* --force; no value */
-  MTK_OPT_INT,    /* min..max */
-  MTK_OPT_FLOAT,  /* min..max */
+  MTK_OPT_FLAG,  /* --force; no value */
+  MTK_OPT_INT,   /* min..max */
+  MTK_OPT_FLOAT, /* min..max */
   MTK_OPT_STRING,
-  MTK_OPT_PATH,   /* a string naming a file or folder */
-  MTK_OPT_ENUM,   /* one of `choices`, separated by '|' */
-  MTK_OPT_LIST    /* may be given several times; strings */
+  MTK_OPT_PATH, /* a string naming a file or folder */
+  MTK_OPT_ENUM, /* one of `choices`, separated by '|' */
+  MTK_OPT_LIST  /* may be given several times; strings */
 } mtk_option_type;
 
 typedef struct mtk_option_def {

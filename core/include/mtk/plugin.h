@@ -39,11 +39,11 @@ typedef struct mtk_abi_block {
 
 /* Sizes that must agree; mixed into one number. */
 #define MTK_LAYOUT_MIX(h, v) (((h) ^ (uint64_t)(v)) * 1099511628211ull)
-#define MTK_LAYOUT_HASH                                                                        \
-  MTK_LAYOUT_MIX(                                                                              \
-      MTK_LAYOUT_MIX(MTK_LAYOUT_MIX(MTK_LAYOUT_MIX(14695981039346656037ull, sizeof(mtk_error)), \
-                                    sizeof(mtk_tensor)),                                       \
-                     sizeof(mtk_value)),                                                       \
+#define MTK_LAYOUT_HASH                                                                            \
+  MTK_LAYOUT_MIX(                                                                                  \
+      MTK_LAYOUT_MIX(MTK_LAYOUT_MIX(MTK_LAYOUT_MIX(14695981039346656037ull, sizeof(mtk_error)),    \
+                                    sizeof(mtk_tensor)),                                           \
+                     sizeof(mtk_value)),                                                           \
       sizeof(mtk_option_def))
 
 typedef struct mtk_host mtk_host;
@@ -82,31 +82,31 @@ typedef struct mtk_feature {
 extern const mtk_host *mtk_host_table;
 #include <mtk/plugin_names.h>
 /* Defines the entry: name, version, description, licence and the feature rows. */
-#define MTK_PLUGIN_DEFINE(plugin_name, plugin_version, text, spdx, ...)                         \
-  const mtk_host *mtk_host_table;                                                               \
-  static const mtk_feature mtk_features_[] = {__VA_ARGS__, {NULL, NULL}};                       \
-  static mtk_status mtk_plugin_init_(const mtk_host *host, mtk_error *err) {                    \
-    (void)err;                                                                                  \
-    mtk_host_table = host;                                                                      \
-    return MTK_OK;                                                                              \
-  }                                                                                             \
-  static const void *mtk_plugin_get_(const char *id, size_t index) {                            \
-    for (const mtk_feature *f = mtk_features_; f->id; f++) {                                    \
-      const char *a = f->id, *b = id;                                                           \
-      while (*a && *a == *b) a++, b++;                                                          \
-      if (*a == *b && index-- == 0) return f->ext;                                              \
-    }                                                                                           \
-    return NULL;                                                                                \
-  }                                                                                             \
-  extern MTK_EXPORT const mtk_plugin_entry_t mtk_plugin_entry;                                  \
-  const mtk_plugin_entry_t mtk_plugin_entry = {                                                 \
-      {MTK_ABI_MAGIC, MTK_ABI_MAJOR, MTK_ABI_MINOR, sizeof(void *), {0}, MTK_LAYOUT_HASH},      \
-      sizeof(mtk_plugin_entry_t),                                                               \
-      plugin_name,                                                                              \
-      plugin_version,                                                                           \
-      text,                                                                                     \
-      spdx,                                                                                     \
-      mtk_plugin_init_,                                                                         \
+#define MTK_PLUGIN_DEFINE(plugin_name, plugin_version, text, spdx, ...)                            \
+  const mtk_host *mtk_host_table;                                                                  \
+  static const mtk_feature mtk_features_[] = {__VA_ARGS__, {NULL, NULL}};                          \
+  static mtk_status mtk_plugin_init_(const mtk_host *host, mtk_error *err) {                       \
+    (void)err;                                                                                     \
+    mtk_host_table = host;                                                                         \
+    return MTK_OK;                                                                                 \
+  }                                                                                                \
+  static const void *mtk_plugin_get_(const char *id, size_t index) {                               \
+    for (const mtk_feature *f = mtk_features_; f->id; f++) {                                       \
+      const char *a = f->id, *b = id;                                                              \
+      while (*a && *a == *b) a++, b++;                                                             \
+      if (*a == *b && index-- == 0) return f->ext;                                                 \
+    }                                                                                              \
+    return NULL;                                                                                   \
+  }                                                                                                \
+  extern MTK_EXPORT const mtk_plugin_entry_t mtk_plugin_entry;                                     \
+  const mtk_plugin_entry_t mtk_plugin_entry = {                                                    \
+      {MTK_ABI_MAGIC, MTK_ABI_MAJOR, MTK_ABI_MINOR, sizeof(void *), {0}, MTK_LAYOUT_HASH},         \
+      sizeof(mtk_plugin_entry_t),                                                                  \
+      plugin_name,                                                                                 \
+      plugin_version,                                                                              \
+      text,                                                                                        \
+      spdx,                                                                                        \
+      mtk_plugin_init_,                                                                            \
       mtk_plugin_get_}
 #endif
 

@@ -30,11 +30,11 @@ typedef struct mtk_quantize_options {
 /* Why a tensor stayed. */
 typedef enum mtk_quantize_reason {
   MTK_QUANTIZED = 0,
-  MTK_KEPT_NOT_LINEAR,  /* norms, biases, tensors the architecture does not call linear */
+  MTK_KEPT_NOT_LINEAR, /* norms, biases, tensors the architecture does not call linear */
   MTK_KEPT_EMBEDDING,
   MTK_KEPT_BY_USER,
-  MTK_KEPT_SHAPE,       /* row length is no multiple of the block */
-  MTK_KEPT_QUANTIZED    /* already in a quantized type */
+  MTK_KEPT_SHAPE,    /* row length is no multiple of the block */
+  MTK_KEPT_QUANTIZED /* already in a quantized type */
 } mtk_quantize_reason;
 typedef struct mtk_quantize_row {
   const char *name; /* borrowed from the model */

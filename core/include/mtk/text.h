@@ -33,7 +33,7 @@ typedef struct mtk_token {
   const char *text; /* as the source file spells it; NUL-terminated, owned by the vocab's arena */
   uint32_t len;
   float score;
-  uint8_t type;                                /* mtk_token_type */
+  uint8_t type;                                    /* mtk_token_type */
   uint8_t lstrip, rstrip, single_word, normalized; /* flags of added tokens */
 } mtk_token;
 
@@ -48,9 +48,9 @@ typedef struct mtk_vocab {
                       NULL when only patterns are known */
   const char **patterns; /* PCRE2 split patterns applied in order (isolated matches) */
   size_t n_patterns;
-  bool split_digits;     /* a Digits(individual) step comes first (SmolLM2) */
+  bool split_digits; /* a Digits(individual) step comes first (SmolLM2) */
   bool add_prefix_space, ignore_merges;
-  bool nfc; /* NFC normalizer (Qwen2) */
+  bool nfc;                        /* NFC normalizer (Qwen2) */
   int32_t bos, eos, unk, pad, eot; /* -1 = none */
   int8_t add_bos, add_eos;         /* 1, 0, or -1 = the source does not say */
   /* original tokenizer.json, kept for a lossless way back; or NULL */
@@ -145,9 +145,9 @@ void mtk_rendered_finish(mtk_rendered *r);
 
 typedef struct mtk_template_options {
   size_t struct_size;
-  const char *now;       /* ISO 8601 local time for strftime_now; NULL = the clock */
-  uint64_t max_steps;    /* 0 = 10 million */
-  size_t max_output;     /* bytes, 0 = 64 MiB */
+  const char *now;    /* ISO 8601 local time for strftime_now; NULL = the clock */
+  uint64_t max_steps; /* 0 = 10 million */
+  size_t max_output;  /* bytes, 0 = 64 MiB */
 } mtk_template_options;
 /* context_json: one JSON object with all variables (messages, tools, add_generation_prompt,
  * bos_token, ...). raise_exception() gives MTK_E_INVALID with the template's message. */

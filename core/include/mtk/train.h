@@ -21,20 +21,20 @@ typedef enum mtk_lr_schedule {
 
 typedef struct mtk_train_options {
   size_t struct_size;
-  mtk_pool *pool;     /* borrowed */
-  int isa;            /* as in mtk_engine_options */
-  int64_t lora_rank;  /* 0 = train all weights */
-  float lora_alpha;   /* scale = alpha / rank */
+  mtk_pool *pool;    /* borrowed */
+  int isa;           /* as in mtk_engine_options */
+  int64_t lora_rank; /* 0 = train all weights */
+  float lora_alpha;  /* scale = alpha / rank */
   /* comma-separated suffixes ("attn_q,ffn_up"); NULL = all linear layers */
   const char *lora_targets;
-  bool frozen_embeddings;   /* full training: leave token_embd and output alone */
-  mtk_optimizer optimizer;  /* MUON: matrices inside blocks by Muon, the rest by AdamW */
-  float lr, muon_lr;        /* peaks */
+  bool frozen_embeddings;  /* full training: leave token_embd and output alone */
+  mtk_optimizer optimizer; /* MUON: matrices inside blocks by Muon, the rest by AdamW */
+  float lr, muon_lr;       /* peaks */
   float beta1, beta2, eps, weight_decay; /* decay on matrices only */
-  float grad_clip;          /* global norm; 0 = off */
+  float grad_clip;                       /* global norm; 0 = off */
   mtk_lr_schedule schedule;
   int64_t warmup_steps, total_steps;
-  float lr_min_ratio; /* final lr / peak */
+  float lr_min_ratio;   /* final lr / peak */
   int64_t micro_tokens; /* tokens computed at once; 0 = 4096 */
   uint64_t seed;        /* initial LoRA A (Kaiming uniform as PEFT), B = 0 */
 } mtk_train_options;
@@ -97,13 +97,13 @@ mtk_status mtk_model_init_from_config(mtk_model **out, const char *config_path, 
 /* ---- data ----------------------------------------------------------------------------------- */
 
 /* Training sequences from files: chat JSONL ({"messages":[...]}: loss on assistant tokens only),
- * text JSONL ({"text":...}), prompt/completion JSONL, tokens ({"ids":[..],"mask":[..]}), or plain text (split in windows of max_len).
- * Errors name file and line. All in memory as ids. */
+ * text JSONL ({"text":...}), prompt/completion JSONL, tokens ({"ids":[..],"mask":[..]}), or plain
+ * text (split in windows of max_len). Errors name file and line. All in memory as ids. */
 typedef struct mtk_dataset mtk_dataset;
 typedef struct mtk_dataset_options {
   size_t struct_size;
-  int64_t max_len;     /* longer sequences are cut (counted in *truncated) */
-  bool train_on_all;   /* loss on every token, not only the assistant's */
+  int64_t max_len;   /* longer sequences are cut (counted in *truncated) */
+  bool train_on_all; /* loss on every token, not only the assistant's */
 } mtk_dataset_options;
 mtk_status mtk_dataset_create(mtk_dataset **out, const char *const *paths, int n_paths,
                               const mtk_chat *chat, const mtk_tokenizer *tok,

@@ -48,9 +48,9 @@ typedef struct mtk_arch_tensor {
 /* Static tables; functions may be called from any thread. */
 typedef struct mtk_arch_v1 {
   size_t struct_size;
-  const char *id;                       /* "llama" (also the GGUF general.architecture) */
-  const char *const *hf_classes;        /* NULL-terminated; first = default when writing HF */
-  const char *hf_model_type;            /* "llama" */
+  const char *id;                /* "llama" (also the GGUF general.architecture) */
+  const char *const *hf_classes; /* NULL-terminated; first = default when writing HF */
+  const char *hf_model_type;     /* "llama" */
   /* "interleaved" or "half": what a GGUF of this arch holds */
   const char *gguf_pairing;
   const mtk_arch_hparam *hparams;

@@ -19,17 +19,17 @@ enum {
 
 typedef struct mtk_write_options {
   size_t struct_size;
-  bool force;              /* overwrite */
-  const char *provenance;  /* JSON text to store with the artefact; may be NULL */
+  bool force;                       /* overwrite */
+  const char *provenance;           /* JSON text to store with the artefact; may be NULL */
   const mtk_option_values *options; /* the format's own options; NULL = defaults */
 } mtk_write_options;
 
 /* All functions may be called from any thread; different calls may run at the same time. */
 typedef struct mtk_format_v1 {
   size_t struct_size;
-  const char *id;          /* "gguf" */
-  const char *title;       /* "GGUF v3 (llama.cpp)" */
-  const char *extensions;  /* "gguf" (space separated; "" = folder) */
+  const char *id;         /* "gguf" */
+  const char *title;      /* "GGUF v3 (llama.cpp)" */
+  const char *extensions; /* "gguf" (space separated; "" = folder) */
   uint32_t flags;
   const mtk_option_def *options; /* for writing; ends with a row of name NULL; may be NULL */
 

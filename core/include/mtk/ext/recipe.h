@@ -13,7 +13,7 @@ extern "C" {
 
 typedef struct mtk_recipe_args {
   size_t struct_size;
-  mtk_model *model;        /* loaded, or initialised at random; borrowed */
+  mtk_model *model; /* loaded, or initialised at random; borrowed */
   const char *model_path;
   const char *const *data; /* files */
   int n_data;
