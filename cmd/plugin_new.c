@@ -87,23 +87,22 @@ static const char g_format_test[] =
     "echo '@NAME@: 2 passed, 0 failed'\n";
 
 static const char g_verifier_c[] =
-    "/* @NAME@.c: a verifier (reward) for mtk: the answer contains the problem's \"answer\" text. "
-    "*/\n"
+    "/* @NAME@.c: a verifier (reward) for mtk: short answers pass. Replace `grade`; the problem's\n"
+    " * row of the task file is in problem_json. */\n"
     "#include <mtk/ext/verifier.h>\n"
     "#include <mtk/plugin.h>\n\n"
-    "#include <string.h>\n\n"
-    "static mtk_status grade(mtk_grade *out, const char *text, size_t n, const char "
-    "*problem_json,\n"
+    "enum { MAX_BYTES = 400 };\n\n"
+    "static mtk_status grade(mtk_grade *out, const char *text, size_t n, const char *problem_json,\n"
     "                        mtk_error *err) {\n"
+    "  (void)text;\n"
     "  (void)problem_json;\n"
     "  (void)err;\n"
-    "  bool pass = n > 0 && memchr(text, '4', n) != NULL;\n"
-    "  *out = (mtk_grade){pass ? MTK_VERDICT_PASS : MTK_VERDICT_FAIL, pass ? 1.0 : 0.0, \"has a "
-    "4\"};\n"
+    "  *out = n <= MAX_BYTES ? (mtk_grade){MTK_VERDICT_PASS, 1.0, \"short\"}\n"
+    "                        : (mtk_grade){MTK_VERDICT_FAIL, 0.0, \"too long\"};\n"
     "  return MTK_OK;\n"
     "}\n\n"
-    "static const mtk_verifier_v1 g_verifier = {sizeof g_verifier, \"@NAME@\", \"example\", "
-    "grade};\n\n"
+    "static const mtk_verifier_v1 g_verifier = {sizeof g_verifier, \"@NAME@\", \"short answers\",\n"
+    "                                           grade};\n\n"
     "MTK_PLUGIN_DEFINE(\"@NAME@\", \"0.1.0\", \"the @NAME@ verifier\", \"Apache-2.0\",\n"
     "                  {MTK_EXT_VERIFIER, &g_verifier});\n";
 
