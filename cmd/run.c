@@ -5,11 +5,16 @@
 #include <string.h>
 
 static const mtk_option_def g_options[] = {
-    {"prompt", 'p', MTK_OPT_STRING, "TEXT", NULL, 0, 0, NULL, "a user message, through the chat template"},
-    {"messages", 'm', MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "JSON chat (list, or object with messages)"},
+    {"prompt", 'p', MTK_OPT_STRING, "TEXT", NULL, 0, 0, NULL,
+     "a user message, through the chat template"},
+    {"messages", 'm', MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "JSON chat (list, or object with messages)"},
     {"raw", 0, MTK_OPT_STRING, "TEXT", NULL, 0, 0, NULL, "continue this text, no template"},
+    {"ids", 0, MTK_OPT_STRING, "LIST", NULL, 0, 0, NULL,
+     "continue these token ids (needs no tokenizer)"},
     {"special", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "parse control tokens in --raw text"},
-    {"max-tokens", 'n', MTK_OPT_INT, "N", "0", 0, 1e9, NULL, "most tokens to generate (0 = to the context)"},
+    {"max-tokens", 'n', MTK_OPT_INT, "N", "0", 0, 1e9, NULL,
+     "most tokens to generate (0 = to the context)"},
     {"temperature", 0, MTK_OPT_FLOAT, "T", "0", 0, 100, NULL, "0 = greedy"},
     {"top-k", 0, MTK_OPT_INT, "K", "0", 0, 1e9, NULL, "sample among the K best (0 = off)"},
     {"top-p", 0, MTK_OPT_FLOAT, "P", "1", 0, 1, NULL, "nucleus: smallest set with probability P"},
@@ -17,7 +22,8 @@ static const mtk_option_def g_options[] = {
     {"repetition-penalty", 0, MTK_OPT_FLOAT, "R", "1", 0.01, 100, NULL, "1 = off"},
     {"seed", 's', MTK_OPT_INT, "S", "0", 0, 9e15, NULL, "of the random draws"},
     {"stop", 0, MTK_OPT_LIST, "TEXT", NULL, 0, 0, NULL, "stop before this text"},
-    {"template", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "Jinja file instead of the model's template"},
+    {"template", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "Jinja file instead of the model's template"},
     {"ignore-eos", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "go on after the end of the answer"},
     MTK_CMD_ENGINE_OPTIONS,
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
@@ -88,12 +94,18 @@ static mtk_status chat_prompt(mtk_ids *out, const mtk_cmd_line *line, const mtk_
 static mtk_status prompt_ids(mtk_ids *out, const mtk_cmd_line *line, const mtk_cmd_engine *e,
                              mtk_error *err) {
   const mtk_option_values *o = line->options;
-  const char *raw = mtk_options_string(o, "raw");
-  int given = !!raw + !!mtk_options_string(o, "prompt") + !!mtk_options_string(o, "messages");
-  if (given != 1) return mtk_fail(err, MTK_E_INVALID, NULL, "give one of -p TEXT, --messages FILE, --raw TEXT");
+  const char *raw = mtk_options_string(o, "raw"), *ids = mtk_options_string(o, "ids");
+  int given =
+      !!raw + !!ids + !!mtk_options_string(o, "prompt") + !!mtk_options_string(o, "messages");
+  if (given != 1)
+    return mtk_fail(err, MTK_E_INVALID, NULL,
+                    "give one of -p TEXT, --messages FILE, --raw TEXT, --ids LIST");
+  if (ids) return mtk_cmd_parse_ids(out, ids, err);
   if (!raw) return chat_prompt(out, line, e->model, err);
   const mtk_tokenizer *tok = mtk_engine_tokenizer(e->engine);
-  if (!tok) return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0], "the model has no tokenizer that mtk can use");
+  if (!tok)
+    return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0],
+                    "the model has no tokenizer that mtk can use");
   unsigned flags = MTK_ENCODE_BOS | (mtk_options_flag(o, "special") ? MTK_ENCODE_SPECIAL : 0u);
   return mtk_tokenizer_encode(out, tok, raw, strlen(raw), flags, err);
 }
@@ -148,13 +160,14 @@ static mtk_status report(const mtk_cmd_line *line, const generation *g, const mt
   double prompt_s = g->first_s - start_s, decode_s = end_s - g->first_s;
   double rate = g->ids.len > 1 && decode_s > 0 ? (double)(g->ids.len - 1) / decode_s : 0;
   if (line->json)
-    return mtk_cmd_print_json(
-        json_pack("{s:o,s:o,s:s%,s:s,s:{s:f,s:f,s:f,s:f}}", "prompt_ids", ids_json(prompt),
-                  "generated_ids", ids_json(&g->ids), "text", g->text.data ? g->text.data : "",
-                  g->text.len, "finish_reason", names[g->finish], "timings", "prompt_s", prompt_s,
-                  "generation_s", decode_s, "prompt_tokens_per_s",
-                  prompt_s > 0 ? (double)prompt->len / prompt_s : 0, "generated_tokens_per_s", rate),
-        false, err);
+    return mtk_cmd_print_json(json_pack("{s:o,s:o,s:s%,s:s,s:{s:f,s:f,s:f,s:f}}", "prompt_ids",
+                                        ids_json(prompt), "generated_ids", ids_json(&g->ids),
+                                        "text", g->text.data ? g->text.data : "", g->text.len,
+                                        "finish_reason", names[g->finish], "timings", "prompt_s",
+                                        prompt_s, "generation_s", decode_s, "prompt_tokens_per_s",
+                                        prompt_s > 0 ? (double)prompt->len / prompt_s : 0,
+                                        "generated_tokens_per_s", rate),
+                              false, err);
   mtk_cmd_print("\n");
   mtk_log(MTK_LOG_INFO, "%zu prompt tokens in %.3f s, %zu generated, %.1f tokens/s, finish: %s",
           prompt->len, prompt_s, g->ids.len, rate, names[g->finish]);
@@ -182,5 +195,11 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   return st;
 }
 
-const mtk_cmd mtk_cmd_run = {"run", "MODEL [-p TEXT | --messages FILE | --raw TEXT] [-n N]",
-                             "generate text from a prompt", g_options, NULL, 1, 1, run};
+const mtk_cmd mtk_cmd_run = {"run",
+                             "MODEL [-p TEXT | --messages FILE | --raw TEXT | --ids LIST] [-n N]",
+                             "generate text from a prompt",
+                             g_options,
+                             NULL,
+                             1,
+                             1,
+                             run};
