@@ -23,12 +23,16 @@ static const mtk_k_panel_format formats[MTK_DTYPE_COUNT] = {
 
 const mtk_k_panel_format *mtk_k_panel_format_of(mtk_dtype type) { return &formats[type]; }
 
+size_t mtk_k_panel_grid_bytes(int64_t n, int64_t k) {
+  return (size_t)(mtk_k_panels(n) * mtk_k_blocks(k) * MTK_PANEL) * sizeof(float);
+}
+
+size_t mtk_k_panel_folded_bytes(mtk_dtype type, int64_t n, int64_t k) {
+  return sizeof(mtk_k_header) + (size_t)(mtk_k_panels(n) * mtk_k_panel_stride(&formats[type], k));
+}
+
 size_t mtk_k_panel_packed_bytes(mtk_dtype type, int64_t n, int64_t k) {
-  int64_t panels = mtk_k_panels(n);
-  int64_t grid_bytes = panels * mtk_k_blocks(k) * MTK_PANEL * (int64_t)sizeof(float);
-  if (type == MTK_F32) grid_bytes = 0;
-  return sizeof(mtk_k_header) +
-         (size_t)(panels * mtk_k_panel_stride(&formats[type], k) + grid_bytes);
+  return mtk_k_panel_folded_bytes(type, n, k) + mtk_k_panel_grid_bytes(n, k);
 }
 
 static void pack_grid(void *packed, const mtk_wview *w, int64_t stride, int64_t p) {

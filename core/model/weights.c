@@ -174,13 +174,15 @@ static const mtk_linear_kernel *choose_kernel(const mtk_weights_options *o, mtk_
   return kernel ? kernel : o->kernels->linear[type][MTK_A32];
 }
 
+/* fine_grid: the weights carry a scale grid finer than 1x1. */
 static mtk_status alloc_packed(mtk_weight *w, const mtk_weights_options *o, mtk_dtype type,
-                               mtk_error *err) {
+                               int fine_grid, mtk_error *err) {
   w->kernel = choose_kernel(o, type);
   if (!w->kernel)
     return mtk_fail(err, MTK_E_UNSUPPORTED, w->name, "there is no linear layer on %s weights",
                     mtk_dtype_get(type)->name);
   w->packed_bytes = w->kernel->packed_bytes(w->n, w->k);
+  if (!fine_grid) w->packed_bytes -= w->kernel->grid_bytes(w->n, w->k);
   w->packed = mtk_alloc(w->packed_bytes, 1);
   if (!w->packed)
     return mtk_fail(err, MTK_E_NOMEM, w->name, "out of memory: %zu bytes of packed weights",
@@ -191,7 +193,8 @@ static mtk_status alloc_packed(mtk_weight *w, const mtk_weights_options *o, mtk_
 static mtk_status pack_tensor(mtk_weight *w, const mtk_weights_options *o, mtk_error *err) {
   const mtk_tensor *t = w->tensor;
   mtk_dtype type = w->value ? MTK_F32 : t->dtype;
-  MTK_TRY(alloc_packed(w, o, type, err));
+  int fine_grid = !w->value && t->scales && (t->scale_n < w->n || t->scale_k < w->k);
+  MTK_TRY(alloc_packed(w, o, type, fine_grid, err));
   pack_job j = {.w = w, .view = {.type = type, .n = w->n, .k = w->k}, .failed = ATOMIC_FLAG_INIT};
   if (!w->value) {
     j.view.scales = t->scales;
@@ -306,7 +309,7 @@ mtk_status mtk_weights_add_matrix(mtk_weight **out, mtk_weights *store, const ch
   if (values) memcpy(w->value, values, (size_t)(n * k) * sizeof *values);
   mtk_weights_options f32 = store->options;
   f32.arith = MTK_A32;
-  MTK_TRY(alloc_packed(w, &f32, MTK_F32, err));
+  MTK_TRY(alloc_packed(w, &f32, MTK_F32, 0, err));
   mtk_weight_repack(w, store->options.pool);
   return MTK_OK;
 }

@@ -15,8 +15,12 @@ static size_t grid_offset(mtk_dtype type, int64_t n, int64_t k) {
   return (sizeof(mtk_k_header) + (size_t)(n * mtk_k_row_bytes(type, k)) + 63) / 64 * 64;
 }
 
+size_t mtk_k_ref_grid_bytes(int64_t n, int64_t k) {
+  return (size_t)(n * mtk_k_blocks(k)) * sizeof(float);
+}
+
 size_t mtk_k_ref_packed_bytes(mtk_dtype type, int64_t n, int64_t k) {
-  return grid_offset(type, n, k) + (size_t)(n * mtk_k_blocks(k)) * sizeof(float);
+  return grid_offset(type, n, k) + mtk_k_ref_grid_bytes(n, k);
 }
 
 const float *mtk_k_ref_grid(const void *packed, mtk_dtype type, int64_t row, int64_t n, int64_t k) {
@@ -159,7 +163,7 @@ static void run_a16(mtk_dtype type, float *y, int64_t ldy, const float *x, int64
   }                                                                                              \
   static const mtk_linear_kernel row_##t##_##a = {                                               \
       "mtk_k_" #t "_" #a "_linear__ref", TYPE, A, packed_bytes_##t, mtk_k_ref_pack,              \
-      act_bytes_##a, prepare_##a, run_##t##_##a};
+      act_bytes_##a, prepare_##a, run_##t##_##a, mtk_k_ref_grid_bytes};
 
 #define TYPE_ROWS(TYPE, t)                                                                       \
   static size_t packed_bytes_##t(int64_t n, int64_t k) {                                         \

@@ -166,7 +166,7 @@ static void run(const a8_type *t, float *y, int64_t ldy, const act_block *act, i
   }                                                                                              \
   static const mtk_linear_kernel row_##t = {                                                     \
       "mtk_k_" #t "_a8_linear__ref", TYPE, MTK_A8, packed_bytes_##t, mtk_k_ref_pack, act_bytes,  \
-      prepare, run_##t};
+      prepare, run_##t, mtk_k_ref_grid_bytes};
 
 A8_ROW(MTK_Q8_0, q8_0, product_plain, 1.0f)
 A8_ROW(MTK_Q4_0, q4_0, product_plain, 1.0f)

@@ -6,6 +6,7 @@
 #include "linear_rules.h"
 
 size_t mtk_k_ref_packed_bytes(mtk_dtype type, int64_t n, int64_t k);
+size_t mtk_k_ref_grid_bytes(int64_t n, int64_t k);
 void mtk_k_ref_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
 
 static inline const uint8_t *mtk_k_ref_row(const void *packed, mtk_dtype type, int64_t row,

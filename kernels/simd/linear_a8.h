@@ -291,9 +291,9 @@ MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t 
       run_rows(block_##t, tiles, max_rows, &job, i, mtk_k_min(ROWS, m1 - i), p0, p1);            \
     }                                                                                            \
   }                                                                                              \
-  static const mtk_linear_kernel row_##t = {NAME(t, a8), TYPE,        MTK_A8,                    \
-                                            packed_bytes_##t,         mtk_k_panel_pack,          \
-                                            act_bytes,    prepare_##t, run_##t};
+  static const mtk_linear_kernel row_##t = {                                                     \
+      NAME(t, a8), TYPE, MTK_A8, packed_bytes_##t, mtk_k_panel_pack, act_bytes, prepare_##t,     \
+      run_##t, mtk_k_panel_grid_bytes};
 
 A8_ROW(MTK_Q8_0, q8_0, TILE, TILES_6, LIST_6)
 A8_ROW(MTK_Q4_0, q4_0, TILE, TILES_6, LIST_6)

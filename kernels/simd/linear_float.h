@@ -345,7 +345,6 @@ MTK_INLINE const float *block_chunk(block_type t, const int round, float *dst,
   static size_t packed_bytes_##t(int64_t n, int64_t k) {         \
     return mtk_k_panel_packed_bytes(TYPE, n, k);                 \
   }
-BYTES(MTK_F32, f32)
 BYTES(MTK_F16, f16)
 BYTES(MTK_BF16, bf16)
 BYTES(MTK_F8_E4M3, f8_e4m3)
@@ -355,6 +354,19 @@ BYTES(MTK_Q4_0, q4_0)
 BYTES(MTK_Q4_1, q4_1)
 BYTES(MTK_MXFP4, mxfp4)
 BYTES(MTK_NVFP4, nvfp4)
+
+/* Weights whose grid is folded in: f32 of a32; f32, f16 and bf16 of a16, as bf16. */
+static size_t folded_bytes_f32(int64_t n, int64_t k) {
+  return mtk_k_panel_folded_bytes(MTK_F32, n, k);
+}
+static size_t folded_bytes_bf16(int64_t n, int64_t k) {
+  return mtk_k_panel_folded_bytes(MTK_BF16, n, k);
+}
+static size_t no_grid_bytes(int64_t n, int64_t k) {
+  (void)n;
+  (void)k;
+  return 0;
+}
 
 DECODE(f32, a32, ((void)dst, (void)grid, (void)count,
                   (const float *)(const void *)panel + k0 * MTK_PANEL))
@@ -391,16 +403,21 @@ BLOCK_BOTH(MTK_MXFP4, mxfp4)
 BLOCK_BOTH(MTK_NVFP4, nvfp4)
 
 /* ---- table rows ---------------------------------------- */
-/* f32 and f16 weights of a16 are packed as bf16. */
 #define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
 static const mtk_linear_kernel rows[] = {
-#define A32(TYPE, t) \
-  {NAME(t, a32), TYPE, MTK_A32, packed_bytes_##t, mtk_k_panel_pack, act_bytes, prepare_a32, \
-   run_##t##_a32}
-#define A16(TYPE, t, panels, pack) \
-  {NAME(t, a16), TYPE, MTK_A16, packed_bytes_##panels, pack, act_bytes, prepare_a16, \
-   run_##panels##_a16}
-    A32(MTK_F32, f32),
+#define ROW(TYPE, A, t, a, bytes, pack, run, grid) \
+  {NAME(t, a), TYPE, A, bytes, pack, act_bytes, prepare_##a, run, grid}
+#define A32(TYPE, t)                                                            \
+  ROW(TYPE, MTK_A32, t, a32, packed_bytes_##t, mtk_k_panel_pack, run_##t##_a32, \
+      mtk_k_panel_grid_bytes)
+#define A16(TYPE, t)                                                            \
+  ROW(TYPE, MTK_A16, t, a16, packed_bytes_##t, mtk_k_panel_pack, run_##t##_a16, \
+      mtk_k_panel_grid_bytes)
+#define A16_AS_BF16(TYPE, t)                                                         \
+  ROW(TYPE, MTK_A16, t, a16, folded_bytes_bf16, mtk_k_panel_pack_bf16, run_bf16_a16, \
+      no_grid_bytes)
+    ROW(MTK_F32, MTK_A32, f32, a32, folded_bytes_f32, mtk_k_panel_pack, run_f32_a32,
+        no_grid_bytes),
     A32(MTK_F16, f16),
     A32(MTK_BF16, bf16),
     A32(MTK_F8_E4M3, f8_e4m3),
@@ -410,16 +427,16 @@ static const mtk_linear_kernel rows[] = {
     A32(MTK_Q4_1, q4_1),
     A32(MTK_MXFP4, mxfp4),
     A32(MTK_NVFP4, nvfp4),
-    A16(MTK_F32, f32, bf16, mtk_k_panel_pack_bf16),
-    A16(MTK_F16, f16, bf16, mtk_k_panel_pack_bf16),
-    A16(MTK_BF16, bf16, bf16, mtk_k_panel_pack_bf16),
-    A16(MTK_F8_E4M3, f8_e4m3, f8_e4m3, mtk_k_panel_pack),
-    A16(MTK_F8_E5M2, f8_e5m2, f8_e5m2, mtk_k_panel_pack),
-    A16(MTK_Q8_0, q8_0, q8_0, mtk_k_panel_pack),
-    A16(MTK_Q4_0, q4_0, q4_0, mtk_k_panel_pack),
-    A16(MTK_Q4_1, q4_1, q4_1, mtk_k_panel_pack),
-    A16(MTK_MXFP4, mxfp4, mxfp4, mtk_k_panel_pack),
-    A16(MTK_NVFP4, nvfp4, nvfp4, mtk_k_panel_pack),
+    A16_AS_BF16(MTK_F32, f32),
+    A16_AS_BF16(MTK_F16, f16),
+    A16_AS_BF16(MTK_BF16, bf16),
+    A16(MTK_F8_E4M3, f8_e4m3),
+    A16(MTK_F8_E5M2, f8_e5m2),
+    A16(MTK_Q8_0, q8_0),
+    A16(MTK_Q4_0, q4_0),
+    A16(MTK_Q4_1, q4_1),
+    A16(MTK_MXFP4, mxfp4),
+    A16(MTK_NVFP4, nvfp4),
 };
 
 void MTK_K(linear_a8_init)(mtk_kernels *table); /* simd/linear_a8.h */

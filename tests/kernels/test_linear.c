@@ -113,7 +113,9 @@ static void pack_one(const mtk_linear_kernel *l, void *packed, const mtk_wview *
 /* y of the case, [m][ldy]; split: everything in random small ranges, in mixed order. */
 static float *run_case(const mtk_linear_kernel *l, const linear_case *c, int split) {
   int64_t panels = (c->n + MTK_PANEL - 1) / MTK_PANEL;
-  void *packed = ck_buf(l->packed_bytes(c->n, c->k), 0);
+  int fine_grid = c->w.scales && (c->w.scale_n < c->n || c->w.scale_k < c->k);
+  size_t grid_bytes = fine_grid ? 0 : l->grid_bytes(c->n, c->k);
+  void *packed = ck_buf(l->packed_bytes(c->n, c->k) - grid_bytes, 0);
   void *act = ck_buf(l->act_bytes(c->m, c->k), 0);
   float *y = ck_floats(c->m * c->ldy, 1);
   if (!split) {

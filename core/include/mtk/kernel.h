@@ -32,7 +32,7 @@ typedef enum mtk_isa {
 /* A window of a weight matrix in storage type: rows row0 .. row0+n_rows of W[n,k], at data.
  * scales: NULL, or the whole tensor's grid [ceil(n/scale_n)][ceil(k/scale_k)]. A 1x1 grid is
  * applied to y at the end (y = acc * s); a finer one multiplies the decoded weights (one f32
- * rounding). */
+ * rounding); its scale_k is a multiple of 32 or at least k. */
 typedef struct mtk_wview {
   mtk_dtype type;
   int64_t n, k;
@@ -60,6 +60,9 @@ typedef struct mtk_linear_kernel {
                   int64_t k);
   void (*run)(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,
               const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1);
+  /* Bytes at the end of packed_bytes that only a grid finer than 1x1 uses: without one, `packed`
+   * may be that much shorter. */
+  size_t (*grid_bytes)(int64_t n, int64_t k);
 } mtk_linear_kernel;
 
 /* Causal attention of n_tokens consecutive queries of one sequence for one KV head.
