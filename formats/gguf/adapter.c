@@ -109,17 +109,24 @@ static mtk_status read_pairs(mtk_adapter *adapter, gguf_index *g, mtk_error *err
   return MTK_OK;
 }
 
-mtk_status gguf_read_adapter(mtk_adapter *adapter, const char *path, mtk_error *err) {
-  mtk_file *file = NULL;
+mtk_status gguf_read_adapter_bytes(mtk_adapter *adapter, const uint8_t *data, size_t size,
+                                   const char *path, mtk_error *err) {
   gguf_index g = {0};
-  MTK_TRY(mtk_file_open(&file, path, err));
   mtk_arena *arena = mtk_arena_create();
-  mtk_status status = arena ? gguf_parse(&g, arena, file->data, file->size, mtk_path_base(path), err)
+  mtk_status status = arena ? gguf_parse(&g, arena, data, size, path, err)
                             : mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   if (status == MTK_OK) status = check_kind(&g, err);
   if (status == MTK_OK) status = read_members(adapter, &g, err);
   if (status == MTK_OK) status = read_pairs(adapter, &g, err);
   mtk_arena_destroy(arena);
+  return status;
+}
+
+mtk_status gguf_read_adapter(mtk_adapter *adapter, const char *path, mtk_error *err) {
+  mtk_file *file = NULL;
+  MTK_TRY(mtk_file_open(&file, path, err));
+  mtk_status status =
+      gguf_read_adapter_bytes(adapter, file->data, file->size, mtk_path_base(path), err);
   mtk_file_close(file);
   return status;
 }

@@ -235,9 +235,11 @@ mtk_status hf_read_bytes(mtk_model *model, const uint8_t *data, size_t size, con
   mtk_arena *arena = mtk_arena_create();
   if (!arena) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   hf_source src = {.arena = arena};
-  mtk_status status = st_parse(&src.list, NULL, arena, data, size, path, err);
+  mtk_status status = st_parse(&src.list, &src.metadata, arena, data, size, path, err);
   if (status == MTK_OK) status = hf_source_index(&src, err);
+  if (status == MTK_OK) status = hf_get_metadata(model, src.metadata, err);
   if (status == MTK_OK) status = add_tensors(model, &src, NULL, &none, err);
+  json_decref(src.metadata); /* the list itself lies in the arena here */
   mtk_arena_destroy(arena);
   return status;
 }
