@@ -21,7 +21,7 @@ struct text_bpe {
   int32_t byte_ids[256], unk;
   const mtk_map *ids; /* whole pieces are looked up here if ignore_merges */
   bool ignore_merges;
-  const uint8_t *types; /* token types, owned */
+  const uint8_t *types;     /* token types, owned */
   size_t n_tokens, longest; /* longest spelling in bytes */
 };
 
@@ -137,7 +137,7 @@ mtk_status text_bpe_create(text_bpe **out, const mtk_vocab *vocab, const mtk_map
   text_bpe *bpe = mtk_alloc(1, sizeof *bpe);
   if (!bpe) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building a tokenizer");
   bpe->ids = ids;
-  bpe->unk = vocab->unk;
+  bpe->unk = vocab->bytes_to_unk ? vocab->unk : NONE;
   bpe->ignore_merges = vocab->ignore_merges;
   bpe->n_tokens = vocab->n_tokens;
   mtk_status status = build(bpe, vocab, err);
@@ -156,7 +156,7 @@ void text_bpe_destroy(text_bpe *bpe) {
   mtk_free(bpe);
 }
 
-/* ---- candidate heap ---------------------------------------------------------------------- */
+/* ---- candidate heap ------------------------------------------------------------------------- */
 
 static void heap_push(text_bpe_work *w, pair p) {
   size_t i = w->n_heap++;
@@ -188,7 +188,7 @@ static void propose(const text_bpe *bpe, text_bpe_work *w, int32_t at) {
   heap_push(w, (pair){(uint64_t)bpe->merges[slot].rank << 32 | (uint32_t)at, (uint32_t)slot});
 }
 
-/* ---- encoding ---------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 static mtk_status reserve(text_bpe_work *w, size_t n, mtk_error *err) {
   if (n > w->cap_symbols) {

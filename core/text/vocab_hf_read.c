@@ -59,7 +59,7 @@ static mtk_status parse(json_t **out, const char *text, size_t n, const char *fi
   return status;
 }
 
-/* ---- tokens ------------------------------------------------------------------------------ */
+/* ---- tokens --------------------------------------------------------------------------------- */
 
 static mtk_status grow_tokens(reader *r, size_t n, mtk_error *err) {
   mtk_vocab *vocab = r->vocab;
@@ -113,7 +113,8 @@ static mtk_status read_vocab(reader *r, const json_t *model, mtk_error *err) {
   json_int_t last = -1;
   json_object_foreach(tokens, text, value) {
     if (!json_is_integer(value)) {
-      return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: model.vocab", "\"%.60s\" has no id", text);
+      return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: model.vocab", "\"%.60s\" has no id",
+                      text);
     }
     MTK_TRY(check_id(r, json_integer_value(value), err));
     if (json_integer_value(value) > last) last = json_integer_value(value);
@@ -162,7 +163,7 @@ static mtk_status read_added(reader *r, const json_t *root, mtk_error *err) {
   return MTK_OK;
 }
 
-/* ---- model ------------------------------------------------------------------------------- */
+/* ---- model ---------------------------------------------------------------------------------- */
 
 static mtk_status merge_text(reader *r, const json_t *merge, const char **out, mtk_error *err) {
   const char *text = json_string_value(merge);
@@ -224,10 +225,11 @@ static mtk_status read_model(reader *r, const json_t *root, mtk_error *err) {
   const char *unk = string_of(model, "unk_token");
   const mtk_map_value *id = *unk ? mtk_map_get(r->ids, unk, strlen(unk)) : NULL;
   if (id) r->vocab->unk = (int32_t)id->i;
+  r->vocab->bytes_to_unk = id != NULL;
   return MTK_OK;
 }
 
-/* ---- normalizer, pre-tokenizer, decoder, post-processor -------------------------------------- */
+/* ---- normalizer, pre-tokenizer, decoder, post-processor ------------------------------------- */
 
 typedef mtk_status (*component_fn)(reader *r, const json_t *component, mtk_error *err);
 typedef struct component_row {
@@ -325,10 +327,8 @@ static mtk_status read_byte_level(reader *r, const json_t *component, mtk_error 
   return MTK_OK;
 }
 
-static const component_row pre_tokenizers[] = {{"Split", read_split},
-                                               {"Digits", read_digits},
-                                               {"ByteLevel", read_byte_level},
-                                               {NULL, NULL}};
+static const component_row pre_tokenizers[] = {
+    {"Split", read_split}, {"Digits", read_digits}, {"ByteLevel", read_byte_level}, {NULL, NULL}};
 
 static mtk_status read_pre_tokenizer(reader *r, const json_t *root, mtk_error *err) {
   r->cap_patterns = 16;
@@ -370,11 +370,10 @@ static mtk_status read_template(reader *r, const json_t *component, mtk_error *e
   return MTK_OK;
 }
 
-static const component_row post_processors[] = {{"TemplateProcessing", read_template},
-                                                {"ByteLevel", ignore},
-                                                {NULL, NULL}};
+static const component_row post_processors[] = {
+    {"TemplateProcessing", read_template}, {"ByteLevel", ignore}, {NULL, NULL}};
 
-/* ---- tokenizer_config.json ----------------------------------------------------------------- */
+/* ---- tokenizer_config.json ------------------------------------------------------------------ */
 
 /* A token given as a string or as an AddedToken object. */
 static const char *token_text(const json_t *value) {
@@ -414,19 +413,21 @@ static mtk_status read_config(reader *r, const json_t *config, mtk_error *err) {
   return MTK_OK;
 }
 
-/* ---- the whole ----------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 
 static mtk_status read_all(reader *r, const json_t *root, const json_t *config, mtk_error *err) {
   mtk_vocab *vocab = r->vocab;
   const json_t *tokens = json_object_get(json_object_get(root, "model"), "vocab");
-  r->max_tokens = 2 * (json_object_size(tokens) +
-                       json_array_size(json_object_get(root, "added_tokens"))) + 4096;
+  r->max_tokens =
+      2 * (json_object_size(tokens) + json_array_size(json_object_get(root, "added_tokens"))) +
+      4096;
   MTK_TRY(read_component(r, json_object_get(root, "normalizer"), "normalizer", "normalizers",
                          normalizers, err));
   MTK_TRY(read_model(r, root, err));
   MTK_TRY(read_added(r, root, err));
   MTK_TRY(read_pre_tokenizer(r, root, err));
-  MTK_TRY(read_component(r, json_object_get(root, "decoder"), "decoder", "decoders", decoders, err));
+  MTK_TRY(
+      read_component(r, json_object_get(root, "decoder"), "decoder", "decoders", decoders, err));
   MTK_TRY(read_component(r, json_object_get(root, "post_processor"), "post_processor", "processors",
                          post_processors, err));
   if (config) MTK_TRY(read_config(r, config, err));

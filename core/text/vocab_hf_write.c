@@ -47,13 +47,19 @@ static bool write_added(json_t *root, const mtk_vocab *vocab) {
   return true;
 }
 
+static json_t *unk_token(const mtk_vocab *vocab) {
+  bool has = vocab->bytes_to_unk && vocab->unk >= 0 && (size_t)vocab->unk < vocab->n_tokens;
+  const char *text = has ? vocab->tokens[vocab->unk].text : NULL;
+  return text ? json_string(text) : json_null();
+}
+
 static bool write_model(json_t *root, const mtk_vocab *vocab) {
   json_t *model = json_object(), *tokens = json_object(), *merges = json_array();
   bool ok = put(root, "model", model) && put(model, "type", json_string("BPE")) &&
-            put(model, "dropout", json_null()) && put(model, "unk_token", json_null()) &&
+            put(model, "dropout", json_null()) && put(model, "unk_token", unk_token(vocab)) &&
             put(model, "continuing_subword_prefix", json_null()) &&
-            put(model, "end_of_word_suffix", json_null()) &&
-            put(model, "fuse_unk", json_false()) && put(model, "byte_fallback", json_false()) &&
+            put(model, "end_of_word_suffix", json_null()) && put(model, "fuse_unk", json_false()) &&
+            put(model, "byte_fallback", json_false()) &&
             put(model, "ignore_merges", json_boolean(vocab->ignore_merges));
   if (!ok) {
     json_decref(tokens);
@@ -68,7 +74,8 @@ static bool write_model(json_t *root, const mtk_vocab *vocab) {
       ok = json_object_setn_new(tokens, token->text, token->len, json_integer((json_int_t)i)) == 0;
     }
   }
-  for (size_t i = 0; i < vocab->n_merges && ok; i++) ok = push(merges, json_string(vocab->merges[i]));
+  for (size_t i = 0; i < vocab->n_merges && ok; i++)
+    ok = push(merges, json_string(vocab->merges[i]));
   return ok;
 }
 
@@ -98,10 +105,10 @@ static bool write_pre_tokenizer(json_t *root, const mtk_vocab *vocab) {
 /* One item of TemplateProcessing and, for a special token, its entry in special_tokens. */
 static bool template_special(json_t *items, json_t *specials, const mtk_token *token, int32_t id) {
   json_t *entry = json_object();
-  bool ok = push(items, json_pack("{s:{s:o,s:i}}", "SpecialToken", "id", text_of(token), "type_id",
-                                  0)) &&
-            put(entry, "id", text_of(token)) && put(entry, "ids", json_pack("[i]", (int)id)) &&
-            put(entry, "tokens", json_pack("[o]", text_of(token)));
+  bool ok =
+      push(items, json_pack("{s:{s:o,s:i}}", "SpecialToken", "id", text_of(token), "type_id", 0)) &&
+      put(entry, "id", text_of(token)) && put(entry, "ids", json_pack("[i]", (int)id)) &&
+      put(entry, "tokens", json_pack("[o]", text_of(token)));
   if (!ok) {
     json_decref(entry);
     return false;
@@ -119,12 +126,14 @@ static bool write_post_processor(json_t *root, const mtk_vocab *vocab) {
   const char *sequence = "{s:{s:s,s:i}}";
   for (int part = 0; part < 2; part++) { /* pair = the single pattern for A, then for B */
     json_t *to = part == 0 ? items : pair;
-    if (bos && !template_special(to, specials, &vocab->tokens[vocab->bos], vocab->bos)) return false;
+    if (bos && !template_special(to, specials, &vocab->tokens[vocab->bos], vocab->bos))
+      return false;
     if (!push(to, json_pack(sequence, "Sequence", "id", "A", "type_id", 0))) return false;
     if (part == 1 && !push(to, json_pack(sequence, "Sequence", "id", "B", "type_id", 1))) {
       return false;
     }
-    if (eos && !template_special(to, specials, &vocab->tokens[vocab->eos], vocab->eos)) return false;
+    if (eos && !template_special(to, specials, &vocab->tokens[vocab->eos], vocab->eos))
+      return false;
   }
   return true;
 }
@@ -154,8 +163,10 @@ static bool write_config(json_t *root, const mtk_vocab *vocab) {
     if (id < 0 || (size_t)id >= vocab->n_tokens || !vocab->tokens[id].text) continue;
     if (!put(root, text_hf_specials[i].key, text_of(&vocab->tokens[id]))) return false;
   }
-  if (vocab->add_bos >= 0 && !put(root, "add_bos_token", json_boolean(vocab->add_bos))) return false;
-  if (vocab->add_eos >= 0 && !put(root, "add_eos_token", json_boolean(vocab->add_eos))) return false;
+  if (vocab->add_bos >= 0 && !put(root, "add_bos_token", json_boolean(vocab->add_bos)))
+    return false;
+  if (vocab->add_eos >= 0 && !put(root, "add_eos_token", json_boolean(vocab->add_eos)))
+    return false;
   return put(root, "clean_up_tokenization_spaces", json_false()) &&
          put(root, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
 }
@@ -169,8 +180,8 @@ static int append_chunk(const char *chunk, size_t n, void *out) {
 static mtk_status write_json(mtk_bytes *out, const mtk_vocab *vocab,
                              bool (*fill)(json_t *root, const mtk_vocab *vocab), mtk_error *err) {
   json_t *root = json_object();
-  bool ok = root && fill(root, vocab) &&
-            json_dump_callback(root, append_chunk, out, JSON_INDENT(2)) == 0;
+  bool ok =
+      root && fill(root, vocab) && json_dump_callback(root, append_chunk, out, JSON_INDENT(2)) == 0;
   json_decref(root);
   MTK_TRY(mtk_bytes_status(out, err));
   if (!ok) {
@@ -184,7 +195,8 @@ static mtk_status write_json(mtk_bytes *out, const mtk_vocab *vocab,
 mtk_status mtk_vocab_to_hf(mtk_bytes *json, mtk_bytes *config_json, const mtk_vocab *vocab,
                            mtk_error *err) {
   if (vocab->kind != MTK_VOCAB_BPE) {
-    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer", "the model has no byte-level BPE vocabulary");
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer",
+                    "the model has no byte-level BPE vocabulary");
   }
   if (vocab->hf_json) {
     mtk_bytes_append(json, vocab->hf_json, vocab->hf_json_len);

@@ -58,6 +58,9 @@ typedef struct mtk_vocab {
   size_t hf_json_len;
   const char *hf_config_json; /* original tokenizer_config.json; or NULL */
   size_t hf_config_json_len;
+  /* A byte that no token spells gives unk (tokenizer.json's model.unk_token); otherwise it is
+   * dropped, as `tokenizers` and llama.cpp do. */
+  bool bytes_to_unk;
 } mtk_vocab;
 
 mtk_vocab *mtk_vocab_create(void);
