@@ -9,6 +9,8 @@ static const mtk_option_def g_options[] = {
     {"dtype", 0, MTK_OPT_ENUM, "T", "keep", 0, 0, "keep|f32|f16|bf16", "storage type of matrices"},
     {"adapter", 0, MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL,
      "merge this LoRA adapter into the weights"},
+    {"base", 0, MTK_OPT_PATH, "MODEL", NULL, 0, 0, NULL,
+     "SRC is an adapter of this model"},
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "say what would be written"},
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list the formats and what they can do"},
@@ -85,12 +87,22 @@ static mtk_status convert_adapter(const mtk_cmd_line *line, mtk_error *err) {
   MTK_TRY(mtk_cmd_output_format(&format, line, line->args[1], err));
   if (!format->write_adapter)
     return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "format %s cannot hold adapters", format->id);
+  mtk_model *base = NULL;
   mtk_adapter *adapter = NULL;
-  MTK_TRY(mtk_adapter_load(&adapter, line->args[0], err));
+  mtk_bytes provenance = {0};
+  mtk_status st = mtk_model_load(&base, mtk_options_string(line->options, "base"), err);
+  if (st == MTK_OK) st = mtk_adapter_load(&adapter, line->args[0], err);
+  if (st == MTK_OK) st = mtk_adapter_fit(adapter, base, err);
+  if (st == MTK_OK)
+    st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, line->args, 1,
+                             err);
   mtk_write_options opt = {.struct_size = sizeof opt,
-                           .force = mtk_options_flag(line->options, "force")};
-  mtk_status st = format->write_adapter(adapter, NULL, line->args[1], &opt, err);
+                           .force = mtk_options_flag(line->options, "force"),
+                           .provenance = provenance.data};
+  if (st == MTK_OK) st = format->write_adapter(adapter, base, line->args[1], &opt, err);
+  mtk_bytes_finish(&provenance);
   mtk_adapter_destroy(adapter);
+  mtk_model_destroy(base);
   return st;
 }
 
@@ -134,9 +146,7 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   const mtk_format_v1 *format = NULL;
   if (!mtk_path_exists(line->args[0]))
     return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0], "no such file or folder");
-  if (mtk_format_probe(&format, line->args[0], MTK_FORMAT_MODEL, NULL) != MTK_OK &&
-      mtk_format_probe(&format, line->args[0], MTK_FORMAT_ADAPTER, NULL) == MTK_OK)
-    return convert_adapter(line, err);
+  if (mtk_options_is_set(line->options, "base")) return convert_adapter(line, err);
   double start = mtk_now_s();
   mtk_model *model = NULL;
   mtk_adapter *adapter = NULL;
@@ -153,7 +163,7 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
 }
 
 const mtk_cmd mtk_cmd_convert = {"convert",
-                                 "SRC DST [--to FORMAT] [--dtype T] [--adapter DIR]",
+                                 "SRC DST [--to FORMAT] [--dtype T] [--adapter DIR | --base MODEL]",
                                  "convert between model formats",
                                  g_options,
                                  NULL,

@@ -3,6 +3,7 @@
 
 #include <mtk/ext/recipe.h>
 #include <string.h>
+#include <unistd.h>
 
 static const mtk_option_def g_options[] = {
     {"data", 'd', MTK_OPT_LIST, "FILE", NULL, 0, 0, NULL,
@@ -28,9 +29,16 @@ static const mtk_option_def *extra_options(int argc, const char *const *argv) {
   return r ? r->options : NULL;
 }
 
+/* What the recipe's callbacks need. */
+typedef struct job {
+  const mtk_cmd_line *line;
+  const char *out, *provenance; /* provenance: borrowed from the recipe's arguments */
+  const mtk_model *model;
+} job;
+
 /* One JSON line on stdout with --json, else a readable line on stderr through the log. */
 static void on_event(void *ctx, const char *json) {
-  const mtk_cmd_line *line = ctx;
+  const mtk_cmd_line *line = ((const job *)ctx)->line;
   if (line->json) {
     mtk_cmd_print("%s\n", json);
     mtk_cmd_flush(NULL);
@@ -53,16 +61,17 @@ static void on_event(void *ctx, const char *json) {
 
 /* What the recipe made goes to --out as a Hugging Face folder. */
 static mtk_status save(void *ctx, mtk_model *model, const mtk_adapter *adapter, mtk_error *err) {
-  const mtk_cmd_line *line = ctx;
-  const char *out = mtk_options_string(line->options, "out");
+  const job *j = ctx;
+  const mtk_cmd_line *line = j->line;
   const mtk_format_v1 *format = mtk_format_find("hf");
   if (!format)
     return mtk_fail(err, MTK_E_NOT_FOUND, NULL,
                     "the plugin 'hf' is not loaded: cannot write the result");
-  if (model) return mtk_cmd_write_model(model, line, format, line->args[0], out, err);
+  if (model) return mtk_cmd_write_model(model, line, format, line->args[0], j->out, err);
   mtk_write_options opt = {.struct_size = sizeof opt,
-                           .force = mtk_options_flag(line->options, "force")};
-  return format->write_adapter(adapter, NULL, out, &opt, err);
+                           .force = mtk_options_flag(line->options, "force"),
+                           .provenance = j->provenance};
+  return format->write_adapter(adapter, j->model, j->out, &opt, err);
 }
 
 static mtk_status open_model(mtk_model **model, const mtk_cmd_line *line, mtk_error *err) {
@@ -72,11 +81,54 @@ static mtk_status open_model(mtk_model **model, const mtk_cmd_line *line, mtk_er
                                     (uint64_t)mtk_options_int(line->options, "init-seed"), err);
 }
 
-static mtk_status check_output(const mtk_cmd_line *line, const char *out, mtk_error *err) {
-  if (!out) return mtk_fail(err, MTK_E_INVALID, NULL, "give --out DIR");
-  if (mtk_path_exists(out) && !mtk_options_flag(line->options, "force"))
-    return mtk_fail(err, MTK_E_EXISTS, out, "exists; --force overwrites it");
-  return MTK_OK;
+/* --out without trailing slashes, found to be writable before anything is trained; heap. */
+static mtk_status check_output(char **out, const mtk_cmd_line *line, mtk_error *err) {
+  const char *given = mtk_options_string(line->options, "out");
+  size_t n = given ? strlen(given) : 0;
+  if (!n) return mtk_fail(err, MTK_E_INVALID, NULL, "give --out DIR");
+  if (mtk_path_exists(given) && !mtk_options_flag(line->options, "force"))
+    return mtk_fail(err, MTK_E_EXISTS, given, "exists; --force overwrites it");
+  while (n > 1 && given[n - 1] == '/') n--;
+  *out = mtk_strndup(given, n);
+  size_t n_dir = *out ? (size_t)(mtk_path_base(*out) - *out) : 0;
+  char *dir = n_dir ? mtk_strndup(*out, n_dir) : mtk_strdup(".");
+  mtk_status st = MTK_OK;
+  if (!*out || !dir) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  else if (!mtk_path_is_dir(dir))
+    st = mtk_fail(err, MTK_E_NOT_FOUND, dir, "folder for the output does not exist");
+  else if (access(dir, W_OK) != 0)
+    st = mtk_fail(err, MTK_E_IO, dir, "folder for the output cannot be written");
+  mtk_free(dir);
+  return st;
+}
+
+static mtk_status train(const mtk_cmd_line *line, const mtk_recipe_v1 *recipe, const char *out,
+                        mtk_error *err) {
+  const mtk_option_values *o = line->options;
+  job j = {.line = line, .out = out};
+  mtk_recipe_args args = {.struct_size = sizeof args,
+                          .model_path = line->args[0],
+                          .out = out,
+                          .resume = mtk_options_flag(o, "resume"),
+                          .force = mtk_options_flag(o, "force"),
+                          .options = o,
+                          .on_event = on_event,
+                          .save = save,
+                          .ctx = &j};
+  args.n_data = (int)mtk_options_list(o, "data", &args.data);
+  mtk_bytes provenance = {0};
+  mtk_status st = mtk_cmd_pool(&args.pool, line, err);
+  if (st == MTK_OK) st = open_model(&args.model, line, err);
+  if (st == MTK_OK)
+    st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, args.data,
+                             args.n_data, err);
+  j.provenance = args.provenance = provenance.data;
+  j.model = args.model;
+  if (st == MTK_OK) st = recipe->run(&args, err);
+  mtk_bytes_finish(&provenance);
+  mtk_model_destroy(args.model);
+  mtk_pool_destroy(args.pool);
+  return st;
 }
 
 static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
@@ -86,29 +138,12 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   if (!recipe)
     return mtk_fail(err, MTK_E_INVALID, NULL, "no recipe '%s'; 'mtk plugin list' shows them",
                     method);
-  mtk_recipe_args args = {.struct_size = sizeof args,
-                          .model_path = line->args[0],
-                          .out = mtk_options_string(o, "out"),
-                          .resume = mtk_options_flag(o, "resume"),
-                          .force = mtk_options_flag(o, "force"),
-                          .options = o,
-                          .on_event = on_event,
-                          .save = save,
-                          .ctx = (void *)(uintptr_t)line};
-  args.n_data = (int)mtk_options_list(o, "data", &args.data);
-  if (!args.n_data) return mtk_fail(err, MTK_E_INVALID, NULL, "give --data FILE");
-  MTK_TRY(check_output(line, args.out, err));
-  mtk_bytes provenance = {0};
-  mtk_status st = mtk_cmd_pool(&args.pool, line, err);
-  if (st == MTK_OK) st = open_model(&args.model, line, err);
-  if (st == MTK_OK)
-    st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, args.data,
-                             args.n_data, err);
-  args.provenance = provenance.data;
-  if (st == MTK_OK) st = recipe->run(&args, err);
-  mtk_bytes_finish(&provenance);
-  mtk_model_destroy(args.model);
-  mtk_pool_destroy(args.pool);
+  if (!mtk_options_list(o, "data", NULL))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "give --data FILE");
+  char *out = NULL;
+  mtk_status st = check_output(&out, line, err);
+  if (st == MTK_OK) st = train(line, recipe, out, err);
+  mtk_free(out);
   return st;
 }
 

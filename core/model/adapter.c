@@ -62,8 +62,9 @@ static mtk_status permute_b(mtk_adapter *adapter, mtk_lora_pair *p, const mtk_pa
 /* q/k rows of B in another pairing, by the head sizes of the model. */
 static mtk_status set_pairing(mtk_adapter *adapter, const char *pairing, const mtk_model *model,
                               mtk_error *err) {
+  if (strcmp(pairing, adapter->pairing) == 0) return MTK_OK;
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
-  if (!arch || strcmp(pairing, adapter->pairing) == 0) return MTK_OK;
+  if (!arch) return MTK_OK;
   mtk_pairing_map map;
   MTK_TRY(mtk_pairing_map_get(&map, model, strcmp(pairing, "interleaved") == 0, err));
   for (size_t i = 0; i < adapter->n_pairs; i++) {
