@@ -9,16 +9,44 @@ static const mtk_k_panel_format formats[MTK_DTYPE_COUNT] = {
     [MTK_BF16] = {.elem_bytes = 2},
     [MTK_F8_E4M3] = {.elem_bytes = 1},
     [MTK_F8_E5M2] = {.elem_bytes = 1},
-    [MTK_Q8_0] = {.unit = 2, .code_bytes = 512, .parts = 1, .part_bytes = 2, .split = 1,
-                  .block_bytes = 34, .code_offset = 2, .code_xor = 0x80},
-    [MTK_Q4_0] = {.unit = 2, .code_bytes = 256, .parts = 1, .part_bytes = 2, .split = 1,
-                  .block_bytes = 18, .code_offset = 2},
-    [MTK_Q4_1] = {.unit = 1, .code_bytes = 256, .parts = 2, .part_bytes = 2, .split = 1,
-                  .block_bytes = 20, .code_offset = 4},
-    [MTK_MXFP4] = {.unit = 4, .code_bytes = 256, .parts = 1, .part_bytes = 1, .split = 1,
-                   .block_bytes = 17, .code_offset = 1},
-    [MTK_NVFP4] = {.unit = 2, .code_bytes = 256, .parts = 2, .part_bytes = 1, .split = 2,
-                   .block_bytes = 36, .code_offset = 4, .code_step = 16, .scale_step = 2},
+    [MTK_Q8_0] = {.unit = 2,
+                  .code_bytes = 512,
+                  .parts = 1,
+                  .part_bytes = 2,
+                  .split = 1,
+                  .block_bytes = 34,
+                  .code_offset = 2,
+                  .code_xor = 0x80},
+    [MTK_Q4_0] = {.unit = 2,
+                  .code_bytes = 256,
+                  .parts = 1,
+                  .part_bytes = 2,
+                  .split = 1,
+                  .block_bytes = 18,
+                  .code_offset = 2},
+    [MTK_Q4_1] = {.unit = 1,
+                  .code_bytes = 256,
+                  .parts = 2,
+                  .part_bytes = 2,
+                  .split = 1,
+                  .block_bytes = 20,
+                  .code_offset = 4},
+    [MTK_MXFP4] = {.unit = 4,
+                   .code_bytes = 256,
+                   .parts = 1,
+                   .part_bytes = 1,
+                   .split = 1,
+                   .block_bytes = 17,
+                   .code_offset = 1},
+    [MTK_NVFP4] = {.unit = 2,
+                   .code_bytes = 256,
+                   .parts = 2,
+                   .part_bytes = 1,
+                   .split = 2,
+                   .block_bytes = 36,
+                   .code_offset = 4,
+                   .code_step = 16,
+                   .scale_step = 2},
 };
 
 const mtk_k_panel_format *mtk_k_panel_format_of(mtk_dtype type) { return &formats[type]; }
@@ -79,12 +107,12 @@ static void pack_blocks(uint8_t *panel, const mtk_wview *w, int64_t p) {
 }
 
 /* ---- plain types ---------------------------------------- */
-#define PLAIN(name, elem)                                                                \
-  static void name(uint8_t *panel, const uint8_t *row, int lane, int64_t k) {            \
-    for (int64_t j = 0; j < k; j++) {                                                    \
-      memcpy(panel + (j * MTK_PANEL + lane) * (int64_t)sizeof(elem),                     \
-             row + j * (int64_t)sizeof(elem), sizeof(elem));                             \
-    }                                                                                    \
+#define PLAIN(name, elem)                                                                          \
+  static void name(uint8_t *panel, const uint8_t *row, int lane, int64_t k) {                      \
+    for (int64_t j = 0; j < k; j++) {                                                              \
+      memcpy(panel + (j * MTK_PANEL + lane) * (int64_t)sizeof(elem),                               \
+             row + j * (int64_t)sizeof(elem), sizeof(elem));                                       \
+    }                                                                                              \
   }
 PLAIN(pack_plain_1, uint8_t)
 PLAIN(pack_plain_2, uint16_t)
@@ -96,9 +124,9 @@ static void pack_plain(uint8_t *panel, const mtk_wview *w, int64_t p) {
   for (int lane = 0; lane < lanes; lane++) {
     const uint8_t *src = (const uint8_t *)w->data + (row + lane - w->row0) * row_bytes;
     switch (formats[w->type].elem_bytes) {
-      case 1: pack_plain_1(panel, src, lane, w->k); break;
-      case 2: pack_plain_2(panel, src, lane, w->k); break;
-      default: pack_plain_4(panel, src, lane, w->k); break;
+    case 1: pack_plain_1(panel, src, lane, w->k); break;
+    case 2: pack_plain_2(panel, src, lane, w->k); break;
+    default: pack_plain_4(panel, src, lane, w->k); break;
     }
   }
 }
@@ -120,8 +148,10 @@ static void pack_folded(uint8_t *panel, const mtk_wview *w, int64_t p, int bf16)
       for (int64_t j = 0; j < count; j++) {
         int64_t at = (k0 + j) * MTK_PANEL + lane;
         uint16_t half = mtk_f32_to_bf16(v[j]);
-        if (bf16) memcpy(panel + 2 * at, &half, sizeof half);
-        else memcpy(panel + 4 * at, &v[j], sizeof v[j]);
+        if (bf16)
+          memcpy(panel + 2 * at, &half, sizeof half);
+        else
+          memcpy(panel + 4 * at, &v[j], sizeof v[j]);
       }
     }
   }
@@ -138,9 +168,12 @@ void mtk_k_panel_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) 
   for (int64_t p = p0; p < p1; p++) {
     uint8_t *panel = (uint8_t *)packed + sizeof(mtk_k_header) + p * stride;
     memset(panel, 0, (size_t)stride);
-    if (fold) pack_folded(panel, w, p, 0);
-    else if (formats[w->type].elem_bytes) pack_plain(panel, w, p);
-    else pack_blocks(panel, w, p);
+    if (fold)
+      pack_folded(panel, w, p, 0);
+    else if (formats[w->type].elem_bytes)
+      pack_plain(panel, w, p);
+    else
+      pack_blocks(panel, w, p);
     if (mtk_k_has_grid(w) && !fold) pack_grid(packed, w, stride, p);
   }
 }
@@ -154,7 +187,9 @@ void mtk_k_panel_pack_bf16(void *packed, const mtk_wview *w, int64_t p0, int64_t
   for (int64_t p = p0; p < p1; p++) {
     uint8_t *panel = (uint8_t *)packed + sizeof(mtk_k_header) + p * stride;
     memset(panel, 0, (size_t)stride);
-    if (w->type == MTK_BF16 && !mtk_k_has_grid(w)) pack_plain(panel, w, p);
-    else pack_folded(panel, w, p, 1);
+    if (w->type == MTK_BF16 && !mtk_k_has_grid(w))
+      pack_plain(panel, w, p);
+    else
+      pack_folded(panel, w, p, 1);
   }
 }

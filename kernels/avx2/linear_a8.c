@@ -1,6 +1,6 @@
 /* kernels/avx2/linear_a8.c: a8 linear layers for AVX2; the code is simd/linear_a8.h. Pure, any
  * thread. */
-#define MTK_LANES 8
-#define MTK_K(name) mtk_k_##name##__avx2
+#define MTK_LANES    8
+#define MTK_K(name)  mtk_k_##name##__avx2
 #define MTK_ISA_TEXT "avx2"
 #include "simd/linear_a8.h"

@@ -153,23 +153,28 @@ static void run_a16(mtk_dtype type, float *y, int64_t ldy, const float *x, int64
 }
 
 /* ---- table rows ---------------------------------------- */
-#define ROW(TYPE, t, a, A)                                                                       \
-  static void run_##t##_##a(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0,       \
-                            int64_t m1, const void *packed, int64_t n, int64_t k, int64_t p0,    \
-                            int64_t p1) {                                                        \
-    (void)m;                                                                                     \
-    run_##a(TYPE, y, ldy, act, m0, m1, packed, n, k, p0 * MTK_PANEL,                             \
-            mtk_k_min(p1 * MTK_PANEL, n));                                                       \
-  }                                                                                              \
-  static const mtk_linear_kernel row_##t##_##a = {                                               \
-      "mtk_k_" #t "_" #a "_linear__ref", TYPE, A, packed_bytes_##t, mtk_k_ref_pack,              \
-      act_bytes_##a, prepare_##a, run_##t##_##a, mtk_k_ref_grid_bytes};
+#define ROW(TYPE, t, a, A)                                                                         \
+  static void run_##t##_##a(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0,         \
+                            int64_t m1, const void *packed, int64_t n, int64_t k, int64_t p0,      \
+                            int64_t p1) {                                                          \
+    (void)m;                                                                                       \
+    run_##a(TYPE, y, ldy, act, m0, m1, packed, n, k, p0 *MTK_PANEL, mtk_k_min(p1 *MTK_PANEL, n));  \
+  }                                                                                                \
+  static const mtk_linear_kernel row_##t##_##a = {"mtk_k_" #t "_" #a "_linear__ref",               \
+                                                  TYPE,                                            \
+                                                  A,                                               \
+                                                  packed_bytes_##t,                                \
+                                                  mtk_k_ref_pack,                                  \
+                                                  act_bytes_##a,                                   \
+                                                  prepare_##a,                                     \
+                                                  run_##t##_##a,                                   \
+                                                  mtk_k_ref_grid_bytes};
 
-#define TYPE_ROWS(TYPE, t)                                                                       \
-  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                         \
-    return mtk_k_ref_packed_bytes(TYPE, n, k);                                                   \
-  }                                                                                              \
-  ROW(TYPE, t, a32, MTK_A32)                                                                     \
+#define TYPE_ROWS(TYPE, t)                                                                         \
+  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
+    return mtk_k_ref_packed_bytes(TYPE, n, k);                                                     \
+  }                                                                                                \
+  ROW(TYPE, t, a32, MTK_A32)                                                                       \
   ROW(TYPE, t, a16, MTK_A16)
 
 TYPE_ROWS(MTK_F32, f32)
@@ -184,10 +189,10 @@ TYPE_ROWS(MTK_MXFP4, mxfp4)
 TYPE_ROWS(MTK_NVFP4, nvfp4)
 
 static const mtk_linear_kernel *const rows[] = {
-    &row_f32_a32,     &row_f32_a16,     &row_f16_a32,     &row_f16_a16,   &row_bf16_a32,
-    &row_bf16_a16,    &row_f8_e4m3_a32, &row_f8_e4m3_a16, &row_f8_e5m2_a32, &row_f8_e5m2_a16,
-    &row_q8_0_a32,    &row_q8_0_a16,    &row_q4_0_a32,    &row_q4_0_a16,  &row_q4_1_a32,
-    &row_q4_1_a16,    &row_mxfp4_a32,   &row_mxfp4_a16,   &row_nvfp4_a32, &row_nvfp4_a16,
+    &row_f32_a32,  &row_f32_a16,     &row_f16_a32,     &row_f16_a16,     &row_bf16_a32,
+    &row_bf16_a16, &row_f8_e4m3_a32, &row_f8_e4m3_a16, &row_f8_e5m2_a32, &row_f8_e5m2_a16,
+    &row_q8_0_a32, &row_q8_0_a16,    &row_q4_0_a32,    &row_q4_0_a16,    &row_q4_1_a32,
+    &row_q4_1_a16, &row_mxfp4_a32,   &row_mxfp4_a16,   &row_nvfp4_a32,   &row_nvfp4_a16,
 };
 
 void mtk_k_linear_init__ref(mtk_kernels *table) {

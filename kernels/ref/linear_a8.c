@@ -154,19 +154,25 @@ static void run(const a8_type *t, float *y, int64_t ldy, const act_block *act, i
 }
 
 /* ---- table rows ---------------------------------------- */
-#define A8_ROW(TYPE, t, product, closing)                                                        \
-  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                         \
-    return mtk_k_ref_packed_bytes(TYPE, n, k);                                                   \
-  }                                                                                              \
-  static void run_##t(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1, \
-                      const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1) {        \
-    static const a8_type type = {TYPE, load_##t, product, closing};                              \
-    (void)m;                                                                                     \
-    run(&type, y, ldy, act, m0, m1, packed, n, k, p0 * MTK_PANEL, mtk_k_min(p1 * MTK_PANEL, n)); \
-  }                                                                                              \
-  static const mtk_linear_kernel row_##t = {                                                     \
-      "mtk_k_" #t "_a8_linear__ref", TYPE, MTK_A8, packed_bytes_##t, mtk_k_ref_pack, act_bytes,  \
-      prepare, run_##t, mtk_k_ref_grid_bytes};
+#define A8_ROW(TYPE, t, product, closing)                                                          \
+  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
+    return mtk_k_ref_packed_bytes(TYPE, n, k);                                                     \
+  }                                                                                                \
+  static void run_##t(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,   \
+                      const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1) {          \
+    static const a8_type type = {TYPE, load_##t, product, closing};                                \
+    (void)m;                                                                                       \
+    run(&type, y, ldy, act, m0, m1, packed, n, k, p0 *MTK_PANEL, mtk_k_min(p1 *MTK_PANEL, n));     \
+  }                                                                                                \
+  static const mtk_linear_kernel row_##t = {"mtk_k_" #t "_a8_linear__ref",                         \
+                                            TYPE,                                                  \
+                                            MTK_A8,                                                \
+                                            packed_bytes_##t,                                      \
+                                            mtk_k_ref_pack,                                        \
+                                            act_bytes,                                             \
+                                            prepare,                                               \
+                                            run_##t,                                               \
+                                            mtk_k_ref_grid_bytes};
 
 A8_ROW(MTK_Q8_0, q8_0, product_plain, 1.0f)
 A8_ROW(MTK_Q4_0, q4_0, product_plain, 1.0f)

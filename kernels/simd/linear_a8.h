@@ -74,8 +74,8 @@ MTK_INLINE void prepare_rows(block_type t, act_block *act, const float *x, int64
 /* ---- tiles ---------------------------------------- */
 /* A decoded block of a panel. */
 typedef struct weight_block {
-  uint8_t codes[512];         /* 8 registers of 4 k x 16 rows */
-  float scale[2][MTK_PANEL];  /* d, m or d0, d1 */
+  uint8_t codes[512];        /* 8 registers of 4 k x 16 rows */
+  float scale[2][MTK_PANEL]; /* d, m or d0, d1 */
 } weight_block;
 
 /* acc[rows][COLS] continued over `count` blocks. Vector v of the tile is w[v], lane[v] and up. */
@@ -93,8 +93,10 @@ MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *
       vi start[TILE][2];
       MTK_UNROLL for (int r = 0; r < rows; r++) {
         MTK_UNROLL for (int v = 0; v < 2; v++) {
-          if (half == 0 || t.halves) start[r][v] = vi_set1(x[r * ldx + b].start[half]);
-          else start[r][v] = sum[r][v];
+          if (half == 0 || t.halves)
+            start[r][v] = vi_set1(x[r * ldx + b].start[half]);
+          else
+            start[r][v] = sum[r][v];
           sum[r][v] = dot_begin(start[r][v], wide);
         }
       }
@@ -112,8 +114,10 @@ MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *
           sum[r][v] = dot_end(sum[r][v], start[r][v], wide);
           if (half == 0 && !t.halves) continue;
           vf d = vf_load(wb[v]->scale[t.halves ? half : 0] + lane[v]), s = vf_from_i32(sum[r][v]);
-          if (t.halves && half == 1) part[r][v] = vf_fma(d, s, part[r][v]);
-          else part[r][v] = vf_mul(d, s);
+          if (t.halves && half == 1)
+            part[r][v] = vf_fma(d, s, part[r][v]);
+          else
+            part[r][v] = vf_mul(d, s);
         }
       }
     }
@@ -243,57 +247,63 @@ MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t 
 }
 
 /* ---- per type ---------------------------------------- */
-#define TILE_FN(t, r)                                                                            \
-  static void tile_##t##_##r(float *acc, const act_block *x, int64_t ldx,                        \
-                             const weight_block *const *w, int64_t count) {                      \
-    tile(block_##t, r, acc, x, ldx, w, count);                                                   \
+#define TILE_FN(t, r)                                                                              \
+  static void tile_##t##_##r(float *acc, const act_block *x, int64_t ldx,                          \
+                             const weight_block *const *w, int64_t count) {                        \
+    tile(block_##t, r, acc, x, ldx, w, count);                                                     \
   }
 #if MTK_LANES == 16
 #define TILES_4(t) TILE_FN(t, 1) TILE_FN(t, 2) TILE_FN(t, 3) TILE_FN(t, 4)
 #define TILES_6(t) TILES_4(t) TILE_FN(t, 5) TILE_FN(t, 6)
-#define LIST_4(t) tile_##t##_1, tile_##t##_2, tile_##t##_3, tile_##t##_4
-#define LIST_6(t) LIST_4(t), tile_##t##_5, tile_##t##_6
+#define LIST_4(t)  tile_##t##_1, tile_##t##_2, tile_##t##_3, tile_##t##_4
+#define LIST_6(t)  LIST_4(t), tile_##t##_5, tile_##t##_6
 #else
 #define TILES_4(t) TILE_FN(t, 1) TILE_FN(t, 2)
-#define TILES_6 TILES_4
-#define LIST_4(t) tile_##t##_1, tile_##t##_2
-#define LIST_6 LIST_4
+#define TILES_6    TILES_4
+#define LIST_4(t)  tile_##t##_1, tile_##t##_2
+#define LIST_6     LIST_4
 #endif
 
 #define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
-#define A8_ROW(TYPE, t, max_rows, TILES, LIST)                                                   \
-  TILES(t)                                                                                       \
-  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                         \
-    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                 \
-  }                                                                                              \
-  static void prepare_##t(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0,         \
-                          int64_t m1, int64_t k) {                                               \
-    (void)m;                                                                                     \
-    prepare_rows(block_##t, act, x, ldx, m0, m1, k);                                             \
-  }                                                                                              \
-  static void gemv_##t(const a8_job *job, int64_t row, int64_t p0, int64_t p1) {                 \
-    int64_t p = p0;                                                                              \
-    for (; p1 - p >= GEMV_PANELS; p += GEMV_PANELS) gemv(block_##t, GEMV_PANELS, job, row, p);   \
-    for (; p < p1; p++) gemv(block_##t, 1, job, row, p);                                         \
-  }                                                                                              \
-  static void run_##t(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1, \
-                      const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1) {        \
-    static tile_fn *const tiles[] = {NULL, LIST(t)};                                             \
-    (void)m;                                                                                     \
-    a8_job job = {y, act, packed, ldy, mtk_k_blocks(k),                                          \
-                  mtk_k_panel_stride(mtk_k_panel_format_of(TYPE), k), n, k,                      \
-                  block_##t.closing * ((const mtk_k_header *)packed)->scale};                    \
-    if (m1 - m0 == 1) {                                                                          \
-      gemv_##t(&job, m0, p0, p1);                                                                \
-      return;                                                                                    \
-    }                                                                                            \
-    for (int64_t i = m0; i < m1; i += ROWS) {                                                    \
-      run_rows(block_##t, tiles, max_rows, &job, i, mtk_k_min(ROWS, m1 - i), p0, p1);            \
-    }                                                                                            \
-  }                                                                                              \
-  static const mtk_linear_kernel row_##t = {                                                     \
-      NAME(t, a8), TYPE, MTK_A8, packed_bytes_##t, mtk_k_panel_pack, act_bytes, prepare_##t,     \
-      run_##t, mtk_k_panel_grid_bytes};
+#define A8_ROW(TYPE, t, max_rows, TILES, LIST)                                                     \
+  TILES(t)                                                                                         \
+  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
+    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
+  }                                                                                                \
+  static void prepare_##t(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0,           \
+                          int64_t m1, int64_t k) {                                                 \
+    (void)m;                                                                                       \
+    prepare_rows(block_##t, act, x, ldx, m0, m1, k);                                               \
+  }                                                                                                \
+  static void gemv_##t(const a8_job *job, int64_t row, int64_t p0, int64_t p1) {                   \
+    int64_t p = p0;                                                                                \
+    for (; p1 - p >= GEMV_PANELS; p += GEMV_PANELS) gemv(block_##t, GEMV_PANELS, job, row, p);     \
+    for (; p < p1; p++) gemv(block_##t, 1, job, row, p);                                           \
+  }                                                                                                \
+  static void run_##t(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,   \
+                      const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1) {          \
+    static tile_fn *const tiles[] = {NULL, LIST(t)};                                               \
+    (void)m;                                                                                       \
+    a8_job job = {y,                                                                               \
+                  act,                                                                             \
+                  packed,                                                                          \
+                  ldy,                                                                             \
+                  mtk_k_blocks(k),                                                                 \
+                  mtk_k_panel_stride(mtk_k_panel_format_of(TYPE), k),                              \
+                  n,                                                                               \
+                  k,                                                                               \
+                  block_##t.closing * ((const mtk_k_header *)packed)->scale};                      \
+    if (m1 - m0 == 1) {                                                                            \
+      gemv_##t(&job, m0, p0, p1);                                                                  \
+      return;                                                                                      \
+    }                                                                                              \
+    for (int64_t i = m0; i < m1; i += ROWS) {                                                      \
+      run_rows(block_##t, tiles, max_rows, &job, i, mtk_k_min(ROWS, m1 - i), p0, p1);              \
+    }                                                                                              \
+  }                                                                                                \
+  static const mtk_linear_kernel row_##t = {                                                       \
+      NAME(t, a8), TYPE,        MTK_A8,  packed_bytes_##t,      mtk_k_panel_pack,                  \
+      act_bytes,   prepare_##t, run_##t, mtk_k_panel_grid_bytes};
 
 A8_ROW(MTK_Q8_0, q8_0, TILE, TILES_6, LIST_6)
 A8_ROW(MTK_Q4_0, q4_0, TILE, TILES_6, LIST_6)

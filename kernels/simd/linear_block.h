@@ -43,9 +43,12 @@ MTK_INLINE panel_block block_at(block_type t, const uint8_t *panel, const float 
 MTK_INLINE vf block_scale(block_type t, panel_block at, int part, int h) {
   int lane = part * MTK_PANEL + h * LANES;
   vf d;
-  if (t.scale == SCALE_F16) d = load_f16(at.scales + 2 * lane);
-  else if (t.scale == SCALE_E4M3) d = load_f8_e4m3(at.scales + lane);
-  else d = load_e8m0(at.scales + lane);
+  if (t.scale == SCALE_F16)
+    d = load_f16(at.scales + 2 * lane);
+  else if (t.scale == SCALE_E4M3)
+    d = load_f8_e4m3(at.scales + lane);
+  else
+    d = load_e8m0(at.scales + lane);
   return at.grid ? vf_mul(d, vf_load(at.grid + h * LANES)) : d;
 }
 

@@ -96,12 +96,11 @@ MTK_INLINE void tile_a16(const int rows, float *acc, const float *x, int64_t ldx
   }
 }
 
-typedef void tile_fn(float *acc, const float *x, int64_t ldx, const float *const *w,
-                     int64_t count);
-#define TILE(a, r)                                                                        \
-  NOINLINE void tile_##a##_##r(float *acc, const float *x, int64_t ldx,                   \
-                               const float *const *w, int64_t count) {                    \
-    tile_##a(r, acc, x, ldx, w, count);                                                   \
+typedef void tile_fn(float *acc, const float *x, int64_t ldx, const float *const *w, int64_t count);
+#define TILE(a, r)                                                                                 \
+  NOINLINE void tile_##a##_##r(float *acc, const float *x, int64_t ldx, const float *const *w,     \
+                               int64_t count) {                                                    \
+    tile_##a(r, acc, x, ldx, w, count);                                                            \
   }
 TILE(a32, 1)
 TILE(a32, 2)
@@ -131,16 +130,17 @@ typedef struct float_arith {
 } float_arith;
 
 #if MTK_LANES == 16
-static const float_arith arith_a32 = {
-    0, TILE_A32, {NULL, tile_a32_1, tile_a32_2, tile_a32_3, tile_a32_4, tile_a32_5, tile_a32_6,
-                  tile_a32_7, tile_a32_8, tile_a32_9, tile_a32_10, tile_a32_11, tile_a32_12}};
+static const float_arith arith_a32 = {0,
+                                      TILE_A32,
+                                      {NULL, tile_a32_1, tile_a32_2, tile_a32_3, tile_a32_4,
+                                       tile_a32_5, tile_a32_6, tile_a32_7, tile_a32_8, tile_a32_9,
+                                       tile_a32_10, tile_a32_11, tile_a32_12}};
 static const float_arith arith_a16 = {
     1, TILE_A16, {NULL, tile_a16_1, tile_a16_2, tile_a16_3, tile_a16_4, tile_a16_5, tile_a16_6}};
 #else
 static const float_arith arith_a32 = {
     0, TILE_A32, {NULL, tile_a32_1, tile_a32_2, tile_a32_3, tile_a32_4, tile_a32_5, tile_a32_6}};
-static const float_arith arith_a16 = {
-    1, TILE_A16, {NULL, tile_a16_1, tile_a16_2, tile_a16_3}};
+static const float_arith arith_a16 = {1, TILE_A16, {NULL, tile_a16_1, tile_a16_2, tile_a16_3}};
 #endif
 
 enum { FTZ_DAZ = 0x8040 };
@@ -201,8 +201,10 @@ static void run_rows(const float_job *job, int64_t m0, int64_t rows, int64_t p0,
         const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p + i);
         w[i] = job->decode(scratch[i], panel, grid, k0, count);
       }
-      if (MTK_LANES == 8) w[1] = w[0] + LANES;
-      else if (panels == 1) w[1] = w[0];
+      if (MTK_LANES == 8)
+        w[1] = w[0] + LANES;
+      else if (panels == 1)
+        w[1] = w[0];
       unsigned csr = flush_on(job->arith->flush);
       run_tiles(job->arith, acc, job->x + m0 * job->ldx + k0, job->ldx, w, rows, count);
       _mm_setcsr(csr);
@@ -297,9 +299,8 @@ MTK_INLINE const float *plain_floats(load_fn *load, const int elem, const int ro
   return dst;
 }
 
-MTK_INLINE const float *block_chunk(block_type t, const int round, float *dst,
-                                    const uint8_t *panel, const float *grid, int64_t k0,
-                                    int64_t count) {
+MTK_INLINE const float *block_chunk(block_type t, const int round, float *dst, const uint8_t *panel,
+                                    const float *grid, int64_t k0, int64_t count) {
   for (int64_t j = 0; j < count; j += MTK_K_BLOCK) {
     panel_block at = block_at(t, panel, grid, (k0 + j) / MTK_K_BLOCK);
     block_floats(dst + j * MTK_PANEL, t, at, round);
@@ -307,43 +308,48 @@ MTK_INLINE const float *block_chunk(block_type t, const int round, float *dst,
   return dst;
 }
 
-#define DECODE(t, a, call)                                                                \
-  static const float *decode_##t##_##a(float *dst, const uint8_t *panel, const float *grid, \
-                                       int64_t k0, int64_t count) {                       \
-    return call;                                                                          \
+#define DECODE(t, a, call)                                                                         \
+  static const float *decode_##t##_##a(float *dst, const uint8_t *panel, const float *grid,        \
+                                       int64_t k0, int64_t count) {                                \
+    return call;                                                                                   \
   }
-#define PLAIN_DECODE(t, a, elem, round) \
+#define PLAIN_DECODE(t, a, elem, round)                                                            \
   DECODE(t, a, plain_floats(load_##t, elem, round, dst, panel, grid, k0, count))
-#define BLOCK_DECODE(t, a, round) \
+#define BLOCK_DECODE(t, a, round)                                                                  \
   DECODE(t, a, block_chunk(block_##t, round, dst, panel, grid, k0, count))
 
-#define GEMV(t, elem, a, is_a16, width, suffix)                                           \
-  NOINLINE void gemv_##t##_##a##_##suffix(float *y, const float *x, const uint8_t *panel, \
-                                          int64_t stride, int64_t k, float scale,         \
-                                          int64_t cols) {                                 \
-    gemv(load_##t, elem, is_a16, width, y, x, panel, stride, k, scale, cols);             \
+#define GEMV(t, elem, a, is_a16, width, suffix)                                                    \
+  NOINLINE void gemv_##t##_##a##_##suffix(float *y, const float *x, const uint8_t *panel,          \
+                                          int64_t stride, int64_t k, float scale, int64_t cols) {  \
+    gemv(load_##t, elem, is_a16, width, y, x, panel, stride, k, scale, cols);                      \
   }
-#define GEMVS(t, elem, a, is_a16, width)   \
-  GEMV(t, elem, a, is_a16, width, many)    \
+#define GEMVS(t, elem, a, is_a16, width)                                                           \
+  GEMV(t, elem, a, is_a16, width, many)                                                            \
   GEMV(t, elem, a, is_a16, 1, one)
 
-#define RUN(TYPE, t, a, many, width, one)                                                     \
-  static void run_##t##_##a(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0,    \
-                            int64_t m1, const void *packed, int64_t n, int64_t k, int64_t p0, \
-                            int64_t p1) {                                                     \
-    (void)m;                                                                                  \
-    float_job job = {.y = y, .x = act, .packed = packed, .ldy = ldy, .n = n, .k = k,          \
-                     .stride = mtk_k_panel_stride(mtk_k_panel_format_of(TYPE), k),            \
-                     .arith = &arith_##a, .decode = decode_##t##_##a};                        \
-    run_float(&job, many, width, one, m0, m1, p0, p1);                                        \
+#define RUN(TYPE, t, a, many, width, one)                                                          \
+  static void run_##t##_##a(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0,         \
+                            int64_t m1, const void *packed, int64_t n, int64_t k, int64_t p0,      \
+                            int64_t p1) {                                                          \
+    (void)m;                                                                                       \
+    float_job job = {.y = y,                                                                       \
+                     .x = act,                                                                     \
+                     .packed = packed,                                                             \
+                     .ldy = ldy,                                                                   \
+                     .n = n,                                                                       \
+                     .k = k,                                                                       \
+                     .stride = mtk_k_panel_stride(mtk_k_panel_format_of(TYPE), k),                 \
+                     .arith = &arith_##a,                                                          \
+                     .decode = decode_##t##_##a};                                                  \
+    run_float(&job, many, width, one, m0, m1, p0, p1);                                             \
   }
-#define PLAIN_RUN(TYPE, t, a, width) \
+#define PLAIN_RUN(TYPE, t, a, width)                                                               \
   RUN(TYPE, t, a, gemv_##t##_##a##_many, width, gemv_##t##_##a##_one)
 #define BLOCK_RUN(TYPE, t, a) RUN(TYPE, t, a, NULL, 0, NULL)
 
-#define BYTES(TYPE, t)                                           \
-  static size_t packed_bytes_##t(int64_t n, int64_t k) {         \
-    return mtk_k_panel_packed_bytes(TYPE, n, k);                 \
+#define BYTES(TYPE, t)                                                                             \
+  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
+    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
   }
 BYTES(MTK_F16, f16)
 BYTES(MTK_BF16, bf16)
@@ -368,14 +374,14 @@ static size_t no_grid_bytes(int64_t n, int64_t k) {
   return 0;
 }
 
-DECODE(f32, a32, ((void)dst, (void)grid, (void)count,
-                  (const float *)(const void *)panel + k0 * MTK_PANEL))
+DECODE(f32, a32,
+       ((void)dst, (void)grid, (void)count, (const float *)(const void *)panel + k0 * MTK_PANEL))
 GEMVS(f32, 4, a32, 0, GEMV_A32)
 PLAIN_RUN(MTK_F32, f32, a32, GEMV_A32)
 
-#define PLAIN_A32(TYPE, t, elem)    \
-  PLAIN_DECODE(t, a32, elem, 0)     \
-  GEMVS(t, elem, a32, 0, GEMV_A32)  \
+#define PLAIN_A32(TYPE, t, elem)                                                                   \
+  PLAIN_DECODE(t, a32, elem, 0)                                                                    \
+  GEMVS(t, elem, a32, 0, GEMV_A32)                                                                 \
   PLAIN_RUN(TYPE, t, a32, GEMV_A32)
 PLAIN_A32(MTK_F16, f16, 2)
 PLAIN_A32(MTK_BF16, bf16, 2)
@@ -383,18 +389,18 @@ PLAIN_A32(MTK_F8_E4M3, f8_e4m3, 1)
 PLAIN_A32(MTK_F8_E5M2, f8_e5m2, 1)
 
 /* fp8 values are exact in bf16; a grid makes them round. bf16 panels never have a grid. */
-#define PLAIN_A16(TYPE, t, elem)    \
-  PLAIN_DECODE(t, a16, elem, 1)     \
-  GEMVS(t, elem, a16, 1, GEMV_A16)  \
+#define PLAIN_A16(TYPE, t, elem)                                                                   \
+  PLAIN_DECODE(t, a16, elem, 1)                                                                    \
+  GEMVS(t, elem, a16, 1, GEMV_A16)                                                                 \
   PLAIN_RUN(TYPE, t, a16, GEMV_A16)
 PLAIN_A16(MTK_BF16, bf16, 2)
 PLAIN_A16(MTK_F8_E4M3, f8_e4m3, 1)
 PLAIN_A16(MTK_F8_E5M2, f8_e5m2, 1)
 
-#define BLOCK_BOTH(TYPE, t)    \
-  BLOCK_DECODE(t, a32, 0)      \
-  BLOCK_DECODE(t, a16, 1)      \
-  BLOCK_RUN(TYPE, t, a32)      \
+#define BLOCK_BOTH(TYPE, t)                                                                        \
+  BLOCK_DECODE(t, a32, 0)                                                                          \
+  BLOCK_DECODE(t, a16, 1)                                                                          \
+  BLOCK_RUN(TYPE, t, a32)                                                                          \
   BLOCK_RUN(TYPE, t, a16)
 BLOCK_BOTH(MTK_Q8_0, q8_0)
 BLOCK_BOTH(MTK_Q4_0, q4_0)
@@ -405,19 +411,17 @@ BLOCK_BOTH(MTK_NVFP4, nvfp4)
 /* ---- table rows ---------------------------------------- */
 #define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
 static const mtk_linear_kernel rows[] = {
-#define ROW(TYPE, A, t, a, bytes, pack, run, grid) \
-  {NAME(t, a), TYPE, A, bytes, pack, act_bytes, prepare_##a, run, grid}
-#define A32(TYPE, t)                                                            \
-  ROW(TYPE, MTK_A32, t, a32, packed_bytes_##t, mtk_k_panel_pack, run_##t##_a32, \
+#define ROW(TYPE, A, t, a, bytes, pack, run, grid)                                                 \
+  { NAME(t, a), TYPE, A, bytes, pack, act_bytes, prepare_##a, run, grid }
+#define A32(TYPE, t)                                                                               \
+  ROW(TYPE, MTK_A32, t, a32, packed_bytes_##t, mtk_k_panel_pack, run_##t##_a32,                    \
       mtk_k_panel_grid_bytes)
-#define A16(TYPE, t)                                                            \
-  ROW(TYPE, MTK_A16, t, a16, packed_bytes_##t, mtk_k_panel_pack, run_##t##_a16, \
+#define A16(TYPE, t)                                                                               \
+  ROW(TYPE, MTK_A16, t, a16, packed_bytes_##t, mtk_k_panel_pack, run_##t##_a16,                    \
       mtk_k_panel_grid_bytes)
-#define A16_AS_BF16(TYPE, t)                                                         \
-  ROW(TYPE, MTK_A16, t, a16, folded_bytes_bf16, mtk_k_panel_pack_bf16, run_bf16_a16, \
-      no_grid_bytes)
-    ROW(MTK_F32, MTK_A32, f32, a32, folded_bytes_f32, mtk_k_panel_pack, run_f32_a32,
-        no_grid_bytes),
+#define A16_AS_BF16(TYPE, t)                                                                       \
+  ROW(TYPE, MTK_A16, t, a16, folded_bytes_bf16, mtk_k_panel_pack_bf16, run_bf16_a16, no_grid_bytes)
+    ROW(MTK_F32, MTK_A32, f32, a32, folded_bytes_f32, mtk_k_panel_pack, run_f32_a32, no_grid_bytes),
     A32(MTK_F16, f16),
     A32(MTK_BF16, bf16),
     A32(MTK_F8_E4M3, f8_e4m3),

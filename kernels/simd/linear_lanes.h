@@ -90,7 +90,7 @@ MTK_INLINE vh vh_set1(int x) { return _mm_set1_epi16((short)x); }
 MTK_INLINE vh vh_and(vh a, vh b) { return _mm_and_si128(a, b); }
 MTK_INLINE vh vh_or(vh a, vh b) { return _mm_or_si128(a, b); }
 MTK_INLINE vh vh_equal(vh a, vh b) { return _mm_cmpeq_epi16(a, b); }
-#define vh_slli _mm_slli_epi16
+#define vh_slli          _mm_slli_epi16
 MTK_INLINE vf vf_from_f16(vh a) { return _mm256_cvtph_ps(a); }
 MTK_INLINE vi vi_from_u16(vh a) { return _mm256_cvtepu16_epi32(a); }
 
@@ -114,9 +114,7 @@ MTK_INLINE vi dot_end(vi a, vi start, int wide) {
 /* ---- LANES stored elements at p as floats ---------------------------------------- */
 MTK_INLINE vf load_f32(const uint8_t *p) { return vf_load((const float *)(const void *)p); }
 MTK_INLINE vf load_f16(const uint8_t *p) { return vf_from_f16(vh_load(p)); }
-MTK_INLINE vf load_bf16(const uint8_t *p) {
-  return vi_as_vf(vi_slli(vi_from_u16(vh_load(p)), 16));
-}
+MTK_INLINE vf load_bf16(const uint8_t *p) { return vi_as_vf(vi_slli(vi_from_u16(vh_load(p)), 16)); }
 /* s eeee mmm moved to f16's places is the value * 2^-8, subnormals included; code 0x7f is NaN. */
 MTK_INLINE vf load_f8_e4m3(const uint8_t *p) {
   vh h = vh_and(vh_slli(vh_from_i8(p), 7), vh_set1(0xbfff));

@@ -36,22 +36,22 @@ static float any_sign(float v) { return ck_rand() & 1 ? -v : v; }
 
 static float tiny(void) {
   switch (ck_rand() % 4) {
-    case 0: return any_sign(0.0f);
-    case 1: return any_sign(ldexpf((float)ck_range(1, (1 << 23) - 1), -149)); /* denormal */
-    case 2: return any_sign(ldexpf(1.0f + 0.5f * uniform(), (int)ck_range(-126, -120)));
-    default: return ldexpf(uniform(), (int)ck_range(-70, -55)); /* products are denormal */
+  case 0: return any_sign(0.0f);
+  case 1: return any_sign(ldexpf((float)ck_range(1, (1 << 23) - 1), -149)); /* denormal */
+  case 2: return any_sign(ldexpf(1.0f + 0.5f * uniform(), (int)ck_range(-126, -120)));
+  default: return ldexpf(uniform(), (int)ck_range(-70, -55)); /* products are denormal */
   }
 }
 
 static float one_of(ck_kind kind) {
   switch (kind) {
-    case CK_NORMAL: return ck_normal();
-    case CK_WIDE: return ldexpf(uniform(), (int)ck_range(-30, 30));
-    case CK_TINY: return tiny();
-    case CK_HUGE: return 1e18f * uniform();
-    case CK_MIXED: return one_of((ck_kind)ck_range(CK_NORMAL, CK_HUGE));
-    case CK_OUTLIER: return ck_normal() * (ck_rand() % 50 ? 1.0f : 100.0f);
-    default: return 0.0f;
+  case CK_NORMAL: return ck_normal();
+  case CK_WIDE: return ldexpf(uniform(), (int)ck_range(-30, 30));
+  case CK_TINY: return tiny();
+  case CK_HUGE: return 1e18f * uniform();
+  case CK_MIXED: return one_of((ck_kind)ck_range(CK_NORMAL, CK_HUGE));
+  case CK_OUTLIER: return ck_normal() * (ck_rand() % 50 ? 1.0f : 100.0f);
+  default: return 0.0f;
   }
 }
 

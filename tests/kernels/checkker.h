@@ -11,19 +11,19 @@
 #include <stdio.h>
 
 /* ---- random data ---------------------------------------- */
-uint64_t ck_rand(void);                       /* 64 random bits */
-int64_t ck_range(int64_t lo, int64_t hi);     /* lo <= r <= hi */
-float ck_normal(void);                        /* about N(0,1) */
+uint64_t ck_rand(void);                   /* 64 random bits */
+int64_t ck_range(int64_t lo, int64_t hi); /* lo <= r <= hi */
+float ck_normal(void);                    /* about N(0,1) */
 
 /* Kinds of float data; NaN and Inf are in none. CK_KINDS of them, for loops. */
 typedef enum ck_kind {
-  CK_NORMAL,   /* N(0,1) */
-  CK_WIDE,     /* any sign, exponents -30..30 */
-  CK_TINY,     /* denormals, zeros of both signs and numbers around the smallest normal */
-  CK_ZERO,     /* +0 */
-  CK_HUGE,     /* around 1e18, so that products stay finite and sums of them may round much */
-  CK_MIXED,    /* each element of a random kind of the above */
-  CK_OUTLIER,  /* N(0,1) with 1 in 50 times 100 */
+  CK_NORMAL,  /* N(0,1) */
+  CK_WIDE,    /* any sign, exponents -30..30 */
+  CK_TINY,    /* denormals, zeros of both signs and numbers around the smallest normal */
+  CK_ZERO,    /* +0 */
+  CK_HUGE,    /* around 1e18, so that products stay finite and sums of them may round much */
+  CK_MIXED,   /* each element of a random kind of the above */
+  CK_OUTLIER, /* N(0,1) with 1 in 50 times 100 */
   CK_KINDS
 } ck_kind;
 const char *ck_kind_name(ck_kind kind);

@@ -95,8 +95,8 @@ static linear_case make_case(mtk_dtype type, mtk_arith arith, int64_t m, int64_t
   ck_fill(x, m * c.ldx, x_kind);
   c.x = x;
   snprintf(c.text, sizeof c.text, "%s %s m=%lld n=%lld k=%lld x %s w %s grid %d",
-           mtk_dtype_get(type)->name, arith_names[arith], (long long)m, (long long)n,
-           (long long)k, ck_kind_name(x_kind), ck_kind_name(w_kind), grid);
+           mtk_dtype_get(type)->name, arith_names[arith], (long long)m, (long long)n, (long long)k,
+           ck_kind_name(x_kind), ck_kind_name(w_kind), grid);
   return c;
 }
 

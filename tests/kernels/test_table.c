@@ -1,0 +1,51 @@
+/* tests/kernels/test_table.c: the table of each level is complete, and levels go by their names. */
+#include <stddef.h>
+#include <string.h>
+
+#include "kernels/checkker.h"
+
+/* Every function pointer from `rmsnorm` to the end of the table is set, at levels that this machine
+ * cannot run too. */
+static void test_complete(const mtk_kernels *k) {
+  if (k != ck_ref()) return;
+  for (int level = 0; level < MTK_ISA_COUNT; level++) {
+    mtk_kernels table;
+    mtk_kernels_init(&table, (mtk_isa)level);
+    if (table.isa != (mtk_isa)level) ck_fail("level %d says it is %d", level, table.isa);
+    void *entry;
+    for (size_t at = offsetof(mtk_kernels, rmsnorm); at < sizeof table; at += sizeof entry) {
+      memcpy(&entry, (const char *)&table + at, sizeof entry);
+      if (!entry) ck_fail("%s: the entry at byte %zu is NULL", table.isa_name, at);
+    }
+  }
+}
+
+static void test_names(const mtk_kernels *k) {
+  if (mtk_isa_by_name(k->isa_name) != k->isa) ck_fail("%s is not found", k->isa_name);
+  if (mtk_isa_by_name("pentium") != MTK_ISA_COUNT) ck_fail("an unknown level is found");
+  const char *why = NULL;
+  if (mtk_isa_best(&why) < k->isa) ck_fail("best is below %s", k->isa_name);
+  if (!why || !*why) ck_fail("no reason given");
+}
+
+/* A kernel's name ends in a level that its table may hold. */
+static void test_levels(const mtk_kernels *k) {
+  for (int t = 0; t < MTK_DTYPE_COUNT; t++) {
+    for (int a = 0; a < MTK_ARITH_COUNT; a++) {
+      const mtk_linear_kernel *l = k->linear[t][a];
+      if (!l) continue;
+      const char *suffix = strstr(l->name, "__");
+      mtk_isa isa = suffix ? mtk_isa_by_name(suffix + 2) : MTK_ISA_COUNT;
+      if (isa > k->isa) ck_fail("%s stands in the table of %s", l->name, k->isa_name);
+    }
+  }
+}
+
+int main(int argc, char **argv) {
+  static const ck_check checks[] = {
+      {"table_complete", test_complete, NULL},
+      {"table_names", test_names, NULL},
+      {"table_levels", test_levels, NULL},
+  };
+  return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
+}
