@@ -71,9 +71,9 @@ static uint64_t await_run(mtk_pool *pool, uint64_t last) {
   pthread_mutex_lock(&pool->sleep_mutex);
   atomic_fetch_add(&pool->sleepers, 1);
   for (;;) {
-    epoch = atomic_load(&pool->epoch);
-    if (atomic_load(&pool->stop)) epoch = 0;
-    if (!epoch || ((epoch & 1) && epoch != last)) break;
+    bool stop = atomic_load(&pool->stop) != 0;
+    epoch = stop ? 0 : atomic_load(&pool->epoch);
+    if (stop || ((epoch & 1) && epoch != last)) break;
     pthread_cond_wait(&pool->wake, &pool->sleep_mutex);
   }
   atomic_fetch_sub(&pool->sleepers, 1);
