@@ -86,13 +86,15 @@ static size_t lower(const text_added *set, size_t lo, size_t hi, size_t depth, i
     size_t mid = lo + (hi - lo) / 2;
     const text_added_token *t = &set->tokens[mid];
     int here = depth < t->len ? (uint8_t)t->text[depth] : -1;
-    if (here < byte) lo = mid + 1;
-    else hi = mid;
+    if (here < byte)
+      lo = mid + 1;
+    else
+      hi = mid;
   }
   return lo;
 }
 
-/* The longest token at text[0..n) that may stand here: control tokens up to `control_limit` bytes. */
+/* The longest token at text that may stand here; control tokens: up to `control_limit` bytes. */
 static const text_added_token *longest_at(const text_added *set, const char *text, size_t n,
                                           size_t control_limit) {
   const text_added_token *best = NULL;
@@ -160,8 +162,10 @@ static size_t first_span(const text_forbidden *f, size_t at) {
   size_t lo = 0, hi = f->n_spans;
   while (lo < hi) {
     size_t mid = lo + (hi - lo) / 2;
-    if (f->spans[mid].end <= at) lo = mid + 1;
-    else hi = mid;
+    if (f->spans[mid].end <= at)
+      lo = mid + 1;
+    else
+      hi = mid;
   }
   return lo;
 }

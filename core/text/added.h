@@ -1,4 +1,4 @@
-/* text/added.h: finds added tokens (control and user-defined ones) in text: leftmost, longest first.
+/* text/added.h: finds added tokens (control and user-defined ones) in text, leftmost-longest.
  * Immutable after creation, shared by threads. */
 #ifndef MTK_TEXT_ADDED_H
 #define MTK_TEXT_ADDED_H
@@ -19,9 +19,10 @@ typedef struct text_added {
   bool starts[256]; /* first bytes of any token */
 } text_added;
 
-/* The added tokens of vocab whose `normalized` flag is as given; their texts are normalized (NFC) in
+/* Added tokens of vocab whose `normalized` flag is as given; their texts are normalized (NFC) in
  * that set if the vocabulary normalizes. */
-mtk_status text_added_init(text_added *set, const mtk_vocab *vocab, bool normalized, mtk_error *err);
+mtk_status text_added_init(text_added *set, const mtk_vocab *vocab, bool normalized,
+                           mtk_error *err);
 void text_added_finish(text_added *set);
 
 /* A match in a text: [begin, end) includes stripped whitespace. */

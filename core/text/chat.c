@@ -1,4 +1,4 @@
-/* text/chat.c: rendered prompts to token ids. Control tokens come only from the template's own text,
+/* text/chat.c: rendered prompts to token ids. Control tokens come only from the template itself,
  * never from data, however the two meet. Pure; any thread. */
 #include "text/tokenizer.h"
 
@@ -19,8 +19,10 @@ mtk_status mtk_rendered_encode(mtk_ids *out, uint8_t **mask, const mtk_rendered 
   mtk_status status = text_encode(&sink, tok, r->text.data, r->text.len, &forbidden, err);
   if (status == MTK_OK && mask) {
     *mask = mtk_alloc(sink.n_offsets, 1);
-    if (!*mask) status = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory encoding a prompt");
-    else mark_spans(*mask, sink.offsets, sink.n_offsets, r->generation, r->n_generation);
+    if (!*mask)
+      status = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory encoding a prompt");
+    else
+      mark_spans(*mask, sink.offsets, sink.n_offsets, r->generation, r->n_generation);
   }
   mtk_free(sink.offsets);
   return status;

@@ -15,7 +15,7 @@
 
 #include "base/hashmap.h"
 
-/* ---- values ------------------------------------------------------------------------------ */
+/* ---- values --------------------------------------------------------------------------------- */
 
 typedef enum jinja_kind {
   JINJA_ABSENT = 0, /* no value: an argument that was not given */
@@ -57,8 +57,8 @@ struct jinja_value {
     int64_t i;
     double f;
     jinja_string *s;
-    struct jinja_list *l;     /* LIST, TUPLE, VIEW, ITERATOR */
-    struct jinja_dict *d;     /* DICT, NAMESPACE */
+    struct jinja_list *l; /* LIST, TUPLE, VIEW, ITERATOR */
+    struct jinja_dict *d; /* DICT, NAMESPACE */
     struct jinja_macro *m;
     struct jinja_bound *fn;
     struct jinja_loop *loop;
@@ -92,7 +92,8 @@ typedef struct jinja_missing {
   size_t name_len;
 } jinja_missing;
 
-typedef mtk_status (*jinja_fn)(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out);
+typedef mtk_status (*jinja_fn)(jinja *j, jinja_value self, const jinja_args *args,
+                               jinja_value *out);
 
 typedef struct jinja_row { /* of the tables of filters, tests, methods and globals */
   const char *name;
@@ -125,7 +126,7 @@ struct jinja_args {
   size_t n_named;
 };
 
-/* ---- nodes ------------------------------------------------------------------------------- */
+/* ---- nodes ---------------------------------------------------------------------------------- */
 
 typedef enum jinja_node_kind {
   /* expressions */
@@ -141,28 +142,28 @@ typedef enum jinja_node_kind {
   NODE_KEYWORD, /* name=a, in arguments */
   NODE_STAR,    /* *a, in arguments */
   NODE_DOUBLE_STAR,
-  NODE_FILTER,  /* a | name(b); a NULL = the block's text */
-  NODE_TEST,    /* a is name(b) */
+  NODE_FILTER, /* a | name(b); a NULL = the block's text */
+  NODE_TEST,   /* a is name(b) */
   NODE_NOT,
   NODE_NEGATE,
   NODE_PLUS,
   NODE_AND,
   NODE_OR,
-  NODE_BINARY,  /* a op b */
-  NODE_CONCAT,  /* a: items joined by ~ */
-  NODE_COMPARE, /* a, then b: NODE_OPERAND chain */
-  NODE_OPERAND, /* op a */
+  NODE_BINARY,    /* a op b */
+  NODE_CONCAT,    /* a: items joined by ~ */
+  NODE_COMPARE,   /* a, then b: NODE_OPERAND chain */
+  NODE_OPERAND,   /* op a */
   NODE_CONDITION, /* b if a else c */
   /* statements; c is a body */
-  NODE_TEXT,       /* value */
-  NODE_PRINT,      /* a */
-  NODE_IF,         /* if a: c, else d */
-  NODE_FOR,        /* for a in b if e: c, else d; op 1 = recursive */
-  NODE_SET,        /* a = b */
-  NODE_SET_BLOCK,  /* a = c through filters b */
-  NODE_MACRO,      /* name(a: parameters): c */
-  NODE_PARAMETER,  /* name = a, a may be NULL */
-  NODE_CALL_BLOCK, /* call(a: parameters) b: c */
+  NODE_TEXT,         /* value */
+  NODE_PRINT,        /* a */
+  NODE_IF,           /* if a: c, else d */
+  NODE_FOR,          /* for a in b if e: c, else d; op 1 = recursive */
+  NODE_SET,          /* a = b */
+  NODE_SET_BLOCK,    /* a = c through filters b */
+  NODE_MACRO,        /* name(a: parameters): c */
+  NODE_PARAMETER,    /* name = a, a may be NULL */
+  NODE_CALL_BLOCK,   /* call(a: parameters) b: c */
   NODE_FILTER_BLOCK, /* filters b over c */
   NODE_WITH,         /* a: target, value, ...; c */
   NODE_GENERATION,   /* c */
@@ -194,8 +195,8 @@ struct jinja_node {
   jinja_op op;
   int line;
   jinja_node *a, *b, *c, *d, *e;
-  jinja_node *next; /* in a list of items, arguments or statements */
-  const char *name; /* interned: equal names are equal pointers */
+  jinja_node *next;     /* in a list of items, arguments or statements */
+  const char *name;     /* interned: equal names are equal pointers */
   const jinja_row *row; /* of a filter or test; NULL = there is none of that name */
   bool uses_varargs, uses_kwargs, uses_caller; /* a macro's or call block's body */
   jinja_value value;
@@ -203,7 +204,7 @@ struct jinja_node {
 
 enum { JINJA_MAX_DEPTH = 1000, JINJA_MAX_NESTING = 500 };
 
-/* ---- lexer and parser ---------------------------------------------------------------------- */
+/* ---- lexer and parser ----------------------------------------------------------------------- */
 
 typedef enum jinja_token_kind {
   TOKEN_END,
@@ -242,7 +243,7 @@ mtk_status jinja_parse(jinja_node **body, mtk_arena *arena, mtk_map *names,
 mtk_status jinja_fail_line(mtk_error *err, mtk_status code, int line, const char *fmt, ...)
     MTK_PRINTF(4, 5);
 
-/* ---- a render ------------------------------------------------------------------------------ */
+/* ---- a render ------------------------------------------------------------------------------- */
 
 typedef struct jinja_variable {
   const char *name; /* interned */
@@ -268,15 +269,15 @@ typedef enum jinja_flow { FLOW_NORMAL, FLOW_BREAK, FLOW_CONTINUE } jinja_flow;
 struct jinja {
   mtk_arena *arena;
   const mtk_map *names; /* the template's interned names */
-  mtk_error *err; /* never NULL */
+  mtk_error *err;       /* never NULL */
   uint64_t steps, max_steps;
   size_t memory, max_memory, max_output;
   int depth, line;
   const char *now;
   jinja_scope *scope;
-  jinja_text *out;          /* where statements print */
-  jinja_text main;          /* the rendered text */
-  mtk_span *generation;     /* in main */
+  jinja_text *out;      /* where statements print */
+  jinja_text main;      /* the rendered text */
+  mtk_span *generation; /* in main */
   size_t n_generation, cap_generation;
   jinja_flow flow;
   jinja_value filter_input; /* text of the filter or set block being left */
@@ -286,7 +287,7 @@ struct jinja {
 mtk_status jinja_fail(jinja *j, mtk_status code, const char *fmt, ...) MTK_PRINTF(3, 4);
 /* Count work; fails when the limit is passed. */
 mtk_status jinja_step(jinja *j, uint64_t n);
-/* Zeroed memory of this render; NULL (error already set in j) when out of memory or over the limit. */
+/* Zeroed memory; NULL (error already set in j) when out of memory or over limit. */
 void *jinja_alloc(jinja *j, size_t count, size_t size);
 
 /* The status of the error just set. */
@@ -294,7 +295,7 @@ static inline mtk_status jinja_failed(const jinja *j) {
   return j->err->code != MTK_OK ? j->err->code : MTK_E_NOMEM;
 }
 
-/* ---- jinja_text.c: text with marks ----------------------------------------------------------- */
+/* ---- jinja_text.c: text with marks ---------------------------------------------------------- */
 
 mtk_status jinja_text_add(jinja *j, jinja_text *t, const char *data, size_t n, bool is_data);
 mtk_status jinja_text_puts(jinja *j, jinja_text *t, const char *s);
@@ -315,7 +316,7 @@ mtk_status jinja_substring(jinja *j, const jinja_string *s, size_t begin, size_t
 size_t jinja_chars(jinja_string *s);
 size_t jinja_char_offset(jinja_string *s, size_t index);
 
-/* ---- jinja_value.c: making and comparing values ------------------------------------------------ */
+/* ---- jinja_value.c: making and comparing values --------------------------------------------- */
 
 jinja_value jinja_bool(bool b);
 jinja_value jinja_int(int64_t i);
@@ -350,7 +351,7 @@ mtk_status jinja_sort_order(jinja *j, const jinja_value *keys, size_t n, bool re
                             size_t **order);
 mtk_status jinja_require_defined(jinja *j, jinja_value v);
 
-/* ---- jinja_repr.c, jinja_json.c, jinja_format.c: values as text ---------------------------------- */
+/* ---- jinja_repr.c, jinja_json.c, jinja_format.c: values as text ----------------------------- */
 
 /* str(v), or repr(v) if `repr`. */
 mtk_status jinja_write(jinja *j, jinja_text *t, jinja_value v, bool repr);
@@ -367,7 +368,7 @@ mtk_status jinja_percent_format(jinja *j, const jinja_string *format, jinja_valu
                                 jinja_value *out);
 mtk_status jinja_str_format(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out);
 
-/* ---- jinja_eval.c, jinja_exec.c ------------------------------------------------------------------ */
+/* ---- jinja_eval.c, jinja_exec.c ------------------------------------------------------------- */
 
 mtk_status jinja_eval(jinja *j, const jinja_node *node, jinja_value *out);
 mtk_status jinja_binary(jinja *j, jinja_op op, jinja_value a, jinja_value b, jinja_value *out);
@@ -384,7 +385,7 @@ mtk_status jinja_scope_set(jinja *j, jinja_scope *scope, const char *name, jinja
 const jinja_value *jinja_scope_get(const jinja_scope *scope, const char *name);
 mtk_status jinja_scope_push(jinja *j, jinja_scope *parent, jinja_scope **out);
 
-/* ---- tables ---------------------------------------------------------------------------------------- */
+/* ---- tables --------------------------------------------------------------------------------- */
 
 const jinja_row *jinja_find_filter(const char *name);
 const jinja_row *jinja_find_test(const char *name);

@@ -3,7 +3,7 @@
 
 #include "text/jinja.h"
 
-/* ---- names, attributes, items ------------------------------------------------------------------ */
+/* ---- names, attributes, items --------------------------------------------------------------- */
 
 const jinja_value *jinja_scope_get(const jinja_scope *scope, const char *name) {
   for (; scope; scope = scope->parent) {
@@ -124,7 +124,7 @@ mtk_status jinja_get_item(jinja *j, jinja_value v, jinja_value index, jinja_valu
   return jinja_undefined(j, owner_name(v), name, index.u.s->len, out);
 }
 
-/* ---- slices ------------------------------------------------------------------------------------ */
+/* ---- slices --------------------------------------------------------------------------------- */
 
 /* A slice bound: absent stays *value. */
 static mtk_status slice_bound(jinja *j, const jinja_node *node, int64_t *value, bool *given) {
@@ -213,7 +213,7 @@ static mtk_status eval_item(jinja *j, const jinja_node *node, jinja_value *out) 
   return jinja_get_item(j, v, index, out);
 }
 
-/* ---- calls --------------------------------------------------------------------------------------- */
+/* ---- calls ---------------------------------------------------------------------------------- */
 
 typedef struct arg_list {
   jinja_value *items;
@@ -256,8 +256,8 @@ static mtk_status add_mapping(jinja *j, arg_list *list, jinja_value v) {
 
 static mtk_status eval_args(jinja *j, const jinja_node *node, arg_list *list) {
   for (; node; node = node->next) {
-    bool wrapped = node->kind == NODE_KEYWORD || node->kind == NODE_STAR ||
-                   node->kind == NODE_DOUBLE_STAR;
+    bool wrapped =
+        node->kind == NODE_KEYWORD || node->kind == NODE_STAR || node->kind == NODE_DOUBLE_STAR;
     jinja_value v;
     MTK_TRY(jinja_eval(j, wrapped ? node->a : node, &v));
     if (node->kind == NODE_STAR) {
@@ -282,23 +282,23 @@ static jinja_args as_args(const arg_list *list) {
 mtk_status jinja_call(jinja *j, jinja_value callee, const jinja_args *args, jinja_value *out) {
   MTK_TRY(jinja_require_defined(j, callee));
   switch (callee.kind) {
-    case JINJA_FUNCTION: return callee.u.fn->row->fn(j, callee.u.fn->self, args, out);
-    case JINJA_MACRO: return jinja_call_macro(j, callee.u.m, args, out);
-    case JINJA_LOOP: {
-      if (callee.u.loop->node->op == OP_NONE || args->n != 1) {
-        return jinja_fail(j, MTK_E_INVALID, "only a recursive loop can be called, with one value");
-      }
-      jinja_scope *scope = j->scope;
-      jinja_text *outer = j->out, inner = {0};
-      j->scope = callee.u.loop->scope;
-      j->out = &inner;
-      MTK_TRY(jinja_run_loop(j, callee.u.loop->node, args->items[0], callee.u.loop->depth0 + 1));
-      j->out = outer;
-      j->scope = scope;
-      return jinja_text_value(j, &inner, out);
+  case JINJA_FUNCTION: return callee.u.fn->row->fn(j, callee.u.fn->self, args, out);
+  case JINJA_MACRO: return jinja_call_macro(j, callee.u.m, args, out);
+  case JINJA_LOOP: {
+    if (callee.u.loop->node->op == OP_NONE || args->n != 1) {
+      return jinja_fail(j, MTK_E_INVALID, "only a recursive loop can be called, with one value");
     }
-    default:
-      return jinja_fail(j, MTK_E_INVALID, "'%s' object is not callable", jinja_type_name(callee));
+    jinja_scope *scope = j->scope;
+    jinja_text *outer = j->out, inner = {0};
+    j->scope = callee.u.loop->scope;
+    j->out = &inner;
+    MTK_TRY(jinja_run_loop(j, callee.u.loop->node, args->items[0], callee.u.loop->depth0 + 1));
+    j->out = outer;
+    j->scope = scope;
+    return jinja_text_value(j, &inner, out);
+  }
+  default:
+    return jinja_fail(j, MTK_E_INVALID, "'%s' object is not callable", jinja_type_name(callee));
   }
 }
 
@@ -327,7 +327,7 @@ static mtk_status eval_row(jinja *j, const jinja_node *node, jinja_value *out) {
   return node->row->fn(j, self, &args, out);
 }
 
-/* ---- the rest -------------------------------------------------------------------------------------- */
+/* ---- the rest ------------------------------------------------------------------------------- */
 
 static mtk_status eval_items(jinja *j, const jinja_node *node, jinja_value *out) {
   size_t n = 0;
@@ -370,7 +370,8 @@ static mtk_status compare(jinja *j, jinja_op op, jinja_value a, jinja_value b, b
   } else {
     bool swap = op == OP_GT || op == OP_LE; /* a > b is b < a; a <= b is not b < a */
     MTK_TRY(jinja_less(j, swap ? b : a, swap ? a : b, out));
-    bool nan = (a.kind == JINJA_FLOAT && a.u.f != a.u.f) || (b.kind == JINJA_FLOAT && b.u.f != b.u.f);
+    bool nan =
+        (a.kind == JINJA_FLOAT && a.u.f != a.u.f) || (b.kind == JINJA_FLOAT && b.u.f != b.u.f);
     if (nan) negate = *out = false;
   }
   if (negate) *out = !*out;
@@ -409,8 +410,10 @@ static mtk_status eval_sign(jinja *j, const jinja_node *node, jinja_value *out) 
     return jinja_fail(j, MTK_E_INVALID, "bad operand type for unary %c: '%s'", minus ? '-' : '+',
                       jinja_type_name(v));
   }
-  if (v.kind == JINJA_FLOAT) *out = jinja_float(minus ? -v.u.f : v.u.f);
-  else *out = jinja_int(minus ? (int64_t)(0 - (uint64_t)whole(v)) : whole(v));
+  if (v.kind == JINJA_FLOAT)
+    *out = jinja_float(minus ? -v.u.f : v.u.f);
+  else
+    *out = jinja_int(minus ? (int64_t)(0 - (uint64_t)whole(v)) : whole(v));
   return MTK_OK;
 }
 
@@ -448,12 +451,24 @@ static mtk_status eval_attr(jinja *j, const jinja_node *node, jinja_value *out) 
 }
 
 static mtk_status (*const evaluators[])(jinja *, const jinja_node *, jinja_value *) = {
-    [NODE_CONST] = eval_const,     [NODE_NAME] = eval_name,     [NODE_LIST] = eval_items,
-    [NODE_TUPLE] = eval_items,     [NODE_DICT] = eval_dict,     [NODE_ATTR] = eval_attr,
-    [NODE_ITEM] = eval_item,       [NODE_CALL] = eval_call,     [NODE_FILTER] = eval_row,
-    [NODE_TEST] = eval_row,        [NODE_NOT] = eval_not,       [NODE_NEGATE] = eval_sign,
-    [NODE_PLUS] = eval_sign,       [NODE_AND] = eval_logic,     [NODE_OR] = eval_logic,
-    [NODE_BINARY] = eval_binary,   [NODE_CONCAT] = eval_concat, [NODE_COMPARE] = eval_compare,
+    [NODE_CONST] = eval_const,
+    [NODE_NAME] = eval_name,
+    [NODE_LIST] = eval_items,
+    [NODE_TUPLE] = eval_items,
+    [NODE_DICT] = eval_dict,
+    [NODE_ATTR] = eval_attr,
+    [NODE_ITEM] = eval_item,
+    [NODE_CALL] = eval_call,
+    [NODE_FILTER] = eval_row,
+    [NODE_TEST] = eval_row,
+    [NODE_NOT] = eval_not,
+    [NODE_NEGATE] = eval_sign,
+    [NODE_PLUS] = eval_sign,
+    [NODE_AND] = eval_logic,
+    [NODE_OR] = eval_logic,
+    [NODE_BINARY] = eval_binary,
+    [NODE_CONCAT] = eval_concat,
+    [NODE_COMPARE] = eval_compare,
     [NODE_CONDITION] = eval_condition,
 };
 

@@ -1,12 +1,12 @@
 /* text/jinja_exec.c: executes statement nodes. State is the render's; nodes are read-only.
  *
- * break and continue are a flow flag that every body checks. Scopes: for, with, macros, call, filter
+ * break and continue are a flow flag every body checks. Scopes: for, with, macros, call, filter
  * and set blocks have their own; if has none. */
 #include <string.h>
 
 #include "text/jinja.h"
 
-/* ---- scopes ---------------------------------------------------------------------------------- */
+/* ---- scopes --------------------------------------------------------------------------------- */
 
 mtk_status jinja_scope_push(jinja *j, jinja_scope *parent, jinja_scope **out) {
   jinja_scope *scope = jinja_alloc(j, 1, sizeof *scope);
@@ -64,7 +64,7 @@ static mtk_status assign(jinja *j, const jinja_node *target, jinja_value value) 
   return jinja_dict_set(j, object.u.d, key, value);
 }
 
-/* ---- captures -------------------------------------------------------------------------------- */
+/* ---- captures ------------------------------------------------------------------------------- */
 
 /* Runs a body in a scope of its own into a text of its own. */
 static mtk_status capture(jinja *j, const jinja_node *body, jinja_value *out) {
@@ -90,7 +90,7 @@ static mtk_status capture_filtered(jinja *j, const jinja_node *filters, const ji
   return MTK_OK;
 }
 
-/* ---- macros ---------------------------------------------------------------------------------- */
+/* ---- macros --------------------------------------------------------------------------------- */
 
 static bool takes_name(const jinja_node *parameters, const char *name) {
   for (; parameters; parameters = parameters->next) {
@@ -199,8 +199,8 @@ static mtk_status exec_call_block(jinja *j, const jinja_node *node) {
   jinja_value caller, result;
   MTK_TRY(new_macro(j, node, &caller));
   jinja_node constant = {.kind = NODE_CONST, .line = node->line, .value = caller};
-  jinja_node keyword = {.kind = NODE_KEYWORD, .line = node->line, .name = node->name,
-                        .a = &constant};
+  jinja_node keyword = {
+      .kind = NODE_KEYWORD, .line = node->line, .name = node->name, .a = &constant};
   jinja_node *copies = NULL, **tail = &copies;
   for (const jinja_node *i = node->b->b; i; i = i->next) {
     *tail = jinja_alloc(j, 1, sizeof **tail);
@@ -215,7 +215,7 @@ static mtk_status exec_call_block(jinja *j, const jinja_node *node) {
   return jinja_write(j, j->out, result, false);
 }
 
-/* ---- loops ----------------------------------------------------------------------------------- */
+/* ---- loops ---------------------------------------------------------------------------------- */
 
 static mtk_status loop_neighbour(jinja *j, const jinja_loop *loop, const char *name,
                                  jinja_value *out) {
@@ -232,10 +232,14 @@ mtk_status jinja_loop_attr(jinja *j, jinja_loop *loop, const char *name, jinja_v
     const char *name;
     jinja_value value;
   } attributes[] = {
-      {"index", jinja_int(index + 1)},       {"index0", jinja_int(index)},
-      {"revindex", jinja_int(n - index)},    {"revindex0", jinja_int(n - index - 1)},
-      {"first", jinja_bool(index == 0)},     {"last", jinja_bool(index + 1 == n)},
-      {"length", jinja_int(n)},              {"depth", jinja_int(loop->depth0 + 1)},
+      {"index", jinja_int(index + 1)},
+      {"index0", jinja_int(index)},
+      {"revindex", jinja_int(n - index)},
+      {"revindex0", jinja_int(n - index - 1)},
+      {"first", jinja_bool(index == 0)},
+      {"last", jinja_bool(index + 1 == n)},
+      {"length", jinja_int(n)},
+      {"depth", jinja_int(loop->depth0 + 1)},
       {"depth0", jinja_int(loop->depth0)},
   };
   for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++) {
@@ -301,7 +305,7 @@ static mtk_status exec_for(jinja *j, const jinja_node *node) {
   return jinja_run_loop(j, node, iterable, 0);
 }
 
-/* ---- the other statements -------------------------------------------------------------------- */
+/* ---- the other statements ------------------------------------------------------------------- */
 
 static mtk_status exec_text(jinja *j, const jinja_node *node) {
   return jinja_text_add_string(j, j->out, node->value.u.s);

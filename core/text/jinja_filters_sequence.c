@@ -5,7 +5,7 @@
 #include "text/jinja.h"
 #include "text/jinja_unicode.h"
 
-/* ---- attributes and keys ------------------------------------------------------------------------- */
+/* ---- attributes and keys -------------------------------------------------------------------- */
 
 /* v.a.b.0 for the path "a.b.0", or v[path] for an integer path. */
 static mtk_status get_path(jinja *j, jinja_value v, jinja_value path, jinja_value *out) {
@@ -60,7 +60,7 @@ static mtk_status get_sort_key(jinja *j, jinja_value v, jinja_value attribute, b
   return MTK_OK;
 }
 
-/* ---- picking items ------------------------------------------------------------------------------- */
+/* ---- picking items -------------------------------------------------------------------------- */
 
 static mtk_status first(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   MTK_TRY(jinja_bind(j, "first", args, NULL, 0, NULL));
@@ -102,7 +102,8 @@ static mtk_status extreme(jinja *j, jinja_value self, const jinja_args *args, bo
     jinja_value key;
     bool better = i == 0;
     MTK_TRY(get_key(j, items->items[i], v[1], !jinja_truth(v[0]), &key));
-    if (i > 0) MTK_TRY(jinja_less(j, want_max ? best_key : key, want_max ? key : best_key, &better));
+    if (i > 0)
+      MTK_TRY(jinja_less(j, want_max ? best_key : key, want_max ? key : best_key, &better));
     if (!better) continue;
     best_key = key;
     *out = items->items[i];
@@ -125,7 +126,7 @@ static mtk_status candidates(jinja *j, jinja_value v, const jinja_list **out) {
   return jinja_truth(v) ? jinja_items(j, v, out) : MTK_OK;
 }
 
-/* ---- select, reject, map --------------------------------------------------------------------------- */
+/* ---- select, reject, map -------------------------------------------------------------------- */
 
 /* Applies the test named by args[first] (or truth, if there is none). */
 static mtk_status apply_test(jinja *j, jinja_value v, const jinja_args *args, size_t first_arg,
@@ -214,7 +215,7 @@ static mtk_status map(jinja *j, jinja_value self, const jinja_args *args, jinja_
   return MTK_OK;
 }
 
-/* ---- order ------------------------------------------------------------------------------------------- */
+/* ---- order ---------------------------------------------------------------------------------- */
 
 static mtk_status reorder(jinja *j, const jinja_list *items, const jinja_value *keys, bool reverse,
                           jinja_value *out) {
@@ -357,7 +358,7 @@ static mtk_status groupby(jinja *j, jinja_value self, const jinja_args *args, ji
   return MTK_OK;
 }
 
-/* ---- shapes ------------------------------------------------------------------------------------------ */
+/* ---- shapes --------------------------------------------------------------------------------- */
 
 static mtk_status list(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   const jinja_list *items;
@@ -414,8 +415,10 @@ static mtk_status join(jinja *j, jinja_value self, const jinja_args *args, jinja
   const jinja_list *items;
   jinja_text t = {0};
   MTK_TRY(jinja_bind(j, "join", args, names, 2, v));
-  if (v[0].kind == JINJA_ABSENT) MTK_TRY(jinja_new_string(j, "", 0, false, &separator));
-  else MTK_TRY(jinja_to_string(j, v[0], &separator));
+  if (v[0].kind == JINJA_ABSENT)
+    MTK_TRY(jinja_new_string(j, "", 0, false, &separator));
+  else
+    MTK_TRY(jinja_to_string(j, v[0], &separator));
   MTK_TRY(jinja_items(j, self, &items));
   for (size_t i = 0; i < items->len; i++) {
     jinja_value item;
@@ -476,17 +479,28 @@ static mtk_status slices(jinja *j, jinja_value self, const jinja_args *args, jin
 }
 
 const jinja_row jinja_sequence_filters[] = {
-    {"first", first},       {"last", last},
-    {"min", min_of},        {"max", max_of},
-    {"select", do_select},  {"reject", reject},
-    {"selectattr", selectattr}, {"rejectattr", rejectattr},
-    {"map", map},           {"sort", sort},
-    {"dictsort", dictsort}, {"reverse", reverse},
-    {"unique", unique},     {"groupby", groupby},
-    {"list", list},         {"items", items_of},
-    {"length", length},     {"count", length},
-    {"sum", sum},           {"join", join},
-    {"batch", batch},       {"slice", slices},
+    {"first", first},
+    {"last", last},
+    {"min", min_of},
+    {"max", max_of},
+    {"select", do_select},
+    {"reject", reject},
+    {"selectattr", selectattr},
+    {"rejectattr", rejectattr},
+    {"map", map},
+    {"sort", sort},
+    {"dictsort", dictsort},
+    {"reverse", reverse},
+    {"unique", unique},
+    {"groupby", groupby},
+    {"list", list},
+    {"items", items_of},
+    {"length", length},
+    {"count", length},
+    {"sum", sum},
+    {"join", join},
+    {"batch", batch},
+    {"slice", slices},
     {"tojson", jinja_tojson},
 };
 const size_t jinja_sequence_filters_len =

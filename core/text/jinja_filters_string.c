@@ -10,15 +10,15 @@
 #include "text/jinja_unicode.h"
 #include "text/utf8.h"
 
-/* ---- case and whitespace ------------------------------------------------------------------------- */
+/* ---- case and whitespace -------------------------------------------------------------------- */
 
-#define CASE_FILTER(name, mode)                                                       \
-  static mtk_status filter_##name(jinja *j, jinja_value self, const jinja_args *args, \
-                                  jinja_value *out) {                                 \
-    jinja_value text;                                                                 \
-    MTK_TRY(jinja_bind(j, #name, args, NULL, 0, NULL));                               \
-    MTK_TRY(jinja_to_string(j, self, &text));                                         \
-    return jinja_map_case(j, text.u.s, mode, out);                                    \
+#define CASE_FILTER(name, mode)                                                                    \
+  static mtk_status filter_##name(jinja *j, jinja_value self, const jinja_args *args,              \
+                                  jinja_value *out) {                                              \
+    jinja_value text;                                                                              \
+    MTK_TRY(jinja_bind(j, #name, args, NULL, 0, NULL));                                            \
+    MTK_TRY(jinja_to_string(j, self, &text));                                                      \
+    return jinja_map_case(j, text.u.s, mode, out);                                                 \
   }
 CASE_FILTER(lower, CASE_LOWER)
 CASE_FILTER(upper, CASE_UPPER)
@@ -78,7 +78,7 @@ static mtk_status indent(jinja *j, jinja_value self, const jinja_args *args, jin
   return jinja_text_value(j, &t, out);
 }
 
-/* ---- text ---------------------------------------------------------------------------------------- */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 static mtk_status replace(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   static const char *const names[] = {"old", "new", "count"};
@@ -106,8 +106,10 @@ static mtk_status truncate_text(jinja *j, jinja_value self, const jinja_args *ar
   MTK_TRY(jinja_int_arg(j, v[0], 255, &length));
   MTK_TRY(jinja_int_arg(j, v[3].kind == JINJA_NONE ? (jinja_value){0} : v[3], 5, &leeway));
   MTK_TRY(jinja_to_string(j, self, &text));
-  if (v[2].kind == JINJA_ABSENT) MTK_TRY(jinja_new_string(j, "...", 3, false, &end));
-  else MTK_TRY(jinja_to_string(j, v[2], &end));
+  if (v[2].kind == JINJA_ABSENT)
+    MTK_TRY(jinja_new_string(j, "...", 3, false, &end));
+  else
+    MTK_TRY(jinja_to_string(j, v[2], &end));
   int64_t ending = (int64_t)jinja_chars(end.u.s);
   if (length < ending || leeway < 0) return jinja_fail(j, MTK_E_INVALID, "truncate: bad length");
   *out = text;
@@ -185,7 +187,7 @@ static mtk_status urlencode(jinja *j, jinja_value self, const jinja_args *args, 
   return jinja_text_value(j, &t, out);
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 /* int(text, base) as Python reads it; false if it is no integer of 64 bits. */
 static bool parse_int(const jinja_string *s, int64_t base, int64_t *out) {
@@ -244,8 +246,10 @@ static mtk_status to_int(jinja *j, jinja_value self, const jinja_args *args, jin
     *out = jinja_int(n);
   } else if (is_number || (self.kind == JINJA_STRING && parse_float(self.u.s, &f))) {
     if (is_number) f = jinja_number(self);
-    if (self.kind == JINJA_INT) *out = self;
-    else if (fabs(f) < 9.2e18) *out = jinja_int((int64_t)f);
+    if (self.kind == JINJA_INT)
+      *out = self;
+    else if (fabs(f) < 9.2e18)
+      *out = jinja_int((int64_t)f);
   }
   return MTK_OK;
 }
@@ -257,8 +261,10 @@ static mtk_status to_float(jinja *j, jinja_value self, const jinja_args *args, j
   MTK_TRY(jinja_bind(j, "float", args, names, 1, v));
   MTK_TRY(jinja_require_defined(j, self));
   *out = v[0].kind == JINJA_ABSENT ? jinja_float(0) : v[0];
-  if (jinja_is_number(self)) *out = jinja_float(jinja_number(self));
-  else if (self.kind == JINJA_STRING && parse_float(self.u.s, &f)) *out = jinja_float(f);
+  if (jinja_is_number(self))
+    *out = jinja_float(jinja_number(self));
+  else if (self.kind == JINJA_STRING && parse_float(self.u.s, &f))
+    *out = jinja_float(f);
   return MTK_OK;
 }
 
@@ -268,9 +274,12 @@ static mtk_status absolute(jinja *j, jinja_value self, const jinja_args *args, j
   if (!jinja_is_number(self)) {
     return jinja_fail(j, MTK_E_INVALID, "bad operand type for abs(): '%s'", jinja_type_name(self));
   }
-  if (self.kind == JINJA_FLOAT) *out = jinja_float(fabs(self.u.f));
-  else if (self.kind == JINJA_BOOL) *out = jinja_int(self.u.b);
-  else *out = jinja_int(self.u.i < 0 && self.u.i != INT64_MIN ? -self.u.i : self.u.i);
+  if (self.kind == JINJA_FLOAT)
+    *out = jinja_float(fabs(self.u.f));
+  else if (self.kind == JINJA_BOOL)
+    *out = jinja_int(self.u.b);
+  else
+    *out = jinja_int(self.u.i < 0 && self.u.i != INT64_MIN ? -self.u.i : self.u.i);
   return MTK_OK;
 }
 
@@ -302,15 +311,19 @@ static mtk_status do_round(jinja *j, jinja_value self, const jinja_args *args, j
   double x = jinja_number(self), scale = pow(10, (double)precision);
   bool up = method && method->len == 4 && memcmp(method->data, "ceil", 4) == 0;
   bool down = method && method->len == 5 && memcmp(method->data, "floor", 5) == 0;
-  if (up || down) *out = jinja_float((up ? ceil(x * scale) : floor(x * scale)) / scale);
-  else if (self.kind != JINJA_FLOAT && precision >= 0) *out = jinja_int((int64_t)x);
-  else if (self.kind != JINJA_FLOAT) *out = jinja_int((int64_t)round_common(x, precision));
-  else *out = jinja_float(round_common(x, precision));
+  if (up || down)
+    *out = jinja_float((up ? ceil(x * scale) : floor(x * scale)) / scale);
+  else if (self.kind != JINJA_FLOAT && precision >= 0)
+    *out = jinja_int((int64_t)x);
+  else if (self.kind != JINJA_FLOAT)
+    *out = jinja_int((int64_t)round_common(x, precision));
+  else
+    *out = jinja_float(round_common(x, precision));
   if (self.kind == JINJA_INT && precision >= 0 && !up && !down) *out = self;
   return MTK_OK;
 }
 
-/* ---- anything ---------------------------------------------------------------------------------------- */
+/* ---- anything ------------------------------------------------------------------------------- */
 
 static mtk_status default_value(jinja *j, jinja_value self, const jinja_args *args,
                                 jinja_value *out) {
@@ -377,7 +390,6 @@ const size_t jinja_string_filters_len =
     sizeof jinja_string_filters / sizeof jinja_string_filters[0];
 
 const jinja_row *jinja_find_filter(const char *name) {
-  const jinja_row *row =
-      jinja_find_row(jinja_sequence_filters, jinja_sequence_filters_len, name);
+  const jinja_row *row = jinja_find_row(jinja_sequence_filters, jinja_sequence_filters_len, name);
   return row ? row : jinja_find_row(jinja_string_filters, jinja_string_filters_len, name);
 }

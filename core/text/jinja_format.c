@@ -12,9 +12,9 @@ enum { MAX_WIDTH = 10000 };
 
 /* One conversion: flags, width, precision, type. */
 typedef struct spec {
-  char fill[5];      /* UTF-8 */
-  char align;        /* < > ^ = or 0 */
-  char sign;         /* + - space or 0 */
+  char fill[5]; /* UTF-8 */
+  char align;   /* < > ^ = or 0 */
+  char sign;    /* + - space or 0 */
   bool alternate, zero, comma;
   int width, precision; /* -1 = not given */
   char type;
@@ -33,7 +33,7 @@ static size_t read_number(const char *s, size_t n, int *value) {
   return i;
 }
 
-/* ---- values as text ------------------------------------------------------------------------------ */
+/* ---- values as text ------------------------------------------------------------------------- */
 
 static mtk_status integer_of(jinja *j, jinja_value v, int64_t *out) {
   if (v.kind == JINJA_FLOAT && fabs(v.u.f) < 9e18) {
@@ -45,7 +45,10 @@ static mtk_status integer_of(jinja *j, jinja_value v, int64_t *out) {
 
 /* Digits of n in base 2, 8, 10 or 16 with commas if asked; buf ends at buf + 100. */
 static const char *digits(char *buf, uint64_t n, const spec *f) {
-  unsigned base = f->type == 'x' || f->type == 'X' ? 16 : f->type == 'o' ? 8 : f->type == 'b' ? 2 : 10;
+  unsigned base = f->type == 'x' || f->type == 'X' ? 16
+                  : f->type == 'o'                 ? 8
+                  : f->type == 'b'                 ? 2
+                                                   : 10;
   const char *alphabet = f->type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
   char *p = buf + 99;
   int count = 0;
@@ -96,13 +99,13 @@ static mtk_status format_real(jinja *j, jinja_value v, const spec *f, jinja_text
   }
   x = fabs(x);
   switch (f->type) {
-    case 'e': snprintf(buf, sizeof buf, "%.*e", precision, x); break;
-    case 'E': snprintf(buf, sizeof buf, "%.*E", precision, x); break;
-    case 'g': snprintf(buf, sizeof buf, "%.*g", precision, x); break;
-    case 'G': snprintf(buf, sizeof buf, "%.*G", precision, x); break;
-    case '%': snprintf(buf, sizeof buf, "%.*f%%", precision, x * 100); break;
-    case 0: jinja_format_float(buf, x); break;
-    default: snprintf(buf, sizeof buf, "%.*f", precision, x);
+  case 'e': snprintf(buf, sizeof buf, "%.*e", precision, x); break;
+  case 'E': snprintf(buf, sizeof buf, "%.*E", precision, x); break;
+  case 'g': snprintf(buf, sizeof buf, "%.*g", precision, x); break;
+  case 'G': snprintf(buf, sizeof buf, "%.*G", precision, x); break;
+  case '%': snprintf(buf, sizeof buf, "%.*f%%", precision, x * 100); break;
+  case 0: jinja_format_float(buf, x); break;
+  default: snprintf(buf, sizeof buf, "%.*f", precision, x);
   }
   return f->comma ? add_commas(j, body, buf) : jinja_text_puts(j, body, buf);
 }
@@ -112,8 +115,7 @@ static mtk_status format_text(jinja *j, jinja_value v, const spec *f, bool repr,
   jinja_value text;
   MTK_TRY(jinja_write(j, &t, v, repr));
   MTK_TRY(jinja_text_value(j, &t, &text));
-  size_t end = f->precision < 0 ? text.u.s->len
-                                : jinja_char_offset(text.u.s, (size_t)f->precision);
+  size_t end = f->precision < 0 ? text.u.s->len : jinja_char_offset(text.u.s, (size_t)f->precision);
   return jinja_text_add_range(j, body, text.u.s, 0, end);
 }
 
@@ -123,7 +125,10 @@ static mtk_status emit(jinja *j, jinja_text *out, const spec *f, jinja_text *sig
   jinja_value head, tail, fill, padded;
   MTK_TRY(jinja_text_value(j, sign, &head));
   MTK_TRY(jinja_text_value(j, body, &tail));
-  MTK_TRY(jinja_new_string(j, f->fill[0] ? f->fill : f->zero ? "0" : " ",
+  MTK_TRY(jinja_new_string(j,
+                           f->fill[0] ? f->fill
+                           : f->zero  ? "0"
+                                      : " ",
                            f->fill[0] ? strlen(f->fill) : 1, false, &fill));
   char align = f->align ? f->align : f->zero ? '=' : default_align;
   size_t have = head.u.s->len + jinja_chars(tail.u.s);
@@ -139,7 +144,7 @@ static mtk_status emit(jinja *j, jinja_text *out, const spec *f, jinja_text *sig
   return jinja_text_add_string(j, out, padded.u.s);
 }
 
-/* ---- "%d" % value -------------------------------------------------------------------------------- */
+/* ---- "%d" % value --------------------------------------------------------------------------- */
 
 static mtk_status percent_value(jinja *j, jinja_text *out, jinja_value v, const spec *f) {
   jinja_text sign = {0}, body = {0};
@@ -187,10 +192,14 @@ static mtk_status percent_spec(percent *p, spec *f) {
   size_t n = p->s->len;
   for (; p->at < n && strchr("-+ #0", s[p->at]) && s[p->at]; p->at++) {
     char c = s[p->at];
-    if (c == '-') f->align = '<';
-    else if (c == '0') f->zero = true;
-    else if (c == '#') f->alternate = true;
-    else if (f->sign != '+') f->sign = c;
+    if (c == '-')
+      f->align = '<';
+    else if (c == '0')
+      f->zero = true;
+    else if (c == '#')
+      f->alternate = true;
+    else if (f->sign != '+')
+      f->sign = c;
   }
   p->at += read_number(s + p->at, n - p->at, &f->width);
   if (p->at < n && s[p->at] == '.') {
@@ -245,13 +254,14 @@ mtk_status jinja_percent_format(jinja *j, const jinja_string *format, jinja_valu
     MTK_TRY(percent_value(j, &t, v, &f));
   }
   bool tuple = arguments.kind == JINJA_TUPLE;
-  if ((tuple && p.next < arguments.u.l->len) || (!tuple && p.next == 0 && arguments.kind != JINJA_DICT)) {
+  if ((tuple && p.next < arguments.u.l->len) ||
+      (!tuple && p.next == 0 && arguments.kind != JINJA_DICT)) {
     return jinja_fail(j, MTK_E_INVALID, "not all arguments converted during string formatting");
   }
   return jinja_text_value(j, &t, out);
 }
 
-/* ---- "{}".format(value) ---------------------------------------------------------------------------- */
+/* ---- "{}".format(value) --------------------------------------------------------------------- */
 
 static bool is_align(char c) { return c == '<' || c == '>' || c == '^' || c == '='; }
 
@@ -322,15 +332,16 @@ static mtk_status field_value(jinja *j, const jinja_string *s, size_t at, size_t
                                  memcmp(args->names[i], s->data + at, head - at) != 0)) {
       i++;
     }
-    if (i == args->n_named) return jinja_fail(j, MTK_E_INVALID, "format: a named argument is missing");
+    if (i == args->n_named)
+      return jinja_fail(j, MTK_E_INVALID, "format: a named argument is missing");
     *out = args->items[positional + i];
   }
   while (head < end) {
     size_t begin = head + 1;
     char close = s->data[head] == '[' ? ']' : 0;
     head = begin;
-    while (head < end && (close ? s->data[head] != close
-                                : s->data[head] != '.' && s->data[head] != '[')) {
+    while (head < end &&
+           (close ? s->data[head] != close : s->data[head] != '.' && s->data[head] != '[')) {
       head++;
     }
     jinja_value key;
@@ -343,8 +354,8 @@ static mtk_status field_value(jinja *j, const jinja_string *s, size_t at, size_t
 }
 
 /* One "{...}" with its braces taken off: s[at..end). */
-static mtk_status format_field(jinja *j, jinja_text *t, const jinja_string *s, size_t at, size_t end,
-                               const jinja_args *args, size_t *automatic) {
+static mtk_status format_field(jinja *j, jinja_text *t, const jinja_string *s, size_t at,
+                               size_t end, const jinja_args *args, size_t *automatic) {
   size_t name_end = at, spec_begin;
   char conversion = 0;
   spec f = {.precision = -1};

@@ -22,7 +22,8 @@ static mtk_status range(jinja *j, jinja_value self, const jinja_args *args, jinj
   uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop;
   uint64_t stride = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
   uint64_t n = empty ? 0 : (span - 1) / stride + 1;
-  if (n > MAX_RANGE) return jinja_fail(j, MTK_E_LIMIT, "range too big: %d items at most", MAX_RANGE);
+  if (n > MAX_RANGE)
+    return jinja_fail(j, MTK_E_LIMIT, "range too big: %d items at most", MAX_RANGE);
   MTK_TRY(jinja_new_view(j, JINJA_VIEW, "range", (size_t)n, out));
   for (uint64_t i = 0; i < n; i++) {
     out->u.l->items[i] = jinja_int((int64_t)((uint64_t)start + i * (uint64_t)step));
@@ -82,7 +83,7 @@ static mtk_status raise_exception(jinja *j, jinja_value self, const jinja_args *
   return jinja_fail(j, MTK_E_INVALID, "%.*s", n, text.u.s->data);
 }
 
-/* ---- the clock --------------------------------------------------------------------------------------- */
+/* ---- the clock ------------------------------------------------------------------------------ */
 
 /* n digits at *s as a number; -1 if they are not there. */
 static int read_digits(const char **s, int n) {
@@ -94,7 +95,7 @@ static int read_digits(const char **s, int n) {
   return value;
 }
 
-/* YYYY-MM-DD[(T| )HH:MM[:SS]]; what follows (fraction, zone) is not looked at: the time is local. */
+/* YYYY-MM-DD[(T| )HH:MM[:SS]]; what follows (fraction, zone) is not looked at: time is local. */
 static bool parse_iso8601(const char *s, struct tm *out) {
   struct tm t = {.tm_isdst = -1};
   t.tm_year = read_digits(&s, 4) - 1900;

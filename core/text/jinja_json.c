@@ -8,7 +8,7 @@
 
 enum { MAX_JSON_DEPTH = 500 };
 
-/* ---- values to JSON ------------------------------------------------------------------------------ */
+/* ---- values to JSON ------------------------------------------------------------------------- */
 
 typedef struct writer {
   jinja *j;
@@ -83,8 +83,7 @@ static mtk_status write_float(writer *w, double f) {
 static mtk_status write_key(writer *w, jinja_value key) {
   if (key.kind == JINJA_STRING) return write_string(w, key.u.s);
   if (key.kind == JINJA_TUPLE) {
-    return jinja_fail(w->j, MTK_E_INVALID,
-                      "keys must be str, int, float, bool or None, not tuple");
+    return jinja_fail(w->j, MTK_E_INVALID, "keys must be str, int, float, bool or None, not tuple");
   }
   MTK_TRY(jinja_text_puts(w->j, &w->text, "\""));
   MTK_TRY(write_value(w, key, 0));
@@ -123,17 +122,17 @@ static mtk_status write_value(writer *w, jinja_value v, int depth) {
   if (depth > MAX_JSON_DEPTH) return jinja_fail(w->j, MTK_E_LIMIT, "values are nested too deeply");
   MTK_TRY(jinja_step(w->j, 1));
   switch (v.kind) {
-    case JINJA_NONE: return jinja_text_puts(w->j, &w->text, "null");
-    case JINJA_BOOL: return jinja_text_puts(w->j, &w->text, v.u.b ? "true" : "false");
-    case JINJA_INT: return jinja_text_printf(w->j, &w->text, "%lld", (long long)v.u.i);
-    case JINJA_FLOAT: return write_float(w, v.u.f);
-    case JINJA_STRING: return write_string(w, v.u.s);
-    case JINJA_LIST:
-    case JINJA_TUPLE: return write_list(w, v.u.l, depth);
-    case JINJA_DICT: return write_dict(w, v.u.d, depth);
-    default:
-      return jinja_fail(w->j, MTK_E_INVALID, "Object of type %s is not JSON serializable",
-                        jinja_type_name(v));
+  case JINJA_NONE: return jinja_text_puts(w->j, &w->text, "null");
+  case JINJA_BOOL: return jinja_text_puts(w->j, &w->text, v.u.b ? "true" : "false");
+  case JINJA_INT: return jinja_text_printf(w->j, &w->text, "%lld", (long long)v.u.i);
+  case JINJA_FLOAT: return write_float(w, v.u.f);
+  case JINJA_STRING: return write_string(w, v.u.s);
+  case JINJA_LIST:
+  case JINJA_TUPLE: return write_list(w, v.u.l, depth);
+  case JINJA_DICT: return write_dict(w, v.u.d, depth);
+  default:
+    return jinja_fail(w->j, MTK_E_INVALID, "Object of type %s is not JSON serializable",
+                      jinja_type_name(v));
   }
 }
 
@@ -179,12 +178,13 @@ mtk_status jinja_tojson(jinja *j, jinja_value self, const jinja_args *args, jinj
   return jinja_text_value(j, &w.text, out);
 }
 
-/* ---- the context --------------------------------------------------------------------------------- */
+/* ---- the context ---------------------------------------------------------------------------- */
 
 /* Roles of messages. Templates build control tokens out of them ("<|" + role + "|>"), so these
  * words, as values of "role", count as the program's own text, not as data. */
-static const char *const roles[] = {"system",   "user", "assistant", "tool", "developer",
-                                    "function", "model", "ipython",  "observation", "tool_response"};
+static const char *const roles[] = {"system",      "user",         "assistant", "tool",
+                                    "developer",   "function",     "model",     "ipython",
+                                    "observation", "tool_response"};
 
 static bool is_role(const char *key, const char *text, size_t n) {
   if (!key || strcmp(key, "role") != 0) return false;
@@ -231,19 +231,19 @@ static mtk_status load(jinja *j, json_t *json, const char *key, bool trusted, in
                        jinja_value *out) {
   if (depth > MAX_JSON_DEPTH) return jinja_fail(j, MTK_E_LIMIT, "the context is nested too deeply");
   switch (json_typeof(json)) {
-    case JSON_OBJECT: return load_dict(j, json, depth, out);
-    case JSON_ARRAY: return load_list(j, json, depth, out);
-    case JSON_STRING: {
-      const char *text = json_string_value(json);
-      size_t n = json_string_length(json);
-      bool is_data = !trusted && !is_role(key, text, n);
-      return jinja_new_string(j, text, n, is_data, out);
-    }
-    case JSON_INTEGER: *out = jinja_int(json_integer_value(json)); return MTK_OK;
-    case JSON_REAL: *out = jinja_float(json_real_value(json)); return MTK_OK;
-    case JSON_TRUE:
-    case JSON_FALSE: *out = jinja_bool(json_is_true(json)); return MTK_OK;
-    default: *out = jinja_none(); return MTK_OK;
+  case JSON_OBJECT: return load_dict(j, json, depth, out);
+  case JSON_ARRAY: return load_list(j, json, depth, out);
+  case JSON_STRING: {
+    const char *text = json_string_value(json);
+    size_t n = json_string_length(json);
+    bool is_data = !trusted && !is_role(key, text, n);
+    return jinja_new_string(j, text, n, is_data, out);
+  }
+  case JSON_INTEGER: *out = jinja_int(json_integer_value(json)); return MTK_OK;
+  case JSON_REAL: *out = jinja_float(json_real_value(json)); return MTK_OK;
+  case JSON_TRUE:
+  case JSON_FALSE: *out = jinja_bool(json_is_true(json)); return MTK_OK;
+  default: *out = jinja_none(); return MTK_OK;
   }
 }
 

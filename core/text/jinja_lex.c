@@ -105,8 +105,10 @@ static size_t tag_end(const lexer *l, size_t at, const char *close, bool trim) {
   size_t mark = sign == '-' || (sign == '+' && trim) ? 1 : 0;
   if (!starts(l, at + mark, close)) return 0;
   size_t end = at + mark + 2;
-  if (sign == '-') end += spaces(l, end);
-  else if (!mark && trim && end < l->n && l->s[end] == '\n') end++;
+  if (sign == '-')
+    end += spaces(l, end);
+  else if (!mark && trim && end < l->n && l->s[end] == '\n')
+    end++;
   return end - at;
 }
 
@@ -115,7 +117,7 @@ static void leave_tag(lexer *l, size_t n) {
   l->line_starting = n > 0 && l->s[l->at - 1] == '\n';
 }
 
-/* ---- inside tags --------------------------------------------------------------------------- */
+/* ---- inside tags ---------------------------------------------------------------------------- */
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -315,14 +317,18 @@ static mtk_status lex_tag(lexer *l, const char *close, bool is_print) {
       return MTK_OK;
     }
     char c = l->s[l->at];
-    if (c == '"' || c == '\'') MTK_TRY(lex_string(l));
-    else if (is_digit(c)) MTK_TRY(lex_number(l, l->at > 0 && l->s[l->at - 1] == '.'));
-    else if (is_name(c)) MTK_TRY(lex_name(l));
-    else MTK_TRY(lex_operator(l, open, &n_open));
+    if (c == '"' || c == '\'')
+      MTK_TRY(lex_string(l));
+    else if (is_digit(c))
+      MTK_TRY(lex_number(l, l->at > 0 && l->s[l->at - 1] == '.'));
+    else if (is_name(c))
+      MTK_TRY(lex_name(l));
+    else
+      MTK_TRY(lex_operator(l, open, &n_open));
   }
 }
 
-/* ---- between tags -------------------------------------------------------------------------- */
+/* ---- between tags --------------------------------------------------------------------------- */
 
 static mtk_status lex_comment(lexer *l) {
   for (size_t at = l->at; at + 1 < l->n; at++) {
@@ -357,8 +363,7 @@ static mtk_status lex_raw(lexer *l) {
     end += spaces(l, end);
     size_t close = tag_end(l, end, "%}", true);
     if (close == 0) continue;
-    MTK_TRY(push_text(l, l->s + l->at,
-                      strip_before(l, l->s + l->at, at - l->at, sign, false)));
+    MTK_TRY(push_text(l, l->s + l->at, strip_before(l, l->s + l->at, at - l->at, sign, false)));
     leave_tag(l, end + close - l->at);
     return MTK_OK;
   }
@@ -368,8 +373,8 @@ static mtk_status lex_raw(lexer *l) {
 /* The text up to the next tag, then the tag. */
 static mtk_status lex_next(lexer *l) {
   size_t at = l->at;
-  while (at < l->n && !(l->s[at] == '{' && at + 1 < l->n && strchr("%#{", l->s[at + 1]) &&
-                        l->s[at + 1])) {
+  while (at < l->n &&
+         !(l->s[at] == '{' && at + 1 < l->n && strchr("%#{", l->s[at + 1]) && l->s[at + 1])) {
     at++;
   }
   if (at == l->n) {
@@ -417,8 +422,8 @@ mtk_status jinja_lex(jinja_tokens *out, mtk_arena *arena, const char *source, si
   }
   const char *text = normalize_newlines(arena, source, &n);
   if (!text) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory reading a template");
-  lexer l = {.s = text, .n = n, .line = 1, .line_starting = true, .out = out, .arena = arena,
-             .err = err};
+  lexer l = {
+      .s = text, .n = n, .line = 1, .line_starting = true, .out = out, .arena = arena, .err = err};
   while (l.at < l.n) MTK_TRY(lex_next(&l));
   return push(&l, (jinja_token){.kind = TOKEN_END});
 }

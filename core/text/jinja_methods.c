@@ -6,7 +6,7 @@
 #include "text/jinja.h"
 #include "text/jinja_strings.h"
 
-/* ---- dict -------------------------------------------------------------------------------------- */
+/* ---- dict ----------------------------------------------------------------------------------- */
 
 static mtk_status get(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value v[2] = {0};
@@ -61,7 +61,7 @@ static mtk_status copy(jinja *j, jinja_value self, const jinja_args *args, jinja
   return MTK_OK;
 }
 
-/* ---- list ---------------------------------------------------------------------------------------- */
+/* ---- list ----------------------------------------------------------------------------------- */
 
 static mtk_status list_index(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value v[1] = {0};
@@ -89,7 +89,7 @@ static mtk_status list_count(jinja *j, jinja_value self, const jinja_args *args,
   return MTK_OK;
 }
 
-/* ---- loop ---------------------------------------------------------------------------------------- */
+/* ---- loop ----------------------------------------------------------------------------------- */
 
 static mtk_status loop_cycle(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   if (args->n == 0) return jinja_fail(j, MTK_E_INVALID, "no items for cycling given");
@@ -112,7 +112,7 @@ static mtk_status loop_changed(jinja *j, jinja_value self, const jinja_args *arg
   return MTK_OK;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 static mtk_status is_integer(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   MTK_TRY(jinja_positional(j, "is_integer", args, 0, 0, NULL));
@@ -120,21 +120,19 @@ static mtk_status is_integer(jinja *j, jinja_value self, const jinja_args *args,
   return MTK_OK;
 }
 
-/* ---- tables -------------------------------------------------------------------------------------- */
+/* ---- tables --------------------------------------------------------------------------------- */
 
-static const jinja_row dict_methods[] = {{"get", get},
-                                         {"items", items},
-                                         {"keys", keys},
-                                         {"values", values},
-                                         {"copy", copy}};
+static const jinja_row dict_methods[] = {
+    {"get", get}, {"items", items}, {"keys", keys}, {"values", values}, {"copy", copy}};
 static const jinja_row list_methods[] = {
     {"index", list_index}, {"count", list_count}, {"copy", copy}};
 static const jinja_row loop_methods[] = {{"cycle", loop_cycle}, {"changed", loop_changed}};
 static const jinja_row number_methods[] = {{"is_integer", is_integer}};
 
-static const char *const dict_changers[] = {"clear", "pop", "popitem", "setdefault", "update", NULL};
-static const char *const list_changers[] = {"append", "clear", "pop",     "reverse",
-                                            "insert", "sort",  "extend", "remove", NULL};
+static const char *const dict_changers[] = {"clear",      "pop",    "popitem",
+                                            "setdefault", "update", NULL};
+static const char *const list_changers[] = {"append", "clear",  "pop",    "reverse", "insert",
+                                            "sort",   "extend", "remove", NULL};
 
 #define ROWS(table) (table), sizeof(table) / sizeof((table)[0])
 
@@ -142,23 +140,21 @@ const jinja_row *jinja_find_method(jinja_value v, const char *name, bool *unsafe
   const char *const *changers = NULL;
   const jinja_row *row = NULL;
   switch (v.kind) {
-    case JINJA_STRING:
-      row = jinja_find_row(jinja_str_methods, jinja_str_methods_len, name);
-      break;
-    case JINJA_DICT:
-      row = jinja_find_row(ROWS(dict_methods), name);
-      changers = dict_changers;
-      break;
-    case JINJA_LIST:
-      changers = list_changers;
-      row = jinja_find_row(ROWS(list_methods), name);
-      break;
-    case JINJA_TUPLE: row = jinja_find_row(list_methods, 2, name); break;
-    case JINJA_LOOP: row = jinja_find_row(ROWS(loop_methods), name); break;
-    case JINJA_INT:
-    case JINJA_BOOL:
-    case JINJA_FLOAT: row = jinja_find_row(ROWS(number_methods), name); break;
-    default: break;
+  case JINJA_STRING: row = jinja_find_row(jinja_str_methods, jinja_str_methods_len, name); break;
+  case JINJA_DICT:
+    row = jinja_find_row(ROWS(dict_methods), name);
+    changers = dict_changers;
+    break;
+  case JINJA_LIST:
+    changers = list_changers;
+    row = jinja_find_row(ROWS(list_methods), name);
+    break;
+  case JINJA_TUPLE: row = jinja_find_row(list_methods, 2, name); break;
+  case JINJA_LOOP: row = jinja_find_row(ROWS(loop_methods), name); break;
+  case JINJA_INT:
+  case JINJA_BOOL:
+  case JINJA_FLOAT: row = jinja_find_row(ROWS(number_methods), name); break;
+  default: break;
   }
   while (changers && *changers && !*unsafe) *unsafe = strcmp(*changers++, name) == 0;
   return row;

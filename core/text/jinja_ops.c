@@ -1,4 +1,4 @@
-/* text/jinja_ops.c: Python's arithmetic on values: + - * / // % ** for numbers, strings and lists. */
+/* text/jinja_ops.c: Python's arithmetic on values, + - * / // % ** of numbers, strings, lists. */
 #include <math.h>
 #include <string.h>
 
@@ -46,23 +46,23 @@ static mtk_status int_op(jinja *j, jinja_op op, int64_t a, int64_t b, jinja_valu
   int64_t r = 0;
   bool overflow = false;
   switch (op) {
-    case OP_ADD: overflow = __builtin_add_overflow(a, b, &r); break;
-    case OP_SUB: overflow = __builtin_sub_overflow(a, b, &r); break;
-    case OP_MUL: overflow = __builtin_mul_overflow(a, b, &r); break;
-    case OP_POW: return int_power(j, a, b, out);
-    default:
-      if (b == 0) return by_zero(j);
-      if (op == OP_DIV) {
-        *out = jinja_float((double)a / (double)b);
-        return MTK_OK;
-      }
-      if (b == -1) { /* INT64_MIN / -1 */
-        overflow = op == OP_FLOORDIV && __builtin_sub_overflow((int64_t)0, a, &r);
-        break;
-      }
-      r = op == OP_MOD ? a % b : a / b;
-      if (op == OP_MOD && r != 0 && (r < 0) != (b < 0)) r += b;
-      if (op == OP_FLOORDIV && a % b != 0 && (a < 0) != (b < 0)) r--;
+  case OP_ADD: overflow = __builtin_add_overflow(a, b, &r); break;
+  case OP_SUB: overflow = __builtin_sub_overflow(a, b, &r); break;
+  case OP_MUL: overflow = __builtin_mul_overflow(a, b, &r); break;
+  case OP_POW: return int_power(j, a, b, out);
+  default:
+    if (b == 0) return by_zero(j);
+    if (op == OP_DIV) {
+      *out = jinja_float((double)a / (double)b);
+      return MTK_OK;
+    }
+    if (b == -1) { /* INT64_MIN / -1 */
+      overflow = op == OP_FLOORDIV && __builtin_sub_overflow((int64_t)0, a, &r);
+      break;
+    }
+    r = op == OP_MOD ? a % b : a / b;
+    if (op == OP_MOD && r != 0 && (r < 0) != (b < 0)) r += b;
+    if (op == OP_FLOORDIV && a % b != 0 && (a < 0) != (b < 0)) r--;
   }
   if (overflow) return too_large(j);
   *out = jinja_int(r);
@@ -74,15 +74,15 @@ static mtk_status float_op(jinja *j, jinja_op op, double a, double b, jinja_valu
   bool divides = op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD;
   if (divides && b == 0) return by_zero(j);
   switch (op) {
-    case OP_ADD: r = a + b; break;
-    case OP_SUB: r = a - b; break;
-    case OP_MUL: r = a * b; break;
-    case OP_DIV: r = a / b; break;
-    case OP_POW: r = pow(a, b); break;
-    default:
-      r = fmod(a, b);
-      if (r != 0 && (r < 0) != (b < 0)) r += b;
-      if (op == OP_FLOORDIV) r = floor((a - r) / b + 0.5);
+  case OP_ADD: r = a + b; break;
+  case OP_SUB: r = a - b; break;
+  case OP_MUL: r = a * b; break;
+  case OP_DIV: r = a / b; break;
+  case OP_POW: r = pow(a, b); break;
+  default:
+    r = fmod(a, b);
+    if (r != 0 && (r < 0) != (b < 0)) r += b;
+    if (op == OP_FLOORDIV) r = floor((a - r) / b + 0.5);
   }
   *out = jinja_float(r);
   return MTK_OK;

@@ -5,12 +5,20 @@
 
 #include "text/jinja_parser.h"
 
-/* ---- shared with jinja_parse_expr.c ------------------------------------------------------------ */
+/* ---- shared with jinja_parse_expr.c --------------------------------------------------------- */
 
 static const char *token_text(const jinja_token *t, char buf[64]) {
-  static const char *const names[] = {"the end of the template", "text",   "'{%'", "'%}'", "'{{'",
-                                      "'}}'",                    "a name", "a string",
-                                      "a number", "a number", "an operator"};
+  static const char *const names[] = {"the end of the template",
+                                      "text",
+                                      "'{%'",
+                                      "'%}'",
+                                      "'{{'",
+                                      "'}}'",
+                                      "a name",
+                                      "a string",
+                                      "a number",
+                                      "a number",
+                                      "an operator"};
   if (t->kind != TOKEN_NAME && t->kind != TOKEN_OPERATOR) return names[t->kind];
   snprintf(buf, 64, "'%.*s'", t->len < 50 ? (int)t->len : 50, t->text);
   return buf;
@@ -78,7 +86,7 @@ mtk_status jinja_expect_name(jinja_parser *p, const char **name) {
   return MTK_OK;
 }
 
-/* ---- bodies ------------------------------------------------------------------------------------ */
+/* ---- bodies --------------------------------------------------------------------------------- */
 
 static mtk_status parse_statement(jinja_parser *p, jinja_node **out);
 
@@ -150,7 +158,7 @@ static mtk_status parse_until(jinja_parser *p, const char *end, jinja_node **out
   return expect_block_end(p);
 }
 
-/* ---- tags -------------------------------------------------------------------------------------- */
+/* ---- tags ----------------------------------------------------------------------------------- */
 
 static mtk_status parse_if(jinja_parser *p, jinja_node **out) {
   static const char *const ends[] = {"elif", "else", "endif", NULL};

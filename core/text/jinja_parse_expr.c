@@ -23,8 +23,8 @@ static const operator_row additive[] = {{"+", OP_ADD}, {"-", OP_SUB}, {NULL, OP_
 static const operator_row multiplicative[] = {
     {"*", OP_MUL}, {"/", OP_DIV}, {"//", OP_FLOORDIV}, {"%", OP_MOD}, {NULL, OP_NONE}};
 static const operator_row power[] = {{"**", OP_POW}, {NULL, OP_NONE}};
-static const operator_row comparisons[] = {{"==", OP_EQ}, {"!=", OP_NE}, {"<", OP_LT},
-                                           {"<=", OP_LE}, {">", OP_GT},  {">=", OP_GE},
+static const operator_row comparisons[] = {{"==", OP_EQ},  {"!=", OP_NE}, {"<", OP_LT},
+                                           {"<=", OP_LE},  {">", OP_GT},  {">=", OP_GE},
                                            {NULL, OP_NONE}};
 
 /* Takes the operator of `rows` that stands here, if one does. */
@@ -35,7 +35,7 @@ static jinja_op take_operator(jinja_parser *p, const operator_row *rows) {
   return OP_NONE;
 }
 
-/* ---- lists of things --------------------------------------------------------------------- */
+/* ---- lists of things ------------------------------------------------------------------------ */
 
 /* Items up to `close`, which is taken. pairs: key: value. */
 static mtk_status parse_items(jinja_parser *p, const char *close, bool pairs, jinja_node **out) {
@@ -87,7 +87,7 @@ static mtk_status parse_arguments(jinja_parser *p, jinja_node **out) {
   return MTK_OK;
 }
 
-/* ---- primary and postfix ------------------------------------------------------------------- */
+/* ---- primary and postfix -------------------------------------------------------------------- */
 
 static mtk_status string_value(jinja_parser *p, const char *data, size_t n, jinja_value *out) {
   jinja_string *s = mtk_arena_alloc(p->arena, 1, sizeof *s);
@@ -118,9 +118,9 @@ static mtk_status parse_name(jinja_parser *p, jinja_node **out) {
   static const struct {
     const char *name;
     jinja_value value;
-  } constants[] = {{"true", {JINJA_BOOL, {.b = true}}},   {"false", {JINJA_BOOL, {.b = false}}},
-                   {"True", {JINJA_BOOL, {.b = true}}},   {"False", {JINJA_BOOL, {.b = false}}},
-                   {"none", {JINJA_NONE, {.i = 0}}},      {"None", {JINJA_NONE, {.i = 0}}}};
+  } constants[] = {{"true", {JINJA_BOOL, {.b = true}}}, {"false", {JINJA_BOOL, {.b = false}}},
+                   {"True", {JINJA_BOOL, {.b = true}}}, {"False", {JINJA_BOOL, {.b = false}}},
+                   {"none", {JINJA_NONE, {.i = 0}}},    {"None", {JINJA_NONE, {.i = 0}}}};
   jinja_node *node;
   MTK_TRY(jinja_node_new(p, NODE_NAME, &node));
   MTK_TRY(jinja_expect_name(p, &node->name));
@@ -155,8 +155,8 @@ static mtk_status parse_primary(jinja_parser *p, jinja_node **out) {
     p->at++;
     return parse_items(p, list ? "]" : "}", !list, &(*out)->a);
   }
-  bool literal = token->kind == TOKEN_STRING || token->kind == TOKEN_INT ||
-                 token->kind == TOKEN_FLOAT;
+  bool literal =
+      token->kind == TOKEN_STRING || token->kind == TOKEN_INT || token->kind == TOKEN_FLOAT;
   if (!literal) return jinja_syntax(p, "an expression was expected");
   MTK_TRY(jinja_node_new(p, NODE_CONST, out));
   if (token->kind == TOKEN_STRING) return parse_strings(p, *out);
@@ -227,13 +227,16 @@ static mtk_status parse_postfix(jinja_parser *p, jinja_node **node) {
   int links = 0;
   for (;;) {
     MTK_TRY(count_link(p, &links));
-    if (jinja_at_op(p, ".") || jinja_at_op(p, "[")) MTK_TRY(parse_subscript(p, node));
-    else if (jinja_at_op(p, "(")) MTK_TRY(parse_call(p, node));
-    else return MTK_OK;
+    if (jinja_at_op(p, ".") || jinja_at_op(p, "["))
+      MTK_TRY(parse_subscript(p, node));
+    else if (jinja_at_op(p, "("))
+      MTK_TRY(parse_call(p, node));
+    else
+      return MTK_OK;
   }
 }
 
-/* ---- filters and tests ----------------------------------------------------------------------- */
+/* ---- filters and tests ---------------------------------------------------------------------- */
 
 /* "a.b.c" as one name. */
 static mtk_status parse_dotted(jinja_parser *p, const char **name) {
@@ -255,8 +258,8 @@ static mtk_status parse_dotted(jinja_parser *p, const char **name) {
 
 static mtk_status check_row(jinja_parser *p, const jinja_node *node, const char *what) {
   if (node->row || p->conditional > 0) return MTK_OK;
-  return jinja_fail_line(p->err, MTK_E_UNSUPPORTED, node->line, "there is no %s named '%.60s'", what,
-                         node->name);
+  return jinja_fail_line(p->err, MTK_E_UNSUPPORTED, node->line, "there is no %s named '%.60s'",
+                         what, node->name);
 }
 
 static mtk_status parse_filter(jinja_parser *p, jinja_node **node) {
@@ -321,14 +324,18 @@ static mtk_status parse_filters_and_tests(jinja_parser *p, jinja_node **node) {
   int links = 0;
   for (;;) {
     MTK_TRY(count_link(p, &links));
-    if (jinja_skip_op(p, "|")) MTK_TRY(parse_filter(p, node));
-    else if (jinja_at_name(p, "is")) MTK_TRY(parse_test(p, node));
-    else if (jinja_at_op(p, "(")) MTK_TRY(parse_call(p, node));
-    else return MTK_OK;
+    if (jinja_skip_op(p, "|"))
+      MTK_TRY(parse_filter(p, node));
+    else if (jinja_at_name(p, "is"))
+      MTK_TRY(parse_test(p, node));
+    else if (jinja_at_op(p, "("))
+      MTK_TRY(parse_call(p, node));
+    else
+      return MTK_OK;
   }
 }
 
-/* ---- operators ------------------------------------------------------------------------------- */
+/* ---- operators ------------------------------------------------------------------------------ */
 
 static mtk_status parse_unary(jinja_parser *p, bool with_filter, jinja_node **out) {
   bool minus = jinja_at_op(p, "-"), plus = jinja_at_op(p, "+");
@@ -399,8 +406,8 @@ static mtk_status parse_sum(jinja_parser *p, jinja_node **out) {
 
 static jinja_op take_comparison(jinja_parser *p) {
   if (jinja_skip_name(p, "in")) return OP_IN;
-  bool not_in = jinja_at_name(p, "not") && p->at[1].kind == TOKEN_NAME &&
-                strcmp(p->at[1].text, "in") == 0;
+  bool not_in =
+      jinja_at_name(p, "not") && p->at[1].kind == TOKEN_NAME && strcmp(p->at[1].text, "in") == 0;
   if (!not_in) return take_operator(p, comparisons);
   p->at += 2;
   return OP_NOT_IN;

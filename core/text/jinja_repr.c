@@ -29,15 +29,15 @@ size_t jinja_format_float(char *buf, double f) {
 static bool is_printable(uint32_t cp) {
   if (cp < 0x7F) return cp >= 0x20;
   switch (utf8proc_category((utf8proc_int32_t)cp)) {
-    case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CN:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS: return false;
-    default: return true;
+  case UTF8PROC_CATEGORY_CC:
+  case UTF8PROC_CATEGORY_CF:
+  case UTF8PROC_CATEGORY_CS:
+  case UTF8PROC_CATEGORY_CO:
+  case UTF8PROC_CATEGORY_CN:
+  case UTF8PROC_CATEGORY_ZL:
+  case UTF8PROC_CATEGORY_ZP:
+  case UTF8PROC_CATEGORY_ZS: return false;
+  default: return true;
   }
 }
 
@@ -110,22 +110,21 @@ static mtk_status write_value(jinja *j, jinja_text *t, jinja_value v, bool repr,
   if (depth > MAX_REPR_DEPTH) return jinja_fail(j, MTK_E_LIMIT, "values are nested too deeply");
   MTK_TRY(jinja_step(j, 1));
   switch (v.kind) {
-    case JINJA_UNDEFINED: return repr ? jinja_text_puts(j, t, "Undefined") : MTK_OK;
-    case JINJA_NONE: return jinja_text_puts(j, t, "None");
-    case JINJA_BOOL: return jinja_text_puts(j, t, v.u.b ? "True" : "False");
-    case JINJA_INT:
-    case JINJA_FLOAT: return write_number(j, t, v);
-    case JINJA_STRING:
-      return repr ? repr_string(j, t, v.u.s) : jinja_text_add_string(j, t, v.u.s);
-    case JINJA_LIST: return write_items(j, t, v.u.l, "[", "]", depth);
-    case JINJA_TUPLE: return write_items(j, t, v.u.l, "(", v.u.l->len == 1 ? ",)" : ")", depth);
-    case JINJA_VIEW: return write_view(j, t, v.u.l, depth);
-    case JINJA_DICT: return write_dict(j, t, v.u.d, depth);
-    case JINJA_NAMESPACE:
-      MTK_TRY(jinja_text_puts(j, t, "<Namespace "));
-      MTK_TRY(write_dict(j, t, v.u.d, depth));
-      return jinja_text_puts(j, t, ">");
-    default: return jinja_text_printf(j, t, "<%s object>", jinja_type_name(v));
+  case JINJA_UNDEFINED: return repr ? jinja_text_puts(j, t, "Undefined") : MTK_OK;
+  case JINJA_NONE: return jinja_text_puts(j, t, "None");
+  case JINJA_BOOL: return jinja_text_puts(j, t, v.u.b ? "True" : "False");
+  case JINJA_INT:
+  case JINJA_FLOAT: return write_number(j, t, v);
+  case JINJA_STRING: return repr ? repr_string(j, t, v.u.s) : jinja_text_add_string(j, t, v.u.s);
+  case JINJA_LIST: return write_items(j, t, v.u.l, "[", "]", depth);
+  case JINJA_TUPLE: return write_items(j, t, v.u.l, "(", v.u.l->len == 1 ? ",)" : ")", depth);
+  case JINJA_VIEW: return write_view(j, t, v.u.l, depth);
+  case JINJA_DICT: return write_dict(j, t, v.u.d, depth);
+  case JINJA_NAMESPACE:
+    MTK_TRY(jinja_text_puts(j, t, "<Namespace "));
+    MTK_TRY(write_dict(j, t, v.u.d, depth));
+    return jinja_text_puts(j, t, ">");
+  default: return jinja_text_printf(j, t, "<%s object>", jinja_type_name(v));
   }
 }
 
@@ -143,8 +142,10 @@ mtk_status jinja_escape(jinja *j, jinja_value v, jinja_value *out) {
   MTK_TRY(jinja_step(j, s->len / 64));
   for (size_t i = 0; i < s->len && !s->markup; i++) {
     const char *special = s->data[i] ? strchr(from, s->data[i]) : NULL;
-    if (special) MTK_TRY(jinja_text_puts(j, &t, to[special - from]));
-    else MTK_TRY(jinja_text_add_range(j, &t, s, i, i + 1));
+    if (special)
+      MTK_TRY(jinja_text_puts(j, &t, to[special - from]));
+    else
+      MTK_TRY(jinja_text_add_range(j, &t, s, i, i + 1));
   }
   if (s->markup) MTK_TRY(jinja_text_add_string(j, &t, s));
   MTK_TRY(jinja_text_value(j, &t, out));

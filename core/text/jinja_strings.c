@@ -26,7 +26,7 @@ static mtk_status need_string(jinja *j, const char *what, jinja_value v, jinja_s
   return jinja_fail(j, MTK_E_INVALID, "%s: argument must be str, not %s", what, jinja_type_name(v));
 }
 
-/* ---- strip ----------------------------------------------------------------------------------- */
+/* ---- strip ---------------------------------------------------------------------------------- */
 
 static bool strips(uint32_t cp, const jinja_string *chars) {
   if (!chars) return text_is_space(cp) || (cp >= 0x1C && cp <= 0x1F);
@@ -79,7 +79,7 @@ static mtk_status rstrip(jinja *j, jinja_value self, const jinja_args *args, jin
   return strip_method(j, "rstrip", self, args, false, true, out);
 }
 
-/* ---- search ---------------------------------------------------------------------------------- */
+/* ---- search --------------------------------------------------------------------------------- */
 
 static bool starts_at(const jinja_string *s, size_t at, const jinja_string *what) {
   return s->len - at >= what->len && memcmp(s->data + at, what->data, what->len) == 0;
@@ -90,8 +90,8 @@ static size_t find_bytes(const jinja_string *s, size_t from, size_t to, const ji
                          bool last) {
   if (from > to || to - from < what->len) return SIZE_MAX;
   if (!last) {
-    const char *p = what->len ? memmem(s->data + from, to - from, what->data, what->len)
-                              : s->data + from;
+    const char *p =
+        what->len ? memmem(s->data + from, to - from, what->data, what->len) : s->data + from;
     return p ? (size_t)(p - s->data) : SIZE_MAX;
   }
   for (size_t at = to - what->len + 1; at > from; at--) {
@@ -154,7 +154,8 @@ static mtk_status count(jinja *j, jinja_value self, const jinja_args *args, jinj
   MTK_TRY(jinja_step(j, self.u.s->len / 64));
   MTK_TRY(search_range(j, self.u.s, v + 1, &from, &to));
   if (needle->len == 0) {
-    *out = jinja_int(from > to ? 0 : (int64_t)text_utf8_count(self.u.s->data + from, to - from) + 1);
+    *out =
+        jinja_int(from > to ? 0 : (int64_t)text_utf8_count(self.u.s->data + from, to - from) + 1);
     return MTK_OK;
   }
   size_t at;
@@ -223,7 +224,7 @@ static mtk_status removesuffix(jinja *j, jinja_value self, const jinja_args *arg
   return remove_affix(j, "removesuffix", self, args, true, out);
 }
 
-/* ---- replace --------------------------------------------------------------------------------- */
+/* ---- replace -------------------------------------------------------------------------------- */
 
 /* Replacing "" puts `by` before every character and at the end. */
 static mtk_status replace_empty(jinja *j, jinja_string *s, const jinja_string *by, int64_t times,
@@ -269,7 +270,7 @@ static mtk_status replace(jinja *j, jinja_value self, const jinja_args *args, ji
   return jinja_replace(j, self.u.s, old, by, times, out);
 }
 
-/* ---- split ----------------------------------------------------------------------------------- */
+/* ---- split ---------------------------------------------------------------------------------- */
 
 static mtk_status add_part(jinja *j, jinja_text *parts, const jinja_string *s, size_t begin,
                            size_t end) {
@@ -364,9 +365,12 @@ static mtk_status split_method(jinja *j, const char *what, jinja_value self, con
   MTK_TRY(jinja_int_arg(j, v[1], -1, &most));
   MTK_TRY(jinja_step(j, self.u.s->len / 16 * (separator ? separator->len / 16 + 1 : 1)));
   if (separator && separator->len == 0) return jinja_fail(j, MTK_E_INVALID, "empty separator");
-  if (separator) MTK_TRY(split_at(j, self.u.s, separator, most, from_right, &parts));
-  else if (from_right) MTK_TRY(rsplit_words(j, self.u.s, most, &parts));
-  else MTK_TRY(split_words(j, self.u.s, most, &parts));
+  if (separator)
+    MTK_TRY(split_at(j, self.u.s, separator, most, from_right, &parts));
+  else if (from_right)
+    MTK_TRY(rsplit_words(j, self.u.s, most, &parts));
+  else
+    MTK_TRY(split_words(j, self.u.s, most, &parts));
   return parts_list(j, &parts, from_right, out);
 }
 
@@ -439,7 +443,7 @@ static mtk_status rpartition(jinja *j, jinja_value self, const jinja_args *args,
   return partition_method(j, "rpartition", self, args, true, out);
 }
 
-/* ---- the rest -------------------------------------------------------------------------------- */
+/* ---- the rest ------------------------------------------------------------------------------- */
 
 static mtk_status join(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value v[1] = {0};
@@ -512,11 +516,11 @@ static mtk_status zfill(jinja *j, jinja_value self, const jinja_args *args, jinj
   return jinja_binary(j, OP_ADD, sign, rest, out);
 }
 
-#define CASE_METHOD(name, mode)                                                                   \
-  static mtk_status str_##name(jinja *j, jinja_value self, const jinja_args *args,                \
-                               jinja_value *out) {                                                \
-    MTK_TRY(jinja_positional(j, #name, args, 0, 0, NULL));                                        \
-    return jinja_map_case(j, self.u.s, mode, out);                                                \
+#define CASE_METHOD(name, mode)                                                                    \
+  static mtk_status str_##name(jinja *j, jinja_value self, const jinja_args *args,                 \
+                               jinja_value *out) {                                                 \
+    MTK_TRY(jinja_positional(j, #name, args, 0, 0, NULL));                                         \
+    return jinja_map_case(j, self.u.s, mode, out);                                                 \
   }
 CASE_METHOD(lower, CASE_LOWER)
 CASE_METHOD(casefold, CASE_LOWER)
@@ -525,13 +529,13 @@ CASE_METHOD(swapcase, CASE_SWAP)
 CASE_METHOD(capitalize, CASE_CAPITALIZE)
 CASE_METHOD(title, CASE_TITLE)
 
-#define CLASS_METHOD(name, which)                                                                 \
-  static mtk_status str_##name(jinja *j, jinja_value self, const jinja_args *args,                \
-                               jinja_value *out) {                                                \
-    MTK_TRY(jinja_positional(j, #name, args, 0, 0, NULL));                                        \
-    MTK_TRY(jinja_step(j, self.u.s->len / 64));                                                   \
-    *out = jinja_bool(jinja_is_class(self.u.s, which));                                           \
-    return MTK_OK;                                                                                \
+#define CLASS_METHOD(name, which)                                                                  \
+  static mtk_status str_##name(jinja *j, jinja_value self, const jinja_args *args,                 \
+                               jinja_value *out) {                                                 \
+    MTK_TRY(jinja_positional(j, #name, args, 0, 0, NULL));                                         \
+    MTK_TRY(jinja_step(j, self.u.s->len / 64));                                                    \
+    *out = jinja_bool(jinja_is_class(self.u.s, which));                                            \
+    return MTK_OK;                                                                                 \
   }
 CLASS_METHOD(isalpha, CLASS_ALPHA)
 CLASS_METHOD(isdecimal, CLASS_DECIMAL)

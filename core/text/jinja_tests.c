@@ -20,15 +20,14 @@ static mtk_status one_argument(jinja *j, const char *what, const jinja_args *arg
   return jinja_fail(j, MTK_E_INVALID, "the test '%s' takes one argument", what);
 }
 
-/* ---- kinds ----------------------------------------------------------------------------------------- */
+/* ---- kinds ---------------------------------------------------------------------------------- */
 
-#define KIND_TEST(name, condition)                                                  \
-  static mtk_status is_##name(jinja *j, jinja_value v, const jinja_args *args,      \
-                              jinja_value *out) {                                   \
-    if (args->n > 0) {                                                              \
-      return jinja_fail(j, MTK_E_INVALID, "the test '%s' takes no argument", #name); \
-    }                                                                               \
-    return answer(out, (condition));                                                \
+#define KIND_TEST(name, condition)                                                                 \
+  static mtk_status is_##name(jinja *j, jinja_value v, const jinja_args *args, jinja_value *out) { \
+    if (args->n > 0) {                                                                             \
+      return jinja_fail(j, MTK_E_INVALID, "the test '%s' takes no argument", #name);               \
+    }                                                                                              \
+    return answer(out, (condition));                                                               \
   }
 KIND_TEST(defined, v.kind != JINJA_UNDEFINED)
 KIND_TEST(undefined, v.kind == JINJA_UNDEFINED)
@@ -47,10 +46,10 @@ KIND_TEST(sequence, v.kind == JINJA_STRING || v.kind == JINJA_LIST || v.kind == 
                         v.kind == JINJA_DICT || v.kind == JINJA_UNDEFINED ||
                         (v.kind == JINJA_VIEW && strcmp(v.u.l->type, "range") == 0))
 KIND_TEST(iterable, v.kind == JINJA_STRING || v.kind == JINJA_LIST || v.kind == JINJA_TUPLE ||
-                        v.kind == JINJA_DICT || v.kind == JINJA_UNDEFINED ||
-                        v.kind == JINJA_VIEW || v.kind == JINJA_ITERATOR)
+                        v.kind == JINJA_DICT || v.kind == JINJA_UNDEFINED || v.kind == JINJA_VIEW ||
+                        v.kind == JINJA_ITERATOR)
 
-/* ---- text and numbers -------------------------------------------------------------------------------- */
+/* ---- text and numbers ----------------------------------------------------------------------- */
 
 static mtk_status text_class(jinja *j, jinja_value v, jinja_class which, jinja_value *out) {
   jinja_value text;
@@ -99,7 +98,7 @@ static mtk_status is_divisibleby(jinja *j, jinja_value v, const jinja_args *args
   return has_rest(j, v, divisor, 0, out);
 }
 
-/* ---- comparisons ----------------------------------------------------------------------------------- */
+/* ---- comparisons ---------------------------------------------------------------------------- */
 
 static mtk_status is_eq(jinja *j, jinja_value v, const jinja_args *args, jinja_value *out) {
   jinja_value other;
@@ -115,8 +114,8 @@ static mtk_status is_ne(jinja *j, jinja_value v, const jinja_args *args, jinja_v
 }
 
 /* v < other (swap: other < v), negated if asked. */
-static mtk_status order(jinja *j, const char *what, jinja_value v, const jinja_args *args, bool swap,
-                        bool negate, jinja_value *out) {
+static mtk_status order(jinja *j, const char *what, jinja_value v, const jinja_args *args,
+                        bool swap, bool negate, jinja_value *out) {
   jinja_value other;
   bool less = false;
   MTK_TRY(one_argument(j, what, args, &other));

@@ -117,8 +117,8 @@ mtk_status jinja_substring(jinja *j, const jinja_string *s, size_t begin, size_t
   jinja_string *part = jinja_alloc(j, 1, sizeof *part);
   if (!part) return jinja_failed(j);
   MTK_TRY(jinja_step(j, s->n_marks / 16));
-  *part = (jinja_string){.data = s->data + begin, .len = end - begin, .n_chars = SIZE_MAX,
-                         .markup = s->markup};
+  *part = (jinja_string){
+      .data = s->data + begin, .len = end - begin, .n_chars = SIZE_MAX, .markup = s->markup};
   MTK_TRY(cut_marks(j, s, begin, end, part));
   *out = (jinja_value){JINJA_STRING, {.s = part}};
   return MTK_OK;

@@ -1,4 +1,4 @@
-/* text/jinja_unicode.c: with utf8proc's tables; of the special case mappings only the German sharp s
+/* text/jinja_unicode.c: with utf8proc's tables; of the special case mappings only the sharp s
  * (SS) is known. Pure. */
 #include "text/jinja_unicode.h"
 
@@ -23,12 +23,12 @@ static bool starts_word(uint32_t previous) {
 
 static bool want_upper(jinja_case mode, uint32_t cp, uint32_t previous, bool is_first) {
   switch (mode) {
-    case CASE_UPPER: return true;
-    case CASE_CAPITALIZE: return is_first;
-    case CASE_TITLE: return is_first || !is_cased(previous);
-    case CASE_TITLE_WORDS: return is_first || starts_word(previous);
-    case CASE_SWAP: return utf8proc_category((utf8proc_int32_t)cp) == UTF8PROC_CATEGORY_LL;
-    default: return false;
+  case CASE_UPPER: return true;
+  case CASE_CAPITALIZE: return is_first;
+  case CASE_TITLE: return is_first || !is_cased(previous);
+  case CASE_TITLE_WORDS: return is_first || starts_word(previous);
+  case CASE_SWAP: return utf8proc_category((utf8proc_int32_t)cp) == UTF8PROC_CATEGORY_LL;
+  default: return false;
   }
 }
 
@@ -45,10 +45,10 @@ mtk_status jinja_map_case(jinja *j, const jinja_string *s, jinja_case mode, jinj
     if (upper && cp == 0xDF) {
       MTK_TRY(jinja_text_add(j, &t, mode == CASE_UPPER ? "SS" : "Ss", 2, is_data));
     } else {
-      utf8proc_int32_t mapped = upper ? (mode == CASE_UPPER || mode == CASE_SWAP
-                                             ? utf8proc_toupper((utf8proc_int32_t)cp)
-                                             : utf8proc_totitle((utf8proc_int32_t)cp))
-                                      : utf8proc_tolower((utf8proc_int32_t)cp);
+      utf8proc_int32_t mapped =
+          upper ? (mode == CASE_UPPER || mode == CASE_SWAP ? utf8proc_toupper((utf8proc_int32_t)cp)
+                                                           : utf8proc_totitle((utf8proc_int32_t)cp))
+                : utf8proc_tolower((utf8proc_int32_t)cp);
       MTK_TRY(jinja_text_add(j, &t, buf, text_utf8_encode((uint32_t)mapped, buf), is_data));
     }
     previous = cp;
@@ -65,14 +65,14 @@ static bool in_class(uint32_t cp, jinja_class which, bool is_first) {
   bool superscript = cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || (cp >= 0x2070 && cp <= 0x2089);
   bool numeric = decimal || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
   switch (which) {
-    case CLASS_ALPHA: return is_alpha(cp);
-    case CLASS_DECIMAL: return decimal;
-    case CLASS_DIGIT: return decimal || superscript;
-    case CLASS_NUMERIC: return numeric;
-    case CLASS_ALNUM: return numeric || is_alpha(cp);
-    case CLASS_SPACE: return text_is_space(cp) || (cp >= 0x1C && cp <= 0x1F);
-    case CLASS_ASCII: return cp < 0x80;
-    default: return cp == '_' || is_alpha(cp) || (!is_first && decimal);
+  case CLASS_ALPHA: return is_alpha(cp);
+  case CLASS_DECIMAL: return decimal;
+  case CLASS_DIGIT: return decimal || superscript;
+  case CLASS_NUMERIC: return numeric;
+  case CLASS_ALNUM: return numeric || is_alpha(cp);
+  case CLASS_SPACE: return text_is_space(cp) || (cp >= 0x1C && cp <= 0x1F);
+  case CLASS_ASCII: return cp < 0x80;
+  default: return cp == '_' || is_alpha(cp) || (!is_first && decimal);
   }
 }
 

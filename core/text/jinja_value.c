@@ -30,7 +30,7 @@ mtk_status jinja_require_defined(jinja *j, jinja_value v) {
   return jinja_fail(j, MTK_E_INVALID, "'%.*s' is undefined", len, u->name);
 }
 
-/* ---- lists ------------------------------------------------------------------------------------- */
+/* ---- lists ---------------------------------------------------------------------------------- */
 
 mtk_status jinja_new_view(jinja *j, jinja_kind kind, const char *type, size_t n, jinja_value *out) {
   jinja_list *l = jinja_alloc(j, 1, sizeof *l);
@@ -46,7 +46,7 @@ mtk_status jinja_new_list(jinja *j, jinja_kind kind, size_t n, jinja_value *out)
   return jinja_new_view(j, kind, "list", n, out);
 }
 
-/* ---- dicts ------------------------------------------------------------------------------------- */
+/* ---- dicts ---------------------------------------------------------------------------------- */
 
 mtk_status jinja_new_dict(jinja *j, jinja_kind kind, jinja_value *out) {
   jinja_dict *d = jinja_alloc(j, 1, sizeof *d);
@@ -65,17 +65,17 @@ static uint32_t hash_bytes(const char *s, size_t n) {
 static uint32_t hash_value(jinja_value v) {
   uint32_t h = 17;
   switch (v.kind) {
-    case JINJA_STRING: return hash_bytes(v.u.s->data, v.u.s->len);
-    case JINJA_BOOL:
-    case JINJA_INT:
-    case JINJA_FLOAT: {
-      double f = jinja_number(v) + 0.0; /* -0.0 becomes 0.0 */
-      return hash_bytes((const char *)&f, sizeof f);
-    }
-    case JINJA_TUPLE:
-      for (size_t i = 0; i < v.u.l->len; i++) h = h * 31 + hash_value(v.u.l->items[i]);
-      return h;
-    default: return h + (uint32_t)v.kind;
+  case JINJA_STRING: return hash_bytes(v.u.s->data, v.u.s->len);
+  case JINJA_BOOL:
+  case JINJA_INT:
+  case JINJA_FLOAT: {
+    double f = jinja_number(v) + 0.0; /* -0.0 becomes 0.0 */
+    return hash_bytes((const char *)&f, sizeof f);
+  }
+  case JINJA_TUPLE:
+    for (size_t i = 0; i < v.u.l->len; i++) h = h * 31 + hash_value(v.u.l->items[i]);
+    return h;
+  default: return h + (uint32_t)v.kind;
   }
 }
 
@@ -178,11 +178,11 @@ const jinja_value *jinja_dict_get_text(const jinja_dict *d, const char *key, siz
   return jinja_dict_get(d, (jinja_value){JINJA_STRING, {.s = &s}});
 }
 
-/* ---- questions --------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------ */
 
 const char *jinja_type_name(jinja_value v) {
   static const char *const names[] = {
-      "absent", "Undefined", "NoneType", "bool",      "int",       "float", "str",     "list",
+      "absent", "Undefined", "NoneType",  "bool", "int",       "float", "str",      "list",
       "tuple",  "view",      "generator", "dict", "Namespace", "Macro", "function", "LoopContext"};
   if (v.kind == JINJA_VIEW || v.kind == JINJA_ITERATOR) return v.u.l->type;
   return names[v.kind];
@@ -198,18 +198,18 @@ double jinja_number(jinja_value v) {
 
 bool jinja_truth(jinja_value v) {
   switch (v.kind) {
-    case JINJA_ABSENT:
-    case JINJA_UNDEFINED:
-    case JINJA_NONE: return false;
-    case JINJA_BOOL: return v.u.b;
-    case JINJA_INT: return v.u.i != 0;
-    case JINJA_FLOAT: return v.u.f != 0;
-    case JINJA_STRING: return v.u.s->len > 0;
-    case JINJA_LIST:
-    case JINJA_TUPLE:
-    case JINJA_VIEW: return v.u.l->len > 0;
-    case JINJA_DICT: return v.u.d->len > 0;
-    default: return true;
+  case JINJA_ABSENT:
+  case JINJA_UNDEFINED:
+  case JINJA_NONE: return false;
+  case JINJA_BOOL: return v.u.b;
+  case JINJA_INT: return v.u.i != 0;
+  case JINJA_FLOAT: return v.u.f != 0;
+  case JINJA_STRING: return v.u.s->len > 0;
+  case JINJA_LIST:
+  case JINJA_TUPLE:
+  case JINJA_VIEW: return v.u.l->len > 0;
+  case JINJA_DICT: return v.u.d->len > 0;
+  default: return true;
   }
 }
 
@@ -252,17 +252,17 @@ static mtk_status equal_at(jinja *j, jinja_value a, jinja_value b, int depth, bo
   *equal = false;
   if (a.kind != b.kind) return MTK_OK;
   switch (a.kind) {
-    case JINJA_NONE:
-    case JINJA_UNDEFINED: *equal = true; return MTK_OK;
-    case JINJA_STRING:
-      MTK_TRY(jinja_step(j, a.u.s->len / 64));
-      *equal = same_key(a, b);
-      return MTK_OK;
-    case JINJA_LIST:
-    case JINJA_TUPLE:
-    case JINJA_VIEW: return equal_lists(j, a.u.l, b.u.l, depth, equal);
-    case JINJA_DICT: return equal_dicts(j, a.u.d, b.u.d, depth, equal);
-    default: *equal = a.u.l == b.u.l; return MTK_OK; /* identity */
+  case JINJA_NONE:
+  case JINJA_UNDEFINED: *equal = true; return MTK_OK;
+  case JINJA_STRING:
+    MTK_TRY(jinja_step(j, a.u.s->len / 64));
+    *equal = same_key(a, b);
+    return MTK_OK;
+  case JINJA_LIST:
+  case JINJA_TUPLE:
+  case JINJA_VIEW: return equal_lists(j, a.u.l, b.u.l, depth, equal);
+  case JINJA_DICT: return equal_dicts(j, a.u.d, b.u.d, depth, equal);
+  default: *equal = a.u.l == b.u.l; return MTK_OK; /* identity */
   }
 }
 
@@ -365,7 +365,7 @@ mtk_status jinja_sort_order(jinja *j, const jinja_value *keys, size_t n, bool re
   return merge_sort(j, keys, reverse, *order, scratch, n);
 }
 
-/* ---- walking ----------------------------------------------------------------------------------- */
+/* ---- walking -------------------------------------------------------------------------------- */
 
 static mtk_status characters(jinja *j, jinja_string *s, const jinja_list **out) {
   jinja_value list;
@@ -408,12 +408,11 @@ mtk_status jinja_items(jinja *j, jinja_value v, const jinja_list **out) {
     return MTK_OK;
   }
   switch (v.kind) {
-    case JINJA_UNDEFINED: *out = &nothing; return MTK_OK;
-    case JINJA_STRING: return characters(j, v.u.s, out);
-    case JINJA_DICT: return keys(j, v.u.d, out);
-    case JINJA_ITERATOR: return take_rest(j, v.u.l, out);
-    default:
-      return jinja_fail(j, MTK_E_INVALID, "'%s' object is not iterable", jinja_type_name(v));
+  case JINJA_UNDEFINED: *out = &nothing; return MTK_OK;
+  case JINJA_STRING: return characters(j, v.u.s, out);
+  case JINJA_DICT: return keys(j, v.u.d, out);
+  case JINJA_ITERATOR: return take_rest(j, v.u.l, out);
+  default: return jinja_fail(j, MTK_E_INVALID, "'%s' object is not iterable", jinja_type_name(v));
   }
 }
 
@@ -423,13 +422,13 @@ mtk_status jinja_length(jinja *j, jinja_value v, size_t *out) {
     return MTK_OK;
   }
   switch (v.kind) {
-    case JINJA_UNDEFINED: *out = 0; return MTK_OK;
-    case JINJA_STRING:
-      if (v.u.s->n_chars == SIZE_MAX) MTK_TRY(jinja_step(j, v.u.s->len / 64));
-      *out = jinja_chars(v.u.s);
-      return MTK_OK;
-    case JINJA_DICT: *out = v.u.d->len; return MTK_OK;
-    default:
-      return jinja_fail(j, MTK_E_INVALID, "object of type '%s' has no len()", jinja_type_name(v));
+  case JINJA_UNDEFINED: *out = 0; return MTK_OK;
+  case JINJA_STRING:
+    if (v.u.s->n_chars == SIZE_MAX) MTK_TRY(jinja_step(j, v.u.s->len / 64));
+    *out = jinja_chars(v.u.s);
+    return MTK_OK;
+  case JINJA_DICT: *out = v.u.d->len; return MTK_OK;
+  default:
+    return jinja_fail(j, MTK_E_INVALID, "object of type '%s' has no len()", jinja_type_name(v));
   }
 }

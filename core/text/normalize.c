@@ -93,8 +93,8 @@ static mtk_status add_shift(text_normalized *t, size_t out, size_t in, bool rewr
 }
 
 /* NFC of one valid UTF-8 stretch that starts at offset `in` of the source. */
-static mtk_status compose_stretch(text_normalized *out, chars *c, const char *s, size_t n, size_t in,
-                                  mtk_error *err) {
+static mtk_status compose_stretch(text_normalized *out, chars *c, const char *s, size_t n,
+                                  size_t in, mtk_error *err) {
   MTK_TRY(decompose(c, s, n, err));
   order_marks(c);
   utf8proc_ssize_t len = utf8proc_normalize_utf32(
@@ -156,8 +156,10 @@ size_t text_normalized_source(const text_normalized *t, size_t offset) {
   size_t lo = 0, hi = t->n_shifts;
   while (hi - lo > 1) {
     size_t mid = lo + (hi - lo) / 2;
-    if (t->shifts[mid].out <= offset) lo = mid;
-    else hi = mid;
+    if (t->shifts[mid].out <= offset)
+      lo = mid;
+    else
+      hi = mid;
   }
   if (lo >= t->n_shifts) return offset;
   const text_shift *shift = &t->shifts[lo];

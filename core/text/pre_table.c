@@ -7,27 +7,27 @@ const char text_pattern_gpt2[] =
 const char text_pattern_digit[] = "\\p{N}";
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define TAIL "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define LLAMA3                                              \
-  CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" \
+#define TAIL         "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define LLAMA3                                                                                     \
+  CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"                                        \
                "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL
-#define QWEN2                                          \
-  CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" \
+#define QWEN2                                                                                      \
+  CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"                                             \
                "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL
-#define QWEN35                                                \
-  CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}" \
+#define QWEN35                                                                                     \
+  CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}"                                     \
                "| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" TAIL
-#define WORD_LOWER \
+#define WORD_LOWER                                                                                 \
   "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
-#define WORD_UPPER \
+#define WORD_UPPER                                                                                 \
   "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
 #define PUNCTUATION_SLASH "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"
-#define TEKKEN WORD_LOWER "|" WORD_UPPER "|\\p{N}" PUNCTUATION_SLASH TAIL
-#define O200K                                                                          \
+#define TEKKEN            WORD_LOWER "|" WORD_UPPER "|\\p{N}" PUNCTUATION_SLASH TAIL
+#define O200K                                                                                      \
   WORD_LOWER CONTRACTIONS "?|" WORD_UPPER CONTRACTIONS "?|\\p{N}{1,3}" PUNCTUATION_SLASH TAIL
-#define DEEPSEEK3                                                                   \
-  "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"                           \
-  "|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+" \
+#define DEEPSEEK3                                                                                  \
+  "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"                                          \
+  "|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+"                \
   "|\\s+(?!\\S)|\\s+"
 
 const text_pre text_pre_table[] = {

@@ -18,9 +18,10 @@ typedef mtk_status (*text_piece_fn)(void *ctx, const char *piece, size_t n, size
 mtk_status text_pretok_create(text_pretok **out, const mtk_vocab *vocab, mtk_error *err);
 void text_pretok_destroy(text_pretok *p);
 /* Match data and JIT stack of one encode call. */
-mtk_status text_pretok_cursor_create(text_pretok_cursor **out, const text_pretok *p, mtk_error *err);
+mtk_status text_pretok_cursor_create(text_pretok_cursor **out, const text_pretok *p,
+                                     mtk_error *err);
 void text_pretok_cursor_destroy(text_pretok_cursor *c);
-/* Calls fn for each piece of s[0..n) in order. Bytes that are not UTF-8 form pieces of their own. */
+/* Calls fn for each piece of s[0..n) in order. Bytes that are no UTF-8 form pieces of their own. */
 mtk_status text_pretok_split(text_pretok_cursor *c, const char *s, size_t n, text_piece_fn fn,
                              void *ctx, mtk_error *err);
 

@@ -13,7 +13,7 @@ struct mtk_template {
   jinja_node *body;
 };
 
-/* ---- parse ------------------------------------------------------------------------------------- */
+/* ---- parse ---------------------------------------------------------------------------------- */
 
 static mtk_status parse(mtk_template *t, const char *source, size_t n, mtk_error *err) {
   jinja_tokens tokens = {0};
@@ -50,7 +50,7 @@ void mtk_template_destroy(mtk_template *t) {
   mtk_free(t);
 }
 
-/* ---- render ------------------------------------------------------------------------------------ */
+/* ---- render --------------------------------------------------------------------------------- */
 
 mtk_status jinja_fail(jinja *j, mtk_status code, const char *fmt, ...) {
   char message[512];
@@ -102,12 +102,15 @@ static mtk_status copy_result(mtk_rendered *out, const jinja *j) {
   mtk_rendered r = {0};
   mtk_bytes_append(&r.text, j->main.data ? j->main.data : "", j->main.len);
   mtk_status status = mtk_bytes_status(&r.text, j->err);
-  if (status == MTK_OK) status = copy_spans(&r.data, &r.n_data, j->main.marks, j->main.n_marks, j->err);
+  if (status == MTK_OK)
+    status = copy_spans(&r.data, &r.n_data, j->main.marks, j->main.n_marks, j->err);
   if (status == MTK_OK) {
     status = copy_spans(&r.generation, &r.n_generation, j->generation, j->n_generation, j->err);
   }
-  if (status == MTK_OK) *out = r;
-  else mtk_rendered_finish(&r);
+  if (status == MTK_OK)
+    *out = r;
+  else
+    mtk_rendered_finish(&r);
   return status;
 }
 
@@ -122,16 +125,15 @@ static mtk_status run(jinja *j, const mtk_template *t, const char *context_json,
 mtk_status mtk_template_render(mtk_rendered *out, const mtk_template *t, const char *context_json,
                                size_t n, const mtk_template_options *options, mtk_error *err) {
   mtk_error own = {0};
-  jinja j = {.names = t->names, .err = &own, .max_steps = 10000000,
-             .max_output = (size_t)64 << 20};
+  jinja j = {.names = t->names, .err = &own, .max_steps = 10000000, .max_output = (size_t)64 << 20};
   if (options && options->max_steps) j.max_steps = options->max_steps;
   if (options && options->max_output) j.max_output = options->max_output;
   if (options) j.now = options->now;
   j.max_memory = ((size_t)256 << 20) + 4 * j.max_output + 64 * n;
   j.out = &j.main;
   j.arena = mtk_arena_create();
-  mtk_status status = j.arena ? run(&j, t, context_json, n)
-                              : mtk_fail(&own, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status status =
+      j.arena ? run(&j, t, context_json, n) : mtk_fail(&own, MTK_E_NOMEM, NULL, "out of memory");
   if (status == MTK_OK) status = copy_result(out, &j);
   mtk_arena_destroy(j.arena);
   if (status != MTK_OK && err) *err = own;

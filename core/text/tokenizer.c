@@ -30,15 +30,35 @@ struct mtk_tokenizer {
 
 /* Names of control tokens after which a model is done with its turn. */
 static const char *const end_names[] = {
-    "<|eot_id|>",      "<|im_end|>",    "<|end|>",         "<|return|>",  "<|call|>",
-    "<|calls|>",       "<|flush|>",     "<end_of_turn>",   "<turn|>",     "<|endoftext|>",
-    "<|end_of_text|>", "<|eom_id|>",    "</s>",            "<eos>",       "<EOT>",
-    "_<EOT>",          "[EOT]",         "[EOS]",           "<|eot|>",     "<end_of_utterance>",
-    "<|im_sep_end|>",  "<|user_end|>",  "<｜end▁of▁sentence｜>", "<|END_OF_TURN_TOKEN|>",
-    "<|end_of_turn|>", "<|role_end|>",
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|calls|>",
+    "<|flush|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "</s>",
+    "<eos>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|eot|>",
+    "<end_of_utterance>",
+    "<|im_sep_end|>",
+    "<|user_end|>",
+    "<｜end▁of▁sentence｜>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<|end_of_turn|>",
+    "<|role_end|>",
 };
 
-/* ---- creation ---------------------------------------------------------------------------- */
+/* ---- creation ------------------------------------------------------------------------------- */
 
 static mtk_status add_piece(mtk_tokenizer *tok, const mtk_token *token, size_t id, mtk_error *err) {
   piece *p = &tok->pieces[id];
@@ -86,7 +106,8 @@ static mtk_status build(mtk_tokenizer *tok, const mtk_vocab *vocab, mtk_error *e
 
 static mtk_status check_vocab(const mtk_vocab *vocab, mtk_error *err) {
   if (vocab->kind != MTK_VOCAB_BPE) {
-    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer", "the model has no byte-level BPE vocabulary");
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer",
+                    "the model has no byte-level BPE vocabulary");
   }
   if (vocab->n_tokens == 0 || vocab->n_tokens > INT32_MAX) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer", "vocabulary of %zu tokens", vocab->n_tokens);
@@ -94,8 +115,8 @@ static mtk_status check_vocab(const mtk_vocab *vocab, mtk_error *err) {
   const int32_t special[] = {vocab->bos, vocab->eos, vocab->unk, vocab->pad, vocab->eot};
   for (size_t i = 0; i < sizeof special / sizeof special[0]; i++) {
     if (special[i] < -1 || (special[i] >= 0 && (size_t)special[i] >= vocab->n_tokens)) {
-      return mtk_fail(err, MTK_E_FORMAT, "tokenizer", "special token id %d is not in the vocabulary",
-                      (int)special[i]);
+      return mtk_fail(err, MTK_E_FORMAT, "tokenizer",
+                      "special token id %d is not in the vocabulary", (int)special[i]);
     }
   }
   if (vocab->n_patterns == 0 && !vocab->split_digits && vocab->pre) {
@@ -130,7 +151,7 @@ void mtk_tokenizer_destroy(mtk_tokenizer *tok) {
   mtk_free(tok);
 }
 
-/* ---- ids --------------------------------------------------------------------------------- */
+/* ---- ids ------------------------------------------------------------------------------------ */
 
 mtk_status mtk_ids_push(mtk_ids *ids, int32_t id, mtk_error *err) {
   if (ids->len == ids->cap) {
@@ -149,7 +170,7 @@ void mtk_ids_finish(mtk_ids *ids) {
   *ids = (mtk_ids){0};
 }
 
-/* ---- encoding ---------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 /* State of one encode call. */
 typedef struct encoder {
@@ -182,8 +203,7 @@ static mtk_status encode_piece(void *ctx, const char *bytes, size_t n, size_t of
 static mtk_status encode_normalized(encoder *e, const char *text, size_t n,
                                     const text_forbidden *forbidden, mtk_error *err) {
   for (size_t at = 0; at < n;) {
-    text_added_match m =
-        text_added_next(&e->tok->normalized, text, n, at, e->origin, forbidden);
+    text_added_match m = text_added_next(&e->tok->normalized, text, n, at, e->origin, forbidden);
     e->words = at;
     if (m.begin > at) {
       MTK_TRY(text_pretok_split(e->cursor, text + at, m.begin - at, encode_piece, e, err));
@@ -253,7 +273,7 @@ mtk_status mtk_tokenizer_encode(mtk_ids *out, const mtk_tokenizer *tok, const ch
   return MTK_OK;
 }
 
-/* ---- decoding and questions ---------------------------------------------------------------- */
+/* ---- decoding and questions ----------------------------------------------------------------- */
 
 static bool is_control_type(uint8_t type) {
   return type == MTK_TOKEN_CONTROL || type == MTK_TOKEN_UNKNOWN;

@@ -1,4 +1,4 @@
-/* text/utf8_stream.c: pieces of tokens in, whole UTF-8 characters out. The state is the caller's. */
+/* text/utf8_stream.c: pieces of tokens in, whole UTF-8 characters out. State is the caller's. */
 #include <mtk/text.h>
 #include <string.h>
 

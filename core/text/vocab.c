@@ -1,4 +1,4 @@
-/* text/vocab.c: life of a vocabulary and the names of its pre-tokenizer. A vocabulary belongs to one
+/* text/vocab.c: life of vocabularies and the names of its pre-tokenizer. One belongs to one
  * thread while it is filled; afterwards it may be read by several. */
 #include <mtk/text.h>
 #include <string.h>
