@@ -5,6 +5,9 @@
 #include "base/internal.h"
 
 #include <check.h>
+#include <stdatomic.h>
+#include <time.h>
+#include <sched.h>
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
@@ -608,6 +611,34 @@ static void *run_many(void *pool) {
   return pool;
 }
 
+/* Two tasks that each wait for the other: they meet only on two workers. */
+typedef struct meeting {
+  _Atomic int present, alone;
+} meeting;
+
+static void meet_task(void *ctx, int64_t task, int worker_index) {
+  (void)task;
+  (void)worker_index;
+  meeting *m = ctx;
+  atomic_fetch_add(&m->present, 1);
+  double limit = mtk_now_s() + 20;
+  while (atomic_load(&m->present) < 2 && mtk_now_s() < limit) sched_yield();
+  if (atomic_load(&m->present) < 2) atomic_store(&m->alone, 1);
+}
+
+START_TEST(pool_works_in_parallel_after_a_long_rest) {
+  mtk_pool *pool;
+  ck_assert_int_eq(mtk_pool_create(&pool, 2, &err), MTK_OK);
+  for (int round = 0; round < 3; round++) {
+    nanosleep(&(struct timespec){0, 20000000}, NULL); /* long enough that workers fall asleep */
+    meeting m = {0};
+    mtk_pool_run(pool, 2, meet_task, &m);
+    ck_assert_int_eq(atomic_load(&m.alone), 0);
+  }
+  mtk_pool_destroy(pool);
+}
+END_TEST
+
 START_TEST(pool_bears_nested_and_concurrent_callers) {
   mtk_pool *pool;
   mtk_error err;
@@ -773,6 +804,7 @@ int main(void) {
       outdir_set_aside_by_a_killed_run_comes_back, outputs_survive_allocation_failures);
   ADD("log", false, log_progress_and_cancel_reach_the_program);
   ADD("pool", false, pool_runs_every_task_once, pool_bears_nested_and_concurrent_callers,
+      pool_works_in_parallel_after_a_long_rest,
       pool_size_follows_the_machine_and_errors);
   ADD("values", false, philox_known_answers, uniform_and_normal_have_their_moments,
       sha256_known_answers, utf8_prefix_splits_where_it_must, clock_memory_and_version_answer);
