@@ -628,6 +628,7 @@ static void meet_task(void *ctx, int64_t task, int worker_index) {
 
 START_TEST(pool_works_in_parallel_after_a_long_rest) {
   mtk_pool *pool;
+  mtk_error err = {0};
   ck_assert_int_eq(mtk_pool_create(&pool, 2, &err), MTK_OK);
   for (int round = 0; round < 3; round++) {
     nanosleep(&(struct timespec){0, 20000000}, NULL); /* long enough that workers fall asleep */
