@@ -47,7 +47,7 @@ def rows(host_h):
 
 
 def names(names_h):
-    pairs = re.findall(r"^#define mtk_(\w+) \(mtk_host_table->(\w+)\)$", names_h, flags=re.M)
+    pairs = re.findall(r"^#define mtk_(\w+)\s+\(mtk_host_table->(\w+)\)$", names_h, flags=re.M)
     return [a if a == b else f"{a}!={b}" for a, b in pairs]
 
 
