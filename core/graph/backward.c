@@ -51,7 +51,8 @@ static void mark_wanted(mtk_backward *b, size_t n_forward) {
   }
 }
 
-/* Append the derivative of one forward node if a gradient reaches it. Forward ops have one result. */
+/* Append the derivative of one forward node if a gradient reaches it. Forward ops have one
+ * result. */
 static void derive_node(mtk_backward *b, size_t index) {
   mtk_graph_node node = b->g->nodes[index]; /* a copy: appending may move the array */
   const mtk_op_info *op = mtk_op_get(node.op);

@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* Below this much work a second thread costs more than it gives (measured: about 10 us per wake). */
+/* Below this much work a second thread costs more than it gives (measured: about 10 us per
+ * wake). */
 static const double FLOPS_WORTH_A_THREAD = 60e3;
 
 /* ---- splitting ------------------------------------------------------------------------------ */

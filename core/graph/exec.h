@@ -1,9 +1,9 @@
 /* graph/exec.h: run a graph: one step of a ragged batch on the CPU kernels.
  *
  * A step is a list of sequences; each brings n_rows consecutive tokens from absolute position pos0.
- * Every op is split into tasks over the pool by rows, panels, columns or (sequence, KV head); by the
- * kernel contract (<mtk/kernel.h>) the bits never depend on the split, nor on what else is in the
- * step. One thread drives an executor; several executors may share one workspace if they are
+ * Every op is split into tasks over the pool by rows, panels, columns or (sequence, KV head); by
+ * the kernel contract (<mtk/kernel.h>) the bits never depend on the split, nor on what else is in
+ * the step. One thread drives an executor; several executors may share one workspace if they are
  * driven by the same thread. */
 #ifndef MTK_GRAPH_EXEC_H
 #define MTK_GRAPH_EXEC_H
@@ -62,8 +62,8 @@ typedef struct mtk_step {
   const int32_t *targets;
   const float *target_weights;
   /* KV cache: float block of each page; layer l, head h has K at l*kv_layer_stride +
-   * h*2*64*head_dim and V right behind it. kv_pages NULL: pages of this step only (all sequences start
-   * at position 0; seqs[i].pages is not read): training and evaluation. */
+   * h*2*64*head_dim and V right behind it. kv_pages NULL: pages of this step only (all sequences
+   * start at position 0; seqs[i].pages is not read): training and evaluation. */
   float *const *kv_pages;
   int64_t kv_layer_stride;
   float *logits; /* [n_outputs, V] if logits_outside */
@@ -76,8 +76,8 @@ int64_t mtk_kv_page_floats(const mtk_graph *g);
 typedef struct mtk_exec mtk_exec;
 mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *options, mtk_error *err);
 void mtk_exec_destroy(mtk_exec *e);
-/* Compute one step: all nodes, derivatives included; their gradients are added to the weights' grad.
- * forward_only: stop before the first derivative node (evaluation with a training graph). */
+/* Compute one step: all nodes, derivatives included; their gradients are added to the weights'
+ * grad. forward_only: stop before the first derivative node (evaluation with a training graph). */
 mtk_status mtk_exec_run(mtk_exec *e, const mtk_step *step, bool forward_only, mtk_error *err);
 /* A value after a run: graph->loss ([n_outputs] losses in nats; the log-probability of target i is
  * 0.0f - loss[i], with the bits of serving's x[target] - logsumexp(x)) or graph->logits (only when
@@ -85,8 +85,8 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_step *step, bool forward_only, mt
 const float *mtk_exec_value(const mtk_exec *e, mtk_node_value v);
 size_t mtk_exec_arena_bytes(const mtk_exec *e);
 
-/* The kernel table for a requested level: -1 = the environment's MTK_CPU, else the best this machine
- * has. Logs one line with the choice and the reason, also put to why (may be NULL).
+/* The kernel table for a requested level: -1 = the environment's MTK_CPU, else the best this
+ * machine has. Logs one line with the choice and the reason, also put to why (may be NULL).
  * MTK_E_INVALID: MTK_CPU names no level; MTK_E_UNSUPPORTED: this machine cannot run it. */
 mtk_status mtk_kernels_choose(mtk_kernels *table, char *why, size_t why_size, int isa,
                               mtk_error *err);

@@ -1,8 +1,8 @@
 /* exec_backward.c: how each derivative op is split into tasks and handed to the kernels.
  *
  * Ops that accumulate into a weight's gradient continue one chain per element over the tokens in
- * order; they are split by columns or rows of the gradient, never by tokens, so that k micro-batches
- * give the bits of one batch. run_* are called by the driving thread. */
+ * order; they are split by columns or rows of the gradient, never by tokens, so that k
+ * micro-batches give the bits of one batch. run_* are called by the driving thread. */
 #include "graph/exec_ops.h"
 
 #include <string.h>

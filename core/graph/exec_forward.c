@@ -1,5 +1,5 @@
-/* exec_forward.c: how each forward op is split into tasks and handed to the kernels. run_* are called
- * by the driving thread; the range functions below them run on the pool. */
+/* exec_forward.c: how each forward op is split into tasks and handed to the kernels. run_* are
+ * called by the driving thread; the range functions below them run on the pool. */
 #include "graph/exec_ops.h"
 
 #include <string.h>

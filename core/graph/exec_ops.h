@@ -42,8 +42,8 @@ typedef void (*mtk_range_fn)(mtk_exec *e, const mtk_graph_node *n, int64_t i0, i
 extern mtk_run_fn *const mtk_exec_forward_ops[MTK_OP_COUNT];
 extern mtk_run_fn *const mtk_exec_backward_ops[MTK_OP_COUNT];
 
-/* fn over the items 0..n_items-1 in ranges that are multiples of grain (but the last); on this thread
- * alone when flops_per_item * n_items is not worth waking the others. */
+/* fn over the items 0..n_items-1 in ranges that are multiples of grain (but the last); on this
+ * thread alone when flops_per_item * n_items is not worth waking the others. */
 void mtk_exec_split(mtk_exec *e, const mtk_graph_node *n, int64_t n_items, int64_t grain,
                     double flops_per_item, mtk_range_fn fn);
 /* Rows of a frozen weight that LINEAR_DX decodes at a time. */

@@ -34,7 +34,7 @@ enum {
 };
 
 typedef struct mtk_graph_weight {
-  const char *name; /* canonical tensor name; low-rank pairs: "<target>.lora_a", "<target>.lora_b" */
+  const char *name; /* canonical tensor name; pairs: "<target>.lora_a", "<target>.lora_b" */
   int64_t n, k;     /* n = 0: not known from the graph (an embedding's vocabulary) */
   unsigned use;     /* MTK_USE_ bits */
   bool trainable;   /* set by mtk_graph_backward */
@@ -88,10 +88,11 @@ int32_t mtk_graph_find_weight(const mtk_graph *g, const char *name);
 mtk_status mtk_graph_add_loss(mtk_graph *g, mtk_error *err);
 
 /* Append loss and derivatives of every weight for which trainable() says yes: reverse mode over the
- * forward nodes. Where a value is used several times its gradients are joined by ADD in reverse node
- * order. Derivatives that reach no trainable weight are not built. Gradients are accumulated into
- * mtk_weight.grad (.grad_embed for token embeddings), never overwritten: zero them before a step.
- * MTK_E_INVALID when nothing is trainable, MTK_E_UNSUPPORTED for an op without a derivative. */
+ * forward nodes. Where a value is used several times its gradients are joined by ADD in reverse
+ * node order. Derivatives that reach no trainable weight are not built. Gradients are accumulated
+ * into mtk_weight.grad (.grad_embed for token embeddings), never overwritten: zero them before a
+ * step. MTK_E_INVALID when nothing is trainable, MTK_E_UNSUPPORTED for an op without a
+ * derivative. */
 mtk_status mtk_graph_backward(mtk_graph *g, bool (*trainable)(void *ctx, const char *name),
                               void *ctx, mtk_error *err);
 
@@ -185,8 +186,8 @@ typedef struct mtk_plan {
   size_t floats;          /* size of the arena */
 } mtk_plan;
 
-/* The value `outside` (or -1) gets no memory in the arena: its rows are the caller's. Values in `keep`
- * (n_keep) and the loss stay readable after the last node. */
+/* The value `outside` (or -1) gets no memory in the arena: its rows are the caller's. Values in
+ * `keep` (n_keep) and the loss stay readable after the last node. */
 mtk_status mtk_plan_create(mtk_plan **out, const mtk_graph *g, int64_t max_tokens,
                            int64_t max_outputs, mtk_node_value outside, const mtk_node_value *keep,
                            int n_keep, mtk_error *err);

@@ -1,6 +1,6 @@
 /* ops.c: the op table: one row per op with its shapes, its cost and its derivative. What an op
- * computes, exactly, stands at its kernel in <mtk/kernel.h>; who calls the kernel: exec_forward.c and
- * exec_backward.c. Static data and pure functions; any thread. */
+ * computes, exactly, stands at its kernel in <mtk/kernel.h>; who calls the kernel: exec_forward.c
+ * and exec_backward.c. Static data and pure functions; any thread. */
 #include "graph/graph.h"
 
 /* ---- conditions on shapes ------------------------------------------------------------------- */

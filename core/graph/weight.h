@@ -23,8 +23,9 @@ struct mtk_weight {
   /* f32 [n, k]: vectors always; matrices when trainable or without tensor. Else NULL. */
   float *value;
   /* f32 [n, k], only if trainable. grad_embed: what EMBED_DW gives, apart from what LINEAR_DW gives
-   * (grad) where one weight is both, so that each is one chain over the tokens of all micro-batches;
-   * the same pointer as grad where it is only an embedding. mtk_weights_join_grads adds them up. */
+   * (grad) where one weight is both, so that each is one chain over the tokens of all
+   * micro-batches; the same pointer as grad where it is only an embedding. mtk_weights_join_grads
+   * adds them up. */
   float *grad, *grad_embed;
   /* Linear layers: kernel row and packed panels. */
   const mtk_linear_kernel *kernel;

@@ -15,8 +15,8 @@
 
 typedef mtk_status mtk_build_fn(mtk_graph *g, const mtk_model *model, mtk_error *err);
 
-/* The forward graph of a model, with the low-rank updates of `adapter` (NULL = none). build NULL = that
- * of the model's architecture (MTK_E_UNSUPPORTED when no plugin knows it). */
+/* The forward graph of a model, with the low-rank updates of `adapter` (NULL = none). build NULL
+ * = that of the model's architecture (MTK_E_UNSUPPORTED when no plugin knows it). */
 mtk_status mtk_model_build_graph(mtk_graph **out, const mtk_model *model, mtk_build_fn *build,
                                  const mtk_adapter_spec *adapter, mtk_error *err);
 
@@ -37,8 +37,8 @@ mtk_weight *mtk_weights_at(const mtk_weights *store, size_t index);
 /* Own or the parent's; NULL if absent. */
 mtk_weight *mtk_weights_find(const mtk_weights *store, const char *name);
 
-/* Add a matrix [n, k] without a source tensor (a low-rank pair): f32, a32, used by LINEAR. values are
- * copied; NULL = zeros (fill .value, then mtk_weight_repack). */
+/* Add a matrix [n, k] without a source tensor (a low-rank pair): f32, a32, used by LINEAR. values
+ * are copied; NULL = zeros (fill .value, then mtk_weight_repack). */
 mtk_status mtk_weights_add_matrix(mtk_weight **out, mtk_weights *store, const char *name, int64_t n,
                                   int64_t k, const float *values, bool trainable, mtk_error *err);
 /* Load every weight of the graph that the store does not have yet from the model's tensors:
@@ -47,7 +47,8 @@ mtk_status mtk_weights_add_matrix(mtk_weight **out, mtk_weights *store, const ch
  * MTK_E_NOT_FOUND / MTK_E_FORMAT name the tensor. */
 mtk_status mtk_weights_load(mtk_weights *store, const mtk_graph *g, const mtk_model *model,
                             mtk_error *err);
-/* One pointer per weight of the graph, in its order, for mtk_exec_options.weights; free with mtk_free. */
+/* One pointer per weight of the graph, in its order, for mtk_exec_options.weights; free with
+ * mtk_free. */
 mtk_status mtk_weights_bind(mtk_weight ***out, const mtk_weights *store, const mtk_graph *g,
                             mtk_error *err);
 

@@ -79,7 +79,8 @@ static mtk_status read_options(mtk_engine *e, const mtk_engine_options *o, mtk_e
   memcpy(&e->o, o, size);
   uint64_t trained = 0;
   MTK_TRY(mtk_meta_uint(&trained, mtk_model_meta(e->model), "context_length", 0, err));
-  if (e->o.context <= 0) e->o.context = trained > 0 && trained < INT32_MAX ? (int64_t)trained : 2048;
+  bool known = trained > 0 && trained < INT32_MAX;
+  if (e->o.context <= 0) e->o.context = known ? (int64_t)trained : 2048;
   if (e->o.max_seqs <= 0) e->o.max_seqs = 1;
   if (e->o.max_batch <= 0) e->o.max_batch = 512;
   if (e->o.max_batch < e->o.max_seqs) e->o.max_batch = e->o.max_seqs;

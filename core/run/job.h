@@ -1,6 +1,6 @@
 /* run/job.h: one request inside the scheduler: its ids so far, its sampling history, and the text
- * that goes out token by token. A job belongs to the scheduler's stepping thread once queued, except
- * `cancelled` and `next` (see scheduler.c). */
+ * that goes out token by token. A job belongs to the scheduler's stepping thread once queued,
+ * except `cancelled` and `next` (see scheduler.c). */
 #ifndef MTK_RUN_JOB_H
 #define MTK_RUN_JOB_H
 
@@ -39,9 +39,9 @@ void mtk_job_push(mtk_job *job, const mtk_tokenizer *tok, int32_t id, const floa
 /* Send the last event without a token. error only for MTK_FINISH_ERROR. */
 void mtk_job_finish(mtk_job *job, mtk_finish reason, const mtk_error *error);
 
-/* Search `text` for the earliest of the stop strings. Returns true with *at = where it begins; else false
- * with *at = length of the head that can be handed out: what follows is the beginning of a stop
- * string. */
+/* Search `text` for the earliest of the stop strings. Returns true with *at = where it begins;
+ * else false with *at = length of the head that can be handed out: what follows is the beginning
+ * of a stop string. */
 bool mtk_find_stop(size_t *at, const char *text, size_t n, const char *const *stop, int n_stop);
 
 #endif

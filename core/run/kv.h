@@ -1,5 +1,5 @@
-/* run/kv.h: the pages of a KV cache. A page holds 64 positions of all layers and KV heads; memory of
- * a page is allocated when it is first taken and kept for reuse. One thread. */
+/* run/kv.h: the pages of a KV cache. A page holds 64 positions of all layers and KV heads; memory
+ * of a page is allocated when it is first taken and kept for reuse. One thread. */
 #ifndef MTK_RUN_KV_H
 #define MTK_RUN_KV_H
 

@@ -1,5 +1,6 @@
 /* sampler.c: penalties, temperature, top-k, top-p, min-p, and the draw. Candidates are ranked by
- * (scaled logit descending, id ascending); sums are in double in that order. One thread a sampler. */
+ * (scaled logit descending, id ascending); sums are in double in that order. One thread a
+ * sampler. */
 #include "run/sampler.h"
 
 #include <math.h>
@@ -108,7 +109,8 @@ static int64_t gather_top_k(mtk_sampler *s, int64_t k) {
 static int64_t gather_likely(mtk_sampler *s, double least) {
   int64_t n = 0;
   for (int64_t i = 0; i < s->vocab; i++)
-    if ((double)s->p[i] >= least) s->candidates[n++] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
+    if ((double)s->p[i] >= least)
+      s->candidates[n++] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
   return n;
 }
 

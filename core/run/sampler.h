@@ -24,13 +24,13 @@ void mtk_sampler_finish(mtk_sampler *s);
 /* MTK_E_INVALID names the option that is out of range. */
 mtk_status mtk_sampling_check(const mtk_sampling *options, mtk_error *err);
 
-/* History of one sequence for the penalties: per id how often it was generated; MTK_IN_PROMPT is added
- * when it stands in the prompt. */
+/* History of one sequence for the penalties: per id how often it was generated; MTK_IN_PROMPT is
+ * added when it stands in the prompt. */
 #define MTK_IN_PROMPT 0x80000000u
 bool mtk_sampling_needs_counts(const mtk_sampling *options);
 
-/* The id for `position` (of the token being made). counts may be NULL (no history). Order of the steps:
- * penalties, temperature, top-k, top-p, min-p, draw. Ties go to the lowest id. */
+/* The id for `position` (of the token being made). counts may be NULL (no history). Order of the
+ * steps: penalties, temperature, top-k, top-p, min-p, draw. Ties go to the lowest id. */
 int32_t mtk_sampler_pick(mtk_sampler *s, const mtk_sampling *options, const float *logits,
                          const uint32_t *counts, uint64_t position);
 

@@ -1,14 +1,14 @@
 /* scheduler.c: continuous batching: many requests share the steps of one engine.
  *
- * Two threads meet here. Any thread submits and cancels: under the lock it appends to `inbox` or sets a
- * job's `cancelled`. One stepping thread owns `jobs` (arrival order): it changes the list under the lock,
- * reads it without, and alone touches the jobs' other fields and the engine; callbacks run on it
- * with no lock held.
+ * Two threads meet here. Any thread submits and cancels: under the lock it appends to `inbox` or
+ * sets a job's `cancelled`. One stepping thread owns `jobs` (arrival order): it changes the list
+ * under the lock, reads it without, and alone touches the jobs' other fields and the engine;
+ * callbacks run on it with no lock held.
  *
- * A step: take the inbox; end cancelled jobs; admit waiting jobs in arrival order while sequences and
- * KV pages last; build one batch (one token of every decoding job, the rest of max_batch shared
- * by the prompts); run it; sample. When the cache is full the youngest running job goes back to waiting
- * and is computed again later, with the same bits. */
+ * A step: take the inbox; end cancelled jobs; admit waiting jobs in arrival order while sequences
+ * and KV pages last; build one batch (one token of every decoding job, the rest of max_batch shared
+ * by the prompts); run it; sample. When the cache is full the youngest running job goes back to
+ * waiting and is computed again later, with the same bits. */
 #include <pthread.h>
 #include <string.h>
 
@@ -207,7 +207,8 @@ static int64_t pages_promised(const mtk_job *j) {
   return mtk_kv_pages_for(j->n_ids + 1) - mtk_kv_pages_for(j->n_fed);
 }
 
-/* Waiting jobs start in arrival order, as long as what the running ones were promised stays free. */
+/* Waiting jobs start in arrival order, as long as what the running ones were promised stays
+ * free. */
 static void admit(mtk_scheduler *s) {
   int64_t left = mtk_engine_kv_free(s->engine) / MTK_KV_PAGE;
   for (mtk_job *j = s->jobs; j; j = j->next)

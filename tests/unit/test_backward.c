@@ -16,7 +16,7 @@ enum { N_SEQS = 3, MAX_TOKENS = 64 };
 static const int lengths[N_SEQS] = {11, 1, 17};
 static int32_t ids[N_SEQS][32];
 
-/* ---- a training graph on the executor ---------------------------------------------------------- */
+/* ---- a training graph on the executor ------------------------------------------------------- */
 
 typedef struct rig {
   mtk_model *model;
@@ -127,7 +127,7 @@ static void make_ids(const tiny_config *c) {
       ids[s][i] = (int32_t)(mtk_uniform(9, (uint64_t)s, (uint64_t)i) * (double)c->vocab);
 }
 
-/* ---- the oracle: the same model in double ------------------------------------------------------ */
+/* ---- the oracle: the same model in double --------------------------------------------------- */
 
 typedef struct oracle {
   const rig *r;
@@ -223,7 +223,7 @@ static double sequence_loss(const oracle *o, int s) {
   enum { W = 32 * 160 };
   static double x[W], n[W], q[W], k[W], v[W], a[W], y[W], gate[W], up[W], logits[W];
   int t = lengths[s];
-  int64_t d = c->dim, nq = (int64_t)c->n_head * c->head_dim, nkv = (int64_t)c->n_head_kv * c->head_dim;
+  int64_t d = c->dim, hd = c->head_dim, nq = c->n_head * hd, nkv = c->n_head_kv * hd;
   const double *embd = weight(o, "", -1, "token_embd", ".weight");
   for (int i = 0; i < t; i++) memcpy(x + i * d, embd + ids[s][i] * d, (size_t)d * sizeof *x);
   for (int l = 0; l < c->n_layer; l++) {
@@ -277,7 +277,7 @@ static void oracle_init(oracle *o, const rig *r, const tiny_config *c, const mtk
   }
 }
 
-/* ---- checks ------------------------------------------------------------------------------------- */
+/* ---- checks --------------------------------------------------------------------------------- */
 
 /* Gradients of up to 24 elements of a weight against central differences. */
 static void check_weight(const oracle *o, size_t index) {
@@ -377,7 +377,8 @@ START_TEST(same_bits_for_any_split) {
       collect(first ? want : got, &r);
       if (!first) {
         ck_assert_mem_eq(want_loss, got_loss, (size_t)n * sizeof *want_loss);
-        ck_assert_msg(memcmp(want, got, ROOM * sizeof *want) == 0, "isa %d threads %d", isa, threads);
+        ck_assert_msg(memcmp(want, got, ROOM * sizeof *want) == 0, "isa %d threads %d", isa,
+                      threads);
       }
       for (size_t i = 0; i < r.graph->n_weights; i++) mtk_weight_zero_grad(r.bound[i]);
       int done = 0;

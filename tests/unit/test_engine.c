@@ -112,7 +112,8 @@ static void check_same_bits(const tiny_config *c, int arith) {
       float flat[8 * 80];
       run_together(flat, m, &s);
       for (int i = 0; i < 8; i++)
-        ck_assert_msg(memcmp(want[i], flat + i * c->vocab, bytes) == 0, "isa %d batch row %d", isa, i);
+        ck_assert_msg(memcmp(want[i], flat + i * c->vocab, bytes) == 0, "isa %d batch row %d",
+                      isa, i);
     }
   }
   mtk_model_destroy(m);

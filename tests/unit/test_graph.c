@@ -22,7 +22,7 @@ static mtk_graph *tiny_graph(const tiny_config *c, const mtk_adapter_spec *spec)
   return g;
 }
 
-/* ---- builder --------------------------------------------------------------------------------------- */
+/* ---- builder -------------------------------------------------------------------------------- */
 
 START_TEST(every_op_has_a_row) {
   for (int op = 0; op < MTK_OP_COUNT; op++) {
@@ -153,7 +153,7 @@ START_TEST(adapters_are_inserted) {
 }
 END_TEST
 
-/* ---- memory plan ----------------------------------------------------------------------------------- */
+/* ---- memory plan ---------------------------------------------------------------------------- */
 
 static bool yes(void *ctx, const char *name) {
   (void)ctx;
@@ -234,7 +234,7 @@ START_TEST(kept_values_stay) {
 }
 END_TEST
 
-/* ---- printing and cost ----------------------------------------------------------------------------- */
+/* ---- printing and cost ---------------------------------------------------------------------- */
 
 START_TEST(prints_every_node) {
   mtk_graph *g = tiny_graph(&tiny_default, NULL);

@@ -11,7 +11,7 @@
 #include "run/job.h"
 #include "tiny_llama.h"
 
-/* ---- a model with a vocabulary ------------------------------------------------------------------ */
+/* ---- a model with a vocabulary -------------------------------------------------------------- */
 
 /* Ids 0..25 letters, 26..29 the bytes of "é" and "€" one by one, 30 a space, 31 end; the others are
  * pairs of letters. Tokens are spelled in the GPT-2 byte alphabet. */
@@ -68,7 +68,7 @@ static void rig_finish(rig *r) {
   mtk_model_destroy(r->model);
 }
 
-/* ---- what a request got --------------------------------------------------------------------------- */
+/* ---- what a request got --------------------------------------------------------------------- */
 
 typedef struct result {
   int32_t ids[256];
@@ -234,7 +234,7 @@ START_TEST(submitted_by_threads) {
 }
 END_TEST
 
-/* ---- stop strings and text ------------------------------------------------------------------------- */
+/* ---- stop strings and text ------------------------------------------------------------------ */
 
 START_TEST(finds_stop_strings) {
   static const struct {
@@ -280,7 +280,8 @@ START_TEST(stop_strings_end_the_text) {
   mtk_utf8_stream stream = {0};
   for (int i = 0; i < whole.n; i++) {
     size_t len;
-    const char *piece = mtk_tokenizer_piece(mtk_engine_tokenizer(r.engine), whole.ids[i], false, &len);
+    const mtk_tokenizer *tok = mtk_engine_tokenizer(r.engine);
+    const char *piece = mtk_tokenizer_piece(tok, whole.ids[i], false, &len);
     mtk_utf8_stream_push(&stream, &decoded, piece, len, i + 1 == whole.n);
   }
   ck_assert_uint_eq(decoded.len, whole.n_text);
@@ -338,7 +339,7 @@ START_TEST(end_of_generation_stops) {
 }
 END_TEST
 
-/* ---- ends ------------------------------------------------------------------------------------------ */
+/* ---- ends ----------------------------------------------------------------------------------- */
 
 START_TEST(cancel) {
   rig r;

@@ -53,7 +53,8 @@ mtk_model *tiny_model(const tiny_config *config) {
   current = *config;
   mtk_model *m = mtk_model_create();
   if (!m) return NULL;
-  mtk_status status = add(m, "token_embd.weight", config->type, config->vocab, config->dim, 0.0, 1.0);
+  mtk_status status =
+      add(m, "token_embd.weight", config->type, config->vocab, config->dim, 0.0, 1.0);
   for (int l = 0; l < config->n_layer && status == MTK_OK; l++) status = add_block(m, l);
   if (status == MTK_OK) status = add(m, "output_norm.weight", MTK_F32, 1, config->dim, 1.0, 0.1);
   if (status == MTK_OK && !config->tied)
