@@ -10,7 +10,7 @@ then the byte-level split of GPT-2. Chats are rendered by jinja2 in the settings
 prompt's ids are those of its text with control tokens parsed in the template's part only: here that
 is every piece between two messages' contents.
 
-  smollm2_tokens.jsonl  {"text", "ids" (plain text), "special_ids" (control tokens parsed)}
+  smollm2_tokens.jsonl  {"text", "ids" (plain text), "special_ids" (control tokens parsed), "decoded"}
   smollm2_chats.jsonl   {"messages", "add_generation_prompt", "text", "ids"}
 """
 import json
@@ -21,7 +21,7 @@ import sys
 import gguf
 import jinja2
 import jinja2.sandbox
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 CONTROL = 3
 
@@ -96,6 +96,7 @@ def load(path):
     tok.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True),
          pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    tok.decoder = decoders.ByteLevel()
     special = Tokenizer.from_str(tok.to_str())
     special.add_special_tokens(
         [AddedToken(t, normalized=False, special=True) for t, k in zip(tokens, types) if k == CONTROL])
@@ -148,7 +149,8 @@ def write(path, rows):
 def main(model, folder):
     tok, special, template, names = load(model)
     folder = pathlib.Path(folder)
-    rows = [{"text": s, "ids": tok.encode(s).ids, "special_ids": special.encode(s).ids} for s in strings()]
+    rows = [{"text": s, "ids": tok.encode(s).ids, "special_ids": special.encode(s).ids,
+             "decoded": tok.decode(tok.encode(s).ids)} for s in strings()]
     assert len(rows) == 200
     write(folder / "smollm2_tokens.jsonl", rows)
     write(folder / "smollm2_chats.jsonl",
