@@ -182,7 +182,8 @@ static void add(const char *name, int64_t n, int64_t k) {
   ck_assert_int_eq(mtk_model_add_tensor(m, &t, &err), MTK_OK);
 }
 
-/* 2 blocks, width 16, 4 heads and 2 key heads of size 4; biases for qwen2. */
+/* 2 blocks, width 16, 4 heads and 2 key heads of size 8 (where the permutation is not its own
+ * inverse); biases for qwen2. */
 static void make_model(const mtk_arch_v1 *arch, bool tied) {
   for (size_t i = 0; i < sizeof pool / sizeof pool[0]; i++) pool[i] = (float)i;
   mtk_meta *meta = mtk_model_meta(m);
@@ -191,7 +192,8 @@ static void make_model(const mtk_arch_v1 *arch, bool tied) {
     uint64_t v;
   } sizes[] = {{"embedding_length", 16},     {"block_count", 2},
                {"feed_forward_length", 24},  {"attention.head_count", 4},
-               {"attention.head_count_kv", 2}, {"context_length", 64}};
+               {"attention.head_count_kv", 2}, {"context_length", 64},
+               {"attention.key_length", 8}};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     ck_assert_int_eq(mtk_meta_set_uint(meta, sizes[i].key, sizes[i].v, &err), MTK_OK);
   ck_assert_int_eq(mtk_model_set_arch(m, arch->id, &err), MTK_OK);
@@ -202,12 +204,12 @@ static void make_model(const mtk_arch_v1 *arch, bool tied) {
   static const struct {
     const char *name;
     int64_t n, k;
-  } parts[] = {{"attn_norm.weight", 16, 0},    {"attn_q.weight", 16, 16},
-               {"attn_k.weight", 8, 16},       {"attn_v.weight", 8, 16},
-               {"attn_output.weight", 16, 16}, {"ffn_norm.weight", 16, 0},
+  } parts[] = {{"attn_norm.weight", 16, 0},    {"attn_q.weight", 32, 16},
+               {"attn_k.weight", 16, 16},      {"attn_v.weight", 16, 16},
+               {"attn_output.weight", 16, 32}, {"ffn_norm.weight", 16, 0},
                {"ffn_gate.weight", 24, 16},    {"ffn_up.weight", 24, 16},
-               {"ffn_down.weight", 16, 24},    {"attn_q.bias", 16, 0},
-               {"attn_k.bias", 8, 0},          {"attn_v.bias", 8, 0}};
+               {"ffn_down.weight", 16, 24},    {"attn_q.bias", 32, 0},
+               {"attn_k.bias", 16, 0},         {"attn_v.bias", 16, 0}};
   size_t n_parts = sizeof parts / sizeof parts[0];
   for (int b = 0; b < 2; b++)
     for (size_t i = 0; i < (arch == qwen2 ? n_parts : n_parts - 3); i++) {
@@ -221,7 +223,7 @@ static void make_model(const mtk_arch_v1 *arch, bool tied) {
 START_TEST(fill_and_check) {
   make_model(llama, true);
   ck_assert_uint_eq(uint_of("vocab_size"), 5);
-  ck_assert_uint_eq(uint_of("attention.key_length"), 4);
+  ck_assert_uint_eq(uint_of("attention.value_length"), 8);
   ck_assert_uint_eq(uint_of("tie_word_embeddings"), 1);
   ck_assert_msg(mtk_arch_check(llama, m, &err) == MTK_OK, "%s: %s", err.place, err.message);
   mtk_meta *meta = mtk_model_meta(m);
@@ -260,6 +262,21 @@ START_TEST(config_from_nothing) {
 }
 END_TEST
 
+/* Keys that an original leaves to their defaults are not added to it. */
+START_TEST(config_is_not_padded) {
+  make_model(llama, false);
+  static const char config[] = "{\n  \"hidden_size\": 16,\n  \"num_hidden_layers\": 2\n}\n";
+  mtk_model_attach(m, "config.json", config, sizeof config - 1, &err);
+  mtk_bytes out = {0};
+  ck_assert_int_eq(mtk_arch_config_to_hf(&out, llama, m, &err), MTK_OK);
+  static const char *const absent[] = {"attention_bias", "tie_word", "rms_norm_eps", "sliding"};
+  for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++)
+    ck_assert_msg(!strstr(out.data, absent[i]), "%s is in %s", absent[i], out.data);
+  ck_assert_ptr_nonnull(strstr(out.data, "\"head_dim\": 8")); /* not the default: 16/4 */
+  mtk_bytes_finish(&out);
+}
+END_TEST
+
 START_TEST(config_class_is_kept) {
   make_model(llama, false);
   mtk_meta_set_string(mtk_model_meta(m), "hf.architecture", "MistralForCausalLM", &err);
@@ -277,7 +294,7 @@ END_TEST
 
 static void read_all(float *out, const char *name) {
   const mtk_tensor *t = mtk_model_tensor(m, name);
-  float tmp[256];
+  float tmp[512];
   ck_assert_int_eq(mtk_tensor_fetch_f32(out, t, 0, mtk_tensor_rows(t), tmp, &err), MTK_OK);
 }
 
@@ -296,7 +313,7 @@ static void check_half(const float *half, const float *inter, int heads, int d, 
 
 START_TEST(pairing) {
   make_model(qwen2, true);
-  float half[256], inter[256], v[256], w[256];
+  float half[512], inter[512], v[512], w[512];
   const void *data = mtk_model_tensor(m, "blk.1.attn_q.weight")->data;
   read_all(v, "blk.1.attn_v.weight");
   ck_assert_int_eq(mtk_model_set_pairing(m, "sideways", &err), MTK_E_INVALID);
@@ -311,11 +328,11 @@ START_TEST(pairing) {
     ck_assert_int_eq(mtk_model_set_pairing(m, "interleaved", &err), MTK_OK);
     ck_assert_int_eq(mtk_model_set_pairing(m, "interleaved", &err), MTK_OK); /* no change */
     read_all(inter, rows[i].name);
-    check_half(half, inter, rows[i].heads, 4, rows[i].k);
+    check_half(half, inter, rows[i].heads, 8, rows[i].k);
   }
   ck_assert_str_eq(mtk_meta_str(mtk_model_meta(m), "rope.pairing", ""), "interleaved");
   read_all(w, "blk.1.attn_v.weight");
-  ck_assert_mem_eq(v, w, 8 * 16 * sizeof(float));
+  ck_assert_mem_eq(v, w, 16 * 16 * sizeof(float));
   ck_assert_int_eq(mtk_model_set_pairing(m, "half", &err), MTK_OK);
   ck_assert_ptr_eq(mtk_model_tensor(m, "blk.1.attn_q.weight")->data, data); /* unpermuted */
 }
@@ -324,10 +341,10 @@ END_TEST
 /* Scales per row move with their rows; steps that do not cover whole heads are spread first. */
 START_TEST(pairing_moves_scales) {
   make_model(llama, true);
-  static const int64_t steps[] = {1, 2, 3, 4, 8, 16};
+  static const int64_t steps[] = {1, 3, 4, 8, 16, 32};
   mtk_tensor t = *mtk_model_tensor(m, "blk.0.attn_q.weight");
-  float grid[16 * 2], before[256], after[256];
-  for (int i = 0; i < 32; i++) grid[i] = (float)(i + 1);
+  float grid[32 * 2], before[512], after[512];
+  for (int i = 0; i < 64; i++) grid[i] = (float)(i + 1);
   t.scales = grid;
   t.scale_n = steps[_i];
   t.scale_k = 8;
@@ -335,23 +352,23 @@ START_TEST(pairing_moves_scales) {
   read_all(before, t.name);
   ck_assert_int_eq(mtk_model_set_pairing(m, "interleaved", &err), MTK_OK);
   read_all(after, t.name);
-  check_half(before, after, 4, 4, 16);
+  check_half(before, after, 4, 8, 16);
 }
 END_TEST
 
 START_TEST(pairing_of_adapters) {
   make_model(llama, true);
-  float a[16] = {0}, b[16];
-  for (int i = 0; i < 16; i++) b[i] = (float)i;
+  float a[16] = {0}, b[32];
+  for (int i = 0; i < 32; i++) b[i] = (float)i;
   mtk_adapter *adapter = mtk_adapter_create();
-  mtk_lora_pair pair = {"blk.0.attn_q.weight", 1, 1.0f, a, b, 16, 16};
+  mtk_lora_pair pair = {"blk.0.attn_q.weight", 1, 1.0f, a, b, 32, 16};
   adapter->pairs = &pair;
   adapter->n_pairs = 1;
   ck_assert_int_eq(mtk_model_set_pairing(m, "interleaved", &err), MTK_OK);
   ck_assert_int_eq(mtk_model_merge(m, adapter, &err), MTK_E_INVALID); /* not fitted */
   ck_assert_int_eq(mtk_adapter_fit(adapter, m, &err), MTK_OK);
   ck_assert_str_eq(adapter->pairing, "interleaved");
-  check_half(b, pair.b, 4, 4, 1);
+  check_half(b, pair.b, 4, 8, 1);
   const float *fitted = pair.b;
   ck_assert_int_eq(mtk_adapter_fit(adapter, m, &err), MTK_OK);
   ck_assert_ptr_eq(pair.b, fitted);
@@ -434,8 +451,8 @@ static const struct {
     {"attention.head_count_kv", NULL, 3, "do not share"},
     {"attention.head_count", NULL, 0, "not a size"},
     {"rope.dimension_count", NULL, 3, "odd or larger"},
-    {"rope.dimension_count", NULL, 8, "odd or larger"},
-    {"attention.value_length", NULL, 8, "differs from the head size"},
+    {"rope.dimension_count", NULL, 10, "odd or larger"},
+    {"attention.value_length", NULL, 4, "differs from the head size"},
     {"feed_forward.activation", "gelu", 0, "only silu"},
     {"rope.scaling.type", "yarn", 0, "'yarn' is not supported"},
     {"block_count", NULL, 1000000, "lacks this tensor"},
@@ -498,6 +515,7 @@ int main(void) {
   tcase_add_test(c, config_returns);
   tcase_add_test(c, fill_and_check);
   tcase_add_test(c, config_from_nothing);
+  tcase_add_test(c, config_is_not_padded);
   tcase_add_test(c, config_class_is_kept);
   tcase_add_test(c, pairing);
   tcase_add_loop_test(c, pairing_moves_scales, 0, 6);

@@ -62,6 +62,8 @@ START_TEST(meta_order) {
   static const char *const want[] = {"a", "c", "d", "b"};
   ck_assert_uint_eq(mtk_meta_count(meta), 4);
   for (size_t i = 0; i < 4; i++) ck_assert_str_eq(mtk_meta_key(meta, i), want[i]);
+  ck_assert_uint_eq(mtk_meta_at(meta, 1)->as.u, 20);
+  ck_assert_uint_eq(mtk_meta_get(meta, "d")->as.u, 3);
   ck_assert_uint_eq(mtk_meta_get(meta, "c")->as.u, 20);
   ck_assert_uint_eq(mtk_meta_at(meta, 3)->as.u, 10);
   ck_assert_ptr_null(mtk_meta_at(meta, 4));

@@ -46,6 +46,8 @@ END_TEST
 START_TEST(values) {
   ck_assert_int_eq(mtk_options_set(v, "force", NULL, &err), MTK_OK);
   ck_assert_int_eq(mtk_options_set(v, "steps", "7", &err), MTK_OK);
+  ck_assert_int_eq(mtk_options_set(v, "steps", "1", &err), MTK_OK);
+  ck_assert_int_eq(mtk_options_set(v, "steps", "1000000", &err), MTK_OK);
   ck_assert_int_eq(mtk_options_set(v, "steps", "8", &err), MTK_OK);
   ck_assert_int_eq(mtk_options_set(v, "offset", "-9223372036854775808", &err), MTK_OK);
   ck_assert_int_eq(mtk_options_set(v, "lr", "0.5", &err), MTK_OK);
