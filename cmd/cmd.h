@@ -89,6 +89,11 @@ mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *
 void mtk_cmd_engine_close(mtk_cmd_engine *e);
 /* Whole file, or standard input for "-". */
 mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err);
+/* mtk_provenance_json with the options that bear on the result, in the order of the option table, as
+ * "--name=value" with paths cut to their base names: neither threads, verbosity, output name nor
+ * folders change an artefact's bytes. */
+mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const char *const *sources,
+                              int n_sources, mtk_error *err);
 /* Appends the token ids of a text like "1, 2 3" or "[1,2]". */
 mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err);
 /* A model, or a bare tokenizer.json as a model without tensors; with its tokenizer. */
@@ -98,10 +103,11 @@ mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const 
 /* convert.c: shared by the commands that write models. */
 mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line,
                                  const char *dst, mtk_error *err);
-/* Write with provenance; --force of the command applies; warnings are logged. */
+/* Write with provenance (sources: what is digested in it); --force of the command applies; warnings
+ * are logged. */
 mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
-                               const mtk_format_v1 *format, const char *src, const char *dst,
-                               mtk_error *err);
+                               const mtk_format_v1 *format, const char *dst,
+                               const char *const *sources, int n_sources, mtk_error *err);
 void mtk_cmd_print_warnings(const mtk_model *model);
 uint64_t mtk_cmd_model_bytes(const mtk_model *m); /* tensors and scales */
 

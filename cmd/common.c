@@ -57,6 +57,54 @@ mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err) {
   return MTK_OK;
 }
 
+/* ---- provenance ------------------------------------------------------------------------------ */
+
+static bool bears_on_result(const char *name) {
+  static const char *const others[] = {"force", "resume",  "dry-run", "out", "json",
+                                       "quiet", "verbose", "threads", "help"};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    if (!strcmp(name, others[i])) return false;
+  return true;
+}
+
+/* Appends "--name=value" and a NUL. */
+static void add_value(mtk_bytes *out, const mtk_option_def *d, const char *value) {
+  bool is_path = d->type == MTK_OPT_PATH || (d->value_name && !strcmp(d->value_name, "FILE"));
+  mtk_bytes_printf(out, "--%s=%s", d->name, is_path ? mtk_path_base(value) : value);
+  mtk_bytes_append(out, "", 1);
+}
+
+/* Returns the number of values. */
+static int add_option(mtk_bytes *out, const mtk_option_values *o, const mtk_option_def *d) {
+  const char *const *items = NULL;
+  size_t n = mtk_options_list(o, d->name, &items);
+  for (size_t i = 0; i < n; i++) add_value(out, d, items[i]);
+  if (d->type == MTK_OPT_LIST) return (int)n;
+  add_value(out, d, mtk_options_string(o, d->name)); /* a flag's text is "true" */
+  return 1;
+}
+
+mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const char *const *sources,
+                              int n_sources, mtk_error *err) {
+  mtk_bytes text = {0};
+  int n = 0;
+  for (const mtk_option_def *d = line->defs; d->name; d++)
+    if (bears_on_result(d->name) && mtk_options_is_set(line->options, d->name))
+      n += add_option(&text, line->options, d);
+  const char **args = mtk_alloc((size_t)n + 1, sizeof *args);
+  mtk_status st = mtk_bytes_status(&text, err);
+  if (st == MTK_OK && !args) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  const char *at = text.data;
+  for (int i = 0; i < n && st == MTK_OK; i++, at += strlen(at) + 1) args[i] = at;
+  if (st == MTK_OK)
+    st = mtk_provenance_json(out, line->argv[0], n, args, sources, n_sources, err);
+  mtk_free(args);
+  mtk_bytes_finish(&text);
+  return st;
+}
+
+/* ---- engines --------------------------------------------------------------------------------- */
+
 /* "[NAME=]DIR" -> name (heap) and path (borrowed). */
 static char *split_adapter(const char *text, const char **path) {
   const char *eq = strchr(text, '=');

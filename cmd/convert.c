@@ -16,6 +16,12 @@ static const mtk_option_def g_options[] = {
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list the formats and what they can do"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
+/* The output format's own options (DST is not known yet: without --to those of the folder format). */
+static const mtk_option_def *extra_options(int argc, const char *const *argv) {
+  const mtk_format_v1 *f = mtk_format_find(mtk_cmd_peek(argc, argv, "to", "hf"));
+  return f ? f->options : NULL;
+}
+
 static mtk_status list_formats(const mtk_cmd_line *line, mtk_error *err) {
   json_t *list = json_array();
   const mtk_plugin_info *from;
@@ -50,20 +56,34 @@ void mtk_cmd_print_warnings(const mtk_model *model) {
     mtk_log(MTK_LOG_WARN, "%s", mtk_model_warning(model, i));
 }
 
+/* The values of the command line for a format's own table; *out may be NULL. */
+static mtk_status format_options(mtk_option_values **out, const mtk_format_v1 *format,
+                                 const mtk_cmd_line *line, mtk_error *err) {
+  *out = format->options ? mtk_options_create(format->options) : NULL;
+  if (format->options && !*out) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  for (const mtk_option_def *d = format->options; d && d->name; d++) {
+    if (!mtk_options_is_set(line->options, d->name)) continue;
+    MTK_TRY(mtk_options_set(*out, d->name, mtk_options_string(line->options, d->name), err));
+  }
+  if (strcmp(format->id, "hf") != 0 && mtk_options_is_set(line->options, "max-shard-size"))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "format %s has no --max-shard-size", format->id);
+  return MTK_OK;
+}
+
 mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
-                               const mtk_format_v1 *format, const char *src, const char *dst,
-                               mtk_error *err) {
+                               const mtk_format_v1 *format, const char *dst,
+                               const char *const *sources, int n_sources, mtk_error *err) {
   bool force = mtk_options_flag(line->options, "force");
   if (!format->write_model)
     return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "format %s cannot be written", format->id);
   if (!force && mtk_path_exists(dst))
     return mtk_fail(err, MTK_E_EXISTS, dst, "exists; --force overwrites it");
   mtk_bytes provenance = {0};
-  mtk_status st =
-      mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, &src, 1, err);
+  mtk_status st = mtk_cmd_provenance(&provenance, line, sources, n_sources, err);
   mtk_write_options opt = {
       .struct_size = sizeof opt, .force = force, .provenance = provenance.data};
-  mtk_option_values *values = format->options ? mtk_options_create(format->options) : NULL;
+  mtk_option_values *values = NULL;
+  if (st == MTK_OK) st = format_options(&values, format, line, err);
   opt.options = values;
   if (st == MTK_OK) st = format->write_model(model, dst, &opt, err);
   mtk_options_destroy(values);
@@ -94,8 +114,7 @@ static mtk_status convert_adapter(const mtk_cmd_line *line, mtk_error *err) {
   if (st == MTK_OK) st = mtk_adapter_load(&adapter, line->args[0], err);
   if (st == MTK_OK) st = mtk_adapter_fit(adapter, base, err);
   if (st == MTK_OK)
-    st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, line->args, 1,
-                             err);
+    st = mtk_cmd_provenance(&provenance, line, line->args, 1, err);
   mtk_write_options opt = {.struct_size = sizeof opt,
                            .force = mtk_options_flag(line->options, "force"),
                            .provenance = provenance.data};
@@ -154,8 +173,9 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   if (st == MTK_OK) st = mtk_model_load(&model, line->args[0], err);
   uint64_t before = st == MTK_OK ? mtk_cmd_model_bytes(model) : 0;
   if (st == MTK_OK) st = transform(model, &adapter, line, err);
+  const char *sources[] = {line->args[0], mtk_options_string(line->options, "adapter")};
   if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run"))
-    st = mtk_cmd_write_model(model, line, format, line->args[0], line->args[1], err);
+    st = mtk_cmd_write_model(model, line, format, line->args[1], sources, sources[1] ? 2 : 1, err);
   if (st == MTK_OK) st = report_result(line, model, before, format, mtk_now_s() - start, err);
   mtk_model_destroy(model);
   mtk_adapter_destroy(adapter);
@@ -166,7 +186,7 @@ const mtk_cmd mtk_cmd_convert = {"convert",
                                  "SRC DST [--to FORMAT] [--dtype T] [--adapter DIR | --base MODEL]",
                                  "convert between model formats",
                                  g_options,
-                                 NULL,
+                                 extra_options,
                                  0,
                                  2,
                                  run};

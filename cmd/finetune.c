@@ -33,6 +33,8 @@ static const mtk_option_def *extra_options(int argc, const char *const *argv) {
 typedef struct job {
   const mtk_cmd_line *line;
   const char *out, *provenance; /* provenance: borrowed from the recipe's arguments */
+  const char **sources;         /* model and data, for the record */
+  int n_sources;
   const mtk_model *model;
 } job;
 
@@ -67,7 +69,8 @@ static mtk_status save(void *ctx, mtk_model *model, const mtk_adapter *adapter, 
   if (!format)
     return mtk_fail(err, MTK_E_NOT_FOUND, NULL,
                     "the plugin 'hf' is not loaded: cannot write the result");
-  if (model) return mtk_cmd_write_model(model, line, format, line->args[0], j->out, err);
+  if (model)
+    return mtk_cmd_write_model(model, line, format, j->out, j->sources, j->n_sources, err);
   mtk_write_options opt = {.struct_size = sizeof opt,
                            .force = mtk_options_flag(line->options, "force"),
                            .provenance = j->provenance};
@@ -102,6 +105,16 @@ static mtk_status check_output(char **out, const mtk_cmd_line *line, mtk_error *
   return st;
 }
 
+static mtk_status list_sources(job *j, const mtk_recipe_args *args, mtk_error *err) {
+  j->sources = mtk_alloc((size_t)args->n_data + 2, sizeof *j->sources);
+  if (!j->sources) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  const char *init = mtk_options_string(args->options, "init");
+  j->sources[j->n_sources++] = args->model_path;
+  if (init) j->sources[j->n_sources++] = init;
+  for (int i = 0; i < args->n_data; i++) j->sources[j->n_sources++] = args->data[i];
+  return MTK_OK;
+}
+
 static mtk_status train(const mtk_cmd_line *line, const mtk_recipe_v1 *recipe, const char *out,
                         mtk_error *err) {
   const mtk_option_values *o = line->options;
@@ -117,14 +130,14 @@ static mtk_status train(const mtk_cmd_line *line, const mtk_recipe_v1 *recipe, c
                           .ctx = &j};
   args.n_data = (int)mtk_options_list(o, "data", &args.data);
   mtk_bytes provenance = {0};
-  mtk_status st = mtk_cmd_pool(&args.pool, line, err);
+  mtk_status st = list_sources(&j, &args, err);
+  if (st == MTK_OK) st = mtk_cmd_pool(&args.pool, line, err);
   if (st == MTK_OK) st = open_model(&args.model, line, err);
-  if (st == MTK_OK)
-    st = mtk_provenance_json(&provenance, line->argv[0], line->argc, line->argv, args.data,
-                             args.n_data, err);
+  if (st == MTK_OK) st = mtk_cmd_provenance(&provenance, line, j.sources, j.n_sources, err);
   j.provenance = args.provenance = provenance.data;
   j.model = args.model;
   if (st == MTK_OK) st = recipe->run(&args, err);
+  mtk_free(j.sources);
   mtk_bytes_finish(&provenance);
   mtk_model_destroy(args.model);
   mtk_pool_destroy(args.pool);

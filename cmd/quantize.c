@@ -144,7 +144,7 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
                   "no row length fits",
                   o.target->name);
   if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run"))
-    st = mtk_cmd_write_model(model, line, format, line->args[0], line->args[1], err);
+    st = mtk_cmd_write_model(model, line, format, line->args[1], line->args, 1, err);
   if (st == MTK_OK) st = report(line, &r, model, format, mtk_now_s() - start, err);
   mtk_free(r.rows);
   mtk_model_destroy(model);
