@@ -96,8 +96,7 @@ mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const ch
   if (st == MTK_OK && !args) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   const char *at = text.data;
   for (int i = 0; i < n && st == MTK_OK; i++, at += strlen(at) + 1) args[i] = at;
-  if (st == MTK_OK)
-    st = mtk_provenance_json(out, line->argv[0], n, args, sources, n_sources, err);
+  if (st == MTK_OK) st = mtk_provenance_json(out, line->argv[0], n, args, sources, n_sources, err);
   mtk_free(args);
   mtk_bytes_finish(&text);
   return st;
