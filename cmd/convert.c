@@ -56,17 +56,25 @@ void mtk_cmd_print_warnings(const mtk_model *model) {
     mtk_log(MTK_LOG_WARN, "%s", mtk_model_warning(model, i));
 }
 
+static bool has_option(const mtk_option_def *table, const char *name) {
+  for (; table && table->name; table++)
+    if (strcmp(table->name, name) == 0) return true;
+  return false;
+}
+
 /* The values of the command line for a format's own table; *out may be NULL. */
 static mtk_status format_options(mtk_option_values **out, const mtk_format_v1 *format,
                                  const mtk_cmd_line *line, mtk_error *err) {
   *out = format->options ? mtk_options_create(format->options) : NULL;
   if (format->options && !*out) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  for (const mtk_option_def *d = format->options; d && d->name; d++) {
-    if (!mtk_options_is_set(line->options, d->name)) continue;
-    MTK_TRY(mtk_options_set(*out, d->name, mtk_options_string(line->options, d->name), err));
+  const mtk_option_def *given = extra_options(line->argc, line->argv);
+  for (; given && given->name; given++) {
+    const char *name = given->name;
+    if (!mtk_options_is_set(line->options, name)) continue;
+    if (!has_option(format->options, name))
+      return mtk_fail(err, MTK_E_INVALID, NULL, "format %s has no --%s", format->id, name);
+    MTK_TRY(mtk_options_set(*out, name, mtk_options_string(line->options, name), err));
   }
-  if (strcmp(format->id, "hf") != 0 && mtk_options_is_set(line->options, "max-shard-size"))
-    return mtk_fail(err, MTK_E_INVALID, NULL, "format %s has no --max-shard-size", format->id);
   return MTK_OK;
 }
 
