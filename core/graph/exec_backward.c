@@ -53,7 +53,7 @@ static const gradient_split gradient_ops[MTK_OP_COUNT] = {
     [MTK_OP_EMBED_DW] = {embed_dw_columns, 64},
     [MTK_OP_RMSNORM_DW] = {rmsnorm_dw_columns, 64},
     [MTK_OP_ADD_ROW_DW] = {add_row_dw_columns, 64},
-    [MTK_OP_LINEAR_DW] = {linear_dw_rows, 16},
+    [MTK_OP_LINEAR_DW] = {linear_dw_rows, 64},
 };
 
 static void run_gradient(mtk_exec *e, const mtk_graph_node *n) {
