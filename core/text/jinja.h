@@ -88,6 +88,7 @@ typedef struct jinja_dict {
 /* Why a value is undefined, for messages. */
 typedef struct jinja_missing {
   const char *owner; /* Python type of the object, or NULL for a variable */
+  bool unsafe;       /* the sandbox forbids it */
   const char *name;
   size_t name_len;
 } jinja_missing;

@@ -59,8 +59,9 @@ static mtk_status attribute(jinja *j, jinja_value v, const char *name, size_t le
   if (out->kind != JINJA_ABSENT) return MTK_OK;
   const jinja_row *method = jinja_find_method(v, name, &unsafe);
   if (unsafe) {
-    return jinja_fail(j, MTK_E_INVALID, "access to attribute '%.60s' of '%s' object is unsafe",
-                      name, jinja_type_name(v));
+    MTK_TRY(jinja_undefined(j, jinja_type_name(v), name, len, out));
+    out->u.u->unsafe = true;
+    return MTK_OK;
   }
   return method ? new_bound(j, method, v, out) : MTK_OK;
 }

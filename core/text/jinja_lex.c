@@ -190,7 +190,8 @@ static mtk_status lex_number(lexer *l, bool after_dot) {
   return MTK_OK;
 }
 
-/* \ooo, \xhh, \uhhhh, \Uhhhhhhhh at s (behind the backslash): code point and length, 0 = none. */
+/* \ooo, \xhh, \uhhhh, \Uhhhhhhhh at s (behind the backslash): code point and length, 0 = none (\N
+ * with its names never is one). */
 static size_t numeric_escape(const char *s, size_t n, uint32_t *cp) {
   size_t want = s[0] == 'x' ? 2 : s[0] == 'u' ? 4 : s[0] == 'U' ? 8 : 0, at = want ? 1 : 0;
   int base = want ? 16 : 8;
@@ -222,7 +223,7 @@ static size_t unescape(char *dst, const char *s, size_t n) {
     if (c == '\n') continue;
     if (simple && c) {
       dst[len++] = to[simple - from];
-    } else if (strchr("01234567xuU", c) && c) {
+    } else if (strchr("01234567xuUN", c) && c) {
       size_t used = numeric_escape(s + i, n - i, &cp);
       if (used == 0) return SIZE_MAX;
       len += text_utf8_encode(cp, dst + len);

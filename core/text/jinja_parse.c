@@ -298,8 +298,11 @@ static mtk_status parse_loop_control(jinja_parser *p, jinja_node **out) {
 }
 
 static mtk_status parse_print_tag(jinja_parser *p, jinja_node **out) {
-  MTK_TRY(jinja_node_new(p, NODE_PRINT, out));
-  MTK_TRY(jinja_parse_tuple(p, true, &(*out)->a));
+  do {
+    MTK_TRY(jinja_node_new(p, NODE_PRINT, out));
+    MTK_TRY(jinja_parse_expression(p, true, &(*out)->a));
+    out = &(*out)->next;
+  } while (jinja_skip_op(p, ","));
   return expect_block_end(p);
 }
 

@@ -523,7 +523,7 @@ static mtk_status zfill(jinja *j, jinja_value self, const jinja_args *args, jinj
     return jinja_map_case(j, self.u.s, mode, out);                                                 \
   }
 CASE_METHOD(lower, CASE_LOWER)
-CASE_METHOD(casefold, CASE_LOWER)
+CASE_METHOD(casefold, CASE_FOLD)
 CASE_METHOD(upper, CASE_UPPER)
 CASE_METHOD(swapcase, CASE_SWAP)
 CASE_METHOD(capitalize, CASE_CAPITALIZE)

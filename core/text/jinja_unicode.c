@@ -42,8 +42,9 @@ mtk_status jinja_map_case(jinja *j, const jinja_string *s, jinja_case mode, jinj
     char buf[4];
     size_t n = text_utf8_decode(s->data + i, s->len - i, &cp);
     bool upper = want_upper(mode, cp, previous, i == 0);
-    if (upper && cp == 0xDF) {
-      MTK_TRY(jinja_text_add(j, &t, mode == CASE_UPPER ? "SS" : "Ss", 2, is_data));
+    if (cp == 0xDF && (upper || mode == CASE_FOLD)) {
+      const char *letters = mode == CASE_UPPER ? "SS" : upper ? "Ss" : "ss";
+      MTK_TRY(jinja_text_add(j, &t, letters, 2, is_data));
     } else {
       utf8proc_int32_t mapped =
           upper ? (mode == CASE_UPPER || mode == CASE_SWAP ? utf8proc_toupper((utf8proc_int32_t)cp)

@@ -6,6 +6,7 @@
 
 typedef enum jinja_case {
   CASE_LOWER,
+  CASE_FOLD, /* as lower, but the sharp s becomes ss */
   CASE_UPPER,
   CASE_SWAP,
   CASE_CAPITALIZE, /* first character upper, the rest lower */

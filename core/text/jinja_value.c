@@ -15,7 +15,7 @@ mtk_status jinja_undefined(jinja *j, const char *owner, const char *name, size_t
                            jinja_value *out) {
   jinja_missing *u = jinja_alloc(j, 1, sizeof *u);
   if (!u) return jinja_failed(j);
-  *u = (jinja_missing){owner, name, len};
+  *u = (jinja_missing){.owner = owner, .name = name, .name_len = len};
   *out = (jinja_value){JINJA_UNDEFINED, {.u = u}};
   return MTK_OK;
 }
@@ -24,6 +24,10 @@ mtk_status jinja_require_defined(jinja *j, jinja_value v) {
   if (v.kind != JINJA_UNDEFINED) return MTK_OK;
   const jinja_missing *u = v.u.u;
   int len = u->name_len < 80 ? (int)u->name_len : 80;
+  if (u->unsafe) {
+    return jinja_fail(j, MTK_E_INVALID, "access to attribute '%.*s' of '%s' object is unsafe", len,
+                      u->name, u->owner);
+  }
   if (u->owner) {
     return jinja_fail(j, MTK_E_INVALID, "'%s' has no attribute '%.*s'", u->owner, len, u->name);
   }
