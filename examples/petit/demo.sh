@@ -74,16 +74,17 @@ url="$(sed -n 's/^listening on //p' "$work/server.out")"
 curl -sf "$url/health" | jq -c .
 done_row "start the server" "$url"
 
-# ask MODEL QUESTION: one streamed answer; the reasoning as it comes, then the answer.
+# ask MODEL QUESTION: one streamed answer; the reasoning as it comes, then the answer on its own line.
 ask() {
   printf '\n%s> %s\n' "$1" "$2"
   jq -nc --arg model "$1" --arg q "$2" \
     '{model: $model, stream: true, temperature: 0, messages: [{role: "user", content: $q}]}' |
     curl -sfN "$url/v1/chat/completions" -H 'Content-Type: application/json' -d @- |
     sed -un 's/^data: {/{/p' |
-    jq -j --unbuffered '.choices[0].delta
-      | (if .reasoning_content then "\u001b[2m" + .reasoning_content + "\u001b[0m" else "" end)
-        + (.content // "")'
+    jq -nj --unbuffered '"  thinks: ", foreach (inputs | .choices[0].delta) as $d (0;
+        if ($d.content // "") != "" then . + 1 else . end;
+        ($d.reasoning_content // ""), (if . == 1 then "\n  answers: " else "" end),
+        ($d.content // ""))'
   echo
 }
 begin "chat: streamed answers with visible reasoning"
