@@ -202,7 +202,7 @@ double ck_seconds(void (*fn)(void *arg), void *arg) {
   return best;
 }
 
-static const char *only;
+static const char *only, *shapes_of;
 int ck_wanted(const char *name) { return !only || strstr(name, only) != NULL; }
 
 static int run_tests(const ck_check *checks, int n_checks, uint64_t seed) {
@@ -247,10 +247,13 @@ int ck_main(int argc, char **argv, const ck_check *checks, int n_checks) {
       isa = argv[++i];
     } else if (strcmp(argv[i], "--only") == 0 && next) {
       only = argv[++i];
+    } else if (strcmp(argv[i], "--shapes") == 0 && next) {
+      shapes_of = argv[++i];
     } else if (strcmp(argv[i], "--seed") == 0 && next) {
       seed = strtoull(argv[++i], NULL, 10);
     } else {
-      fprintf(stderr, "usage: %s [--bench [--isa NAME]] [--only TEXT] [--seed N]\n", argv[0]);
+      fprintf(stderr, "usage: %s [--bench [--isa NAME] [--shapes FILE]] [--only TEXT] [--seed N]\n",
+              argv[0]);
       return 2;
     }
   }
@@ -293,7 +296,8 @@ int ck_shapes(ck_shape *out, int max) {
   int n_files = scandir(folder, &names, NULL, alphasort), n = 0;
   for (int i = 0; i < n_files; i++) {
     const char *file = names[i]->d_name;
-    if (strstr(file, ".txt")) n += read_shapes(folder, file, out + n, max - n);
+    int wanted = strstr(file, shapes_of ? shapes_of : "") && strstr(file, ".txt");
+    if (wanted) n += read_shapes(folder, file, out + n, max - n);
     free(names[i]);
   }
   if (n_files >= 0) free(names);

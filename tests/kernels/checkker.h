@@ -72,7 +72,7 @@ typedef struct ck_check {
 /* CPU seconds of one call of fn(arg): best of several runs of at least a few milliseconds each. */
 double ck_seconds(void (*fn)(void *arg), void *arg);
 
-/* Options: --bench [--isa NAME] [--only TEXT], --seed N, --only TEXT (checks and bench rows whose
+/* Options: --bench [--isa NAME] [--shapes FILE], --seed N, --only TEXT (checks and bench rows whose
  * name contains TEXT). Exit status 0 all equal, 1 not, 2 usage. */
 int ck_main(int argc, char **argv, const ck_check *checks, int n_checks);
 /* Does --only let this name through? For benches with rows of their own. */
@@ -84,7 +84,7 @@ typedef struct ck_shape {
   char model[32], label[32];
   int64_t m, n, k;
 } ck_shape;
-/* All files' shapes; returns the count (at most max). */
+/* All files' shapes, or those of files named like --shapes; returns the count (at most max). */
 int ck_shapes(ck_shape *out, int max);
 
 #endif
