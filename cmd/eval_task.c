@@ -160,18 +160,11 @@ static mtk_status report(const task *t, const mtk_cmd_line *line, double seconds
   return MTK_OK;
 }
 
-static const mtk_verifier_v1 *find_verifier(const char *id) {
-  const mtk_verifier_v1 *v;
-  for (size_t i = 0; (v = mtk_feature_at(MTK_EXT_VERIFIER, i, NULL)); i++)
-    if (!strcmp(v->id, id)) return v;
-  return NULL;
-}
-
 mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path,
                          mtk_error *err) {
   const char *id = mtk_options_string(line->options, "verifier");
   const char *outputs = mtk_options_string(line->options, "outputs");
-  task t = {.verifier = find_verifier(id)};
+  task t = {.verifier = mtk_feature_find(MTK_EXT_VERIFIER, id)};
   if (!t.verifier)
     return mtk_fail(err, MTK_E_INVALID, NULL, "no verifier '%s'; 'mtk plugin list' shows them", id);
   double start = mtk_now_s();

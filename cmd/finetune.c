@@ -17,15 +17,9 @@ static const mtk_option_def g_options[] = {
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite --out and old checkpoints"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
-static const mtk_recipe_v1 *find_recipe(const char *method) {
-  const mtk_recipe_v1 *r;
-  for (size_t i = 0; (r = mtk_feature_at(MTK_EXT_RECIPE, i, NULL)); i++)
-    if (!strcmp(r->method, method)) return r;
-  return NULL;
-}
-
 static const mtk_option_def *extra_options(int argc, const char *const *argv) {
-  const mtk_recipe_v1 *r = find_recipe(mtk_cmd_peek(argc, argv, "method", "sft"));
+  const mtk_recipe_v1 *r =
+      mtk_feature_find(MTK_EXT_RECIPE, mtk_cmd_peek(argc, argv, "method", "sft"));
   return r ? r->options : NULL;
 }
 
@@ -69,8 +63,7 @@ static mtk_status save(void *ctx, mtk_model *model, const mtk_adapter *adapter, 
   if (!format)
     return mtk_fail(err, MTK_E_NOT_FOUND, NULL,
                     "the plugin 'hf' is not loaded: cannot write the result");
-  if (model)
-    return mtk_cmd_write_model(model, line, format, j->out, j->sources, j->n_sources, err);
+  if (model) return mtk_cmd_write_model(model, line, format, j->out, j->sources, j->n_sources, err);
   mtk_write_options opt = {.struct_size = sizeof opt,
                            .force = mtk_options_flag(line->options, "force"),
                            .provenance = j->provenance};
@@ -96,7 +89,8 @@ static mtk_status check_output(char **out, const mtk_cmd_line *line, mtk_error *
   size_t n_dir = *out ? (size_t)(mtk_path_base(*out) - *out) : 0;
   char *dir = n_dir ? mtk_strndup(*out, n_dir) : mtk_strdup(".");
   mtk_status st = MTK_OK;
-  if (!*out || !dir) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  if (!*out || !dir)
+    st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   else if (!mtk_path_is_dir(dir))
     st = mtk_fail(err, MTK_E_NOT_FOUND, dir, "folder for the output does not exist");
   else if (access(dir, W_OK) != 0)
@@ -147,7 +141,7 @@ static mtk_status train(const mtk_cmd_line *line, const mtk_recipe_v1 *recipe, c
 static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   const mtk_option_values *o = line->options;
   const char *method = mtk_options_string(o, "method");
-  const mtk_recipe_v1 *recipe = find_recipe(method);
+  const mtk_recipe_v1 *recipe = mtk_feature_find(MTK_EXT_RECIPE, method);
   if (!recipe)
     return mtk_fail(err, MTK_E_INVALID, NULL, "no recipe '%s'; 'mtk plugin list' shows them",
                     method);

@@ -14,15 +14,9 @@ static const mtk_option_def g_options[] = {
     MTK_CMD_ENGINE_OPTIONS,
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
-static const mtk_server_v1 *find_server(const char *id) {
-  const mtk_server_v1 *s;
-  for (size_t i = 0; (s = mtk_feature_at(MTK_EXT_SERVER, i, NULL)); i++)
-    if (!strcmp(s->id, id)) return s;
-  return NULL;
-}
-
 static const mtk_option_def *extra_options(int argc, const char *const *argv) {
-  const mtk_server_v1 *s = find_server(mtk_cmd_peek(argc, argv, "server", "openai"));
+  const mtk_server_v1 *s =
+      mtk_feature_find(MTK_EXT_SERVER, mtk_cmd_peek(argc, argv, "server", "openai"));
   return s ? s->options : NULL;
 }
 
@@ -86,8 +80,8 @@ static mtk_status serve(const mtk_cmd_line *line, const mtk_server_v1 *server, m
   if (st == MTK_E_NOT_FOUND) st = MTK_OK; /* no template: completions only */
   if (st == MTK_OK) st = mtk_scheduler_create(&scheduler, e->engine, err);
   for (size_t i = 0; i < n && st == MTK_OK; i++)
-    models[i] = (mtk_served_model){i ? e->adapter_names[i - 1] : name, scheduler, chat, e->engine,
-                                   (int)i, sampling};
+    models[i] = (mtk_served_model){
+        i ? e->adapter_names[i - 1] : name, scheduler, chat, e->engine, (int)i, sampling};
   mtk_server_args args = {.struct_size = sizeof args,
                           .models = models,
                           .n_models = (int)n,
@@ -104,7 +98,7 @@ static mtk_status serve(const mtk_cmd_line *line, const mtk_server_v1 *server, m
 
 static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   const char *id = mtk_options_string(line->options, "server");
-  const mtk_server_v1 *server = find_server(id);
+  const mtk_server_v1 *server = mtk_feature_find(MTK_EXT_SERVER, id);
   if (!server)
     return mtk_fail(err, MTK_E_INVALID, NULL, "no server '%s'; 'mtk plugin list' shows them", id);
   mtk_cmd_engine e;
@@ -120,6 +114,11 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   return st;
 }
 
-const mtk_cmd mtk_cmd_serve = {"serve", "MODEL [--listen HOST:PORT] [--adapter NAME=DIR]",
-                               "serve a model over HTTP (OpenAI API)", g_options, extra_options,
-                               1, 1, run};
+const mtk_cmd mtk_cmd_serve = {"serve",
+                               "MODEL [--listen HOST:PORT] [--adapter NAME=DIR]",
+                               "serve a model over HTTP (OpenAI API)",
+                               g_options,
+                               extra_options,
+                               1,
+                               1,
+                               run};
