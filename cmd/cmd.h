@@ -109,6 +109,8 @@ mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
                                const mtk_format_v1 *format, const char *dst,
                                const char *const *sources, int n_sources, mtk_error *err);
 void mtk_cmd_print_warnings(const mtk_model *model);
+json_t *mtk_cmd_warnings_json(const mtk_model *model);
+uint64_t mtk_cmd_output_bytes(const char *path); /* a file, or the files of a folder; 0 if absent */
 uint64_t mtk_cmd_model_bytes(const mtk_model *m); /* tensors and scales */
 
 #endif

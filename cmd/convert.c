@@ -1,22 +1,23 @@
 /* convert.c: mtk convert: read any known format, write another; merge an adapter on the way. */
 #include "cmd.h"
 
+#include <dirent.h>
 #include <mtk/quantize.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const mtk_option_def g_options[] = {
     {"to", 0, MTK_OPT_STRING, "FORMAT", NULL, 0, 0, NULL, "output format (default: by DST's name)"},
     {"dtype", 0, MTK_OPT_ENUM, "T", "keep", 0, 0, "keep|f32|f16|bf16", "storage type of matrices"},
     {"adapter", 0, MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL,
      "merge this LoRA adapter into the weights"},
-    {"base", 0, MTK_OPT_PATH, "MODEL", NULL, 0, 0, NULL,
-     "SRC is an adapter of this model"},
+    {"base", 0, MTK_OPT_PATH, "MODEL", NULL, 0, 0, NULL, "SRC is an adapter of this model"},
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "say what would be written"},
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list the formats and what they can do"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
-/* The output format's own options (DST is not known yet: without --to those of the folder format). */
+/* The output format's own options (DST is not known yet: without --to, those of folders). */
 static const mtk_option_def *extra_options(int argc, const char *const *argv) {
   const mtk_format_v1 *f = mtk_format_find(mtk_cmd_peek(argc, argv, "to", "hf"));
   return f ? f->options : NULL;
@@ -78,6 +79,26 @@ static mtk_status format_options(mtk_option_values **out, const mtk_format_v1 *f
   return MTK_OK;
 }
 
+json_t *mtk_cmd_warnings_json(const mtk_model *model) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < mtk_model_warning_count(model); i++)
+    json_array_append_new(list, json_string(mtk_model_warning(model, i)));
+  return list;
+}
+
+uint64_t mtk_cmd_output_bytes(const char *path) {
+  struct stat st;
+  if (stat(path, &st) != 0) return 0;
+  if (!S_ISDIR(st.st_mode)) return (uint64_t)st.st_size;
+  uint64_t n = 0;
+  DIR *dir = opendir(path);
+  for (struct dirent *d; dir && (d = readdir(dir));)
+    if (fstatat(dirfd(dir), d->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+      n += (uint64_t)st.st_size;
+  if (dir) closedir(dir);
+  return n;
+}
+
 mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
                                const mtk_format_v1 *format, const char *dst,
                                const char *const *sources, int n_sources, mtk_error *err) {
@@ -121,8 +142,7 @@ static mtk_status convert_adapter(const mtk_cmd_line *line, mtk_error *err) {
   mtk_status st = mtk_model_load(&base, mtk_options_string(line->options, "base"), err);
   if (st == MTK_OK) st = mtk_adapter_load(&adapter, line->args[0], err);
   if (st == MTK_OK) st = mtk_adapter_fit(adapter, base, err);
-  if (st == MTK_OK)
-    st = mtk_cmd_provenance(&provenance, line, line->args, 1, err);
+  if (st == MTK_OK) st = mtk_cmd_provenance(&provenance, line, line->args, 1, err);
   mtk_write_options opt = {.struct_size = sizeof opt,
                            .force = mtk_options_flag(line->options, "force"),
                            .provenance = provenance.data};
@@ -148,18 +168,17 @@ static mtk_status transform(mtk_model *model, mtk_adapter **adapter, const mtk_c
 static mtk_status report_result(const mtk_cmd_line *line, const mtk_model *model, uint64_t before,
                                 const mtk_format_v1 *format, double seconds, mtk_error *err) {
   uint64_t after = mtk_cmd_model_bytes(model);
-  if (line->json) {
-    json_t *warnings = json_array();
-    for (size_t i = 0; i < mtk_model_warning_count(model); i++)
-      json_array_append_new(warnings, json_string(mtk_model_warning(model, i)));
+  uint64_t written =
+      mtk_options_flag(line->options, "dry-run") ? 0 : mtk_cmd_output_bytes(line->args[1]);
+  if (line->json)
     return mtk_cmd_print_json(
-        json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:f,s:I,s:o}", "source", line->args[0], "output",
+        json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:f,s:I,s:o}", "source", line->args[0], "output",
                   line->args[1], "format", format->id, "tensors",
                   (json_int_t)mtk_model_tensor_count(model), "bytes_before", (json_int_t)before,
-                  "bytes_after", (json_int_t)after, "seconds", seconds, "peak_rss_bytes",
-                  (json_int_t)mtk_peak_rss_bytes(), "warnings", warnings),
+                  "bytes_after", (json_int_t)after, "output_bytes", (json_int_t)written, "seconds",
+                  seconds, "peak_rss_bytes", (json_int_t)mtk_peak_rss_bytes(), "warnings",
+                  mtk_cmd_warnings_json(model)),
         false, err);
-  }
   mtk_cmd_print("%s -> %s (%s): %zu tensors, %s -> %s in %.1f s\n", line->args[0], line->args[1],
                 format->id, mtk_model_tensor_count(model), mtk_cmd_bytes(before),
                 mtk_cmd_bytes(after), seconds);

@@ -98,13 +98,16 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
   }
   double bpw = params ? 8.0 * (double)after / (double)params : 0;
   bool dry = mtk_options_flag(line->options, "dry-run");
+  uint64_t written = dry ? 0 : mtk_cmd_output_bytes(line->args[1]);
   if (line->json)
     return mtk_cmd_print_json(
-        json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:f,s:I,s:f,s:I,s:o}", "source", line->args[0],
+        json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:I,s:f,s:I,s:f,s:I,s:o,s:o}", "source", line->args[0],
                   "output", line->args[1], "format", format->id, "dry_run", dry, "bytes_before",
-                  (json_int_t)before, "bytes_after", (json_int_t)after, "bits_per_weight", bpw,
-                  "quantized", (json_int_t)r->n_quantized, "seconds", seconds, "peak_rss_bytes",
-                  (json_int_t)mtk_peak_rss_bytes(), "tensors", rows_json(r)),
+                  (json_int_t)before, "bytes_after", (json_int_t)after, "output_bytes",
+                  (json_int_t)written, "bits_per_weight", bpw, "quantized",
+                  (json_int_t)r->n_quantized, "seconds", seconds, "peak_rss_bytes",
+                  (json_int_t)mtk_peak_rss_bytes(), "warnings", mtk_cmd_warnings_json(model),
+                  "tensors", rows_json(r)),
         false, err);
   for (size_t i = 0; i < r->n_rows && (dry || line->verbose); i++) {
     const mtk_quantize_row *q = &r->rows[i];
@@ -113,10 +116,10 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
                   mtk_cmd_bytes(q->bytes_after), g_reasons[q->reason]);
   }
   mtk_cmd_print(
-      "%s -> %s (%s%s): %zu of %zu tensors to %s, %s -> %s, %.3f bits per weight, %.1f s\n",
+      "%s -> %s (%s%s): %zu of %zu tensors to %s, %s -> %s, %.3f bits per weight, %s%s, %.1f s\n",
       line->args[0], line->args[1], format->id, dry ? ", dry run" : "", r->n_quantized, r->n_rows,
       mtk_options_string(line->options, "to"), mtk_cmd_bytes(before), mtk_cmd_bytes(after), bpw,
-      seconds);
+      dry ? "nothing" : mtk_cmd_bytes(written), " written", seconds);
   return MTK_OK;
 }
 
