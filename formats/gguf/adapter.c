@@ -12,7 +12,7 @@ static bool ends_with(const char *s, const char *suffix) {
   return n > k && strcmp(s + n - k, suffix) == 0;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 static mtk_status check_kind(const gguf_index *g, mtk_error *err) {
   const char *type, *kind;
@@ -131,7 +131,7 @@ mtk_status gguf_read_adapter(mtk_adapter *adapter, const char *path, mtk_error *
   return status;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 /* The file has one alpha: the scale of each pair must be alpha / rank, or B is multiplied by what
  * is missing. */
@@ -160,7 +160,8 @@ static void put_meta(mtk_bytes *out, const mtk_adapter *adapter, const mtk_model
 
 static void put_pair(mtk_bytes *out, const mtk_lora_pair *p, uint64_t *offset) {
   const int64_t shape_a[] = {p->rank, p->k}, shape_b[] = {p->n, p->rank};
-  char *a = mtk_asprintf("%s%s", p->target, suffix_a), *b = mtk_asprintf("%s%s", p->target, suffix_b);
+  char *a = mtk_asprintf("%s%s", p->target, suffix_a),
+       *b = mtk_asprintf("%s%s", p->target, suffix_b);
   uint32_t type = gguf_type_by_dtype(MTK_F32)->id;
   if (!a || !b) out->failed = true;
   if (a) gguf_put_tensor(out, a, 2, shape_a, type, *offset);
@@ -207,8 +208,10 @@ static mtk_status write_paired(const mtk_adapter *adapter, const mtk_model *base
   if (status == MTK_OK) status = mtk_output_create(&out, path, options && options->force, err);
   if (status == MTK_OK) {
     status = write_all(out, adapter, &header, err);
-    if (status == MTK_OK) status = mtk_output_commit(out, err);
-    else mtk_output_abort(out);
+    if (status == MTK_OK)
+      status = mtk_output_commit(out, err);
+    else
+      mtk_output_abort(out);
   }
   mtk_bytes_finish(&header);
   return status;

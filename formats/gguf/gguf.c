@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define NO_TYPE MTK_DTYPE_COUNT
+#define NO_TYPE      MTK_DTYPE_COUNT
 #define NO_FILE_TYPE UINT32_MAX
 
 /* enum ggml_type (ggml.h) and llama_ftype (llama.h); retired numbers are absent. */

@@ -10,12 +10,12 @@
 
 enum {
   GGUF_VERSION = 3,
-  GGUF_ALIGNMENT = 32,       /* what we write; what we read may say otherwise */
-  GGUF_MAX_DIMS = 4,         /* of ggml */
-  GGUF_MAX_DEPTH = 4,        /* of arrays in arrays */
-  GGUF_MAX_KEY = 65535,      /* bytes, from the specification */
-  GGUF_MAX_NAME = 255,       /* bytes of a tensor name (ggml: 63) */
-  GGUF_MAX_ITEMS = 4 << 20   /* array items that become metadata values, per file */
+  GGUF_ALIGNMENT = 32,     /* what we write; what we read may say otherwise */
+  GGUF_MAX_DIMS = 4,       /* of ggml */
+  GGUF_MAX_DEPTH = 4,      /* of arrays in arrays */
+  GGUF_MAX_KEY = 65535,    /* bytes, from the specification */
+  GGUF_MAX_NAME = 255,     /* bytes of a tensor name (ggml: 63) */
+  GGUF_MAX_ITEMS = 4 << 20 /* array items that become metadata values, per file */
 };
 
 /* One row of ggml's type table. dtype is MTK_DTYPE_COUNT where mtk has no such type. */

@@ -157,7 +157,7 @@ static mtk_status take_tensor(cursor *c, gguf_tensor *t) {
   return measure(c, t, at);
 }
 
-/* ---- sorted views, duplicates, placement ------------------------------------------------------ */
+/* ---- sorted views, duplicates, placement --------------------------------------------------- */
 
 static int by_key(const void *a, const void *b) {
   return strcmp((*(gguf_kv *const *)a)->key, (*(gguf_kv *const *)b)->key);
@@ -236,8 +236,8 @@ static mtk_status place_tensors(gguf_index *g, size_t header_end, mtk_error *err
   mtk_status status = MTK_OK;
   for (size_t i = 1; i < g->n_tensors && status == MTK_OK; i++) {
     if (order[i]->begin < order[i - 1]->begin + order[i - 1]->size) {
-      status = mtk_fail_at(err, MTK_E_FORMAT, g->path, order[i]->begin,
-                           "tensors %s and %s overlap", order[i - 1]->name, order[i]->name);
+      status = mtk_fail_at(err, MTK_E_FORMAT, g->path, order[i]->begin, "tensors %s and %s overlap",
+                           order[i - 1]->name, order[i]->name);
     }
   }
   mtk_free(order);
@@ -290,7 +290,7 @@ mtk_status gguf_parse(gguf_index *out, mtk_arena *arena, const uint8_t *data, si
   return place_tensors(out, c.pos, err);
 }
 
-/* ---- reading checked values --------------------------------------------------------------------- */
+/* ---- reading checked values ---------------------------------------------------------------- */
 
 const gguf_kv *gguf_find_kv(const gguf_index *g, const char *key) {
   const gguf_kv probe = {.key = key}, *at = &probe;

@@ -3,15 +3,15 @@
 
 #include <string.h>
 
-#define ATTACHMENT "mtk.attachment."
+#define ATTACHMENT    "mtk.attachment."
 #define CHAT_TEMPLATE "tokenizer.chat_template"
-#define HPARAM "mtk.hparam." /* hyperparameters that other programs would stumble over */
+#define HPARAM        "mtk.hparam." /* hyperparameters that other programs would stumble over */
 
 static mtk_status no_memory(const gguf_index *g, mtk_error *err) {
   return mtk_fail(err, MTK_E_NOMEM, g->path, "out of memory");
 }
 
-/* ---- metadata ----------------------------------------------------------------------------------- */
+/* ---- metadata ------------------------------------------------------------------------------ */
 
 /* Keys that are recomputed when a file is written, or that became something else. */
 static bool is_consumed(const char *key, bool has_vocab) {
@@ -47,8 +47,7 @@ static mtk_status read_attachment(mtk_model *model, const gguf_index *g, const g
 static mtk_status canonical_key(const char **out, const gguf_index *g, const char *key,
                                 const char *arch, size_t arch_len, mtk_error *err) {
   *out = key;
-  if (arch_len && strncmp(key, arch, arch_len) == 0 && key[arch_len] == '.' &&
-      key[arch_len + 1]) {
+  if (arch_len && strncmp(key, arch, arch_len) == 0 && key[arch_len] == '.' && key[arch_len + 1]) {
     *out = key + arch_len + 1;
     return MTK_OK;
   }
@@ -120,7 +119,7 @@ static mtk_status check_kind(const gguf_index *g, mtk_error *err) {
   return MTK_OK;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------ */
+/* ---- tensors ------------------------------------------------------------------------------- */
 
 /* Context of a read function: where the rows lie. */
 typedef struct gguf_rows {
@@ -141,7 +140,8 @@ static mtk_status read_copy(const mtk_tensor *t, void *dst, int64_t row0, int64_
 static mtk_status read_narrow(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
                               mtk_error *err) {
   const gguf_rows *rows = t->read_ctx;
-  size_t n = (size_t)(n_rows * mtk_tensor_row_elems(t)), item = mtk_dtype_get(t->dtype)->block_bytes;
+  size_t n = (size_t)(n_rows * mtk_tensor_row_elems(t)),
+         item = mtk_dtype_get(t->dtype)->block_bytes;
   const uint8_t *src = rows->data + (size_t)row0 * rows->row_bytes;
   (void)err;
   for (size_t i = 0; i < n; i++) {
@@ -212,8 +212,8 @@ static mtk_status attach_scales(mtk_tensor *t, mtk_model *model, gguf_index *g,
   return MTK_OK;
 }
 
-static mtk_status make_tensor(mtk_tensor *t, mtk_model *model, gguf_index *g,
-                              const gguf_tensor *in, mtk_error *err) {
+static mtk_status make_tensor(mtk_tensor *t, mtk_model *model, gguf_index *g, const gguf_tensor *in,
+                              mtk_error *err) {
   memset(t, 0, sizeof *t);
   t->name = t->source_name = in->name;
   t->dtype = in->type->dtype;
@@ -261,7 +261,7 @@ static mtk_status read_tensors(mtk_model *model, gguf_index *g, mtk_error *err) 
   return MTK_OK;
 }
 
-/* ---- the model ---------------------------------------------------------------------------------- */
+/* ---- the model ----------------------------------------------------------------------------- */
 
 static mtk_status read_indexed(mtk_model *model, gguf_index *g, const uint8_t *data, size_t size,
                                const char *path, mtk_error *err) {

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define KEY_HF_JSON "tokenizer.huggingface.json"
+#define KEY_HF_JSON   "tokenizer.huggingface.json"
 #define KEY_HF_CONFIG "mtk.attachment.tokenizer_config.json"
 
 /* Ids and flags that are plain members of mtk_vocab. */
@@ -28,9 +28,15 @@ static const vocab_flag flags[] = {
     {"tokenizer.ggml.add_eos_token", offsetof(mtk_vocab, add_eos)},
 };
 static const char *const other_keys[] = {
-    "tokenizer.ggml.model",  "tokenizer.ggml.pre",    "tokenizer.ggml.tokens",
-    "tokenizer.ggml.merges", "tokenizer.ggml.scores", "tokenizer.ggml.token_type",
-    KEY_HF_JSON,             KEY_HF_CONFIG,           "tokenizer.ggml.add_space_prefix",
+    "tokenizer.ggml.model",
+    "tokenizer.ggml.pre",
+    "tokenizer.ggml.tokens",
+    "tokenizer.ggml.merges",
+    "tokenizer.ggml.scores",
+    "tokenizer.ggml.token_type",
+    KEY_HF_JSON,
+    KEY_HF_CONFIG,
+    "tokenizer.ggml.add_space_prefix",
 };
 #define N_ROWS(table) (sizeof(table) / sizeof((table)[0]))
 
@@ -48,11 +54,9 @@ static int32_t *id_of(mtk_vocab *v, const vocab_id *row) {
   return (int32_t *)(void *)((char *)v + row->offset);
 }
 
-static int8_t *flag_of(mtk_vocab *v, const vocab_flag *row) {
-  return (int8_t *)v + row->offset;
-}
+static int8_t *flag_of(mtk_vocab *v, const vocab_flag *row) { return (int8_t *)v + row->offset; }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 static uint32_t load_u32(const uint8_t *p) {
   return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
@@ -216,7 +220,7 @@ mtk_status gguf_read_vocab(mtk_model *model, const gguf_index *g, mtk_error *err
   return status == MTK_E_UNSUPPORTED ? keep_raw(model, &why) : status;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 static mtk_status set_array(mtk_meta *out, const char *key, mtk_meta_type type,
                             const mtk_value *items, size_t n, mtk_error *err) {

@@ -35,7 +35,7 @@ static mtk_status no_memory(writer *w) {
   return mtk_fail(w->err, MTK_E_NOMEM, NULL, "out of memory");
 }
 
-/* ---- the list of tensors ------------------------------------------------------------------------ */
+/* ---- the list of tensors ------------------------------------------------------------------- */
 
 static bool ends_with(const char *s, const char *suffix) {
   size_t n = strlen(s), k = strlen(suffix);
@@ -154,7 +154,7 @@ static mtk_status plan_tensors(writer *w) {
                         w->n_dequantized, w->first_dequantized);
 }
 
-/* ---- metadata ----------------------------------------------------------------------------------- */
+/* ---- metadata ------------------------------------------------------------------------------ */
 
 /* general.file_type: the type of most weights that are matrices. */
 static uint32_t file_type(const writer *w) {
@@ -312,7 +312,7 @@ static mtk_status plan_meta(writer *w, const char *provenance) {
   return put_widened(w, "mtk.widened.f16", MTK_F16);
 }
 
-/* ---- bytes -------------------------------------------------------------------------------------- */
+/* ---- bytes --------------------------------------------------------------------------------- */
 
 static mtk_status write_header(writer *w, mtk_output *out) {
   mtk_bytes header = {.max = (size_t)4 << 30};

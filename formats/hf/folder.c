@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INDEX_NAME "model.safetensors.index.json"
+#define INDEX_NAME  "model.safetensors.index.json"
 #define SINGLE_NAME "model.safetensors"
 
-/* ---- text files --------------------------------------------------------------------------------- */
+/* ---- text files ---------------------------------------------------------------------------- */
 
 mtk_status hf_read_text(char **text, size_t *n, const char *folder, const char *name,
                         mtk_error *err) {
@@ -44,7 +44,7 @@ mtk_status hf_load_json(json_t **out, const char *text, size_t n, const char *na
   return mtk_fail(err, MTK_E_FORMAT, name, "not a JSON object");
 }
 
-/* ---- shards ------------------------------------------------------------------------------------- */
+/* ---- shards -------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b) {
   return strcmp((*(st_tensor *const *)a)->name, (*(st_tensor *const *)b)->name);
@@ -105,8 +105,8 @@ static mtk_status add_file(hf_source *src, mtk_model *model, const char *path, m
   const char *name = mtk_arena_strndup(src->arena, base, strlen(base));
   if (!name) return mtk_fail(err, MTK_E_NOMEM, base, "out of memory");
   st_list more = {0};
-  MTK_TRY(st_parse(&more, src->metadata ? NULL : &src->metadata, src->arena, data, size, name,
-                   err));
+  MTK_TRY(
+      st_parse(&more, src->metadata ? NULL : &src->metadata, src->arena, data, size, name, err));
   MTK_TRY(reserve(src, more.n, err));
   if (more.n) memcpy(src->list.items + src->list.n, more.items, more.n * sizeof *more.items);
   src->list.n += more.n;
@@ -200,8 +200,8 @@ static mtk_status open_folder(hf_source *src, mtk_model *model, const char *fold
     status = hf_read_text(&text, &n, folder, INDEX_NAME, err);
     json_t *index = NULL;
     if (status == MTK_OK && !text) {
-      status = mtk_fail(err, MTK_E_NOT_FOUND, folder, "has neither %s nor %s", SINGLE_NAME,
-                        INDEX_NAME);
+      status =
+          mtk_fail(err, MTK_E_NOT_FOUND, folder, "has neither %s nor %s", SINGLE_NAME, INDEX_NAME);
     }
     if (status == MTK_OK) status = hf_load_json(&index, text, n, INDEX_NAME, err);
     if (status == MTK_OK) status = open_shards(src, model, folder, index, err);

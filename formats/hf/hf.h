@@ -10,11 +10,11 @@
 #include <jansson.h>
 
 enum {
-  ST_MAX_HEADER = 100000000,    /* bytes, from the reference implementation */
-  HF_MAX_TEXT = 64 << 20,       /* bytes of a file that is carried along */
+  ST_MAX_HEADER = 100000000, /* bytes, from the reference implementation */
+  HF_MAX_TEXT = 64 << 20,    /* bytes of a file that is carried along */
 };
 
-/* ---- safetensors.c ------------------------------------------------------------------------------ */
+/* ---- safetensors.c ------------------------------------------------------------------------- */
 
 /* One tensor of a safetensors file. Strings live in the arena given to st_parse. */
 typedef struct st_tensor {
@@ -24,8 +24,8 @@ typedef struct st_tensor {
   int64_t shape[MTK_MAX_DIMS];
   const uint8_t *data; /* borrowed from the file's bytes */
   uint64_t begin, size;
-  const char *file;    /* for messages */
-  bool consumed;       /* became a part of another tensor (scales) */
+  const char *file; /* for messages */
+  bool consumed;    /* became a part of another tensor (scales) */
 } st_tensor;
 
 typedef struct st_list {
@@ -40,7 +40,7 @@ mtk_status st_parse(st_list *out, json_t **metadata, mtk_arena *arena, const uin
 /* "BF16" for a type; NULL where safetensors has none. */
 const char *st_dtype_name(mtk_dtype dtype);
 
-/* ---- folder.c: shards --------------------------------------------------------------------------- */
+/* ---- folder.c: shards ---------------------------------------------------------------------- */
 
 /* All tensors of a folder or file. by_name is sorted. */
 typedef struct hf_source {
@@ -65,10 +65,9 @@ st_tensor *hf_source_sibling(const hf_source *src, const char *module, size_t mo
 mtk_status hf_read_text(char **text, size_t *n, const char *folder, const char *name,
                         mtk_error *err);
 /* A JSON object from text. `name` is the place in messages. */
-mtk_status hf_load_json(json_t **out, const char *text, size_t n, const char *name,
-                        mtk_error *err);
+mtk_status hf_load_json(json_t **out, const char *text, size_t n, const char *name, mtk_error *err);
 
-/* ---- quant.c: quantized layouts ----------------------------------------------------------------- */
+/* ---- quant.c: quantized layouts ------------------------------------------------------------ */
 
 /* Block sizes that the config states for grids of scales; 0 = not stated. */
 typedef struct hf_quant_config {
@@ -87,7 +86,7 @@ mtk_status hf_quant_name(const char **out, mtk_arena *arena, const st_tensor *in
 void hf_unpack_rows(mtk_dtype dtype, uint8_t *packed, uint8_t *scales, const uint8_t *blocks,
                     size_t n_blocks);
 
-/* ---- quantconfig.c: how weights are stored in what is written ------------------------------------- */
+/* ---- quantconfig.c: how weights are stored in what is written ------------------------------ */
 
 typedef enum hf_layout {
   HF_PLAIN,   /* one tensor */
@@ -100,18 +99,18 @@ typedef enum hf_layout {
 hf_layout hf_layout_of(const mtk_tensor *t);
 /* A new quantization_config (compressed-tensors) of a model, or NULL when no tensor has a quantized
  * layout. hf_names[i]: name of tensor i in the folder. */
-mtk_status hf_quant_config_write(json_t **out, const mtk_model *model,
-                                 const char *const *hf_names, mtk_error *err);
+mtk_status hf_quant_config_write(json_t **out, const mtk_model *model, const char *const *hf_names,
+                                 mtk_error *err);
 /* JSON text with an indent of 2 and the shortest reals that keep every value. */
 mtk_status hf_dump_json(mtk_bytes *out, const json_t *value, mtk_error *err);
 
-/* ---- metadata.c: values that config.json has no place for, in __metadata__ ------------------------ */
+/* ---- metadata.c: values that config.json has no place for, in __metadata__ ----------------- */
 
-/* "general.*" and "kv.*" values of the model as strings of `out`; what cannot go along is a warning. */
+/* "general.*" and "kv.*" values of the model as strings of `out`; a warning for what cannot go. */
 mtk_status hf_put_metadata(json_t *out, mtk_model *model, mtk_error *err);
 mtk_status hf_get_metadata(mtk_model *model, const json_t *metadata, mtk_error *err);
 
-/* ---- read.c, write.c, stwrite.c, peft.c ----------------------------------------------------------- */
+/* ---- read.c, write.c, stwrite.c, peft.c ---------------------------------------------------- */
 
 mtk_status hf_read_model(mtk_model *model, const char *path, mtk_error *err);
 /* A bare safetensors file in memory; data must outlive the model. */

@@ -9,7 +9,7 @@
 static const char prefix[] = "mtk.meta.";
 
 /* Names of the scalar types, by mtk_meta_type. */
-static const char *const type_names[] = {"u8",  "i8",     "u16", "i16", "u32", "i32", "f32",
+static const char *const type_names[] = {"u8",   "i8",     "u16", "i16", "u32", "i32", "f32",
                                          "bool", "string", NULL,  "u64", "i64", "f64"};
 enum { N_TYPES = sizeof type_names / sizeof type_names[0] };
 
@@ -19,7 +19,7 @@ static bool is_signed(mtk_meta_type t) {
 
 static bool is_real(mtk_meta_type t) { return t == MTK_META_F32 || t == MTK_META_F64; }
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 /* Strings as a JSON list: "strings:[\"en\",\"fr\"]". */
 static json_t *encode_strings(const mtk_value *v) {
@@ -42,8 +42,7 @@ static json_t *encode(const mtk_value *v) {
   }
   const char *name = type_names[v->type];
   if (v->type == MTK_META_STRING) {
-    return memchr(v->as.str.s, 0, v->as.str.len) ? NULL
-                                                 : json_sprintf("%s:%s", name, v->as.str.s);
+    return memchr(v->as.str.s, 0, v->as.str.len) ? NULL : json_sprintf("%s:%s", name, v->as.str.s);
   }
   if (is_real(v->type)) return json_sprintf("%s:%.17g", name, v->as.f);
   if (is_signed(v->type)) return json_sprintf("%s:%lld", name, (long long)v->as.i);
@@ -73,7 +72,7 @@ mtk_status hf_put_metadata(json_t *out, mtk_model *model, mtk_error *err) {
   return status;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 static mtk_status decode_strings(mtk_model *model, const char *key, const char *text,
                                  mtk_error *err) {

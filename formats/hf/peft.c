@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONFIG "adapter_config.json"
+#define CONFIG  "adapter_config.json"
 #define WEIGHTS "adapter_model.safetensors"
 
 static const char prefix[] = "base_model.model.", suffix_a[] = ".lora_A.weight",
@@ -18,7 +18,7 @@ static bool ends_with(const char *s, const char *suffix) {
   return n >= k && strcmp(s + n - k, suffix) == 0;
 }
 
-/* ---- reading the configuration -------------------------------------------------------------------- */
+/* ---- reading the configuration ------------------------------------------------------------- */
 
 static bool is_on(const json_t *v) {
   if (json_is_string(v)) return *json_string_value(v) != 0;
@@ -33,8 +33,8 @@ static mtk_status refuse(mtk_error *err, const char *key) {
 
 static mtk_status check_config(const json_t *config, mtk_error *err) {
   static const char *const flags[] = {
-      "use_dora",          "fan_in_fan_out",   "lora_bias",   "use_qalora",
-      "layer_replication", "modules_to_save",  "eva_config",  "alora_invocation_tokens",
+      "use_dora",          "fan_in_fan_out",          "lora_bias",    "use_qalora",
+      "layer_replication", "modules_to_save",         "eva_config",   "alora_invocation_tokens",
       "target_parameters", "trainable_token_indices", "corda_config", "arrow_config",
   };
   static const char *const inits[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
@@ -81,7 +81,7 @@ static mtk_status pattern_value(double *value, const json_t *config, const char 
   return MTK_OK;
 }
 
-/* ---- reading the weights ------------------------------------------------------------------------ */
+/* ---- reading the weights ------------------------------------------------------------------- */
 
 /* The canonical name of a module's weight under any architecture that knows it, else as it is. */
 static const char *target_name(mtk_arena *arena, const char *module) {
@@ -178,7 +178,8 @@ static mtk_status read_config(json_t **config, mtk_adapter *adapter, const char 
   mtk_free(text);
   MTK_TRY(status);
   MTK_TRY(check_config(*config, err));
-  const json_t *rank = json_object_get(*config, "r"), *alpha = json_object_get(*config, "lora_alpha");
+  const json_t *rank = json_object_get(*config, "r"),
+               *alpha = json_object_get(*config, "lora_alpha");
   if (!json_is_integer(rank) || json_integer_value(rank) <= 0 || !json_is_number(alpha)) {
     return mtk_fail(err, MTK_E_FORMAT, CONFIG, "r or lora_alpha is missing or not a number");
   }
@@ -201,9 +202,8 @@ mtk_status hf_read_adapter(mtk_adapter *adapter, const char *path, mtk_error *er
   char *weights = mtk_path_join(path, WEIGHTS);
   mtk_model *files = mtk_model_create(); /* keeps the file mapped while values are copied */
   mtk_arena *arena = mtk_arena_create();
-  mtk_status status = weights && files && arena
-                          ? read_config(&config, adapter, path, err)
-                          : mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  mtk_status status = weights && files && arena ? read_config(&config, adapter, path, err)
+                                                : mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   if (status == MTK_OK) status = hf_source_open(&src, files, arena, weights, err);
   if (status == MTK_OK) status = read_pairs(adapter, &src, config, err);
   hf_source_finish(&src);
@@ -214,7 +214,7 @@ mtk_status hf_read_adapter(mtk_adapter *adapter, const char *path, mtk_error *er
   return status;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 typedef struct peft_writer {
   const mtk_adapter *adapter; /* pairing "half" */
@@ -354,8 +354,7 @@ static mtk_status fill_folder(peft_writer *w, const char *folder, const char *pr
 static mtk_status write_half(peft_writer *w, const char *path, const mtk_write_options *options) {
   mtk_outdir *dir = NULL;
   MTK_TRY(mtk_outdir_create(&dir, path, options && options->force, w->err));
-  mtk_status status =
-      fill_folder(w, mtk_outdir_path(dir), options ? options->provenance : NULL);
+  mtk_status status = fill_folder(w, mtk_outdir_path(dir), options ? options->provenance : NULL);
   if (status == MTK_OK) return mtk_outdir_commit(dir, w->err);
   mtk_outdir_abort(dir);
   return status;

@@ -1,7 +1,7 @@
 /* quant.c: quantized weights that a folder stores as several tensors -> one canonical tensor.
  * Layouts: compressed-tensors (nvfp4-pack-quantized, mxfp4-pack-quantized, mxfp8-quantized,
- * float-quantized), ModelOpt (NVFP4, MXFP4, FP8) and DeepSeek (weight_scale_inv); told apart by names,
- * types and shapes, so mixed files work. Read functions may be entered by any thread. */
+ * float-quantized), ModelOpt (NVFP4, MXFP4, FP8) and DeepSeek (weight_scale_inv); told apart by
+ * names, types and shapes, so mixed files work. Read functions may be entered by any thread. */
 #include "hf.h"
 
 #include <string.h>
@@ -11,10 +11,10 @@ typedef enum stored_kind { STORED_PLAIN, STORED_NVFP4, STORED_MXFP4, STORED_GRID
 
 typedef struct stored {
   stored_kind kind;
-  const st_tensor *scale; /* per block, or the grid */
+  const st_tensor *scale;  /* per block, or the grid */
   const st_tensor *global; /* NVFP4: one f32 */
-  bool global_is_inverse; /* compressed-tensors stores 2688/amax */
-  const st_tensor *input; /* one f32 */
+  bool global_is_inverse;  /* compressed-tensors stores 2688/amax */
+  const st_tensor *input;  /* one f32 */
   bool input_is_inverse;
 } stored;
 
@@ -95,7 +95,7 @@ void hf_quant_config_read(hf_quant_config *out, const json_t *config) {
   out->block_k = json_integer_value(json_array_get(block, 1));
 }
 
-/* ---- scales ------------------------------------------------------------------------------------- */
+/* ---- scales -------------------------------------------------------------------------------- */
 
 static int64_t count_of(const st_tensor *t) {
   int64_t n = 1;
@@ -137,8 +137,8 @@ static mtk_status grid_steps(mtk_tensor *out, const st_tensor *scale, const st_t
                   (long long)n, (long long)k, weight->file);
 }
 
-static mtk_status make_grid(mtk_tensor *out, mtk_arena *arena, const st_tensor *in,
-                            const stored *s, const hf_quant_config *config, mtk_error *err) {
+static mtk_status make_grid(mtk_tensor *out, mtk_arena *arena, const st_tensor *in, const stored *s,
+                            const hf_quant_config *config, mtk_error *err) {
   if (in->n_dims != 2 || in->shape[0] == 0 || in->shape[1] == 0) {
     return mtk_fail(err, MTK_E_UNSUPPORTED, in->file, "tensor %s: scaled but not a matrix",
                     in->name);
@@ -155,7 +155,7 @@ static mtk_status make_grid(mtk_tensor *out, mtk_arena *arena, const st_tensor *
   return MTK_OK;
 }
 
-/* ---- fp4: packed values and block scales <-> the blocks of dtype.h -------------------------------- */
+/* ---- fp4: packed values and block scales <-> the blocks of dtype.h ------------------------- */
 
 /* Element e of packed values: byte e/2, even elements in the low half. */
 static uint8_t nibble(const uint8_t *packed, size_t e) {
@@ -260,7 +260,7 @@ static mtk_status make_fp4(mtk_tensor *out, mtk_arena *arena, const st_tensor *i
   return MTK_OK;
 }
 
-/* ---- plain tensors ------------------------------------------------------------------------------ */
+/* ---- plain tensors ------------------------------------------------------------------------- */
 
 /* Bytes that do not lie at a multiple of their size are copied when they are read. */
 static mtk_status read_copy(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,

@@ -33,7 +33,7 @@ hf_layout hf_layout_of(const mtk_tensor *t) {
   return mx ? HF_MXFP8 : HF_DEQUANT;
 }
 
-/* ---- schemes ------------------------------------------------------------------------------------ */
+/* ---- schemes ------------------------------------------------------------------------------- */
 
 /* What decides the text of a config group. */
 typedef struct scheme {
@@ -92,7 +92,7 @@ static json_t *weight_args(const scheme *s) {
   return o;
 }
 
-/* Weight-only for fp4 without a stored activation scale; fp8 activations are scaled as they come. */
+/* Weight-only for fp4 without an activation scale; fp8 activations are scaled as they come. */
 static json_t *input_args(const scheme *s) {
   json_t *o = NULL;
   if (s->layout == HF_NVFP4 && s->static_input) {
@@ -161,8 +161,8 @@ static json_t *groups_of(scheme *schemes, size_t n) {
   return groups;
 }
 
-mtk_status hf_quant_config_write(json_t **out, const mtk_model *model,
-                                 const char *const *hf_names, mtk_error *err) {
+mtk_status hf_quant_config_write(json_t **out, const mtk_model *model, const char *const *hf_names,
+                                 mtk_error *err) {
   scheme schemes[MAX_SCHEMES];
   size_t n = 0;
   json_t *ignore = json_array();

@@ -7,13 +7,21 @@
 
 /* Files that travel with a model as they are. */
 static const char *const carried[] = {
-    "config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json",
-    "LICENSE",     "LICENSE.txt",            "LICENSE.md",              "NOTICE",
-    "README.md",   "USE_POLICY.md",          "provenance.json",
+    "config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
+    "README.md",
+    "USE_POLICY.md",
+    "provenance.json",
 };
 enum { N_CARRIED = sizeof carried / sizeof carried[0] };
 
-/* ---- texts -------------------------------------------------------------------------------------- */
+/* ---- texts --------------------------------------------------------------------------------- */
 
 static mtk_status attach_file(mtk_model *model, const char *folder, const char *file,
                               const char *name, mtk_error *err) {
@@ -131,14 +139,13 @@ static mtk_status read_texts(mtk_model *model, const char *folder, mtk_error *er
   return warn_left_files(model, folder, err);
 }
 
-/* ---- config.json -------------------------------------------------------------------------------- */
+/* ---- config.json --------------------------------------------------------------------------- */
 
 static mtk_status read_arch(mtk_model *model, const json_t *config, const mtk_arch_v1 **arch,
                             mtk_error *err) {
   size_t n = 0;
   const char *text = mtk_model_attachment(model, "config.json", &n);
-  const char *name =
-      json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+  const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
   *arch = name ? mtk_arch_find_hf(name) : NULL;
   if (!*arch) {
     return mtk_model_warn(model, "config.json: architecture %s is unknown; only tensors are read",
@@ -157,7 +164,7 @@ static mtk_status load_config(json_t **out, mtk_model *model, mtk_error *err) {
   return mtk_model_warn(model, "no config.json: the architecture is unknown");
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------ */
+/* ---- tensors ------------------------------------------------------------------------------- */
 
 static mtk_status add_tensors(mtk_model *model, hf_source *src, const mtk_arch_v1 *arch,
                               const hf_quant_config *config, mtk_error *err) {
@@ -179,13 +186,14 @@ static mtk_status add_tensors(mtk_model *model, hf_source *src, const mtk_arch_v
     MTK_TRY(mtk_model_add_tensor(model, &t, err));
   }
   if (!n_foreign) return MTK_OK;
-  return mtk_model_warn(model, "%zu tensors are not part of architecture %s, kept as they are "
-                               "(first: %s)",
+  return mtk_model_warn(model,
+                        "%zu tensors are not part of architecture %s, kept as they are "
+                        "(first: %s)",
                         n_foreign, arch->id, foreign);
 }
 
-static mtk_status read_folder(mtk_model *model, hf_source *src, mtk_arena *arena,
-                              const char *path, mtk_error *err) {
+static mtk_status read_folder(mtk_model *model, hf_source *src, mtk_arena *arena, const char *path,
+                              mtk_error *err) {
   json_t *config = NULL;
   const mtk_arch_v1 *arch = NULL;
   hf_quant_config quant = {0};

@@ -12,11 +12,10 @@ static const struct {
   const char *name;
   mtk_dtype dtype;
 } dtypes[] = {
-    {"F32", MTK_F32},         {"F16", MTK_F16},         {"BF16", MTK_BF16},   {"F64", MTK_F64},
-    {"I8", MTK_I8},           {"I16", MTK_I16},         {"I32", MTK_I32},     {"I64", MTK_I64},
-    {"U8", MTK_U8},           {"U16", MTK_U16},         {"U32", MTK_U32},     {"U64", MTK_U64},
-    {"BOOL", MTK_BOOL},       {"F8_E4M3", MTK_F8_E4M3}, {"F8_E5M2", MTK_F8_E5M2},
-    {"F8_E8M0", MTK_E8M0},
+    {"F32", MTK_F32},   {"F16", MTK_F16},         {"BF16", MTK_BF16},       {"F64", MTK_F64},
+    {"I8", MTK_I8},     {"I16", MTK_I16},         {"I32", MTK_I32},         {"I64", MTK_I64},
+    {"U8", MTK_U8},     {"U16", MTK_U16},         {"U32", MTK_U32},         {"U64", MTK_U64},
+    {"BOOL", MTK_BOOL}, {"F8_E4M3", MTK_F8_E4M3}, {"F8_E5M2", MTK_F8_E5M2}, {"F8_E8M0", MTK_E8M0},
 };
 enum { N_DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
@@ -30,8 +29,7 @@ static mtk_status bad(mtk_error *err, const char *path, const char *tensor, cons
   return mtk_fail(err, MTK_E_FORMAT, path, "tensor %s: %s", tensor, why);
 }
 
-static mtk_status parse_dtype(st_tensor *t, const json_t *value, const char *path,
-                              mtk_error *err) {
+static mtk_status parse_dtype(st_tensor *t, const json_t *value, const char *path, mtk_error *err) {
   const char *name = json_string_value(value);
   if (!name) return bad(err, path, t->name, "dtype is missing or not a string");
   for (size_t i = 0; i < N_DTYPES; i++) {
@@ -115,8 +113,7 @@ static int by_begin(const void *a, const void *b) {
 }
 
 /* Sorted by offset, the tensors must cover all the data without a gap or an overlap. */
-static mtk_status check_cover(st_list *list, uint64_t data_size, const char *path,
-                              mtk_error *err) {
+static mtk_status check_cover(st_list *list, uint64_t data_size, const char *path, mtk_error *err) {
   uint64_t at = 0;
   qsort(list->items, list->n, sizeof *list->items, by_begin);
   for (size_t i = 0; i < list->n; i++) {

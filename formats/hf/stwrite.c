@@ -55,8 +55,8 @@ static mtk_status make_header(mtk_bytes *out, const st_out *tensors, size_t n, j
   return MTK_OK;
 }
 
-static mtk_status write_all(mtk_output *out, const st_out *tensors, size_t n,
-                            json_t *metadata, void *ctx, mtk_error *err) {
+static mtk_status write_all(mtk_output *out, const st_out *tensors, size_t n, json_t *metadata,
+                            void *ctx, mtk_error *err) {
   mtk_bytes header = {.max = ST_MAX_HEADER + 8};
   mtk_status status = make_header(&header, tensors, n, metadata, err);
   if (status == MTK_OK) status = mtk_output_write(out, header.data, header.len, err);

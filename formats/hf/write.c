@@ -1,6 +1,6 @@
-/* write.c: the canonical model as a model folder (or, for a path ending in .safetensors, as one bare
- * file). Tensors are streamed in chunks of a few MB; of a fp4 tensor the block scales are held while
- * its values are written. */
+/* write.c: the canonical model as a model folder (or, for a path ending in .safetensors, as one
+ * bare file). Tensors are streamed in chunks of a few MB; of a fp4 tensor the block scales are held
+ * while its values are written. */
 #include "hf.h"
 
 #include <stdlib.h>
@@ -32,7 +32,7 @@ static mtk_status no_memory(writer *w) {
   return mtk_fail(w->err, MTK_E_NOMEM, NULL, "out of memory");
 }
 
-/* ---- writing the bytes of one tensor -------------------------------------------------------------- */
+/* ---- writing the bytes of one tensor ------------------------------------------------------- */
 
 /* Fetch rows chunk by chunk; `put` handles each chunk. values: f32 rows are wanted. */
 typedef mtk_status (*chunk_fn)(writer *w, mtk_output *out, const mtk_tensor *t, const void *rows,
@@ -136,8 +136,7 @@ static mtk_status write_packed(const st_out *self, mtk_output *out, void *ctx, m
   return stream_fp4(w, out, self->source);
 }
 
-static mtk_status write_fp4_scales(const st_out *self, mtk_output *out, void *ctx,
-                                   mtk_error *err) {
+static mtk_status write_fp4_scales(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
   writer *w = ctx;
   if (w->scales_of != self->source) MTK_TRY(stream_fp4(w, NULL, self->source));
   return mtk_output_write(out, w->scales, self->size, err);
@@ -160,7 +159,7 @@ static mtk_status write_e8m0(const st_out *self, mtk_output *out, void *ctx, mtk
   return MTK_OK;
 }
 
-/* ---- the list of tensors ------------------------------------------------------------------------ */
+/* ---- the list of tensors ------------------------------------------------------------------- */
 
 /* "<module>.weight" -> "<module><suffix>" */
 static const char *sibling(writer *w, const char *name, const char *suffix) {
@@ -190,7 +189,7 @@ static mtk_status push_float(writer *w, const char *name, float value, bool inve
   if (!kept) return no_memory(w);
   *kept = value;
   if (inverse) {
-    /* A reader divides: look for the float whose reciprocal is the value, next to the rounded one. */
+    /* A reader divides: look for the float whose reciprocal is the value, near the rounded one. */
     uint32_t bits;
     *kept = 1.0f / value;
     memcpy(&bits, kept, 4);
@@ -292,8 +291,9 @@ static mtk_status plan_tensors(writer *w) {
     MTK_TRY(plan_tensor(w, t, w->hf_names[i]));
   }
   if (w->n_rounded) {
-    MTK_TRY(mtk_model_warn(w->model, "%zu scales were changed in their last bit: the layout holds "
-                                     "their reciprocals (first: %s)",
+    MTK_TRY(mtk_model_warn(w->model,
+                           "%zu scales were changed in their last bit: the layout holds "
+                           "their reciprocals (first: %s)",
                            w->n_rounded, w->first_rounded));
   }
   if (!w->n_dequantized) return MTK_OK;
@@ -303,7 +303,7 @@ static mtk_status plan_tensors(writer *w) {
                         w->n_dequantized, w->first_dequantized);
 }
 
-/* ---- texts -------------------------------------------------------------------------------------- */
+/* ---- texts --------------------------------------------------------------------------------- */
 
 static mtk_status write_text(writer *w, const char *folder, const char *name, const char *data,
                              size_t n) {
@@ -451,15 +451,14 @@ static mtk_status write_attachments(writer *w, const char *folder, const json_t 
   return write_text(w, folder, "provenance.json", provenance, strlen(provenance));
 }
 
-/* ---- shards ------------------------------------------------------------------------------------- */
+/* ---- shards -------------------------------------------------------------------------------- */
 
 /* "5GB", "300MB", "1000000"; decimal units as in huggingface_hub. 0 = no limit. */
 static mtk_status shard_limit(writer *w, uint64_t *out) {
   static const struct {
     const char *unit;
     uint64_t factor;
-  } units[] = {{"", 1},           {"KB", 1000},          {"MB", 1000000},
-               {"GB", 1000000000}, {"TB", 1000000000000}};
+  } units[] = {{"", 1}, {"KB", 1000}, {"MB", 1000000}, {"GB", 1000000000}, {"TB", 1000000000000}};
   const char *text = w->options && w->options->options
                          ? mtk_options_string(w->options->options, "max-shard-size")
                          : NULL;
@@ -532,7 +531,7 @@ static mtk_status write_shards(writer *w, const char *folder, uint64_t limit) {
   return status;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------- */
+/* ---- the whole ----------------------------------------------------------------------------- */
 
 static mtk_status fill_folder(writer *w, const char *folder) {
   json_t *config = NULL;

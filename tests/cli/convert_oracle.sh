@@ -1,5 +1,5 @@
-# Files written by mtk, read by the gguf and safetensors packages (MTK_PYTHON: an interpreter that has
-# them).
+# Files written by mtk, read by the gguf and safetensors packages (MTK_PYTHON: an interpreter that
+# has them).
 . "$(dirname "$0")/_common.sh"
 python="${MTK_PYTHON:-python3}"
 check="$MTK_SRC/tests/oracle/check_format_files.py"

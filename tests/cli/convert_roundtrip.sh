@@ -6,7 +6,8 @@ lora="$MTK_SRC/tests/golden/formats/tiny-lora"
 
 "$MTK" convert "$tiny" a.gguf -q
 "$MTK" convert a.gguf back -q
-for file in config.json tokenizer.json tokenizer_config.json generation_config.json LICENSE README.md; do
+for file in config.json tokenizer.json tokenizer_config.json generation_config.json LICENSE \
+  README.md; do
   cmp "$tiny/$file" "back/$file" || fail "$file differs"
 done
 "$MTK" convert back direct.safetensors -q

@@ -54,7 +54,8 @@ def read_folder(folder):
 
 def interleave(w, heads):
     """Half-split rows to interleaved ones, as llama.cpp's converter does."""
-    return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+    pairs = w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:])
+    return pairs.swapaxes(1, 2).reshape(w.shape)
 
 
 def permuted(name, w, config):
@@ -81,11 +82,13 @@ def check_gguf(path, folder):
             continue
         t = have.pop(name)
         values = gguf.dequantize(t.data, t.tensor_type).reshape(w.shape)
-        expect(np.array_equal(values, permuted(name, w, config).astype(np.float32)), f"{name} differs")
+        want = permuted(name, w, config).astype(np.float32)
+        expect(np.array_equal(values, want), f"{name} differs")
     expect(set(have) <= {"rope_freqs.weight"}, f"extra tensors: {sorted(have)}")
     for key, hf_key in (("block_count", "num_hidden_layers"), ("embedding_length", "hidden_size"),
                         ("attention.head_count", "num_attention_heads"),
-                        ("context_length", "max_position_embeddings"), ("vocab_size", "vocab_size")):
+                        ("context_length", "max_position_embeddings"),
+                        ("vocab_size", "vocab_size")):
         expect(field(reader, f"llama.{key}") == config[hf_key], f"llama.{key} differs")
     expect(field(reader, "general.architecture") == "llama", "architecture differs")
     tokens = field(reader, "tokenizer.ggml.tokens")

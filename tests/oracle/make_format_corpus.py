@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Seeds for the fuzz targets of formats/gguf and formats/hf: small valid files that reach every part
-of the parsers. Standard library only.
+"""Seeds for the fuzz targets of formats/gguf and formats/hf: small valid files that reach every
+part of the parsers. Standard library only.
 
   make_format_corpus.py SOURCE_ROOT
 """
@@ -54,9 +54,10 @@ def gguf_seeds():
     yield "align", gguf([("general.alignment", U32, 8)], [("w", [3], 0, bytes(12)),
                                                           ("v", [1], 0, bytes(4))], align=8)
     yield "types", gguf([arch], [(f"t{k}", [32, 2], k, bytes(n)) for k, n in
-                                 ((0, 256), (1, 128), (2, 36), (3, 40), (8, 68), (24, 64), (25, 128),
-                                  (26, 256), (27, 512), (28, 512), (30, 128), (39, 34))])
-    yield "nvfp4", gguf([arch], [("x.weight", [64, 1], 40, bytes(36)), ("x.scale", [1], 0, bytes(4)),
+                                 ((0, 256), (1, 128), (2, 36), (3, 40), (8, 68), (24, 64),
+                                  (25, 128), (26, 256), (27, 512), (28, 512), (30, 128), (39, 34))])
+    yield "nvfp4", gguf([arch], [("x.weight", [64, 1], 40, bytes(36)),
+                                 ("x.scale", [1], 0, bytes(4)),
                                  ("x.input_scale", [1], 0, bytes(4))])
     yield "widened", gguf([arch, ("mtk.widened.bf16", ARRAY, (STRING, ["n"]))],
                           [("n", [4], 0, bytes(16))])
@@ -72,7 +73,8 @@ def gguf_seeds():
                          ("tokenizer.chat_template.tool", STRING, "{{ y }}")])
     yield "spm", gguf([arch, ("tokenizer.ggml.model", STRING, "llama"),
                        ("tokenizer.ggml.tokens", ARRAY, (STRING, ["a"]))])
-    yield "adapter", gguf([arch, ("general.type", STRING, "adapter"), ("adapter.type", STRING, "lora"),
+    yield "adapter", gguf([arch, ("general.type", STRING, "adapter"),
+                           ("adapter.type", STRING, "lora"),
                            ("adapter.lora.alpha", F32, 4)],
                           [("w.lora_a", [3, 2], 0, bytes(24)), ("w.lora_b", [2, 5], 0, bytes(40))])
     yield "split", gguf([("split.count", U16, 2)])
@@ -106,8 +108,8 @@ def entries(*rows):
 def hf_seeds():
     yield "empty", safetensors({})
     yield "padded", safetensors(*entries(("a", "F32", [2, 2], 16)), pad=5)
-    sizes = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2,
-             "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8}
+    sizes = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2,
+             "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8}
     yield "types", safetensors(*entries(*((k, k, [3], 3 * n) for k, n in sizes.items())))
     yield "shapes", safetensors(*entries(("s", "F32", [], 4), ("z", "F32", [0, 2], 0),
                                          ("d", "U8", [1, 2, 1, 2, 1, 2], 8)))

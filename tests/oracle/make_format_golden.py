@@ -4,8 +4,8 @@
   pip install gguf==0.19.0 safetensors==0.8.0 numpy ml_dtypes tokenizers==0.23.3
   make_format_golden.py tests/golden/formats
 
-Beside each file stands FILE.sha256: one line a tensor with its name, the dimensions (outermost first)
-and the SHA-256 of its values as little-endian f32, scales multiplied in.
+Beside each file stands FILE.sha256: one line a tensor with its name, the dimensions (outermost
+first) and the SHA-256 of its values as little-endian f32, scales multiplied in.
 """
 import hashlib
 import json
@@ -36,7 +36,7 @@ def write_sums(path, values):
     pathlib.Path(f"{path}.sha256").write_text("".join(lines))
 
 
-# ---- every type ------------------------------------------------------------------------------------
+# ---- every type ----
 
 
 def nvfp4_blocks(rows, k):
@@ -100,7 +100,7 @@ def make_types_safetensors(path):
     write_sums(path, {n: v.astype(np.float32) for n, v in tensors.items()})
 
 
-# ---- quantized layouts ---------------------------------------------------------------------------------
+# ---- quantized layouts ----
 
 
 def pack(codes):
@@ -137,14 +137,15 @@ def make_quantized(path):
     values["block.weight"] = w.astype(np.float32) * grid
     w, e = normal(2, 64).astype(f8), rng.integers(120, 130, (2, 2), dtype=np.uint8)
     t |= {"mx8.weight": w, "mx8.weight_scale": e}
-    values["mx8.weight"] = w.astype(np.float32) * np.repeat(2.0 ** (e.astype(np.float32) - 127), 32, 1)
+    steps = np.repeat(2.0 ** (e.astype(np.float32) - 127), 32, 1)
+    values["mx8.weight"] = w.astype(np.float32) * steps
     t["norm.weight"] = normal(7).astype(ml_dtypes.bfloat16)
     values["norm.weight"] = t["norm.weight"].astype(np.float32)
     path.write_bytes(safetensors.numpy.save(t))
     write_sums(path, values)
 
 
-# ---- a whole model and an adapter ------------------------------------------------------------------------
+# ---- a whole model and an adapter ----
 
 DIM, FF, HEADS, KV, HEAD = 64, 96, 4, 2, 16
 

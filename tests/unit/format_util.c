@@ -77,7 +77,7 @@ void save(const char *format, mtk_model *model, const char *path, const char *op
   mtk_options_destroy(values);
 }
 
-/* ---- values ------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------- */
 
 static void dims_text(char *buf, size_t size, const mtk_tensor *t) {
   size_t len = 0;
@@ -160,7 +160,7 @@ bool has_warning(const mtk_model *model, const char *part) {
   return false;
 }
 
-/* ---- files -------------------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------------- */
 
 uint8_t *read_bytes(const char *path, size_t *n) {
   mtk_error err = {0};
@@ -189,7 +189,7 @@ bool same_files(const char *a, const char *b) {
   return same;
 }
 
-/* ---- hostile input ------------------------------------------------------------------------------ */
+/* ---- hostile input ------------------------------------------------------------------------- */
 
 static void try_load(const mtk_format_v1 *f, const char *path) {
   mtk_error err = {0};
@@ -260,8 +260,10 @@ void check_malformed(const char *format, const char *name) {
     const char *expect = json_string_value(json_object_get(c, "expect"));
     if (strncmp(file, name, strlen(name)) != 0) continue;
     snprintf(path, sizeof path, "%s/malformed/%s", data, file);
-    if (strcmp(expect, "accept") == 0) mtk_model_destroy(load(format, path));
-    else (void)load_fails(format, path);
+    if (strcmp(expect, "accept") == 0)
+      mtk_model_destroy(load(format, path));
+    else
+      (void)load_fails(format, path);
     n++;
   }
   json_decref(cases);

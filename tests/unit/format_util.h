@@ -20,8 +20,7 @@ mtk_error load_fails(const char *format, const char *path);
 /* Write with a format; options as "name=value" or NULL. */
 void save(const char *format, mtk_model *model, const char *path, const char *option);
 
-/* Every line of FILE.sha256: the tensor exists with that shape and those f32 values. `prefix` (may be
- * NULL) is put before names. */
+/* Every line of FILE.sha256: the tensor exists with that shape and those f32 values. */
 void check_sums(const mtk_model *model, const char *sums_path);
 /* Same tensors, same order (if `ordered`), types, shapes, bytes and scales. */
 void check_same_tensors(const mtk_model *a, const mtk_model *b, bool ordered);

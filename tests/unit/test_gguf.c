@@ -1,5 +1,5 @@
-/* test_gguf.c: the GGUF plugin against files of the gguf package (tests/oracle/make_format_golden.py),
- * round trips, and hostile input. */
+/* test_gguf.c: the GGUF plugin against files of the gguf package (made by
+ * tests/oracle/make_format_golden.py), round trips, and hostile input. */
 #include "format_util.h"
 
 #include <check.h>
@@ -59,8 +59,9 @@ START_TEST(hf_and_back) {
   save("hf", g, scratch("tiny"), NULL);
   mtk_model *b = load("hf", scratch("tiny"));
   check_same_tensors(again, b, true);
-  static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
-                                      "generation_config.json", "LICENSE", "README.md"};
+  static const char *const files[] = {
+      "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+      "LICENSE",     "README.md"};
   for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
     char old_path[256], new_path[256];
     snprintf(old_path, sizeof old_path, GOLDEN "tiny/%s", files[i]);
@@ -130,7 +131,7 @@ START_TEST(tokenizer_goes_along) {
 }
 END_TEST
 
-/* fp8 and its scales have no place in a GGUF: bf16, and said so; integers without a type: refused. */
+/* fp8 and its scales have no place in a GGUF: bf16, and said so; other integers: refused. */
 START_TEST(what_gguf_cannot_hold) {
   mtk_model *m = load("hf", GOLDEN "quantized.safetensors");
   save("gguf", m, scratch("q.gguf"), NULL);

@@ -58,7 +58,7 @@ START_TEST(folder_round_trip) {
 }
 END_TEST
 
-/* ---- shards ------------------------------------------------------------------------------------- */
+/* ---- shards -------------------------------------------------------------------------------- */
 
 static const char *in_out(const char *name) {
   char part[128];
@@ -111,7 +111,7 @@ START_TEST(shards) {
 }
 END_TEST
 
-/* ---- quantized folders ---------------------------------------------------------------------------- */
+/* ---- quantized folders --------------------------------------------------------------------- */
 
 /* A tensor of the model in a quantized type, its rows encoded here. */
 static void quantize(mtk_model *m, const char *name, mtk_dtype dtype, int64_t scale_n,
@@ -154,8 +154,10 @@ START_TEST(quantized_folders) {
     mtk_dtype dtype;
     int64_t scale_n, scale_k;
     const char *format;
-  } kinds[] = {{MTK_NVFP4, 64, 64, "nvfp4-pack-quantized"}, {MTK_MXFP4, 0, 0, "mxfp4-pack-quantized"},
-               {MTK_F8_E4M3, 64, 64, "float-quantized"},    {MTK_F8_E4M3, 1, 64, "float-quantized"},
+  } kinds[] = {{MTK_NVFP4, 64, 64, "nvfp4-pack-quantized"},
+               {MTK_MXFP4, 0, 0, "mxfp4-pack-quantized"},
+               {MTK_F8_E4M3, 64, 64, "float-quantized"},
+               {MTK_F8_E4M3, 1, 64, "float-quantized"},
                {MTK_F8_E4M3, 16, 16, "float-quantized"}};
   for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
     mtk_model *a = load("hf", GOLDEN "tiny");
@@ -208,7 +210,7 @@ START_TEST(types_without_a_layout_become_bf16) {
 }
 END_TEST
 
-/* ---- refusals ----------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------------ */
 
 static void put_file(const char *name, const char *text) {
   write_bytes(in_out(name), text, strlen(text));
@@ -227,7 +229,7 @@ START_TEST(refusals) {
 }
 END_TEST
 
-/* ---- PEFT ----------------------------------------------------------------------------------------- */
+/* ---- PEFT ---------------------------------------------------------------------------------- */
 
 START_TEST(peft_round_trip) {
   mtk_error err = {0};
@@ -291,7 +293,7 @@ START_TEST(peft_refusals) {
 }
 END_TEST
 
-/* ---- hostile bytes -------------------------------------------------------------------------------- */
+/* ---- hostile bytes ------------------------------------------------------------------------- */
 
 START_TEST(hostile_bytes) {
   check_cut_and_spoiled("hf", GOLDEN "types.safetensors", ".safetensors");
