@@ -75,6 +75,7 @@ static mtk_status add_piece(mtk_tokenizer *tok, const mtk_token *token, size_t i
     memcpy(bytes, token->text, token->len);
     len = token->len;
   }
+  bytes[len] = 0; /* raw bytes are never longer than their spelling */
   p->bytes = bytes;
   p->len = (uint32_t)len;
   return MTK_OK;
