@@ -51,7 +51,7 @@ typedef struct weight_block {
 } weight_block;
 
 static float f16_at(const uint8_t *p) { return mtk_f16_to_f32((uint16_t)(p[0] | p[1] << 8)); }
-static int8_t e2m1_twice(int code) { return (int8_t)(2.0f * mtk_e2m1_to_f32((uint8_t)code)); }
+static const int8_t e2m1_twice[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 static void load_q4_0(weight_block *w, const uint8_t *row, int64_t b) {
   const uint8_t *p = row + 18 * b;
@@ -82,8 +82,8 @@ static void load_mxfp4(weight_block *w, const uint8_t *row, int64_t b) {
   const uint8_t *p = row + 17 * b;
   w->d[0] = mtk_e8m0_to_f32(p[0]);
   for (int j = 0; j < 16; j++) {
-    w->c[j] = e2m1_twice(p[1 + j] & 15);
-    w->c[j + 16] = e2m1_twice(p[1 + j] >> 4);
+    w->c[j] = e2m1_twice[p[1 + j] & 15];
+    w->c[j + 16] = e2m1_twice[p[1 + j] >> 4];
   }
 }
 
@@ -93,8 +93,8 @@ static void load_nvfp4(weight_block *w, const uint8_t *row, int64_t b) {
     int s = (int)(b % 2) * 2 + half; /* 16-wide sub-block of the 64 */
     w->d[half] = mtk_e4m3_to_f32(p[s]);
     for (int j = 0; j < 8; j++) {
-      w->c[16 * half + j] = e2m1_twice(p[4 + 8 * s + j] & 15);
-      w->c[16 * half + 8 + j] = e2m1_twice(p[4 + 8 * s + j] >> 4);
+      w->c[16 * half + j] = e2m1_twice[p[4 + 8 * s + j] & 15];
+      w->c[16 * half + 8 + j] = e2m1_twice[p[4 + 8 * s + j] >> 4];
     }
   }
 }
