@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* A client that reads nothing while this much waits for it is given up. */
-enum { MAX_BACKLOG_BYTES = 8 << 20 };
+enum { MAX_BACKLOG_BYTES = 1 << 20 };
 
 /* False when memory was short. */
 static bool add_json(struct evbuffer *out, const json_t *doc) {
@@ -276,13 +276,12 @@ static void end_failed(job *j, int status, const char *message) {
 }
 
 void serve_health_reply(job *j) {
-  mtk_scheduler_stats st = {.struct_size = sizeof st};
-  mtk_scheduler_get_stats(j->model->scheduler, &st);
+  const mtk_scheduler_stats *st = &j->seen;
   serve_json(j->http, 200,
              json_pack("{s:s,s:s,s:i,s:i,s:I,s:I,s:I}", "status", "ok", "model", j->model->name,
-                       "running", st.running, "queued", st.queued, "steps", (json_int_t)st.steps,
-                       "prompt_tokens", (json_int_t)st.prompt_tokens, "generated_tokens",
-                       (json_int_t)st.generated_tokens));
+                       "running", st->running, "queued", st->queued, "steps", (json_int_t)st->steps,
+                       "prompt_tokens", (json_int_t)st->prompt_tokens, "generated_tokens",
+                       (json_int_t)st->generated_tokens));
 }
 
 void serve_message(job *j, const token_message *m) {

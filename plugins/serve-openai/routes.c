@@ -83,7 +83,7 @@ void serve_health_poll(job *j) {
   mtk_scheduler_stats stats = {.struct_size = sizeof stats};
   mtk_scheduler_get_stats(j->model->scheduler, &stats);
   mtk_error err = {0};
-  if (stats.steps > j->seen_steps) {
+  if (stats.steps > j->seen.steps) {
     j->ended = true;
     serve_health_reply(j);
   } else if (!stats.running && !stats.queued && submit_step(j, &err) != MTK_OK) {
@@ -98,9 +98,8 @@ static void health(server *s, struct evhttp_request *http) {
     out_of_memory(http);
     return;
   }
-  mtk_scheduler_stats stats = {.struct_size = sizeof stats};
-  mtk_scheduler_get_stats(j->model->scheduler, &stats);
-  j->seen_steps = stats.steps;
+  j->seen.struct_size = sizeof j->seen;
+  mtk_scheduler_get_stats(j->model->scheduler, &j->seen);
   serve_job_attach(j);
   serve_health_poll(j);
 }

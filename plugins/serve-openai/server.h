@@ -48,7 +48,7 @@ typedef struct job {
   int64_t created;
   bool stream, include_usage, logprobs;
   int64_t text_offset;  /* completions' logprobs: characters so far */
-  uint64_t seen_steps;  /* health: the engine's steps when it was asked */
+  mtk_scheduler_stats seen; /* health: when it was asked */
   mtk_reasoning_split split;
   mtk_bytes reasoning, content; /* whole (not streaming), or of the message at hand */
   json_t *logprob_items;        /* array */

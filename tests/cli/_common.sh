@@ -1,5 +1,5 @@
-# _common.sh: sourced by the tests of this folder. A work folder of its own, a small model, and checks
-# that say what they saw. Environment: MTK (binary), MTK_SRC (source root).
+# _common.sh: sourced by the tests of this folder. A work folder of its own, a small model, and
+# checks that say what they saw. Environment: MTK (binary), MTK_SRC (source root).
 set -euo pipefail
 
 work="$(mktemp -d)"

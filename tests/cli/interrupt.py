@@ -25,7 +25,7 @@ def writers():
             caught = catch_again(lambda: remove("c.safetensors"), command + ["-q"],
                                  lambda: temporaries("c.safetensors"), sig)
             stopped(caught, code, f"{name} {sig.name}")
-            check(not os.path.exists("c.safetensors"), f"{name}: an interrupted run left its output")
+            check(not os.path.exists("c.safetensors"), f"{name}: left its output")
             check(not temporaries("c.safetensors"), f"{name}: left a temporary")
         print(f"{name}: SIGINT 130, SIGTERM 143, nothing left")
     remove("large.safetensors")

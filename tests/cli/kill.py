@@ -17,7 +17,8 @@ def writer(name, command, out):
     """A command that writes one file or folder."""
     run(*command)
     whole = digest(out)
-    killed(catch_again(lambda: remove(out), command, lambda: temporaries(out), signal.SIGKILL), name)
+    killed(catch_again(lambda: remove(out), command, lambda: temporaries(out), signal.SIGKILL),
+           name)
     check(not os.path.exists(out), f"{name}: a half output bears the final name")
     check(temporaries(out), f"{name}: nothing was begun")
     run(*command)
