@@ -265,6 +265,33 @@ START_TEST(limits_change_nothing) {
 }
 END_TEST
 
+START_TEST(decoding_allocates_nothing) {
+  make_ids(&tiny_default);
+  mtk_model *m = tiny_model(&tiny_default);
+  mtk_pool *pool;
+  mtk_engine *e = open_engine(m, &(setup){2, -1, 512, 1, -1, 0}, &pool);
+  int seq;
+  const float *logits;
+  int64_t rows;
+  mtk_engine_seq_open(&seq, e, NULL);
+  mtk_batch_item it = {seq, 0, ids[0], 70, MTK_LOGITS_LAST};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+  mtk_alloc_fail_after(0);
+  for (int i = 70; i < 128; i++) { /* up to the end of the second page */
+    it = (mtk_batch_item){seq, 0, ids[0] + i, 1, MTK_LOGITS_LAST};
+    ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+  }
+  /* The next position needs a page: this allocation is the one to fail, and nothing has changed. */
+  it = (mtk_batch_item){seq, 0, ids[0] + 128, 1, MTK_LOGITS_LAST};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_E_NOMEM);
+  ck_assert_int_eq(mtk_engine_seq_length(e, seq), 128);
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+  mtk_engine_destroy(e);
+  mtk_pool_destroy(pool);
+  mtk_model_destroy(m);
+}
+END_TEST
+
 START_TEST(no_memory_is_an_error) {
   mtk_model *m = tiny_model(&tiny_default);
   mtk_engine_options o = {.struct_size = sizeof o, .arith = -1, .isa = -1};
@@ -296,6 +323,7 @@ int main(void) {
   tcase_add_test(t, all_rows_equal_last_rows);
   tcase_add_test(t, adapters_share_the_base);
   tcase_add_test(t, limits_change_nothing);
+  tcase_add_test(t, decoding_allocates_nothing);
   tcase_add_test(t, no_memory_is_an_error);
   suite_add_tcase(suite, t);
   SRunner *runner = srunner_create(suite);
