@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-MAX_LINE, MAX_FUNCTION, MAX_FILE = 100, 80, 800
+MAX_LINE, MAX_SCRIPT_LINE, MAX_FUNCTION, MAX_FILE = 100, 120, 80, 800
 FOLDERS = ("core", "kernels", "formats", "plugins", "cmd", "tests", "examples")
 OTHER_TEXT = ("CMakeLists.txt", "build.sh", ".ci/run")
 
@@ -94,8 +94,9 @@ def includes_of(text):
 # ---- rules on one file: rule(path, text) -> [(line, message)] --------------------------------
 def check_lines(path, text):
     lines = text.split("\n")
-    bad = [(n, f"line of {len(l)} columns, at most {MAX_LINE}") for n, l in enumerate(lines, 1)
-           if len(l) > MAX_LINE]
+    most = MAX_LINE if path.endswith((".c", ".h")) else MAX_SCRIPT_LINE
+    bad = [(n, f"line of {len(l)} columns, at most {most}") for n, l in enumerate(lines, 1)
+           if len(l) > most]
     bad += [(n, "tab or trailing space") for n, l in enumerate(lines, 1)
             if "\t" in l or l.rstrip() != l]
     return bad
@@ -229,6 +230,8 @@ C_RULES = (check_lines, check_file_length, check_head_comment, check_functions, 
 
 def check_text(path, text):
     rules = C_RULES if path.endswith((".c", ".h")) else (check_lines,)
+    if path.startswith("tests/oracle/"):  # scripts full of literal test data
+        rules = ()
     return [(line, message) for rule in rules for line, message in rule(path, text)]
 
 
@@ -329,7 +332,9 @@ EXAMPLES = (
     ("core/base/a.c", "/* x */\n" + "x" * 101 + "\n", "101 columns"),
     ("core/base/a.c", "/* x */\nint a; \n", "trailing space"),
     ("core/base/a.c", "/* x */\n\tint a;\n", "tab"),
-    ("build.sh", "y" * 101, "101 columns"),
+    ("build.sh", "y" * 120, None),
+    ("build.sh", "y" * 121, "121 columns"),
+    ("tests/oracle/make_golden.py", "y" * 101, None),
     ("core/base/a.c", "int a;\n", "does not open"),
     ("core/base/a.c", "/* x */\n" + "int a;\n" * 799, None),
     ("core/base/a.c", "/* x */\n" + "int a;\n" * 800, "file of 801"),
