@@ -10,12 +10,12 @@
 
 enum {
   GGUF_VERSION = 3,
-  GGUF_ALIGNMENT = 32,     /* what we write; what we read may say otherwise */
-  GGUF_MAX_DIMS = 4,       /* of ggml */
-  GGUF_MAX_DEPTH = 4,      /* of arrays in arrays */
-  GGUF_MAX_KEY = 65535,    /* bytes, from the specification */
-  GGUF_MAX_NAME = 255,     /* bytes of a tensor name (ggml: 63) */
-  GGUF_MAX_ITEMS = 4 << 20 /* array items that become metadata values, per file */
+  GGUF_ALIGNMENT = 32,    /* what we write; what we read may say otherwise */
+  GGUF_MAX_DIMS = 4,      /* of ggml */
+  GGUF_MAX_DEPTH = 4,     /* of arrays in arrays */
+  GGUF_MAX_KEY = 65535,   /* bytes, from the specification */
+  GGUF_MAX_NAME = 255,    /* bytes of a tensor name (ggml: 63) */
+  GGUF_FREE_ITEMS = 65536 /* array items of any file that become metadata values */
 };
 
 /* One row of ggml's type table. dtype is MTK_DTYPE_COUNT where mtk has no such type. */
@@ -58,7 +58,7 @@ typedef struct gguf_index {
   size_t n_tensors;
   gguf_kv **kvs_by_key;          /* sorted */
   gguf_tensor **tensors_by_name; /* sorted */
-  size_t n_items;                /* metadata array items handed out so far (GGUF_MAX_ITEMS) */
+  size_t n_items;                /* metadata array items handed out so far (limited) */
 } gguf_index;
 
 /* parse.c: check the whole header and fill the index. Reads only data[0..size). */

@@ -371,9 +371,10 @@ static mtk_status load_value(mtk_value *out, gguf_index *g, uint32_t type, size_
   uint32_t item = load_u32(g->data + *pos);
   size_t n = (size_t)load_u64(g->data + *pos + 4);
   *pos += 12;
-  if (n > GGUF_MAX_ITEMS - g->n_items) {
+  size_t most = GGUF_FREE_ITEMS + g->size / 4; /* an item takes 32 bytes of memory */
+  if (n > most - g->n_items) {
     return mtk_fail_at(err, MTK_E_LIMIT, g->path, *pos,
-                       "metadata arrays hold more than %d items in all", GGUF_MAX_ITEMS);
+                       "metadata arrays hold more than %zu items in all", most);
   }
   g->n_items += n;
   mtk_value *items = mtk_arena_alloc(g->arena, n, sizeof *items);

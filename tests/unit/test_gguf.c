@@ -183,6 +183,91 @@ START_TEST(adapter_round_trip) {
 }
 END_TEST
 
+/* A file with one key and two tensors of 8 f32; the members below spoil it. */
+typedef struct spoiled {
+  const char *message; /* part of the error; NULL = right */
+  uint32_t version, key_type, n_dims, type;
+  uint64_t n_kvs, n_tensors, key_len, ne1, offset_b;
+  const char *key, *name_b;
+} spoiled;
+
+static const spoiled good = {NULL, 3,  MTK_META_U32,        2,  0, 1, 2, 17,
+                             2,    32, "general.alignment", "b"};
+
+static void put(mtk_bytes *out, uint64_t v, size_t n) {
+  for (size_t i = 0; i < n; i++) mtk_bytes_append(out, &(uint8_t){(uint8_t)(v >> (8 * i))}, 1);
+}
+
+static void put_tensor(mtk_bytes *out, const char *name, const spoiled *s, uint64_t offset) {
+  put(out, strlen(name), 8);
+  mtk_bytes_puts(out, name);
+  put(out, s->n_dims, 4);
+  put(out, 4, 8);
+  put(out, s->ne1, 8);
+  put(out, s->type, 4);
+  put(out, offset, 8);
+}
+
+static void write_spoiled(const char *path, const spoiled *s) {
+  mtk_bytes out = {0};
+  mtk_bytes_puts(&out, "GGUF");
+  put(&out, s->version, 4);
+  put(&out, s->n_tensors, 8);
+  put(&out, s->n_kvs, 8);
+  put(&out, s->key_len, 8);
+  mtk_bytes_puts(&out, s->key);
+  put(&out, s->key_type, 4);
+  put(&out, 32, 4);
+  put_tensor(&out, "a", s, 0);
+  put_tensor(&out, s->name_b, s, s->offset_b);
+  put(&out, 0, (size_t)(-out.len % 32));
+  for (int i = 0; i < 8; i++) put(&out, 0, 8);
+  write_bytes(path, out.data, out.len);
+  mtk_bytes_finish(&out);
+}
+
+START_TEST(headers_right_and_wrong) {
+  spoiled cases[18];
+  size_t n = 0;
+  for (size_t i = 0; i < 18; i++) cases[i] = good;
+#define CASE(text, member, value) cases[n].message = text, cases[n].member = value, n++
+  CASE(NULL, version, 2);
+  CASE(NULL, type, 26);
+  CASE("version 1", version, 1);
+  CASE("big-endian", version, 0x03000000);
+  CASE("more than the file can hold", n_kvs, 1ull << 62);
+  CASE("more than the file can hold", n_tensors, 1ull << 62);
+  CASE("past the end", key_len, UINT64_MAX);
+  CASE("is empty", key_len, 0);
+  CASE("not a uint32", key_type, MTK_META_I32);
+  CASE("unknown value type", key_type, 99);
+  CASE("occurs twice", name_b, "a");
+  CASE("more than 4 dimensions", n_dims, 1u << 31);
+  CASE("dimension of 0", ne1, 0);
+  CASE("63 bits", ne1, 1ull << 62);
+  CASE("unknown tensor type 250", type, 250);
+  CASE("not a multiple of 32", type, 8);
+  CASE("not aligned", offset_b, 8);
+  CASE("past the end of the file", offset_b, 1ull << 60);
+#undef CASE
+  for (size_t i = 0; i < n; i++) {
+    write_spoiled(scratch("s.gguf"), &cases[i]);
+    if (!cases[i].message) {
+      mtk_model_destroy(load("gguf", scratch("s.gguf")));
+      continue;
+    }
+    mtk_error err = load_fails("gguf", scratch("s.gguf"));
+    ck_assert_msg(strstr(err.message, cases[i].message) != NULL, "case %zu: '%s' does not say '%s'",
+                  i, err.message, cases[i].message);
+    ck_assert_msg(strstr(err.place, "s.gguf") != NULL, "'%s' names no file", err.place);
+  }
+  spoiled overlap = good;
+  overlap.offset_b = 0;
+  write_spoiled(scratch("s.gguf"), &overlap);
+  ck_assert_ptr_nonnull(strstr(load_fails("gguf", scratch("s.gguf")).message, "overlap"));
+}
+END_TEST
+
 START_TEST(hostile_bytes) {
   check_cut_and_spoiled("gguf", GOLDEN "types.gguf", ".gguf");
   check_malformed("gguf", "gguf");
@@ -211,6 +296,7 @@ int main(void) {
   tcase_add_test(c, tokenizer_goes_along);
   tcase_add_test(c, what_gguf_cannot_hold);
   tcase_add_test(c, adapter_round_trip);
+  tcase_add_test(c, headers_right_and_wrong);
   tcase_add_test(c, hostile_bytes);
   tcase_add_test(c, allocations_fail);
   suite_add_tcase(s, c);

@@ -295,6 +295,60 @@ END_TEST
 
 /* ---- hostile bytes ------------------------------------------------------------------------- */
 
+#define A(shape, offsets)                                                                          \
+  "\"a\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+#define B(offsets) "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":" offsets "}"
+
+/* Headers with 8 bytes of data, and a part of the message; NULL = right. */
+static const struct {
+  const char *header, *message;
+} headers[] = {
+    {"{" A("[1]", "[0,4]") "," B("[4,8]") "}", NULL},
+    {"{" B("[4,8]") "," A("[1]", "[0,4]") "}", NULL},
+    {"{" A("[2]", "[0,8]") "}   ", NULL},
+    {"  {" A("[2,1]", "[0,8]") ",\"__metadata__\":{\"k\":\"v\"}}", NULL},
+    {"{" A("[1]", "[0,4]") "}", "after the last tensor"},
+    {"{" A("[1]", "[0,4]") "," B("[2,6]") "}", "overlap"},
+    {"{" A("[0]", "[0,0]") "," B("[4,8]") "}", "gap"},
+    {"{" A("[2]", "[0,4]") "}", "need 8 bytes"},
+    {"{" A("[2]", "[8,0]") "}", "outside the file"},
+    {"{" A("[3]", "[0,12]") "}", "outside the file"},
+    {"{" A("[-1]", "[0,8]") "}", "sizes"},
+    {"{" A("[2.0]", "[0,8]") "}", "sizes"},
+    {"{" A("[4611686018427387904,4]", "[0,8]") "}", "overflows"},
+    {"{" A("[1,1,1,1,1,1,2]", "[0,8]") "}", "dimensions"},
+    {"{" A("[2]", "[0,8,9]") "}", "pair"},
+    {"{" A("[2]", "[0,8]") "," A("[2]", "[0,8]") "}", "duplicate"},
+    {"{\"a\":{\"shape\":[8],\"data_offsets\":[0,8]}}", "dtype"},
+    {"{\"a\":{\"dtype\":\"F4\",\"shape\":[16],\"data_offsets\":[0,8]}}", "F4"},
+    {"{" A("[2]", "[0,8]") ",\"__metadata__\":{\"k\":1}}", "not a string"},
+    {"{\"a\":1}", "not an object"},
+    {"[]", "not a JSON object"},
+    {"{" A("[2]", "[0,8]"), "header"},
+    {"{" A("[2]", "[0,8]") "}x", "header"},
+    {"", "header"},
+};
+
+START_TEST(headers_right_and_wrong) {
+  for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
+    char file[512] = {0};
+    size_t n = strlen(headers[i].header);
+    file[0] = (char)n;
+    memcpy(file + 8, headers[i].header, n);
+    memcpy(file + 8 + n, "12345678", 8);
+    write_bytes(scratch("h.safetensors"), file, n + 16);
+    if (!headers[i].message) {
+      mtk_model_destroy(load("hf", scratch("h.safetensors")));
+      continue;
+    }
+    mtk_error err = load_fails("hf", scratch("h.safetensors"));
+    ck_assert_msg(strstr(err.message, headers[i].message) != NULL, "%s: '%s' does not say %s",
+                  headers[i].header, err.message, headers[i].message);
+    ck_assert_msg(strstr(err.place, "h.safetensors") != NULL, "'%s' names no file", err.place);
+  }
+}
+END_TEST
+
 START_TEST(hostile_bytes) {
   check_cut_and_spoiled("hf", GOLDEN "types.safetensors", ".safetensors");
   check_malformed("hf", "safetensors");
@@ -323,6 +377,7 @@ int main(void) {
   tcase_add_test(c, refusals);
   tcase_add_test(c, peft_round_trip);
   tcase_add_test(c, peft_refusals);
+  tcase_add_test(c, headers_right_and_wrong);
   tcase_add_test(c, hostile_bytes);
   tcase_add_test(c, allocations_fail);
   suite_add_tcase(s, c);
