@@ -70,7 +70,7 @@ def test_streams(s):
 
 def test_sampling(s):
     def text(**fields):
-        doc = s.get(COMPLETION, {"prompt": "2+", "max_tokens": 30, "ignore_eos": True, **fields})
+        doc = s.get(COMPLETION, {"prompt": "zq?x", "max_tokens": 30, "ignore_eos": True, **fields})
         return doc["choices"][0]["text"]
     check(text() == text(temperature=0), "generation_config.json says do_sample false")
     check(text(temperature=1, seed=1) == text(temperature=1, seed=1), "one seed, one text")
