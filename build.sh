@@ -27,7 +27,7 @@ EOF
 }
 
 # ---- dependencies ----------------------------------------------------------------------------
-# probe | Debian package | what for. A probe is a command name or pc:MODULE.
+# probe | Debian package | what for. A probe is a command name, pc:MODULE or py:MODULE.
 dependency_table() {
   cat <<'EOF'
 gcc|gcc|compiles everything
@@ -53,12 +53,14 @@ clang_table() {
   cat <<'EOF'
 clang|clang|second compiler, libFuzzer
 clang-format|clang-format|the style in .clang-format
+py:ensurepip|python3-venv|a Python for the test with the openai client
 EOF
 }
 
 is_present() {
   case "$1" in
   pc:*) command -v pkg-config >/dev/null && pkg-config --exists "${1#pc:}" ;;
+  py:*) command -v python3 >/dev/null && python3 -c "import ${1#py:}" 2>/dev/null ;;
   *) command -v "$1" >/dev/null ;;
   esac
 }
