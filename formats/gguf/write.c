@@ -190,7 +190,11 @@ static mtk_status put_name(writer *w) {
 static mtk_status put_general(writer *w) {
   const mtk_meta *meta = mtk_model_meta(w->model);
   const char *arch = mtk_model_arch(w->model);
-  if (*arch) MTK_TRY(mtk_meta_set_string(w->kvs, "general.architecture", arch, w->err));
+  if (*arch) {
+    MTK_TRY(mtk_meta_set_string(w->kvs, "general.architecture", arch, w->err));
+  } else {
+    MTK_TRY(mtk_model_warn(w->model, "the architecture is unknown: the file holds bare tensors"));
+  }
   MTK_TRY(put_name(w));
   for (size_t i = 0; i < mtk_meta_count(meta); i++) {
     const char *key = mtk_meta_key(meta, i);

@@ -243,6 +243,23 @@ void check_alloc_failures(const char *format, const char *path) {
   }
 }
 
+void check_write_alloc_failures(const char *format, const char *source, const char *path) {
+  const mtk_format_v1 *f = find(format);
+  mtk_write_options options = {.struct_size = sizeof options, .provenance = "{}"};
+  for (int64_t n = 0;; n++) {
+    mtk_error err = {0};
+    mtk_model *model = load("hf", source);
+    mtk_alloc_fail_after(n);
+    mtk_status status = f->write_model(model, path, &options, &err);
+    mtk_alloc_fail_after(-1);
+    mtk_model_destroy(model);
+    if (status == MTK_OK) break;
+    ck_assert_msg(status == MTK_E_NOMEM, "allocation %lld failed: got %s (%s: %s)", (long long)n,
+                  mtk_status_name(status), err.place, err.message);
+    ck_assert_msg(!mtk_path_exists(path), "a half-written output was left");
+  }
+}
+
 void check_malformed(const char *format, const char *name) {
   const char *data = getenv("MTK_TEST_DATA");
   char path[512];

@@ -38,6 +38,8 @@ bool same_files(const char *a, const char *b);
 void check_cut_and_spoiled(const char *format, const char *path, const char *suffix);
 /* Load with the n-th allocation failing, for all n: MTK_E_NOMEM each time, until it succeeds. */
 void check_alloc_failures(const char *format, const char *path);
+/* The same for writing the model of `source` (format "hf") to `path`; nothing may be left there. */
+void check_write_alloc_failures(const char *format, const char *source, const char *path);
 /* The cases of MTK_TEST_DATA/malformed of one folder; says SKIP when the data is absent. */
 void check_malformed(const char *format, const char *folder);
 

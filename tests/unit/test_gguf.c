@@ -220,7 +220,7 @@ static void write_spoiled(const char *path, const spoiled *s) {
   put(&out, 32, 4);
   put_tensor(&out, "a", s, 0);
   put_tensor(&out, s->name_b, s, s->offset_b);
-  put(&out, 0, (size_t)(-out.len % 32));
+  while (out.len % 32) put(&out, 0, 1);
   for (int i = 0; i < 8; i++) put(&out, 0, 8);
   write_bytes(path, out.data, out.len);
   mtk_bytes_finish(&out);
@@ -280,6 +280,8 @@ START_TEST(allocations_fail) {
   save("gguf", m, scratch("tiny.gguf"), NULL);
   mtk_model_destroy(m);
   check_alloc_failures("gguf", scratch("tiny.gguf"));
+  check_write_alloc_failures("gguf", GOLDEN "tiny", scratch("new.gguf"));
+  check_write_alloc_failures("gguf", GOLDEN "quantized.safetensors", scratch("newq.gguf"));
 }
 END_TEST
 

@@ -359,6 +359,8 @@ START_TEST(allocations_fail) {
   check_alloc_failures("hf", GOLDEN "types.safetensors");
   check_alloc_failures("hf", GOLDEN "quantized.safetensors");
   check_alloc_failures("hf", GOLDEN "tiny");
+  check_write_alloc_failures("hf", GOLDEN "tiny", scratch("new"));
+  check_write_alloc_failures("hf", GOLDEN "quantized.safetensors", scratch("new.safetensors"));
 }
 END_TEST
 
