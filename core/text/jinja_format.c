@@ -27,8 +27,8 @@ static mtk_status bad_format(jinja *j, const char *why) {
 static size_t read_number(const char *s, size_t n, int *value) {
   size_t i = 0;
   *value = 0;
-  while (i < n && s[i] >= '0' && s[i] <= '9' && *value < MAX_WIDTH) {
-    *value = *value * 10 + (s[i++] - '0');
+  for (; i < n && s[i] >= '0' && s[i] <= '9'; i++) {
+    if (*value <= MAX_WIDTH) *value = *value * 10 + (s[i] - '0'); /* beyond it, any value will do */
   }
   return i;
 }
@@ -122,6 +122,9 @@ static mtk_status format_text(jinja *j, jinja_value v, const spec *f, bool repr,
 /* sign + body, padded to the width. */
 static mtk_status emit(jinja *j, jinja_text *out, const spec *f, jinja_text *sign, jinja_text *body,
                        char default_align) {
+  if (f->width > MAX_WIDTH) {
+    return jinja_fail(j, MTK_E_LIMIT, "a format is wider than %d", MAX_WIDTH);
+  }
   jinja_value head, tail, fill, padded;
   MTK_TRY(jinja_text_value(j, sign, &head));
   MTK_TRY(jinja_text_value(j, body, &tail));

@@ -214,7 +214,7 @@ END_TEST
 
 /* A megabyte without word boundaries; a quadratic step anywhere would run into the time limit. */
 START_TEST(hostile_lengths) {
-  static const char *const units[] = {"a",  " ",    "\n",        "\xF0\x9F\x9A\x80", "<",
+  static const char *const units[] = {"a",  " ",    "\n",         "\xF0\x9F\x9A\x80", "<",
                                       "aB", "\xFF", "<|im_start", "\xCC\x81\xCC\xA3", "'"};
   mtk_tokenizer *tok = read_tokenizer(kinds[_i]);
   mtk_bytes text = {0};
@@ -351,7 +351,10 @@ START_TEST(utf8_stream) {
       {"\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"},
       {"\xF0\x80\x80\xE2\x82\xAC", "\uFFFD\uFFFD\uFFFD\u20AC"},
       {"\xE2\xE2\x82\xAC", "\uFFFD\u20AC"},
-      {"\x80" "a", "\uFFFD" "a"},
+      {"\x80"
+       "a",
+       "\uFFFD"
+       "a"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     for (size_t step = 1; step <= 8; step++) {
