@@ -4,10 +4,48 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* All open files, so that their pages can be given back. */
+typedef struct open_file {
+  mtk_file file; /* first: a mtk_file * is an open_file * */
+  struct open_file *next, **link;
+} open_file;
+
+static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
+static open_file *g_files; /* under the lock */
+static atomic_size_t g_read_bytes;
+
+static void remember(open_file *f) {
+  pthread_mutex_lock(&g_lock);
+  f->next = g_files;
+  f->link = &g_files;
+  if (g_files) g_files->link = &f->next;
+  g_files = f;
+  pthread_mutex_unlock(&g_lock);
+}
+
+static void forget(open_file *f) {
+  pthread_mutex_lock(&g_lock);
+  if (f->link) *f->link = f->next;
+  if (f->link && f->next) f->next->link = f->link;
+  pthread_mutex_unlock(&g_lock);
+}
+
+void mtk_file_note_read(size_t n) {
+  enum { KEEP_BYTES = 32 << 20 };
+  if (atomic_fetch_add(&g_read_bytes, n) + n < KEEP_BYTES) return;
+  pthread_mutex_lock(&g_lock);
+  if (atomic_exchange(&g_read_bytes, 0) >= KEEP_BYTES)
+    for (open_file *f = g_files; f; f = f->next)
+      if (f->file.data) madvise((void *)(uintptr_t)f->file.data, f->file.size, MADV_DONTNEED);
+  pthread_mutex_unlock(&g_lock);
+}
 
 /* Maps the open file; leaves data NULL when it is empty. */
 static mtk_status map_fd(mtk_file *file, int fd, mtk_error *err) {
@@ -28,28 +66,31 @@ static mtk_status map_fd(mtk_file *file, int fd, mtk_error *err) {
 
 mtk_status mtk_file_open(mtk_file **out, const char *path, mtk_error *err) {
   *out = NULL;
-  mtk_file *file = mtk_alloc(1, sizeof *file);
+  open_file *opened = mtk_alloc(1, sizeof *opened);
   char *copy = mtk_strdup(path);
-  if (!file || !copy) {
+  if (!opened || !copy) {
     mtk_free(copy);
-    mtk_free(file);
+    mtk_free(opened);
     return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   }
+  mtk_file *file = &opened->file;
   file->path = copy;
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  mtk_status status = fd < 0 ? mtk_fail_errno(err, errno, path, "cannot open")
-                             : map_fd(file, fd, err);
+  mtk_status status =
+      fd < 0 ? mtk_fail_errno(err, errno, path, "cannot open") : map_fd(file, fd, err);
   if (fd >= 0) close(fd);
   if (status != MTK_OK) {
     mtk_file_close(file);
     return status;
   }
+  remember(opened);
   *out = file;
   return MTK_OK;
 }
 
 void mtk_file_close(mtk_file *file) {
   if (!file) return;
+  forget((open_file *)(void *)file);
   if (file->data) munmap((void *)(uintptr_t)file->data, file->size);
   mtk_free(file->path);
   mtk_free(file);

@@ -2,6 +2,8 @@
  * thread. */
 #include <mtk/model.h>
 
+#include "base/internal.h"
+
 int64_t mtk_tensor_rows(const mtk_tensor *t) {
   int64_t rows = 1;
   for (int i = 0; i + 1 < t->n_dims; i++) rows *= t->shape[i];
@@ -22,6 +24,7 @@ mtk_status mtk_tensor_fetch(const void **out, const mtk_tensor *t, int64_t row0,
   if (row0 < 0 || n_rows < 0 || row0 > rows || n_rows > rows - row0)
     return mtk_fail(err, MTK_E_INVALID, t->name, "rows %lld+%lld of a tensor with %lld rows",
                     (long long)row0, (long long)n_rows, (long long)rows);
+  mtk_file_note_read((size_t)n_rows * mtk_tensor_row_bytes(t));
   if (t->data) {
     *out = (const uint8_t *)t->data + (size_t)row0 * mtk_tensor_row_bytes(t);
     return MTK_OK;

@@ -1,5 +1,6 @@
 /* provenance.c: what made an artefact: versions, options, digests of sources and plugins, as JSON.
  * No clock and no host name: the same command on the same input gives the same text. */
+#include "base/internal.h"
 #include "plug/plug_impl.h"
 
 #include <jansson.h>
@@ -31,12 +32,23 @@ static json_t *used_plugins(void) {
 static mtk_status add_file(json_t *list, const char *path, const char *name, mtk_error *err) {
   mtk_file *file = NULL;
   MTK_TRY(mtk_file_open(&file, path, err));
+  enum { STEP = 16 << 20 };
   char hex[65];
-  mtk_sha256_hex(hex, file->data, file->size);
-  json_array_append_new(
-      list, json_pack("{sssIss}", "name", name, "size", (json_int_t)file->size, "sha256", hex));
+  mtk_sha256 *hash = mtk_sha256_create();
+  for (size_t at = 0; hash && at < file->size; at += STEP) {
+    size_t n = file->size - at < STEP ? file->size - at : STEP;
+    mtk_sha256_update(hash, file->data + at, n);
+    mtk_file_note_read(n);
+  }
+  if (hash) {
+    mtk_sha256_final_hex(hash, hex);
+    json_array_append_new(
+        list, json_pack("{sssIss}", "name", name, "size", (json_int_t)file->size, "sha256", hex));
+  }
   mtk_file_close(file);
-  return MTK_OK;
+  mtk_status status = hash ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  mtk_sha256_destroy(hash);
+  return status;
 }
 
 static int is_visible(const struct dirent *d) { return d->d_name[0] != '.'; }
@@ -71,8 +83,8 @@ static mtk_status add_source(json_t *list, const char *source, mtk_error *err) {
   size_t n = strlen(source);
   while (n > 1 && source[n - 1] == '/') n--;
   char *path = mtk_strndup(source, n);
-  mtk_status status = path ? add_folder(list, path, err)
-                           : mtk_fail(err, MTK_E_NOMEM, source, "out of memory");
+  mtk_status status =
+      path ? add_folder(list, path, err) : mtk_fail(err, MTK_E_NOMEM, source, "out of memory");
   mtk_free(path);
   return status;
 }
@@ -91,9 +103,9 @@ mtk_status mtk_provenance_json(mtk_bytes *out, const char *command, int n_args,
     json_decref(digests);
     return status;
   }
-  json_t *root = json_pack("{sssssososo}", "mtk", mtk_version(), "command", command, "args",
-                           string_list(args, n_args), "sources", digests, "plugins",
-                           used_plugins());
+  json_t *root =
+      json_pack("{sssssososo}", "mtk", mtk_version(), "command", command, "args",
+                string_list(args, n_args), "sources", digests, "plugins", used_plugins());
   char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
   json_decref(root);
   if (!text) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
