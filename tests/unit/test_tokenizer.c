@@ -1,5 +1,5 @@
-/* test_tokenizer.c: vocabularies, byte-level BPE against the ids of the `tokenizers` library, special
- * tokens, incremental UTF-8, hostile and malformed input, failing allocations. */
+/* test_tokenizer.c: vocabularies, byte-level BPE against the ids of the `tokenizers` library,
+ * special tokens, incremental UTF-8, hostile and malformed input, failing allocations. */
 #include <mtk/text.h>
 
 #include <check.h>

@@ -11,8 +11,8 @@ char *text_read_file(const char *path, size_t *n);
 char *text_read_golden(const char *name, size_t *n);
 /* $MTK_TEST_DATA/NAME, or NULL (and a line saying SKIP) if that is not set. */
 char *text_read_data(const char *name, size_t *n);
-/* The next line of a JSON lines text as a value; NULL at the end. A line that jansson cannot hold (a
- * NUL byte in a key) is skipped, and said so. */
+/* The next line of a JSON lines text as a value; NULL at the end. A line that jansson cannot hold
+ * (a NUL byte in a key) is skipped, and said so. */
 json_t *text_next_line(const char **at);
 
 /* A tokenizer from a tokenizer.json text (config may be NULL). */
