@@ -28,14 +28,6 @@ need_smollm2() { # sets $smol
 # same WHAT GOT WANT: two texts or words are equal
 same() { [ "$2" = "$3" ] || fail "$1: got $2, expected $3"; }
 
-# isa_levels: the levels of MTK_CPU that this machine can run, slowest first
-isa_levels() {
-  local level
-  for level in ref avx2 avx512; do
-    [ "$(MTK_CPU=$level "$MTK" eval "$1" --score "$2" --json -q -t 1 | jq -r .isa)" = "$level" ] && echo $level
-  done
-}
-
 # tensor_sums FOLDER_OR_FILE: "name dtype shape sha256" of every tensor of its safetensors, sorted
 tensor_sums() {
   python3 - "$1" <<'EOF'
