@@ -93,6 +93,7 @@ static mtk_status add_merge(text_bpe *bpe, const char *text, size_t rank, mtk_by
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer merges",
                     "merge %zu \"%.60s\" needs a token that the vocabulary lacks", rank, text);
   }
+  if (bpe->types[merged] == MTK_TOKEN_CONTROL) return MTK_OK; /* never out of ordinary text */
   merge_slot *slot = &bpe->merges[find_merge(bpe, left, right)];
   if (slot->left == NONE) *slot = (merge_slot){left, right, (uint32_t)rank, merged};
   return MTK_OK;

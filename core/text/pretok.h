@@ -30,6 +30,7 @@ typedef struct text_pre {
   const char *name;
   const char *patterns[6]; /* NULL-terminated */
   bool split_digits, ignore_merges, nfc;
+  bool add_bos; /* what the name implies where a file does not say */
 } text_pre;
 extern const text_pre text_pre_table[];
 extern const size_t text_pre_table_len;

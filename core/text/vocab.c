@@ -49,6 +49,7 @@ mtk_status mtk_vocab_set_pre(mtk_vocab *vocab, const char *pre, mtk_error *err) 
   vocab->split_digits = row->split_digits;
   vocab->ignore_merges = row->ignore_merges;
   vocab->nfc = row->nfc;
+  if (vocab->add_bos < 0 && row->add_bos) vocab->add_bos = 1;
   return MTK_OK;
 }
 

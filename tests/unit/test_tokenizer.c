@@ -172,6 +172,27 @@ START_TEST(bos_and_eos) {
 }
 END_TEST
 
+/* A control token that merges could spell stays out of ordinary text. */
+START_TEST(control_never_merges) {
+  mtk_vocab *vocab = read_vocab("gpt2");
+  mtk_tokenizer *tok = create(vocab);
+  mtk_ids ids = encode(tok, " the", 4, 0);
+  ck_assert_uint_eq(ids.len, 1);
+  int32_t the = ids.data[0];
+  mtk_ids_finish(&ids);
+  mtk_tokenizer_destroy(tok);
+  vocab->tokens[the].type = MTK_TOKEN_CONTROL;
+  vocab->ignore_merges = true; /* nor is it taken as a whole piece */
+  tok = create(vocab);
+  ids = encode(tok, " the", 4, 0);
+  for (size_t i = 0; i < ids.len; i++) ck_assert_int_ne(ids.data[i], the);
+  assert_decodes_to(tok, &ids, " the", 4);
+  mtk_ids_finish(&ids);
+  mtk_tokenizer_destroy(tok);
+  mtk_vocab_destroy(vocab);
+}
+END_TEST
+
 START_TEST(pieces) {
   size_t len;
   mtk_tokenizer *tok = read_tokenizer("llama3");
@@ -460,6 +481,7 @@ static Suite *suite(void) {
   tcase_add_test(c, unknown_gguf_name);
   tcase_add_loop_test(c, hf_round_trip, 0, N_KINDS);
   tcase_add_test(c, bos_and_eos);
+  tcase_add_test(c, control_never_merges);
   tcase_add_test(c, pieces);
   tcase_add_loop_test(c, any_bytes, 0, 3); /* the kinds that keep every byte */
   tcase_add_loop_test(c, hostile_lengths, 0, N_KINDS);

@@ -72,7 +72,8 @@ mtk_status mtk_vocab_from_hf(mtk_vocab **out, const char *json, size_t n, const 
 /* tokenizer.json / tokenizer_config.json texts: the kept originals, or written from the fields. */
 mtk_status mtk_vocab_to_hf(mtk_bytes *json, mtk_bytes *config_json, const mtk_vocab *vocab,
                            mtk_error *err);
-/* Fill patterns and flags from a GGUF pre-tokenizer name, or find the name for given patterns. */
+/* Fill patterns and flags from a GGUF pre-tokenizer name (add_bos too, where it is still -1 and the
+ * name implies BOS), or find the name for given patterns. */
 mtk_status mtk_vocab_set_pre(mtk_vocab *vocab, const char *pre, mtk_error *err);
 const char *mtk_vocab_find_pre(const mtk_vocab *vocab); /* NULL if no known name matches */
 
@@ -137,6 +138,9 @@ typedef struct mtk_span {
   size_t begin, end;
 } mtk_span;
 
+/* Strings of the context are data, with two exceptions that templates build control tokens from:
+ * the variables named *_token (bos_token, ...), which only the program may set, and the values of
+ * "role" that are a well-known role ("user", "assistant", "tool", ...). */
 typedef struct mtk_rendered {
   mtk_bytes text;
   mtk_span *data;       /* parts that came from the context's strings, not from the template: no */
