@@ -187,6 +187,7 @@ void mtk_reasoning_push(mtk_reasoning_split *s, const mtk_chat *chat, const char
   mtk_bytes all = {0};
   mtk_bytes_append(&all, s->held, (size_t)s->n_held);
   mtk_bytes_append(&all, text, n);
+  if (all.failed) content->failed = true; /* nothing is lost unseen */
   s->n_held = 0;
   size_t at = 0;
   while (all.data && at <= all.len) {

@@ -67,12 +67,12 @@ static json_t *usage_doc(const job *j) {
                    (json_int_t)(j->n_prompt + j->n_generated));
 }
 
-/* Token text as JSON; bytes that are no UTF-8 by themselves become U+FFFD. */
+/* Token text as JSON; bytes that are no UTF-8 by themselves become U+FFFD. NULL: no memory. */
 static json_t *token_text(const char *data, size_t n) {
   mtk_bytes clean = {0};
   mtk_utf8_stream s = {0};
   mtk_utf8_stream_push(&s, &clean, data, n, true);
-  json_t *text = json_stringn(clean.data ? clean.data : "", clean.len);
+  json_t *text = clean.failed ? NULL : json_stringn(clean.data ? clean.data : "", clean.len);
   mtk_bytes_finish(&clean);
   return text;
 }
@@ -91,13 +91,19 @@ static json_t *token_doc(const job *j, int32_t id, float logprob) {
                    "bytes", token_bytes(piece, n));
 }
 
-/* One entry of logprobs.content (chat). */
+/* One entry of logprobs.content (chat); NULL: no memory. */
 static json_t *chat_logprob(const job *j, const token_message *m) {
   json_t *entry = token_doc(j, m->id, m->logprob), *top = json_array();
+  bool ok = true;
   for (int i = 0; i < m->n_top; i++)
-    json_array_append_new(top, token_doc(j, m->top[i].id, m->top[i].logprob));
-  json_object_set_new(entry, "top_logprobs", top);
-  return entry;
+    ok = ok && json_array_append_new(top, token_doc(j, m->top[i].id, m->top[i].logprob)) == 0;
+  if (ok && json_object_set(entry, "top_logprobs", top) == 0) {
+    json_decref(top);
+    return entry;
+  }
+  json_decref(top);
+  json_decref(entry);
+  return NULL;
 }
 
 static int64_t count_characters(const json_t *text) {
@@ -262,7 +268,10 @@ static void collect(job *j, const token_message *m) {
     mtk_reasoning_push(&j->split, j->model->chat, text, m->n_text, end, &j->reasoning, &j->content);
   else
     mtk_bytes_append(&j->content, text, m->n_text);
-  if (j->logprobs && m->id >= 0) json_array_append_new(j->logprob_items, chat_logprob(j, m));
+  if (j->content.failed || j->reasoning.failed) j->broken = true;
+  if (j->logprobs && m->id >= 0 &&
+      json_array_append_new(j->logprob_items, chat_logprob(j, m)) != 0)
+    j->broken = true;
 }
 
 static void end_failed(job *j, int status, const char *message) {
@@ -272,6 +281,7 @@ static void end_failed(job *j, int status, const char *message) {
     return;
   }
   send_event(j, error_doc("server_error", NULL, NULL, message));
+  send_done(j);
   evhttp_send_reply_end(j->http);
 }
 
@@ -287,7 +297,8 @@ void serve_health_reply(job *j) {
 void serve_message(job *j, const token_message *m) {
   bool end = j->ended = m->finish != MTK_FINISH_NONE;
   if (m->finish == MTK_FINISH_ERROR || m->finish == MTK_FINISH_CANCELLED) {
-    end_failed(j, m->finish == MTK_FINISH_ERROR ? 500 : 503, m->error);
+    end_failed(j, m->finish == MTK_FINISH_ERROR || j->broken ? 500 : 503,
+               j->broken ? "out of memory" : m->error);
     return;
   }
   if (j->kind == JOB_HEALTH) {
@@ -295,8 +306,10 @@ void serve_message(job *j, const token_message *m) {
     return;
   }
   collect(j, m);
-  if (end && (j->content.failed || j->reasoning.failed))
+  if (j->broken && end)
     end_failed(j, 500, "out of memory");
+  else if (j->broken)
+    mtk_scheduler_cancel(j->model->scheduler, j->id);
   else if (j->stream)
     stream_message(j, m);
   else if (end)

@@ -40,6 +40,7 @@ typedef struct job {
   struct evhttp_request *http;
   bool closed;  /* the client went away: nothing is sent any more */
   bool started; /* the streaming reply was begun */
+  bool broken;  /* memory was short for a part of the reply: it ends as failed */
   bool ended;   /* the whole reply is with libevent, which owns the request from then on */
   job_kind kind;
   const mtk_served_model *model;

@@ -459,20 +459,63 @@ def test_cut():
     events = s.stream(COMPLETION, {"prompt": "x", **ENDLESS})
     next(events)
     s.process.send_signal(signal.SIGTERM)
-    try:
-        last = list(events)[-1]
-        check("error" in last, last)
-    except (AssertionError, ConnectionError):
-        pass  # an error event without [DONE], or a closed connection
+    last = list(events)[-1]
+    check("error" in last, last)
     code, err = s.wait()
     check(code == 143 and err.count("\n") == 1, (code, err))
+
+
+def test_allocation():
+    """Memory runs out once: at the start that is a clear end, in a request one reply of 500."""
+    def start(n):
+        os.environ["MTK_ALLOC_FAIL"] = str(n)
+        try:
+            return Server(MTK, MODEL, "-t", "1")
+        finally:
+            del os.environ["MTK_ALLOC_FAIL"]
+
+    n, failed, refused, i = 0, 0, 0, 0
+    while i - n < 200:  # every seventh allocation of the start; n: after the last that failed
+        try:
+            code, err = start(i).stop()
+            check(code == 0, f"allocation {i}: exit code {code}: {err}")
+        except AssertionError as e:
+            check(str(e).count("mtk serve: ") == 1, f"allocation {i}: {e}")
+            failed, n = failed + 1, i
+        i += 7
+    check(failed > 10, f"only {failed} starts failed")
+    bodies = ((CHAT, chat("2+3", max_tokens=9, logprobs=True, top_logprobs=2, stop="\u0001")),
+              (CHAT, chat("2+3", max_tokens=9, stream=True)))
+    with serving(MTK, MODEL) as s:
+        want = s.get(*bodies[0])["choices"], joined(s.stream(*bodies[1]))
+    for i in range(7, 127):
+        s = start(n + i)
+        path, body = bodies[i % 2]
+        try:
+            events = list(s.stream(path, body)) if i % 2 else [s.ask(path, body)[1]]
+            if "error" in events[-1]:
+                check(events[-1]["error"]["type"] == "server_error", events)
+                refused += 1
+            else:  # nothing may be missing
+                got = joined(events) if i % 2 else events[0]["choices"]
+                check(got == want[i % 2], (got, want))
+        except AssertionError as e:
+            check("server_error" in str(e), f"allocation {n + i}: {e}")
+            refused += 1
+        if s.ask(path, {**body, "stream": False})[0] == 500:  # that allocation was still to come
+            refused += 1
+            s.get(path, {**body, "stream": False})
+        code, err = s.stop()
+        check(code == 0, f"allocation {n + i}: exit code {code}: {err}")
+    check(refused > 10, f"only {refused} requests failed")
+    print(f"allocation failures: {failed} starts ended clearly, {refused} requests were refused")
 
 
 SHARED = [test_answers, test_reasoning, test_streams, test_sampling, test_stop, test_logprobs,
           test_errors, test_malformed_http, test_pipelining, test_http_1_0,
           concurrent_equals_sequential]
 OWN = [test_small_cache, test_closed_connection, test_slow_reader, test_keys, test_adapters,
-       test_limits, test_drain, test_cut]
+       test_limits, test_drain, test_cut, test_allocation]
 
 
 def main():
