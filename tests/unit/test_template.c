@@ -475,7 +475,7 @@ START_TEST(loss_mask) {
   static const char *const names[] = {"llama3.tokenizer.json", "qwen2.tokenizer.json"};
   mtk_rendered r =
       render_ok("<|im_start|>user\n{{ q }}<|im_end|>\n<|im_start|>assistant\n"
-                "{% generation %}{{ a }}<|im_end|>{% endgeneration %}\n",
+                "{{ q }}{% generation %}{{ a }}<|im_end|>{% endgeneration %}\n",
                 "{\"q\": \"Gru\\u0308\\u00df e\\u0301?\", \"a\": \" J\\u00e4 o\\u0302 42.\"}");
   for (size_t t = 0; t < 2; t++) {
     mtk_tokenizer *tok = golden_tokenizer(names[t]);
