@@ -149,7 +149,8 @@ do_sanitized() {
   do_deps
   mkdir -p build
   configure_and_build "$kind" -DMTK_SANITIZE="$sanitizers"
-  ASAN_OPTIONS="allocator_may_return_null=1:detect_stack_use_after_return=1" \
+  # No detect_stack_use_after_return: with it gcc 12 misaligns 64-byte vectors on the stack.
+  ASAN_OPTIONS="allocator_may_return_null=1" \
     UBSAN_OPTIONS="print_stacktrace=1" TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1" \
     run_tests "build/$kind" "$@"
 }
