@@ -498,6 +498,63 @@ START_TEST(loss_mask) {
 }
 END_TEST
 
+/* ---- threads --------------------------------------------------------------------------------- */
+
+typedef struct shared {
+  const mtk_template *t;
+  const mtk_tokenizer *tok;
+  const char *context;
+  mtk_bytes first[8]; /* what each task made first */
+} shared;
+
+static void render_and_encode(void *ctx, int64_t task, int worker) {
+  shared *s = ctx;
+  (void)worker;
+  for (int round = 0; round < 20; round++) {
+    mtk_rendered r = {0};
+    mtk_ids ids = {0};
+    mtk_bytes text = {0};
+    mtk_error err;
+    if (mtk_template_render(&r, s->t, s->context, strlen(s->context), &at_noon, &err) != MTK_OK ||
+        mtk_rendered_encode(&ids, NULL, &r, s->tok, &err) != MTK_OK ||
+        mtk_tokenizer_decode(&text, s->tok, ids.data, ids.len, true, &err) != MTK_OK) {
+      mtk_bytes_puts(&text, err.message);
+    }
+    if (round == 0)
+      s->first[task] = text;
+    else
+      mtk_bytes_finish(&text);
+    mtk_ids_finish(&ids);
+    mtk_rendered_finish(&r);
+  }
+}
+
+/* One template and one tokenizer used by four threads at once (the thread sanitizer watches). */
+START_TEST(shared_by_threads) {
+  static const char source[] =
+      "{% macro m(x) %}{{ x | upper }}{{ 'caf\u00e9'[1:] | length }}{% endmacro %}{% for k, v in d "
+      "| dictsort %}"
+      "<|im_start|>{{ m(k) ~ v }}{{ loop.index }}<|im_end|>{% endfor %}{{ d | tojson }}";
+  mtk_template *t;
+  mtk_pool *pool;
+  mtk_error err;
+  ck_assert_int_eq(mtk_template_create(&t, source, sizeof source - 1, &err), MTK_OK);
+  ck_assert_int_eq(mtk_pool_create(&pool, 4, &err), MTK_OK);
+  mtk_tokenizer *tok = golden_tokenizer("qwen2.tokenizer.json");
+  shared s = {.t = t, .tok = tok, .context = "{\"d\": {\"b\": \"e\\u0301\", \"a\": [1, 2.5]}}"};
+  mtk_pool_run(pool, 8, render_and_encode, &s);
+  for (int i = 0; i < 8; i++) {
+    ck_assert_str_eq(s.first[i].data,
+                     "<|im_start|>A3[1, 2.5]1<|im_end|><|im_start|>B3\u00e92<|im_end|>"
+                     "{\"b\": \"\u00e9\", \"a\": [1, 2.5]}");
+    mtk_bytes_finish(&s.first[i]);
+  }
+  mtk_pool_destroy(pool);
+  mtk_tokenizer_destroy(tok);
+  mtk_template_destroy(t);
+}
+END_TEST
+
 static Suite *suite(void) {
   Suite *s = suite_create("template");
   TCase *c = tcase_create("jinja");
@@ -514,6 +571,7 @@ static Suite *suite(void) {
   tcase_add_test(c, generation_spans);
   tcase_add_test(c, injection);
   tcase_add_test(c, loss_mask);
+  tcase_add_test(c, shared_by_threads);
   suite_add_tcase(s, c);
   return s;
 }
