@@ -89,8 +89,8 @@ mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *
 void mtk_cmd_engine_close(mtk_cmd_engine *e);
 /* Whole file, or standard input for "-". */
 mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err);
-/* mtk_provenance_json with the options that bear on the result, in the order of the option table, as
- * "--name=value" with paths cut to their base names: neither threads, verbosity, output name nor
+/* mtk_provenance_json with the options that bear on the result, in the order of the option table,
+ * as "--name=value" with paths cut to their base names: neither threads, verbosity, output name nor
  * folders change an artefact's bytes. */
 mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const char *const *sources,
                               int n_sources, mtk_error *err);

@@ -9,8 +9,9 @@
  * follows from errnum: ENOENT not-found, EEXIST exists, ENOMEM nomem, anything else io. */
 mtk_status mtk_fail_errno(mtk_error *err, int errnum, const char *place, const char *what);
 
-/* n bytes of mapped files were read. Now and then the pages of all maps are given back (they come again
- * from the page cache), so that a pass over a model of any size keeps bounded memory. Any thread. */
+/* n bytes of mapped files were read. Now and then the pages of all maps are given back (they come
+ * again from the page cache), so that a pass over a model of any size keeps bounded memory. Any
+ * thread. */
 void mtk_file_note_read(size_t n);
 
 /* CPUs this process may use: affinity mask and cgroup v1/v2 quota (rounded up), at least 1. */

@@ -34,8 +34,8 @@ static mtk_status add_token(text_added *set, const mtk_vocab *vocab, size_t id, 
   const char *text = token->text;
   size_t len = token->len;
   mtk_status status = MTK_OK;
-  if (normalize && !text_is_plain(text, len)) {
-    status = text_normalize_nfc(&normal, text, len, err);
+  if (normalize && !mtk_text_is_plain(text, len)) {
+    status = mtk_text_normalize_nfc(&normal, text, len, err);
     text = normal.text.data;
     len = normal.text.len;
   }
@@ -52,11 +52,11 @@ static mtk_status add_token(text_added *set, const mtk_vocab *vocab, size_t id, 
     set->starts[(uint8_t)text[0]] = true;
     set->n_tokens++;
   }
-  text_normalized_finish(&normal);
+  mtk_text_normalized_finish(&normal);
   return status;
 }
 
-mtk_status text_added_init(text_added *set, const mtk_vocab *vocab, bool normalized,
+mtk_status mtk_text_added_init(text_added *set, const mtk_vocab *vocab, bool normalized,
                            mtk_error *err) {
   *set = (text_added){.arena = mtk_arena_create()};
   if (!set->arena) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory adding tokens");
@@ -74,7 +74,7 @@ mtk_status text_added_init(text_added *set, const mtk_vocab *vocab, bool normali
   return MTK_OK;
 }
 
-void text_added_finish(text_added *set) {
+void mtk_text_added_finish(text_added *set) {
   mtk_arena_destroy(set->arena);
   *set = (text_added){0};
 }
@@ -170,7 +170,7 @@ static size_t first_span(const text_forbidden *f, size_t at) {
   return lo;
 }
 
-text_added_match text_added_next(const text_added *set, const char *text, size_t n, size_t from,
+text_added_match mtk_text_added_next(const text_added *set, const char *text, size_t n, size_t from,
                                  size_t origin, const text_forbidden *forbidden) {
   size_t span = first_span(forbidden, origin + from);
   for (size_t at = from; at < n && set->n_tokens > 0; at++) {

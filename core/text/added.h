@@ -21,9 +21,9 @@ typedef struct text_added {
 
 /* Added tokens of vocab whose `normalized` flag is as given; their texts are normalized (NFC) in
  * that set if the vocabulary normalizes. */
-mtk_status text_added_init(text_added *set, const mtk_vocab *vocab, bool normalized,
+mtk_status mtk_text_added_init(text_added *set, const mtk_vocab *vocab, bool normalized,
                            mtk_error *err);
-void text_added_finish(text_added *set);
+void mtk_text_added_finish(text_added *set);
 
 /* A match in a text: [begin, end) includes stripped whitespace. */
 typedef struct text_added_match {
@@ -41,7 +41,7 @@ typedef struct text_forbidden {
 
 /* The next match in text[from..n); begin = n if none. `origin` is added to offsets when comparing
  * with the forbidden spans. */
-text_added_match text_added_next(const text_added *set, const char *text, size_t n, size_t from,
+text_added_match mtk_text_added_next(const text_added *set, const char *text, size_t n, size_t from,
                                  size_t origin, const text_forbidden *forbidden);
 
 #endif

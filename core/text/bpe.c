@@ -35,7 +35,7 @@ typedef struct text_bpe_pair {
   uint32_t slot;
 } pair;
 
-mtk_status text_sink_push(text_sink *sink, int32_t id, size_t offset, mtk_error *err) {
+mtk_status mtk_text_sink_push(text_sink *sink, int32_t id, size_t offset, mtk_error *err) {
   if (sink->want_offsets) {
     if (sink->n_offsets == sink->cap_offsets) {
       size_t cap = sink->cap_offsets * 2 + 64;
@@ -49,7 +49,7 @@ mtk_status text_sink_push(text_sink *sink, int32_t id, size_t offset, mtk_error 
   return mtk_ids_push(sink->ids, id, err);
 }
 
-void text_bpe_work_finish(text_bpe_work *work) {
+void mtk_text_bpe_work_finish(text_bpe_work *work) {
   mtk_free(work->symbols);
   mtk_free(work->heap);
   *work = (text_bpe_work){0};
@@ -118,7 +118,7 @@ static mtk_status build_merges(text_bpe *bpe, const mtk_vocab *vocab, mtk_error 
 static mtk_status build(text_bpe *bpe, const mtk_vocab *vocab, mtk_error *err) {
   for (int b = 0; b < 256; b++) {
     char raw = (char)b, spelled[4];
-    bpe->byte_ids[b] = find_id(bpe->ids, spelled, text_to_alphabet(spelled, &raw, 1));
+    bpe->byte_ids[b] = find_id(bpe->ids, spelled, mtk_text_to_alphabet(spelled, &raw, 1));
   }
   uint8_t *types = mtk_alloc(vocab->n_tokens, 1);
   if (!types) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building a tokenizer");
@@ -130,7 +130,7 @@ static mtk_status build(text_bpe *bpe, const mtk_vocab *vocab, mtk_error *err) {
   return build_merges(bpe, vocab, err);
 }
 
-mtk_status text_bpe_create(text_bpe **out, const mtk_vocab *vocab, const mtk_map *ids,
+mtk_status mtk_text_bpe_create(text_bpe **out, const mtk_vocab *vocab, const mtk_map *ids,
                            mtk_error *err) {
   if (vocab->n_merges > UINT32_MAX / 4) {
     return mtk_fail(err, MTK_E_LIMIT, "tokenizer merges", "too many merges");
@@ -143,14 +143,14 @@ mtk_status text_bpe_create(text_bpe **out, const mtk_vocab *vocab, const mtk_map
   bpe->n_tokens = vocab->n_tokens;
   mtk_status status = build(bpe, vocab, err);
   if (status != MTK_OK) {
-    text_bpe_destroy(bpe);
+    mtk_text_bpe_destroy(bpe);
     return status;
   }
   *out = bpe;
   return MTK_OK;
 }
 
-void text_bpe_destroy(text_bpe *bpe) {
+void mtk_text_bpe_destroy(text_bpe *bpe) {
   if (!bpe) return;
   mtk_free(bpe->merges);
   mtk_free((void *)bpe->types);
@@ -247,20 +247,20 @@ static void merge_all(const text_bpe *bpe, text_bpe_work *w, int32_t count) {
 static int32_t whole_piece(const text_bpe *bpe, const char *piece, size_t n) {
   char spelled[512];
   if (!bpe->ignore_merges || n > bpe->longest || n > sizeof spelled / 2) return NONE;
-  int32_t id = find_id(bpe->ids, spelled, text_to_alphabet(spelled, piece, n));
+  int32_t id = find_id(bpe->ids, spelled, mtk_text_to_alphabet(spelled, piece, n));
   return id >= 0 && bpe->types[id] == MTK_TOKEN_NORMAL ? id : NONE;
 }
 
-mtk_status text_bpe_encode(const text_bpe *bpe, text_bpe_work *w, const char *piece, size_t n,
+mtk_status mtk_text_bpe_encode(const text_bpe *bpe, text_bpe_work *w, const char *piece, size_t n,
                            size_t base, text_sink *sink, mtk_error *err) {
   int32_t whole = whole_piece(bpe, piece, n);
-  if (whole >= 0) return text_sink_push(sink, whole, base, err);
+  if (whole >= 0) return mtk_text_sink_push(sink, whole, base, err);
   MTK_TRY(reserve(w, n, err));
   int32_t count = load_symbols(bpe, w, piece, n);
   if (count == 0) return MTK_OK;
   merge_all(bpe, w, count);
   for (int32_t i = 0; i >= 0; i = w->symbols[i].next) {
-    MTK_TRY(text_sink_push(sink, w->symbols[i].id, base + w->symbols[i].begin, err));
+    MTK_TRY(mtk_text_sink_push(sink, w->symbols[i].id, base + w->symbols[i].begin, err));
   }
   return MTK_OK;
 }

@@ -17,22 +17,22 @@ typedef struct text_sink {
   size_t *offsets; /* one per id pushed through this sink; owned by the caller */
   size_t n_offsets, cap_offsets;
 } text_sink;
-mtk_status text_sink_push(text_sink *sink, int32_t id, size_t offset, mtk_error *err);
+mtk_status mtk_text_sink_push(text_sink *sink, int32_t id, size_t offset, mtk_error *err);
 
 typedef struct text_bpe_work {
   struct text_bpe_symbol *symbols;
   struct text_bpe_pair *heap;
   size_t cap_symbols, cap_heap, n_heap;
 } text_bpe_work;
-void text_bpe_work_finish(text_bpe_work *work);
+void mtk_text_bpe_work_finish(text_bpe_work *work);
 
 /* ids: token text as spelled in the vocabulary -> id; borrowed for the life of the model. */
-mtk_status text_bpe_create(text_bpe **out, const mtk_vocab *vocab, const mtk_map *ids,
+mtk_status mtk_text_bpe_create(text_bpe **out, const mtk_vocab *vocab, const mtk_map *ids,
                            mtk_error *err);
-void text_bpe_destroy(text_bpe *bpe);
+void mtk_text_bpe_destroy(text_bpe *bpe);
 /* Ids of piece[0..n) with offsets base..base+n into sink. A byte the vocabulary lacks becomes unk,
  * or nothing if there is no unk. */
-mtk_status text_bpe_encode(const text_bpe *bpe, text_bpe_work *work, const char *piece, size_t n,
-                           size_t base, text_sink *sink, mtk_error *err);
+mtk_status mtk_text_bpe_encode(const text_bpe *bpe, text_bpe_work *work, const char *piece,
+                               size_t n, size_t base, text_sink *sink, mtk_error *err);
 
 #endif

@@ -7,13 +7,13 @@
 #include <mtk/base.h>
 
 /* The character of a byte. */
-uint32_t text_byte_to_char(uint8_t byte);
+uint32_t mtk_text_byte_to_char(uint8_t byte);
 /* The byte of a character, or -1. */
-int text_char_to_byte(uint32_t cp);
+int mtk_text_char_to_byte(uint32_t cp);
 /* Bytes of text[0..n) spelled in the alphabet; returns false (dst undefined) if a character is not
  * in it. dst has room for n bytes; *len = bytes written. */
-bool text_from_alphabet(char *dst, size_t *len, const char *text, size_t n);
+bool mtk_text_from_alphabet(char *dst, size_t *len, const char *text, size_t n);
 /* Spelling of raw bytes; dst has room for 2 * n bytes. Returns the length. */
-size_t text_to_alphabet(char *dst, const char *raw, size_t n);
+size_t mtk_text_to_alphabet(char *dst, const char *raw, size_t n);
 
 #endif

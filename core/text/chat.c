@@ -16,7 +16,7 @@ mtk_status mtk_rendered_encode(mtk_ids *out, uint8_t **mask, const mtk_rendered 
                                const mtk_tokenizer *tok, mtk_error *err) {
   text_sink sink = {.ids = out, .want_offsets = mask != NULL};
   text_forbidden forbidden = {.spans = r->data, .n_spans = r->n_data};
-  mtk_status status = text_encode(&sink, tok, r->text.data, r->text.len, &forbidden, err);
+  mtk_status status = mtk_text_encode(&sink, tok, r->text.data, r->text.len, &forbidden, err);
   if (status == MTK_OK && mask) {
     *mask = mtk_alloc(sink.n_offsets, 1);
     if (!*mask)

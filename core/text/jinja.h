@@ -236,12 +236,12 @@ typedef struct jinja_tokens {
 } jinja_tokens;
 
 /* Both fail with place "line N". */
-mtk_status jinja_lex(jinja_tokens *out, mtk_arena *arena, const char *source, size_t n,
+mtk_status mtk_jinja_lex(jinja_tokens *out, mtk_arena *arena, const char *source, size_t n,
                      mtk_error *err);
-mtk_status jinja_parse(jinja_node **body, mtk_arena *arena, mtk_map *names,
+mtk_status mtk_jinja_parse(jinja_node **body, mtk_arena *arena, mtk_map *names,
                        const jinja_tokens *tokens, mtk_error *err);
 /* mtk_fail with place "line N". */
-mtk_status jinja_fail_line(mtk_error *err, mtk_status code, int line, const char *fmt, ...)
+mtk_status mtk_jinja_fail_line(mtk_error *err, mtk_status code, int line, const char *fmt, ...)
     MTK_PRINTF(4, 5);
 
 /* ---- a render ------------------------------------------------------------------------------- */
@@ -285,11 +285,11 @@ struct jinja {
 };
 
 /* Fail at the current line. */
-mtk_status jinja_fail(jinja *j, mtk_status code, const char *fmt, ...) MTK_PRINTF(3, 4);
+mtk_status mtk_jinja_fail(jinja *j, mtk_status code, const char *fmt, ...) MTK_PRINTF(3, 4);
 /* Count work; fails when the limit is passed. */
-mtk_status jinja_step(jinja *j, uint64_t n);
+mtk_status mtk_jinja_step(jinja *j, uint64_t n);
 /* Zeroed memory; NULL (error already set in j) when out of memory or over limit. */
-void *jinja_alloc(jinja *j, size_t count, size_t size);
+void *mtk_jinja_alloc(jinja *j, size_t count, size_t size);
 
 /* The status of the error just set. */
 static inline mtk_status jinja_failed(const jinja *j) {
@@ -298,114 +298,118 @@ static inline mtk_status jinja_failed(const jinja *j) {
 
 /* ---- jinja_text.c: text with marks ---------------------------------------------------------- */
 
-mtk_status jinja_text_add(jinja *j, jinja_text *t, const char *data, size_t n, bool is_data);
-mtk_status jinja_text_puts(jinja *j, jinja_text *t, const char *s);
-mtk_status jinja_text_printf(jinja *j, jinja_text *t, const char *fmt, ...) MTK_PRINTF(3, 4);
+mtk_status mtk_jinja_text_add(jinja *j, jinja_text *t, const char *data, size_t n, bool is_data);
+mtk_status mtk_jinja_text_puts(jinja *j, jinja_text *t, const char *s);
+mtk_status mtk_jinja_text_printf(jinja *j, jinja_text *t, const char *fmt, ...) MTK_PRINTF(3, 4);
 /* Bytes begin..end of s with their marks. */
-mtk_status jinja_text_add_range(jinja *j, jinja_text *t, const jinja_string *s, size_t begin,
+mtk_status mtk_jinja_text_add_range(jinja *j, jinja_text *t, const jinja_string *s, size_t begin,
                                 size_t end);
-mtk_status jinja_text_add_string(jinja *j, jinja_text *t, const jinja_string *s);
+mtk_status mtk_jinja_text_add_string(jinja *j, jinja_text *t, const jinja_string *s);
 /* Whether any of it is data. */
-bool jinja_is_data(const jinja_string *s);
+bool mtk_jinja_is_data(const jinja_string *s);
 /* The text as a string value; t must not be used afterwards. */
-mtk_status jinja_text_value(jinja *j, jinja_text *t, jinja_value *out);
-mtk_status jinja_new_string(jinja *j, const char *data, size_t n, bool is_data, jinja_value *out);
+mtk_status mtk_jinja_text_value(jinja *j, jinja_text *t, jinja_value *out);
+mtk_status mtk_jinja_new_string(jinja *j, const char *data, size_t n, bool is_data,
+                                jinja_value *out);
 /* s[begin..end) in bytes, sharing the memory. */
-mtk_status jinja_substring(jinja *j, const jinja_string *s, size_t begin, size_t end,
+mtk_status mtk_jinja_substring(jinja *j, const jinja_string *s, size_t begin, size_t end,
                            jinja_value *out);
 /* Number of characters, and byte offset of a character. */
-size_t jinja_chars(jinja_string *s);
-size_t jinja_char_offset(jinja_string *s, size_t index);
+size_t mtk_jinja_chars(jinja_string *s);
+size_t mtk_jinja_char_offset(jinja_string *s, size_t index);
 
 /* ---- jinja_value.c: making and comparing values --------------------------------------------- */
 
-jinja_value jinja_bool(bool b);
-jinja_value jinja_int(int64_t i);
-jinja_value jinja_float(double f);
-jinja_value jinja_none(void);
-mtk_status jinja_undefined(jinja *j, const char *owner, const char *name, size_t len,
+jinja_value mtk_jinja_bool(bool b);
+jinja_value mtk_jinja_int(int64_t i);
+jinja_value mtk_jinja_float(double f);
+jinja_value mtk_jinja_none(void);
+mtk_status mtk_jinja_undefined(jinja *j, const char *owner, const char *name, size_t len,
                            jinja_value *out);
 /* A list with room for n items; len is 0. */
-mtk_status jinja_new_list(jinja *j, jinja_kind kind, size_t n, jinja_value *out);
+mtk_status mtk_jinja_new_list(jinja *j, jinja_kind kind, size_t n, jinja_value *out);
 /* VIEW or ITERATOR named like Python's type. */
-mtk_status jinja_new_view(jinja *j, jinja_kind kind, const char *type, size_t n, jinja_value *out);
-mtk_status jinja_new_dict(jinja *j, jinja_kind kind, jinja_value *out);
-mtk_status jinja_dict_set(jinja *j, jinja_dict *d, jinja_value key, jinja_value value);
+mtk_status mtk_jinja_new_view(jinja *j, jinja_kind kind, const char *type, size_t n,
+                              jinja_value *out);
+mtk_status mtk_jinja_new_dict(jinja *j, jinja_kind kind, jinja_value *out);
+mtk_status mtk_jinja_dict_set(jinja *j, jinja_dict *d, jinja_value key, jinja_value value);
 /* The value or NULL. key must be hashable. */
-const jinja_value *jinja_dict_get(const jinja_dict *d, jinja_value key);
-const jinja_value *jinja_dict_get_text(const jinja_dict *d, const char *key, size_t n);
-bool jinja_hashable(jinja_value v);
-const char *jinja_type_name(jinja_value v);
-bool jinja_truth(jinja_value v);
-bool jinja_is_number(jinja_value v); /* bool too */
-double jinja_number(jinja_value v);
+const jinja_value *mtk_jinja_dict_get(const jinja_dict *d, jinja_value key);
+const jinja_value *mtk_jinja_dict_get_text(const jinja_dict *d, const char *key, size_t n);
+bool mtk_jinja_hashable(jinja_value v);
+const char *mtk_jinja_type_name(jinja_value v);
+bool mtk_jinja_truth(jinja_value v);
+bool mtk_jinja_is_number(jinja_value v); /* bool too */
+double mtk_jinja_number(jinja_value v);
 /* Python's ==. */
-mtk_status jinja_equal(jinja *j, jinja_value a, jinja_value b, bool *equal);
+mtk_status mtk_jinja_equal(jinja *j, jinja_value a, jinja_value b, bool *equal);
 /* Python's <, fails for types without an order. */
-mtk_status jinja_less(jinja *j, jinja_value a, jinja_value b, bool *less);
-mtk_status jinja_contains(jinja *j, jinja_value container, jinja_value item, bool *found);
+mtk_status mtk_jinja_less(jinja *j, jinja_value a, jinja_value b, bool *less);
+mtk_status mtk_jinja_contains(jinja *j, jinja_value container, jinja_value item, bool *found);
 /* The items to walk over; consumes an ITERATOR. */
-mtk_status jinja_items(jinja *j, jinja_value v, const jinja_list **out);
-mtk_status jinja_length(jinja *j, jinja_value v, size_t *out);
+mtk_status mtk_jinja_items(jinja *j, jinja_value v, const jinja_list **out);
+mtk_status mtk_jinja_length(jinja *j, jinja_value v, size_t *out);
 /* order[0..n) = the stable order of the keys, ascending or (reverse) descending. */
-mtk_status jinja_sort_order(jinja *j, const jinja_value *keys, size_t n, bool reverse,
+mtk_status mtk_jinja_sort_order(jinja *j, const jinja_value *keys, size_t n, bool reverse,
                             size_t **order);
-mtk_status jinja_require_defined(jinja *j, jinja_value v);
+mtk_status mtk_jinja_require_defined(jinja *j, jinja_value v);
 
 /* ---- jinja_repr.c, jinja_json.c, jinja_format.c: values as text ----------------------------- */
 
 /* str(v), or repr(v) if `repr`. */
-mtk_status jinja_write(jinja *j, jinja_text *t, jinja_value v, bool repr);
-mtk_status jinja_to_string(jinja *j, jinja_value v, jinja_value *out);
+mtk_status mtk_jinja_write(jinja *j, jinja_text *t, jinja_value v, bool repr);
+mtk_status mtk_jinja_to_string(jinja *j, jinja_value v, jinja_value *out);
 /* HTML escaping (markupsafe.escape): text of a markup string is left alone, the result is one. */
-mtk_status jinja_escape(jinja *j, jinja_value v, jinja_value *out);
+mtk_status mtk_jinja_escape(jinja *j, jinja_value v, jinja_value *out);
 /* Python's repr of a float; buf has room for 40 bytes. */
-size_t jinja_format_float(char *buf, double f);
-mtk_status jinja_tojson(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out);
+size_t mtk_jinja_format_float(char *buf, double f);
+mtk_status mtk_jinja_tojson(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out);
 /* JSON text -> the variables of a context, bound in scope. */
-mtk_status jinja_load_context(jinja *j, jinja_scope *scope, const char *json, size_t n);
+mtk_status mtk_jinja_load_context(jinja *j, jinja_scope *scope, const char *json, size_t n);
 /* "..." % value, and str.format. */
-mtk_status jinja_percent_format(jinja *j, const jinja_string *format, jinja_value arguments,
+mtk_status mtk_jinja_percent_format(jinja *j, const jinja_string *format, jinja_value arguments,
                                 jinja_value *out);
-mtk_status jinja_str_format(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out);
+mtk_status mtk_jinja_str_format(jinja *j, jinja_value self, const jinja_args *args,
+                                jinja_value *out);
 
-/* ---- jinja_eval.c, jinja_exec.c ------------------------------------------------------------- */
+/* ---- mtk_jinja_eval.c, mtk_jinja_exec.c ----------------------------------------------------- */
 
-mtk_status jinja_eval(jinja *j, const jinja_node *node, jinja_value *out);
-mtk_status jinja_binary(jinja *j, jinja_op op, jinja_value a, jinja_value b, jinja_value *out);
+mtk_status mtk_jinja_eval(jinja *j, const jinja_node *node, jinja_value *out);
+mtk_status mtk_jinja_binary(jinja *j, jinja_op op, jinja_value a, jinja_value b, jinja_value *out);
 /* v.name and v[index], Jinja's way (methods first, or items first). */
-mtk_status jinja_get_attr(jinja *j, jinja_value v, const char *name, size_t len, jinja_value *out);
-mtk_status jinja_get_item(jinja *j, jinja_value v, jinja_value index, jinja_value *out);
-mtk_status jinja_call(jinja *j, jinja_value callee, const jinja_args *args, jinja_value *out);
-mtk_status jinja_exec(jinja *j, const jinja_node *body);
-mtk_status jinja_call_macro(jinja *j, const jinja_macro *macro, const jinja_args *args,
+mtk_status mtk_jinja_get_attr(jinja *j, jinja_value v, const char *name, size_t len,
+                              jinja_value *out);
+mtk_status mtk_jinja_get_item(jinja *j, jinja_value v, jinja_value index, jinja_value *out);
+mtk_status mtk_jinja_call(jinja *j, jinja_value callee, const jinja_args *args, jinja_value *out);
+mtk_status mtk_jinja_exec(jinja *j, const jinja_node *body);
+mtk_status mtk_jinja_call_macro(jinja *j, const jinja_macro *macro, const jinja_args *args,
                             jinja_value *out);
-mtk_status jinja_run_loop(jinja *j, const jinja_node *node, jinja_value iterable, int depth0);
-mtk_status jinja_loop_attr(jinja *j, jinja_loop *loop, const char *name, jinja_value *out);
-mtk_status jinja_scope_set(jinja *j, jinja_scope *scope, const char *name, jinja_value value);
-const jinja_value *jinja_scope_get(const jinja_scope *scope, const char *name);
-mtk_status jinja_scope_push(jinja *j, jinja_scope *parent, jinja_scope **out);
+mtk_status mtk_jinja_run_loop(jinja *j, const jinja_node *node, jinja_value iterable, int depth0);
+mtk_status mtk_jinja_loop_attr(jinja *j, jinja_loop *loop, const char *name, jinja_value *out);
+mtk_status mtk_jinja_scope_set(jinja *j, jinja_scope *scope, const char *name, jinja_value value);
+const jinja_value *mtk_jinja_scope_get(const jinja_scope *scope, const char *name);
+mtk_status mtk_jinja_scope_push(jinja *j, jinja_scope *parent, jinja_scope **out);
 
 /* ---- tables --------------------------------------------------------------------------------- */
 
-const jinja_row *jinja_find_filter(const char *name);
-const jinja_row *jinja_find_test(const char *name);
-const jinja_row *jinja_find_global(const char *name);
+const jinja_row *mtk_jinja_find_filter(const char *name);
+const jinja_row *mtk_jinja_find_test(const char *name);
+const jinja_row *mtk_jinja_find_global(const char *name);
 /* A method of v's type, or NULL; *unsafe if the sandbox forbids it (list.append). */
-const jinja_row *jinja_find_method(jinja_value v, const char *name, bool *unsafe);
-const jinja_row *jinja_find_row(const jinja_row *rows, size_t n, const char *name);
-extern const jinja_row jinja_sequence_filters[], jinja_string_filters[];
-extern const size_t jinja_sequence_filters_len, jinja_string_filters_len;
+const jinja_row *mtk_jinja_find_method(jinja_value v, const char *name, bool *unsafe);
+const jinja_row *mtk_jinja_find_row(const jinja_row *rows, size_t n, const char *name);
+extern const jinja_row mtk_jinja_sequence_filters[], mtk_jinja_string_filters[];
+extern const size_t mtk_jinja_sequence_filters_len, mtk_jinja_string_filters_len;
 
 /* Matches arguments with parameter names; values[i] stays ABSENT if not given. Fails for unknown
  * names, repeated or surplus arguments. */
-mtk_status jinja_bind(jinja *j, const char *what, const jinja_args *args, const char *const *names,
-                      size_t n, jinja_value *values);
+mtk_status mtk_jinja_bind(jinja *j, const char *what, const jinja_args *args,
+                          const char *const *names, size_t n, jinja_value *values);
 /* Value of an integer argument, or `otherwise` if absent. */
-mtk_status jinja_int_arg(jinja *j, jinja_value v, int64_t otherwise, int64_t *out);
+mtk_status mtk_jinja_int_arg(jinja *j, jinja_value v, int64_t otherwise, int64_t *out);
 /* The arguments from `first` on, for functions that hand the rest to another one. */
-jinja_args jinja_rest_args(const jinja_args *args, size_t first);
+jinja_args mtk_jinja_rest_args(const jinja_args *args, size_t first);
 /* A string argument; NULL in *out if absent or None. */
-mtk_status jinja_string_arg(jinja *j, const char *what, jinja_value v, jinja_string **out);
+mtk_status mtk_jinja_string_arg(jinja *j, const char *what, jinja_value v, jinja_string **out);
 
 #endif

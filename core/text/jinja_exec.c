@@ -1,4 +1,4 @@
-/* text/jinja_exec.c: executes statement nodes. State is the render's; nodes are read-only.
+/* text/mtk_jinja_exec.c: executes statement nodes. State is the render's; nodes are read-only.
  *
  * break and continue are a flow flag every body checks. Scopes: for, with, macros, call, filter
  * and set blocks have their own; if has none. */
@@ -8,15 +8,15 @@
 
 /* ---- scopes --------------------------------------------------------------------------------- */
 
-mtk_status jinja_scope_push(jinja *j, jinja_scope *parent, jinja_scope **out) {
-  jinja_scope *scope = jinja_alloc(j, 1, sizeof *scope);
+mtk_status mtk_jinja_scope_push(jinja *j, jinja_scope *parent, jinja_scope **out) {
+  jinja_scope *scope = mtk_jinja_alloc(j, 1, sizeof *scope);
   if (!scope) return jinja_failed(j);
   scope->parent = parent;
   *out = scope;
   return MTK_OK;
 }
 
-mtk_status jinja_scope_set(jinja *j, jinja_scope *scope, const char *name, jinja_value value) {
+mtk_status mtk_jinja_scope_set(jinja *j, jinja_scope *scope, const char *name, jinja_value value) {
   for (size_t i = 0; i < scope->len; i++) {
     if (scope->vars[i].name != name) continue;
     scope->vars[i].value = value;
@@ -24,7 +24,7 @@ mtk_status jinja_scope_set(jinja *j, jinja_scope *scope, const char *name, jinja
   }
   if (scope->len == scope->cap) {
     size_t cap = scope->cap * 2 + 4;
-    jinja_variable *grown = jinja_alloc(j, cap, sizeof *grown);
+    jinja_variable *grown = mtk_jinja_alloc(j, cap, sizeof *grown);
     if (!grown) return jinja_failed(j);
     if (scope->len > 0) memcpy(grown, scope->vars, scope->len * sizeof *grown);
     scope->vars = grown;
@@ -39,29 +39,29 @@ static mtk_status assign(jinja *j, const jinja_node *target, jinja_value value);
 static mtk_status assign_tuple(jinja *j, const jinja_node *target, jinja_value value) {
   const jinja_list *items;
   size_t n = 0;
-  MTK_TRY(jinja_items(j, value, &items));
+  MTK_TRY(mtk_jinja_items(j, value, &items));
   for (const jinja_node *i = target->a; i; i = i->next, n++) {
     if (n == items->len) {
-      return jinja_fail(j, MTK_E_INVALID, "not enough values to unpack (got %zu)", items->len);
+      return mtk_jinja_fail(j, MTK_E_INVALID, "not enough values to unpack (got %zu)", items->len);
     }
     MTK_TRY(assign(j, i, items->items[n]));
   }
   if (n < items->len) {
-    return jinja_fail(j, MTK_E_INVALID, "too many values to unpack (expected %zu)", n);
+    return mtk_jinja_fail(j, MTK_E_INVALID, "too many values to unpack (expected %zu)", n);
   }
   return MTK_OK;
 }
 
 static mtk_status assign(jinja *j, const jinja_node *target, jinja_value value) {
-  if (target->kind == NODE_NAME) return jinja_scope_set(j, j->scope, target->name, value);
+  if (target->kind == NODE_NAME) return mtk_jinja_scope_set(j, j->scope, target->name, value);
   if (target->kind == NODE_TUPLE) return assign_tuple(j, target, value);
   jinja_value object, key;
-  MTK_TRY(jinja_eval(j, target->a, &object));
+  MTK_TRY(mtk_jinja_eval(j, target->a, &object));
   if (object.kind != JINJA_NAMESPACE) {
-    return jinja_fail(j, MTK_E_INVALID, "cannot assign attribute on non-namespace object");
+    return mtk_jinja_fail(j, MTK_E_INVALID, "cannot assign attribute on non-namespace object");
   }
-  MTK_TRY(jinja_new_string(j, target->name, strlen(target->name), false, &key));
-  return jinja_dict_set(j, object.u.d, key, value);
+  MTK_TRY(mtk_jinja_new_string(j, target->name, strlen(target->name), false, &key));
+  return mtk_jinja_dict_set(j, object.u.d, key, value);
 }
 
 /* ---- captures ------------------------------------------------------------------------------- */
@@ -70,12 +70,12 @@ static mtk_status assign(jinja *j, const jinja_node *target, jinja_value value) 
 static mtk_status capture(jinja *j, const jinja_node *body, jinja_value *out) {
   jinja_text text = {0}, *outer = j->out;
   jinja_scope *outer_scope = j->scope;
-  MTK_TRY(jinja_scope_push(j, outer_scope, &j->scope));
+  MTK_TRY(mtk_jinja_scope_push(j, outer_scope, &j->scope));
   j->out = &text;
-  MTK_TRY(jinja_exec(j, body));
+  MTK_TRY(mtk_jinja_exec(j, body));
   j->out = outer;
   j->scope = outer_scope;
-  return jinja_text_value(j, &text, out);
+  return mtk_jinja_text_value(j, &text, out);
 }
 
 /* The text of a body passed through filters (NULL = none). */
@@ -85,7 +85,7 @@ static mtk_status capture_filtered(jinja *j, const jinja_node *filters, const ji
   if (!filters) return MTK_OK;
   jinja_value outer = j->filter_input;
   j->filter_input = *out;
-  MTK_TRY(jinja_eval(j, filters, out));
+  MTK_TRY(mtk_jinja_eval(j, filters, out));
   j->filter_input = outer;
   return MTK_OK;
 }
@@ -113,16 +113,16 @@ static mtk_status bind_parameters(jinja *j, const jinja_node *node, const jinja_
     for (size_t i = 0; i < args->n_named; i++) {
       if (strcmp(args->names[i], p->name) != 0) continue;
       if (value.kind != JINJA_ABSENT) {
-        return jinja_fail(j, MTK_E_INVALID, "%s() got multiple values for argument '%.60s'",
+        return mtk_jinja_fail(j, MTK_E_INVALID, "%s() got multiple values for argument '%.60s'",
                           node->name, p->name);
       }
       value = args->items[positional + i];
     }
-    if (value.kind == JINJA_ABSENT && p->a) MTK_TRY(jinja_eval(j, p->a, &value));
+    if (value.kind == JINJA_ABSENT && p->a) MTK_TRY(mtk_jinja_eval(j, p->a, &value));
     if (value.kind == JINJA_ABSENT) {
-      MTK_TRY(jinja_undefined(j, NULL, p->name, strlen(p->name), &value));
+      MTK_TRY(mtk_jinja_undefined(j, NULL, p->name, strlen(p->name), &value));
     }
-    MTK_TRY(jinja_scope_set(j, j->scope, p->name, value));
+    MTK_TRY(mtk_jinja_scope_set(j, j->scope, p->name, value));
   }
   return MTK_OK;
 }
@@ -132,8 +132,8 @@ static mtk_status bind_surplus(jinja *j, const jinja_node *node, const jinja_arg
   size_t positional = args->n - args->n_named, n_parameters = 0;
   for (const jinja_node *p = node->a; p; p = p->next) n_parameters++;
   jinja_value varargs, kwargs;
-  MTK_TRY(jinja_new_list(j, JINJA_TUPLE, args->n, &varargs));
-  MTK_TRY(jinja_new_dict(j, JINJA_DICT, &kwargs));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_TUPLE, args->n, &varargs));
+  MTK_TRY(mtk_jinja_new_dict(j, JINJA_DICT, &kwargs));
   for (size_t i = n_parameters; i < positional; i++) {
     varargs.u.l->items[varargs.u.l->len++] = args->items[i];
   }
@@ -142,45 +142,45 @@ static mtk_status bind_surplus(jinja *j, const jinja_node *node, const jinja_arg
     jinja_value key;
     if (takes_name(node->a, name)) continue;
     if (strcmp(name, "caller") == 0 && node->uses_caller) {
-      MTK_TRY(jinja_scope_set(j, j->scope, interned(j, name), args->items[positional + i]));
+      MTK_TRY(mtk_jinja_scope_set(j, j->scope, interned(j, name), args->items[positional + i]));
       continue;
     }
     if (!node->uses_kwargs) {
-      return jinja_fail(j, MTK_E_INVALID, "macro '%s' takes no keyword argument '%.60s'",
+      return mtk_jinja_fail(j, MTK_E_INVALID, "macro '%s' takes no keyword argument '%.60s'",
                         node->name, name);
     }
-    MTK_TRY(jinja_new_string(j, name, strlen(name), false, &key));
-    MTK_TRY(jinja_dict_set(j, kwargs.u.d, key, args->items[positional + i]));
+    MTK_TRY(mtk_jinja_new_string(j, name, strlen(name), false, &key));
+    MTK_TRY(mtk_jinja_dict_set(j, kwargs.u.d, key, args->items[positional + i]));
   }
   if (varargs.u.l->len > 0 && !node->uses_varargs) {
-    return jinja_fail(j, MTK_E_INVALID, "macro '%s' takes not more than %zu argument(s)",
+    return mtk_jinja_fail(j, MTK_E_INVALID, "macro '%s' takes not more than %zu argument(s)",
                       node->name, n_parameters);
   }
   if (node->uses_varargs) {
-    MTK_TRY(jinja_scope_set(j, j->scope, interned(j, "varargs"), varargs));
+    MTK_TRY(mtk_jinja_scope_set(j, j->scope, interned(j, "varargs"), varargs));
   }
-  if (node->uses_kwargs) MTK_TRY(jinja_scope_set(j, j->scope, interned(j, "kwargs"), kwargs));
+  if (node->uses_kwargs) MTK_TRY(mtk_jinja_scope_set(j, j->scope, interned(j, "kwargs"), kwargs));
   return MTK_OK;
 }
 
-mtk_status jinja_call_macro(jinja *j, const jinja_macro *macro, const jinja_args *args,
+mtk_status mtk_jinja_call_macro(jinja *j, const jinja_macro *macro, const jinja_args *args,
                             jinja_value *out) {
   jinja_scope *outer = j->scope;
   int line = j->line;
-  MTK_TRY(jinja_scope_push(j, macro->scope, &j->scope));
+  MTK_TRY(mtk_jinja_scope_push(j, macro->scope, &j->scope));
   MTK_TRY(bind_parameters(j, macro->node, args));
   MTK_TRY(bind_surplus(j, macro->node, args));
   jinja_text text = {0}, *outer_text = j->out;
   j->out = &text;
-  MTK_TRY(jinja_exec(j, macro->node->c));
+  MTK_TRY(mtk_jinja_exec(j, macro->node->c));
   j->out = outer_text;
   j->scope = outer;
   j->line = line;
-  return jinja_text_value(j, &text, out);
+  return mtk_jinja_text_value(j, &text, out);
 }
 
 static mtk_status new_macro(jinja *j, const jinja_node *node, jinja_value *out) {
-  jinja_macro *macro = jinja_alloc(j, 1, sizeof *macro);
+  jinja_macro *macro = mtk_jinja_alloc(j, 1, sizeof *macro);
   if (!macro) return jinja_failed(j);
   *macro = (jinja_macro){node, j->scope};
   *out = (jinja_value){JINJA_MACRO, {.m = macro}};
@@ -190,7 +190,7 @@ static mtk_status new_macro(jinja *j, const jinja_node *node, jinja_value *out) 
 static mtk_status exec_macro(jinja *j, const jinja_node *node) {
   jinja_value macro;
   MTK_TRY(new_macro(j, node, &macro));
-  return jinja_scope_set(j, j->scope, node->name, macro);
+  return mtk_jinja_scope_set(j, j->scope, node->name, macro);
 }
 
 /* {% call %}: the call with one more argument, caller = the body. The argument is passed as a named
@@ -203,7 +203,7 @@ static mtk_status exec_call_block(jinja *j, const jinja_node *node) {
       .kind = NODE_KEYWORD, .line = node->line, .name = node->name, .a = &constant};
   jinja_node *copies = NULL, **tail = &copies;
   for (const jinja_node *i = node->b->b; i; i = i->next) {
-    *tail = jinja_alloc(j, 1, sizeof **tail);
+    *tail = mtk_jinja_alloc(j, 1, sizeof **tail);
     if (!*tail) return jinja_failed(j);
     **tail = *i;
     tail = &(*tail)->next;
@@ -211,8 +211,8 @@ static mtk_status exec_call_block(jinja *j, const jinja_node *node) {
   *tail = &keyword;
   jinja_node call = *node->b;
   call.b = copies;
-  MTK_TRY(jinja_eval(j, &call, &result));
-  return jinja_write(j, j->out, result, false);
+  MTK_TRY(mtk_jinja_eval(j, &call, &result));
+  return mtk_jinja_write(j, j->out, result, false);
 }
 
 /* ---- loops ---------------------------------------------------------------------------------- */
@@ -221,26 +221,26 @@ static mtk_status loop_neighbour(jinja *j, const jinja_loop *loop, const char *n
                                  jinja_value *out) {
   bool next = name[0] == 'n';
   bool there = next ? loop->index + 1 < loop->items->len : loop->index > 0;
-  if (!there) return jinja_undefined(j, NULL, name, strlen(name), out);
+  if (!there) return mtk_jinja_undefined(j, NULL, name, strlen(name), out);
   *out = loop->items->items[next ? loop->index + 1 : loop->index - 1];
   return MTK_OK;
 }
 
-mtk_status jinja_loop_attr(jinja *j, jinja_loop *loop, const char *name, jinja_value *out) {
+mtk_status mtk_jinja_loop_attr(jinja *j, jinja_loop *loop, const char *name, jinja_value *out) {
   int64_t index = (int64_t)loop->index, n = (int64_t)loop->items->len;
   const struct {
     const char *name;
     jinja_value value;
   } attributes[] = {
-      {"index", jinja_int(index + 1)},
-      {"index0", jinja_int(index)},
-      {"revindex", jinja_int(n - index)},
-      {"revindex0", jinja_int(n - index - 1)},
-      {"first", jinja_bool(index == 0)},
-      {"last", jinja_bool(index + 1 == n)},
-      {"length", jinja_int(n)},
-      {"depth", jinja_int(loop->depth0 + 1)},
-      {"depth0", jinja_int(loop->depth0)},
+      {"index", mtk_jinja_int(index + 1)},
+      {"index0", mtk_jinja_int(index)},
+      {"revindex", mtk_jinja_int(n - index)},
+      {"revindex0", mtk_jinja_int(n - index - 1)},
+      {"first", mtk_jinja_bool(index == 0)},
+      {"last", mtk_jinja_bool(index + 1 == n)},
+      {"length", mtk_jinja_int(n)},
+      {"depth", mtk_jinja_int(loop->depth0 + 1)},
+      {"depth0", mtk_jinja_int(loop->depth0)},
   };
   for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++) {
     if (strcmp(attributes[i].name, name) == 0) *out = attributes[i].value;
@@ -253,13 +253,13 @@ mtk_status jinja_loop_attr(jinja *j, jinja_loop *loop, const char *name, jinja_v
 static mtk_status filter_items(jinja *j, const jinja_node *node, const jinja_list **items) {
   jinja_value kept;
   jinja_scope *outer = j->scope;
-  MTK_TRY(jinja_new_list(j, JINJA_LIST, (*items)->len, &kept));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, (*items)->len, &kept));
   for (size_t i = 0; i < (*items)->len; i++) {
     jinja_value test;
-    MTK_TRY(jinja_scope_push(j, outer, &j->scope));
+    MTK_TRY(mtk_jinja_scope_push(j, outer, &j->scope));
     MTK_TRY(assign(j, node->a, (*items)->items[i]));
-    MTK_TRY(jinja_eval(j, node->e, &test));
-    if (jinja_truth(test)) kept.u.l->items[kept.u.l->len++] = (*items)->items[i];
+    MTK_TRY(mtk_jinja_eval(j, node->e, &test));
+    if (mtk_jinja_truth(test)) kept.u.l->items[kept.u.l->len++] = (*items)->items[i];
   }
   j->scope = outer;
   *items = kept.u.l;
@@ -268,30 +268,31 @@ static mtk_status filter_items(jinja *j, const jinja_node *node, const jinja_lis
 
 static mtk_status run_else(jinja *j, const jinja_node *node) {
   jinja_scope *outer = j->scope;
-  MTK_TRY(jinja_scope_push(j, outer, &j->scope));
-  MTK_TRY(jinja_exec(j, node->d));
+  MTK_TRY(mtk_jinja_scope_push(j, outer, &j->scope));
+  MTK_TRY(mtk_jinja_exec(j, node->d));
   j->scope = outer;
   return MTK_OK;
 }
 
-mtk_status jinja_run_loop(jinja *j, const jinja_node *node, jinja_value iterable, int depth0) {
+mtk_status mtk_jinja_run_loop(jinja *j, const jinja_node *node, jinja_value iterable, int depth0) {
   const jinja_list *items;
   jinja_scope *outer = j->scope;
-  MTK_TRY(jinja_items(j, iterable, &items));
+  MTK_TRY(mtk_jinja_items(j, iterable, &items));
   if (node->e) MTK_TRY(filter_items(j, node, &items));
   if (items->len == 0) return run_else(j, node);
-  jinja_loop *loop = jinja_alloc(j, 1, sizeof *loop);
+  jinja_loop *loop = mtk_jinja_alloc(j, 1, sizeof *loop);
   if (!loop) return jinja_failed(j);
   *loop = (jinja_loop){.items = items, .depth0 = depth0, .node = node, .scope = outer};
   const char *loop_name = interned(j, "loop");
   for (; loop->index < items->len && j->flow != FLOW_BREAK; loop->index++) {
-    MTK_TRY(jinja_step(j, 1));
-    MTK_TRY(jinja_scope_push(j, outer, &j->scope));
+    MTK_TRY(mtk_jinja_step(j, 1));
+    MTK_TRY(mtk_jinja_scope_push(j, outer, &j->scope));
     if (loop_name) {
-      MTK_TRY(jinja_scope_set(j, j->scope, loop_name, (jinja_value){JINJA_LOOP, {.loop = loop}}));
+      MTK_TRY(
+          mtk_jinja_scope_set(j, j->scope, loop_name, (jinja_value){JINJA_LOOP, {.loop = loop}}));
     }
     MTK_TRY(assign(j, node->a, items->items[loop->index]));
-    MTK_TRY(jinja_exec(j, node->c));
+    MTK_TRY(mtk_jinja_exec(j, node->c));
     if (j->flow == FLOW_CONTINUE) j->flow = FLOW_NORMAL;
   }
   j->flow = FLOW_NORMAL;
@@ -301,36 +302,36 @@ mtk_status jinja_run_loop(jinja *j, const jinja_node *node, jinja_value iterable
 
 static mtk_status exec_for(jinja *j, const jinja_node *node) {
   jinja_value iterable;
-  MTK_TRY(jinja_eval(j, node->b, &iterable));
-  return jinja_run_loop(j, node, iterable, 0);
+  MTK_TRY(mtk_jinja_eval(j, node->b, &iterable));
+  return mtk_jinja_run_loop(j, node, iterable, 0);
 }
 
 /* ---- the other statements ------------------------------------------------------------------- */
 
 static mtk_status exec_text(jinja *j, const jinja_node *node) {
-  return jinja_text_add_string(j, j->out, node->value.u.s);
+  return mtk_jinja_text_add_string(j, j->out, node->value.u.s);
 }
 
 static mtk_status exec_print(jinja *j, const jinja_node *node) {
   jinja_value v;
-  MTK_TRY(jinja_eval(j, node->a, &v));
-  return jinja_write(j, j->out, v, false);
+  MTK_TRY(mtk_jinja_eval(j, node->a, &v));
+  return mtk_jinja_write(j, j->out, v, false);
 }
 
 static mtk_status exec_if(jinja *j, const jinja_node *node) {
   for (;;) {
     jinja_value test;
-    MTK_TRY(jinja_eval(j, node->a, &test));
-    if (jinja_truth(test)) return jinja_exec(j, node->c);
+    MTK_TRY(mtk_jinja_eval(j, node->a, &test));
+    if (mtk_jinja_truth(test)) return mtk_jinja_exec(j, node->c);
     bool elif = node->d && node->d->kind == NODE_IF && !node->d->next;
-    if (!elif) return jinja_exec(j, node->d);
+    if (!elif) return mtk_jinja_exec(j, node->d);
     node = node->d;
   }
 }
 
 static mtk_status exec_set(jinja *j, const jinja_node *node) {
   jinja_value v;
-  MTK_TRY(jinja_eval(j, node->b, &v));
+  MTK_TRY(mtk_jinja_eval(j, node->b, &v));
   return assign(j, node->a, v);
 }
 
@@ -343,19 +344,19 @@ static mtk_status exec_set_block(jinja *j, const jinja_node *node) {
 static mtk_status exec_filter_block(jinja *j, const jinja_node *node) {
   jinja_value v;
   MTK_TRY(capture_filtered(j, node->b, node->c, &v));
-  return jinja_write(j, j->out, v, false);
+  return mtk_jinja_write(j, j->out, v, false);
 }
 
 static mtk_status exec_with(jinja *j, const jinja_node *node) {
   jinja_scope *outer = j->scope, *inner;
-  MTK_TRY(jinja_scope_push(j, outer, &inner));
+  MTK_TRY(mtk_jinja_scope_push(j, outer, &inner));
   for (const jinja_node *p = node->a; p; p = p->next) {
     jinja_value v;
-    MTK_TRY(jinja_eval(j, p->a, &v));
-    MTK_TRY(jinja_scope_set(j, inner, p->name, v));
+    MTK_TRY(mtk_jinja_eval(j, p->a, &v));
+    MTK_TRY(mtk_jinja_scope_set(j, inner, p->name, v));
   }
   j->scope = inner;
-  MTK_TRY(jinja_exec(j, node->c));
+  MTK_TRY(mtk_jinja_exec(j, node->c));
   j->scope = outer;
   return MTK_OK;
 }
@@ -364,13 +365,13 @@ static mtk_status exec_with(jinja *j, const jinja_node *node) {
 static mtk_status exec_generation(jinja *j, const jinja_node *node) {
   size_t begin = j->out->len;
   jinja_scope *outer = j->scope;
-  MTK_TRY(jinja_scope_push(j, outer, &j->scope));
-  MTK_TRY(jinja_exec(j, node->c));
+  MTK_TRY(mtk_jinja_scope_push(j, outer, &j->scope));
+  MTK_TRY(mtk_jinja_exec(j, node->c));
   j->scope = outer;
   if (j->out != &j->main || j->main.len == begin) return MTK_OK;
   if (j->n_generation == j->cap_generation) {
     size_t cap = j->cap_generation * 2 + 8;
-    mtk_span *grown = jinja_alloc(j, cap, sizeof *grown);
+    mtk_span *grown = mtk_jinja_alloc(j, cap, sizeof *grown);
     if (!grown) return jinja_failed(j);
     if (j->n_generation > 0) memcpy(grown, j->generation, j->n_generation * sizeof *grown);
     j->generation = grown;
@@ -401,12 +402,12 @@ static mtk_status (*const executors[])(jinja *, const jinja_node *) = {
     [NODE_CONTINUE] = exec_jump,
 };
 
-mtk_status jinja_exec(jinja *j, const jinja_node *body) {
+mtk_status mtk_jinja_exec(jinja *j, const jinja_node *body) {
   if (++j->depth > JINJA_MAX_DEPTH) {
-    return jinja_fail(j, MTK_E_LIMIT, "the template recurses too deeply");
+    return mtk_jinja_fail(j, MTK_E_LIMIT, "the template recurses too deeply");
   }
   for (; body && j->flow == FLOW_NORMAL; body = body->next) {
-    MTK_TRY(jinja_step(j, 1));
+    MTK_TRY(mtk_jinja_step(j, 1));
     j->line = body->line;
     MTK_TRY(executors[body->kind](j, body));
   }

@@ -9,7 +9,7 @@
 
 /* v.a.b.0 for the path "a.b.0", or v[path] for an integer path. */
 static mtk_status get_path(jinja *j, jinja_value v, jinja_value path, jinja_value *out) {
-  if (path.kind != JINJA_STRING) return jinja_get_item(j, v, path, out);
+  if (path.kind != JINJA_STRING) return mtk_jinja_get_item(j, v, path, out);
   const char *s = path.u.s->data;
   size_t n = path.u.s->len;
   *out = v;
@@ -17,14 +17,14 @@ static mtk_status get_path(jinja *j, jinja_value v, jinja_value path, jinja_valu
     const char *dot = memchr(s + at, '.', n - at);
     size_t end = dot ? (size_t)(dot - s) : n;
     jinja_value part;
-    MTK_TRY(jinja_substring(j, path.u.s, at, end, &part));
+    MTK_TRY(mtk_jinja_substring(j, path.u.s, at, end, &part));
     int64_t index = 0;
     bool digits = end > at && end - at < 10;
     for (size_t i = at; i < end; i++) {
       digits = digits && s[i] >= '0' && s[i] <= '9';
       index = index * 10 + (s[i] - '0');
     }
-    MTK_TRY(jinja_get_item(j, *out, digits ? jinja_int(index) : part, out));
+    MTK_TRY(mtk_jinja_get_item(j, *out, digits ? mtk_jinja_int(index) : part, out));
     at = end + 1;
   }
   return MTK_OK;
@@ -37,7 +37,8 @@ static mtk_status get_key(jinja *j, jinja_value v, jinja_value attribute, bool f
   if (attribute.kind != JINJA_ABSENT && attribute.kind != JINJA_NONE) {
     MTK_TRY(get_path(j, v, attribute, out));
   }
-  return fold && out->kind == JINJA_STRING ? jinja_map_case(j, out->u.s, CASE_LOWER, out) : MTK_OK;
+  return fold && out->kind == JINJA_STRING ? mtk_jinja_map_case(j, out->u.s, CASE_LOWER, out)
+                                           : MTK_OK;
 }
 
 /* Tuples of keys, one for each attribute of "a,b"; always tuples, which have an order even if their
@@ -48,12 +49,12 @@ static mtk_status get_sort_key(jinja *j, jinja_value v, jinja_value attribute, b
   size_t n = named ? attribute.u.s->len : 0, parts = 1;
   const char *text = named ? attribute.u.s->data : "";
   for (size_t i = 0; i < n; i++) parts += text[i] == ',';
-  MTK_TRY(jinja_new_list(j, JINJA_TUPLE, parts, out));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_TUPLE, parts, out));
   for (size_t at = 0; at <= n;) {
     const char *comma = memchr(text + at, ',', n - at);
     size_t end = comma ? (size_t)(comma - text) : n;
     jinja_value part = attribute;
-    if (named) MTK_TRY(jinja_substring(j, attribute.u.s, at, end, &part));
+    if (named) MTK_TRY(mtk_jinja_substring(j, attribute.u.s, at, end, &part));
     MTK_TRY(get_key(j, v, part, fold, &out->u.l->items[out->u.l->len++]));
     at = end + 1;
   }
@@ -63,28 +64,29 @@ static mtk_status get_sort_key(jinja *j, jinja_value v, jinja_value attribute, b
 /* ---- picking items -------------------------------------------------------------------------- */
 
 static mtk_status first(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
-  MTK_TRY(jinja_bind(j, "first", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_bind(j, "first", args, NULL, 0, NULL));
   if (self.kind == JINJA_ITERATOR) { /* takes one item only */
     jinja_list *l = self.u.l;
-    if (l->next == l->len) return jinja_undefined(j, NULL, "first item", 10, out);
+    if (l->next == l->len) return mtk_jinja_undefined(j, NULL, "first item", 10, out);
     *out = l->items[l->next++];
     return MTK_OK;
   }
   const jinja_list *items;
-  MTK_TRY(jinja_items(j, self, &items));
-  if (items->len == 0) return jinja_undefined(j, NULL, "first item", 10, out);
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  if (items->len == 0) return mtk_jinja_undefined(j, NULL, "first item", 10, out);
   *out = items->items[0];
   return MTK_OK;
 }
 
 static mtk_status last(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   const jinja_list *items;
-  MTK_TRY(jinja_bind(j, "last", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_bind(j, "last", args, NULL, 0, NULL));
   if (self.kind == JINJA_ITERATOR) {
-    return jinja_fail(j, MTK_E_INVALID, "'%s' object is not reversible", jinja_type_name(self));
+    return mtk_jinja_fail(j, MTK_E_INVALID, "'%s' object is not reversible",
+                          mtk_jinja_type_name(self));
   }
-  MTK_TRY(jinja_items(j, self, &items));
-  if (items->len == 0) return jinja_undefined(j, NULL, "last item", 9, out);
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  if (items->len == 0) return mtk_jinja_undefined(j, NULL, "last item", 9, out);
   *out = items->items[items->len - 1];
   return MTK_OK;
 }
@@ -95,15 +97,15 @@ static mtk_status extreme(jinja *j, jinja_value self, const jinja_args *args, bo
   static const char *const names[] = {"case_sensitive", "attribute"};
   jinja_value v[2] = {0}, best_key = {0};
   const jinja_list *items;
-  MTK_TRY(jinja_bind(j, want_max ? "max" : "min", args, names, 2, v));
-  MTK_TRY(jinja_items(j, self, &items));
-  if (items->len == 0) return jinja_undefined(j, NULL, "item of an empty sequence", 25, out);
+  MTK_TRY(mtk_jinja_bind(j, want_max ? "max" : "min", args, names, 2, v));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  if (items->len == 0) return mtk_jinja_undefined(j, NULL, "item of an empty sequence", 25, out);
   for (size_t i = 0; i < items->len; i++) {
     jinja_value key;
     bool better = i == 0;
-    MTK_TRY(get_key(j, items->items[i], v[1], !jinja_truth(v[0]), &key));
+    MTK_TRY(get_key(j, items->items[i], v[1], !mtk_jinja_truth(v[0]), &key));
     if (i > 0)
-      MTK_TRY(jinja_less(j, want_max ? best_key : key, want_max ? key : best_key, &better));
+      MTK_TRY(mtk_jinja_less(j, want_max ? best_key : key, want_max ? key : best_key, &better));
     if (!better) continue;
     best_key = key;
     *out = items->items[i];
@@ -123,7 +125,7 @@ static mtk_status max_of(jinja *j, jinja_value self, const jinja_args *args, jin
 static mtk_status candidates(jinja *j, jinja_value v, const jinja_list **out) {
   static const jinja_list nothing = {.type = "list"};
   *out = &nothing;
-  return jinja_truth(v) ? jinja_items(j, v, out) : MTK_OK;
+  return mtk_jinja_truth(v) ? mtk_jinja_items(j, v, out) : MTK_OK;
 }
 
 /* ---- select, reject, map -------------------------------------------------------------------- */
@@ -132,19 +134,19 @@ static mtk_status candidates(jinja *j, jinja_value v, const jinja_list **out) {
 static mtk_status apply_test(jinja *j, jinja_value v, const jinja_args *args, size_t first_arg,
                              bool *holds) {
   if (args->n - args->n_named <= first_arg) {
-    *holds = jinja_truth(v);
+    *holds = mtk_jinja_truth(v);
     return MTK_OK;
   }
   jinja_string *name;
-  MTK_TRY(jinja_string_arg(j, "select", args->items[first_arg], &name));
+  MTK_TRY(mtk_jinja_string_arg(j, "select", args->items[first_arg], &name));
   char text[64] = "";
   if (name && name->len < sizeof text) memcpy(text, name->data, name->len);
-  const jinja_row *row = jinja_find_test(text);
-  if (!row) return jinja_fail(j, MTK_E_UNSUPPORTED, "there is no test named '%s'", text);
-  jinja_args rest = jinja_rest_args(args, first_arg + 1);
+  const jinja_row *row = mtk_jinja_find_test(text);
+  if (!row) return mtk_jinja_fail(j, MTK_E_UNSUPPORTED, "there is no test named '%s'", text);
+  jinja_args rest = mtk_jinja_rest_args(args, first_arg + 1);
   jinja_value result;
   MTK_TRY(row->fn(j, v, &rest, &result));
-  *holds = jinja_truth(result);
+  *holds = mtk_jinja_truth(result);
   return MTK_OK;
 }
 
@@ -152,10 +154,10 @@ static mtk_status pick(jinja *j, jinja_value self, const jinja_args *args, bool 
                        bool keep, jinja_value *out) {
   const jinja_list *items;
   if (by_attribute && args->n - args->n_named == 0) {
-    return jinja_fail(j, MTK_E_INVALID, "Missing parameter for attribute name");
+    return mtk_jinja_fail(j, MTK_E_INVALID, "Missing parameter for attribute name");
   }
   MTK_TRY(candidates(j, self, &items));
-  MTK_TRY(jinja_new_view(j, JINJA_ITERATOR, "generator", items->len, out));
+  MTK_TRY(mtk_jinja_new_view(j, JINJA_ITERATOR, "generator", items->len, out));
   for (size_t i = 0; i < items->len; i++) {
     jinja_value v = items->items[i];
     bool holds = false;
@@ -186,7 +188,7 @@ static mtk_status map_attribute(jinja *j, const jinja_list *items, const jinja_a
                                 jinja_value *out) {
   static const char *const names[] = {"attribute", "default"};
   jinja_value v[2] = {0};
-  MTK_TRY(jinja_bind(j, "map", args, names, 2, v));
+  MTK_TRY(mtk_jinja_bind(j, "map", args, names, 2, v));
   for (size_t i = 0; i < items->len; i++) {
     jinja_value *to = &out->u.l->items[i];
     MTK_TRY(get_path(j, items->items[i], v[0], to));
@@ -200,14 +202,14 @@ static mtk_status map(jinja *j, jinja_value self, const jinja_args *args, jinja_
   const jinja_list *items;
   jinja_string *name;
   MTK_TRY(candidates(j, self, &items));
-  MTK_TRY(jinja_new_view(j, JINJA_ITERATOR, "generator", items->len, out));
+  MTK_TRY(mtk_jinja_new_view(j, JINJA_ITERATOR, "generator", items->len, out));
   if (args->n == args->n_named) return map_attribute(j, items, args, out);
-  MTK_TRY(jinja_string_arg(j, "map", args->items[0], &name));
+  MTK_TRY(mtk_jinja_string_arg(j, "map", args->items[0], &name));
   char text[64] = "";
   if (name && name->len < sizeof text) memcpy(text, name->data, name->len);
-  const jinja_row *row = jinja_find_filter(text);
-  if (!row) return jinja_fail(j, MTK_E_UNSUPPORTED, "there is no filter named '%s'", text);
-  jinja_args rest = jinja_rest_args(args, 1);
+  const jinja_row *row = mtk_jinja_find_filter(text);
+  if (!row) return mtk_jinja_fail(j, MTK_E_UNSUPPORTED, "there is no filter named '%s'", text);
+  jinja_args rest = mtk_jinja_rest_args(args, 1);
   for (size_t i = 0; i < items->len; i++) {
     MTK_TRY(row->fn(j, items->items[i], &rest, &out->u.l->items[i]));
   }
@@ -220,8 +222,8 @@ static mtk_status map(jinja *j, jinja_value self, const jinja_args *args, jinja_
 static mtk_status reorder(jinja *j, const jinja_list *items, const jinja_value *keys, bool reverse,
                           jinja_value *out) {
   size_t *order = NULL;
-  MTK_TRY(jinja_sort_order(j, keys, items->len, reverse, &order));
-  MTK_TRY(jinja_new_list(j, JINJA_LIST, items->len, out));
+  MTK_TRY(mtk_jinja_sort_order(j, keys, items->len, reverse, &order));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, items->len, out));
   for (size_t i = 0; i < items->len; i++) out->u.l->items[i] = items->items[order[i]];
   out->u.l->len = items->len;
   return MTK_OK;
@@ -231,22 +233,22 @@ static mtk_status sort(jinja *j, jinja_value self, const jinja_args *args, jinja
   static const char *const names[] = {"reverse", "case_sensitive", "attribute"};
   jinja_value v[3] = {0};
   const jinja_list *items;
-  MTK_TRY(jinja_bind(j, "sort", args, names, 3, v));
-  MTK_TRY(jinja_items(j, self, &items));
-  jinja_value *keys = jinja_alloc(j, items->len, sizeof *keys);
+  MTK_TRY(mtk_jinja_bind(j, "sort", args, names, 3, v));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  jinja_value *keys = mtk_jinja_alloc(j, items->len, sizeof *keys);
   if (!keys) return jinja_failed(j);
   for (size_t i = 0; i < items->len; i++) {
-    MTK_TRY(get_sort_key(j, items->items[i], v[2], !jinja_truth(v[1]), &keys[i]));
+    MTK_TRY(get_sort_key(j, items->items[i], v[2], !mtk_jinja_truth(v[1]), &keys[i]));
   }
-  return reorder(j, items, keys, jinja_truth(v[0]), out);
+  return reorder(j, items, keys, mtk_jinja_truth(v[0]), out);
 }
 
 /* (key, value) pairs of a dict as a list of tuples. */
 static mtk_status pairs(jinja *j, const jinja_dict *d, jinja_value *out) {
-  MTK_TRY(jinja_new_list(j, JINJA_LIST, d->len, out));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, d->len, out));
   for (size_t i = 0; i < d->len; i++) {
     jinja_value pair;
-    MTK_TRY(jinja_new_list(j, JINJA_TUPLE, 2, &pair));
+    MTK_TRY(mtk_jinja_new_list(j, JINJA_TUPLE, 2, &pair));
     pair.u.l->items[0] = d->entries[i].key;
     pair.u.l->items[1] = d->entries[i].value;
     pair.u.l->len = 2;
@@ -259,36 +261,36 @@ static mtk_status dictsort(jinja *j, jinja_value self, const jinja_args *args, j
   static const char *const names[] = {"case_sensitive", "by", "reverse"};
   jinja_value v[3] = {0}, list;
   jinja_string *by;
-  MTK_TRY(jinja_bind(j, "dictsort", args, names, 3, v));
-  MTK_TRY(jinja_require_defined(j, self));
+  MTK_TRY(mtk_jinja_bind(j, "dictsort", args, names, 3, v));
+  MTK_TRY(mtk_jinja_require_defined(j, self));
   if (self.kind != JINJA_DICT) {
-    return jinja_fail(j, MTK_E_INVALID, "'%s' object has no attribute 'items'",
-                      jinja_type_name(self));
+    return mtk_jinja_fail(j, MTK_E_INVALID, "'%s' object has no attribute 'items'",
+                      mtk_jinja_type_name(self));
   }
-  MTK_TRY(jinja_string_arg(j, "dictsort", v[1], &by));
+  MTK_TRY(mtk_jinja_string_arg(j, "dictsort", v[1], &by));
   bool by_value = by && by->len == 5 && memcmp(by->data, "value", 5) == 0;
   MTK_TRY(pairs(j, self.u.d, &list));
-  jinja_value *keys = jinja_alloc(j, list.u.l->len, sizeof *keys), absent = {0};
+  jinja_value *keys = mtk_jinja_alloc(j, list.u.l->len, sizeof *keys), absent = {0};
   if (!keys) return jinja_failed(j);
   for (size_t i = 0; i < list.u.l->len; i++) {
     jinja_value key = list.u.l->items[i].u.l->items[by_value];
-    MTK_TRY(get_key(j, key, absent, !jinja_truth(v[0]), &keys[i]));
+    MTK_TRY(get_key(j, key, absent, !mtk_jinja_truth(v[0]), &keys[i]));
   }
-  return reorder(j, list.u.l, keys, jinja_truth(v[2]), out);
+  return reorder(j, list.u.l, keys, mtk_jinja_truth(v[2]), out);
 }
 
 static mtk_status reverse(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   const jinja_list *items;
-  MTK_TRY(jinja_bind(j, "reverse", args, NULL, 0, NULL));
-  MTK_TRY(jinja_items(j, self, &items));
+  MTK_TRY(mtk_jinja_bind(j, "reverse", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
   if (self.kind == JINJA_STRING) {
     jinja_text t = {0};
     for (size_t i = items->len; i > 0; i--) {
-      MTK_TRY(jinja_text_add_string(j, &t, items->items[i - 1].u.s));
+      MTK_TRY(mtk_jinja_text_add_string(j, &t, items->items[i - 1].u.s));
     }
-    return jinja_text_value(j, &t, out);
+    return mtk_jinja_text_value(j, &t, out);
   }
-  MTK_TRY(jinja_new_view(j, JINJA_ITERATOR, "list_reverseiterator", items->len, out));
+  MTK_TRY(mtk_jinja_new_view(j, JINJA_ITERATOR, "list_reverseiterator", items->len, out));
   for (size_t i = 0; i < items->len; i++) out->u.l->items[i] = items->items[items->len - 1 - i];
   out->u.l->len = items->len;
   return MTK_OK;
@@ -299,7 +301,7 @@ static mtk_status find_key(jinja *j, const jinja_value *keys, size_t n, jinja_va
                            size_t *at) {
   bool equal = false;
   for (*at = 0; *at < n; (*at)++) {
-    MTK_TRY(jinja_equal(j, keys[*at], key, &equal));
+    MTK_TRY(mtk_jinja_equal(j, keys[*at], key, &equal));
     if (equal) break;
   }
   return MTK_OK;
@@ -309,14 +311,14 @@ static mtk_status unique(jinja *j, jinja_value self, const jinja_args *args, jin
   static const char *const names[] = {"case_sensitive", "attribute"};
   jinja_value v[2] = {0};
   const jinja_list *items;
-  MTK_TRY(jinja_bind(j, "unique", args, names, 2, v));
-  MTK_TRY(jinja_items(j, self, &items));
-  MTK_TRY(jinja_new_view(j, JINJA_ITERATOR, "generator", items->len, out));
-  jinja_value *keys = jinja_alloc(j, items->len, sizeof *keys);
+  MTK_TRY(mtk_jinja_bind(j, "unique", args, names, 2, v));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  MTK_TRY(mtk_jinja_new_view(j, JINJA_ITERATOR, "generator", items->len, out));
+  jinja_value *keys = mtk_jinja_alloc(j, items->len, sizeof *keys);
   if (!keys) return jinja_failed(j);
   for (size_t i = 0; i < items->len; i++) {
     size_t at, n = out->u.l->len;
-    MTK_TRY(get_key(j, items->items[i], v[1], !jinja_truth(v[0]), &keys[n]));
+    MTK_TRY(get_key(j, items->items[i], v[1], !mtk_jinja_truth(v[0]), &keys[n]));
     MTK_TRY(find_key(j, keys, n, keys[n], &at));
     if (at == n) out->u.l->items[out->u.l->len++] = items->items[i];
   }
@@ -327,27 +329,27 @@ static mtk_status groupby(jinja *j, jinja_value self, const jinja_args *args, ji
   static const char *const names[] = {"attribute", "default", "case_sensitive"};
   jinja_value v[3] = {0}, sorted, previous = {0};
   const jinja_list *items;
-  MTK_TRY(jinja_bind(j, "groupby", args, names, 3, v));
-  MTK_TRY(jinja_items(j, self, &items));
-  jinja_value *keys = jinja_alloc(j, items->len, sizeof *keys);
+  MTK_TRY(mtk_jinja_bind(j, "groupby", args, names, 3, v));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  jinja_value *keys = mtk_jinja_alloc(j, items->len, sizeof *keys);
   if (!keys) return jinja_failed(j);
   for (size_t i = 0; i < items->len; i++) {
-    MTK_TRY(get_key(j, items->items[i], v[0], !jinja_truth(v[2]), &keys[i]));
+    MTK_TRY(get_key(j, items->items[i], v[0], !mtk_jinja_truth(v[2]), &keys[i]));
     if (keys[i].kind == JINJA_UNDEFINED && v[1].kind != JINJA_ABSENT) keys[i] = v[1];
   }
   MTK_TRY(reorder(j, items, keys, false, &sorted));
-  MTK_TRY(jinja_new_list(j, JINJA_LIST, items->len, out));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, items->len, out));
   jinja_value group = {0};
   for (size_t i = 0; i < items->len; i++) {
     jinja_value key;
     bool same = false;
-    MTK_TRY(get_key(j, sorted.u.l->items[i], v[0], !jinja_truth(v[2]), &key));
+    MTK_TRY(get_key(j, sorted.u.l->items[i], v[0], !mtk_jinja_truth(v[2]), &key));
     if (key.kind == JINJA_UNDEFINED && v[1].kind != JINJA_ABSENT) key = v[1];
-    if (i > 0) MTK_TRY(jinja_equal(j, previous, key, &same));
+    if (i > 0) MTK_TRY(mtk_jinja_equal(j, previous, key, &same));
     if (!same) {
-      MTK_TRY(jinja_new_list(j, JINJA_TUPLE, 2, &group));
+      MTK_TRY(mtk_jinja_new_list(j, JINJA_TUPLE, 2, &group));
       group.u.l->items[0] = key;
-      MTK_TRY(jinja_new_list(j, JINJA_LIST, items->len - i, &group.u.l->items[1]));
+      MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, items->len - i, &group.u.l->items[1]));
       group.u.l->len = 2;
       out->u.l->items[out->u.l->len++] = group;
       previous = key;
@@ -362,9 +364,9 @@ static mtk_status groupby(jinja *j, jinja_value self, const jinja_args *args, ji
 
 static mtk_status list(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   const jinja_list *items;
-  MTK_TRY(jinja_bind(j, "list", args, NULL, 0, NULL));
-  MTK_TRY(jinja_items(j, self, &items));
-  jinja_list *copy = jinja_alloc(j, 1, sizeof *copy);
+  MTK_TRY(mtk_jinja_bind(j, "list", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  jinja_list *copy = mtk_jinja_alloc(j, 1, sizeof *copy);
   if (!copy) return jinja_failed(j);
   *copy = (jinja_list){.items = items->items, .len = items->len, .type = "list"};
   *out = (jinja_value){JINJA_LIST, {.l = copy}}; /* lists never change: the items are shared */
@@ -372,12 +374,12 @@ static mtk_status list(jinja *j, jinja_value self, const jinja_args *args, jinja
 }
 
 static mtk_status items_of(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
-  MTK_TRY(jinja_bind(j, "items", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_bind(j, "items", args, NULL, 0, NULL));
   if (self.kind == JINJA_UNDEFINED) {
-    return jinja_new_view(j, JINJA_ITERATOR, "generator", 0, out);
+    return mtk_jinja_new_view(j, JINJA_ITERATOR, "generator", 0, out);
   }
   if (self.kind != JINJA_DICT) {
-    return jinja_fail(j, MTK_E_INVALID, "Can only get item pairs from a mapping.");
+    return mtk_jinja_fail(j, MTK_E_INVALID, "Can only get item pairs from a mapping.");
   }
   jinja_value list_value;
   MTK_TRY(pairs(j, self.u.d, &list_value));
@@ -388,9 +390,9 @@ static mtk_status items_of(jinja *j, jinja_value self, const jinja_args *args, j
 
 static mtk_status length(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   size_t n;
-  MTK_TRY(jinja_bind(j, "length", args, NULL, 0, NULL));
-  MTK_TRY(jinja_length(j, self, &n));
-  *out = jinja_int((int64_t)n);
+  MTK_TRY(mtk_jinja_bind(j, "length", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_length(j, self, &n));
+  *out = mtk_jinja_int((int64_t)n);
   return MTK_OK;
 }
 
@@ -398,13 +400,13 @@ static mtk_status sum(jinja *j, jinja_value self, const jinja_args *args, jinja_
   static const char *const names[] = {"attribute", "start"};
   jinja_value v[2] = {0};
   const jinja_list *items;
-  MTK_TRY(jinja_bind(j, "sum", args, names, 2, v));
-  MTK_TRY(jinja_items(j, self, &items));
-  *out = v[1].kind == JINJA_ABSENT ? jinja_int(0) : v[1];
+  MTK_TRY(mtk_jinja_bind(j, "sum", args, names, 2, v));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  *out = v[1].kind == JINJA_ABSENT ? mtk_jinja_int(0) : v[1];
   for (size_t i = 0; i < items->len; i++) {
     jinja_value key;
     MTK_TRY(get_key(j, items->items[i], v[0], false, &key));
-    MTK_TRY(jinja_binary(j, OP_ADD, *out, key, out));
+    MTK_TRY(mtk_jinja_binary(j, OP_ADD, *out, key, out));
   }
   return MTK_OK;
 }
@@ -414,19 +416,19 @@ static mtk_status join(jinja *j, jinja_value self, const jinja_args *args, jinja
   jinja_value v[2] = {0}, separator;
   const jinja_list *items;
   jinja_text t = {0};
-  MTK_TRY(jinja_bind(j, "join", args, names, 2, v));
+  MTK_TRY(mtk_jinja_bind(j, "join", args, names, 2, v));
   if (v[0].kind == JINJA_ABSENT)
-    MTK_TRY(jinja_new_string(j, "", 0, false, &separator));
+    MTK_TRY(mtk_jinja_new_string(j, "", 0, false, &separator));
   else
-    MTK_TRY(jinja_to_string(j, v[0], &separator));
-  MTK_TRY(jinja_items(j, self, &items));
+    MTK_TRY(mtk_jinja_to_string(j, v[0], &separator));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
   for (size_t i = 0; i < items->len; i++) {
     jinja_value item;
-    if (i > 0) MTK_TRY(jinja_text_add_string(j, &t, separator.u.s));
+    if (i > 0) MTK_TRY(mtk_jinja_text_add_string(j, &t, separator.u.s));
     MTK_TRY(get_key(j, items->items[i], v[1], false, &item));
-    MTK_TRY(jinja_write(j, &t, item, false));
+    MTK_TRY(mtk_jinja_write(j, &t, item, false));
   }
-  return jinja_text_value(j, &t, out);
+  return mtk_jinja_text_value(j, &t, out);
 }
 
 /* The next group of at most `size` items (and `fill` up to it) of batch and slice. */
@@ -434,7 +436,7 @@ static mtk_status add_group(jinja *j, const jinja_list *items, size_t from, size
                             jinja_value fill, jinja_value *out) {
   jinja_value group;
   bool filled = fill.kind != JINJA_ABSENT && fill.kind != JINJA_NONE;
-  MTK_TRY(jinja_new_list(j, JINJA_LIST, size > n ? size : n, &group));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, size > n ? size : n, &group));
   for (size_t i = 0; i < n; i++) group.u.l->items[i] = items->items[from + i];
   group.u.l->len = n;
   while (filled && group.u.l->len < size) group.u.l->items[group.u.l->len++] = fill;
@@ -447,11 +449,11 @@ static mtk_status batch(jinja *j, jinja_value self, const jinja_args *args, jinj
   jinja_value v[2] = {0};
   const jinja_list *items;
   int64_t size;
-  MTK_TRY(jinja_bind(j, "batch", args, names, 2, v));
-  MTK_TRY(jinja_int_arg(j, v[0], 0, &size));
-  MTK_TRY(jinja_items(j, self, &items));
-  if (size < 1 || size > 1000000) return jinja_fail(j, MTK_E_INVALID, "batch: bad size");
-  MTK_TRY(jinja_new_view(j, JINJA_ITERATOR, "generator", items->len, out));
+  MTK_TRY(mtk_jinja_bind(j, "batch", args, names, 2, v));
+  MTK_TRY(mtk_jinja_int_arg(j, v[0], 0, &size));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  if (size < 1 || size > 1000000) return mtk_jinja_fail(j, MTK_E_INVALID, "batch: bad size");
+  MTK_TRY(mtk_jinja_new_view(j, JINJA_ITERATOR, "generator", items->len, out));
   for (size_t at = 0; at < items->len; at += (size_t)size) {
     size_t n = items->len - at < (size_t)size ? items->len - at : (size_t)size;
     MTK_TRY(add_group(j, items, at, n, (size_t)size, v[1], out));
@@ -464,11 +466,11 @@ static mtk_status slices(jinja *j, jinja_value self, const jinja_args *args, jin
   jinja_value v[2] = {0};
   const jinja_list *items;
   int64_t n;
-  MTK_TRY(jinja_bind(j, "slice", args, names, 2, v));
-  MTK_TRY(jinja_int_arg(j, v[0], 0, &n));
-  MTK_TRY(jinja_items(j, self, &items));
-  if (n < 1 || n > 1000000) return jinja_fail(j, MTK_E_INVALID, "slice: bad number of slices");
-  MTK_TRY(jinja_new_view(j, JINJA_ITERATOR, "generator", (size_t)n, out));
+  MTK_TRY(mtk_jinja_bind(j, "slice", args, names, 2, v));
+  MTK_TRY(mtk_jinja_int_arg(j, v[0], 0, &n));
+  MTK_TRY(mtk_jinja_items(j, self, &items));
+  if (n < 1 || n > 1000000) return mtk_jinja_fail(j, MTK_E_INVALID, "slice: bad number of slices");
+  MTK_TRY(mtk_jinja_new_view(j, JINJA_ITERATOR, "generator", (size_t)n, out));
   size_t per = items->len / (size_t)n, more = items->len % (size_t)n, at = 0;
   for (size_t i = 0; i < (size_t)n; i++) {
     size_t size = per + (i < more);
@@ -478,7 +480,7 @@ static mtk_status slices(jinja *j, jinja_value self, const jinja_args *args, jin
   return MTK_OK;
 }
 
-const jinja_row jinja_sequence_filters[] = {
+const jinja_row mtk_jinja_sequence_filters[] = {
     {"first", first},
     {"last", last},
     {"min", min_of},
@@ -501,7 +503,7 @@ const jinja_row jinja_sequence_filters[] = {
     {"join", join},
     {"batch", batch},
     {"slice", slices},
-    {"tojson", jinja_tojson},
+    {"tojson", mtk_jinja_tojson},
 };
-const size_t jinja_sequence_filters_len =
-    sizeof jinja_sequence_filters / sizeof jinja_sequence_filters[0];
+const size_t mtk_jinja_sequence_filters_len =
+    sizeof mtk_jinja_sequence_filters / sizeof mtk_jinja_sequence_filters[0];

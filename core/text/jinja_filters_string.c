@@ -16,9 +16,9 @@
   static mtk_status filter_##name(jinja *j, jinja_value self, const jinja_args *args,              \
                                   jinja_value *out) {                                              \
     jinja_value text;                                                                              \
-    MTK_TRY(jinja_bind(j, #name, args, NULL, 0, NULL));                                            \
-    MTK_TRY(jinja_to_string(j, self, &text));                                                      \
-    return jinja_map_case(j, text.u.s, mode, out);                                                 \
+    MTK_TRY(mtk_jinja_bind(j, #name, args, NULL, 0, NULL));                                        \
+    MTK_TRY(mtk_jinja_to_string(j, self, &text));                                                  \
+    return mtk_jinja_map_case(j, text.u.s, mode, out);                                             \
   }
 CASE_FILTER(lower, CASE_LOWER)
 CASE_FILTER(upper, CASE_UPPER)
@@ -29,23 +29,23 @@ static mtk_status trim(jinja *j, jinja_value self, const jinja_args *args, jinja
   static const char *const names[] = {"chars"};
   jinja_value v[1] = {0}, text;
   jinja_string *chars;
-  MTK_TRY(jinja_bind(j, "trim", args, names, 1, v));
-  MTK_TRY(jinja_string_arg(j, "trim", v[0], &chars));
-  MTK_TRY(jinja_to_string(j, self, &text));
-  return jinja_strip(j, text.u.s, chars, true, true, out);
+  MTK_TRY(mtk_jinja_bind(j, "trim", args, names, 1, v));
+  MTK_TRY(mtk_jinja_string_arg(j, "trim", v[0], &chars));
+  MTK_TRY(mtk_jinja_to_string(j, self, &text));
+  return mtk_jinja_strip(j, text.u.s, chars, true, true, out);
 }
 
 static mtk_status center(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   static const char *const names[] = {"width"};
   jinja_value v[1] = {0}, text;
   int64_t width;
-  MTK_TRY(jinja_bind(j, "center", args, names, 1, v));
-  MTK_TRY(jinja_int_arg(j, v[0], 80, &width));
-  MTK_TRY(jinja_to_string(j, self, &text));
-  int64_t missing = width - (int64_t)jinja_chars(text.u.s);
+  MTK_TRY(mtk_jinja_bind(j, "center", args, names, 1, v));
+  MTK_TRY(mtk_jinja_int_arg(j, v[0], 80, &width));
+  MTK_TRY(mtk_jinja_to_string(j, self, &text));
+  int64_t missing = width - (int64_t)mtk_jinja_chars(text.u.s);
   size_t total = missing > 0 ? (size_t)missing : 0;
   size_t left = total / 2 + (total & (size_t)width & 1);
-  return jinja_pad(j, text.u.s, left, total - left, NULL, out);
+  return mtk_jinja_pad(j, text.u.s, left, total - left, NULL, out);
 }
 
 /* The text one level of indentation adds: spaces, or a given string. */
@@ -53,29 +53,29 @@ static mtk_status indentation(jinja *j, jinja_value width, jinja_value *out) {
   int64_t n;
   *out = width;
   if (width.kind == JINJA_STRING) return MTK_OK;
-  MTK_TRY(jinja_int_arg(j, width, 4, &n));
-  MTK_TRY(jinja_new_string(j, "", 0, false, out));
-  return jinja_pad(j, out->u.s, n > 0 ? (size_t)n : 0, 0, NULL, out);
+  MTK_TRY(mtk_jinja_int_arg(j, width, 4, &n));
+  MTK_TRY(mtk_jinja_new_string(j, "", 0, false, out));
+  return mtk_jinja_pad(j, out->u.s, n > 0 ? (size_t)n : 0, 0, NULL, out);
 }
 
 static mtk_status indent(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   static const char *const names[] = {"width", "first", "blank"};
   jinja_value v[3] = {0}, text, by, lines, newline;
   jinja_text t = {0};
-  MTK_TRY(jinja_bind(j, "indent", args, names, 3, v));
+  MTK_TRY(mtk_jinja_bind(j, "indent", args, names, 3, v));
   MTK_TRY(indentation(j, v[0], &by));
-  MTK_TRY(jinja_to_string(j, self, &text));
-  MTK_TRY(jinja_new_string(j, "\n", 1, false, &newline));
-  MTK_TRY(jinja_binary(j, OP_ADD, text, newline, &text)); /* so that a last empty line counts */
-  MTK_TRY(jinja_splitlines(j, text.u.s, false, &lines));
+  MTK_TRY(mtk_jinja_to_string(j, self, &text));
+  MTK_TRY(mtk_jinja_new_string(j, "\n", 1, false, &newline));
+  MTK_TRY(mtk_jinja_binary(j, OP_ADD, text, newline, &text)); /* so that a last empty line counts */
+  MTK_TRY(mtk_jinja_splitlines(j, text.u.s, false, &lines));
   for (size_t i = 0; i < lines.u.l->len; i++) {
     const jinja_string *line = lines.u.l->items[i].u.s;
-    bool indented = i == 0 ? jinja_truth(v[1]) : line->len > 0 || jinja_truth(v[2]);
-    if (i > 0) MTK_TRY(jinja_text_puts(j, &t, "\n"));
-    if (indented) MTK_TRY(jinja_text_add_string(j, &t, by.u.s));
-    MTK_TRY(jinja_text_add_string(j, &t, line));
+    bool indented = i == 0 ? mtk_jinja_truth(v[1]) : line->len > 0 || mtk_jinja_truth(v[2]);
+    if (i > 0) MTK_TRY(mtk_jinja_text_puts(j, &t, "\n"));
+    if (indented) MTK_TRY(mtk_jinja_text_add_string(j, &t, by.u.s));
+    MTK_TRY(mtk_jinja_text_add_string(j, &t, line));
   }
-  return jinja_text_value(j, &t, out);
+  return mtk_jinja_text_value(j, &t, out);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
@@ -84,17 +84,17 @@ static mtk_status replace(jinja *j, jinja_value self, const jinja_args *args, ji
   static const char *const names[] = {"old", "new", "count"};
   jinja_value v[3] = {0}, text, old, by;
   int64_t times;
-  MTK_TRY(jinja_bind(j, "replace", args, names, 3, v));
-  MTK_TRY(jinja_int_arg(j, v[2].kind == JINJA_NONE ? (jinja_value){0} : v[2], -1, &times));
-  MTK_TRY(jinja_to_string(j, self, &text));
-  MTK_TRY(jinja_to_string(j, v[0], &old));
-  MTK_TRY(jinja_to_string(j, v[1], &by));
-  return jinja_replace(j, text.u.s, old.u.s, by.u.s, times, out);
+  MTK_TRY(mtk_jinja_bind(j, "replace", args, names, 3, v));
+  MTK_TRY(mtk_jinja_int_arg(j, v[2].kind == JINJA_NONE ? (jinja_value){0} : v[2], -1, &times));
+  MTK_TRY(mtk_jinja_to_string(j, self, &text));
+  MTK_TRY(mtk_jinja_to_string(j, v[0], &old));
+  MTK_TRY(mtk_jinja_to_string(j, v[1], &by));
+  return mtk_jinja_replace(j, text.u.s, old.u.s, by.u.s, times, out);
 }
 
 static mtk_status string(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
-  MTK_TRY(jinja_bind(j, "string", args, NULL, 0, NULL));
-  return jinja_to_string(j, self, out);
+  MTK_TRY(mtk_jinja_bind(j, "string", args, NULL, 0, NULL));
+  return mtk_jinja_to_string(j, self, out);
 }
 
 static mtk_status truncate_text(jinja *j, jinja_value self, const jinja_args *args,
@@ -102,89 +102,90 @@ static mtk_status truncate_text(jinja *j, jinja_value self, const jinja_args *ar
   static const char *const names[] = {"length", "killwords", "end", "leeway"};
   jinja_value v[4] = {0}, text, end, kept;
   int64_t length, leeway;
-  MTK_TRY(jinja_bind(j, "truncate", args, names, 4, v));
-  MTK_TRY(jinja_int_arg(j, v[0], 255, &length));
-  MTK_TRY(jinja_int_arg(j, v[3].kind == JINJA_NONE ? (jinja_value){0} : v[3], 5, &leeway));
-  MTK_TRY(jinja_to_string(j, self, &text));
+  MTK_TRY(mtk_jinja_bind(j, "truncate", args, names, 4, v));
+  MTK_TRY(mtk_jinja_int_arg(j, v[0], 255, &length));
+  MTK_TRY(mtk_jinja_int_arg(j, v[3].kind == JINJA_NONE ? (jinja_value){0} : v[3], 5, &leeway));
+  MTK_TRY(mtk_jinja_to_string(j, self, &text));
   if (v[2].kind == JINJA_ABSENT)
-    MTK_TRY(jinja_new_string(j, "...", 3, false, &end));
+    MTK_TRY(mtk_jinja_new_string(j, "...", 3, false, &end));
   else
-    MTK_TRY(jinja_to_string(j, v[2], &end));
-  int64_t ending = (int64_t)jinja_chars(end.u.s);
-  if (length < ending || leeway < 0) return jinja_fail(j, MTK_E_INVALID, "truncate: bad length");
+    MTK_TRY(mtk_jinja_to_string(j, v[2], &end));
+  int64_t ending = (int64_t)mtk_jinja_chars(end.u.s);
+  if (length < ending || leeway < 0)
+    return mtk_jinja_fail(j, MTK_E_INVALID, "truncate: bad length");
   *out = text;
-  if ((int64_t)jinja_chars(text.u.s) <= length + leeway) return MTK_OK;
-  size_t cut = jinja_char_offset(text.u.s, (size_t)(length - ending));
-  if (!jinja_truth(v[1])) { /* back to the last space */
+  if ((int64_t)mtk_jinja_chars(text.u.s) <= length + leeway) return MTK_OK;
+  size_t cut = mtk_jinja_char_offset(text.u.s, (size_t)(length - ending));
+  if (!mtk_jinja_truth(v[1])) { /* back to the last space */
     const char *space = memrchr(text.u.s->data, ' ', cut);
     if (space) cut = (size_t)(space - text.u.s->data);
   }
-  MTK_TRY(jinja_substring(j, text.u.s, 0, cut, &kept));
-  return jinja_binary(j, OP_ADD, kept, end, out);
+  MTK_TRY(mtk_jinja_substring(j, text.u.s, 0, cut, &kept));
+  return mtk_jinja_binary(j, OP_ADD, kept, end, out);
 }
 
 static mtk_status wordcount(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value text;
   int64_t n = 0;
   bool inside = false;
-  MTK_TRY(jinja_bind(j, "wordcount", args, NULL, 0, NULL));
-  MTK_TRY(jinja_to_string(j, self, &text));
-  MTK_TRY(jinja_step(j, text.u.s->len / 64));
+  MTK_TRY(mtk_jinja_bind(j, "wordcount", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_to_string(j, self, &text));
+  MTK_TRY(mtk_jinja_step(j, text.u.s->len / 64));
   for (size_t i = 0; i < text.u.s->len;) {
     jinja_string one = {.data = text.u.s->data + i};
     uint32_t cp = 0;
     one.len = text_utf8_decode(one.data, text.u.s->len - i, &cp);
-    bool word = cp == '_' || jinja_is_class(&one, CLASS_ALNUM);
+    bool word = cp == '_' || mtk_jinja_is_class(&one, CLASS_ALNUM);
     n += word && !inside;
     inside = word;
     i += one.len;
   }
-  *out = jinja_int(n);
+  *out = mtk_jinja_int(n);
   return MTK_OK;
 }
 
 static mtk_status format(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value text, arguments;
-  MTK_TRY(jinja_to_string(j, self, &text));
+  MTK_TRY(mtk_jinja_to_string(j, self, &text));
   if (args->n_named > 0 && args->n_named < args->n) {
-    return jinja_fail(j, MTK_E_INVALID, "format takes positional or named arguments, not both");
+    return mtk_jinja_fail(j, MTK_E_INVALID, "format takes positional or named arguments, not both");
   }
   if (args->n_named == 0) {
-    MTK_TRY(jinja_new_list(j, JINJA_TUPLE, args->n, &arguments));
+    MTK_TRY(mtk_jinja_new_list(j, JINJA_TUPLE, args->n, &arguments));
     for (size_t i = 0; i < args->n; i++) arguments.u.l->items[i] = args->items[i];
     arguments.u.l->len = args->n;
   } else {
-    MTK_TRY(jinja_new_dict(j, JINJA_DICT, &arguments));
+    MTK_TRY(mtk_jinja_new_dict(j, JINJA_DICT, &arguments));
     for (size_t i = 0; i < args->n; i++) {
       jinja_value key;
-      MTK_TRY(jinja_new_string(j, args->names[i], strlen(args->names[i]), false, &key));
-      MTK_TRY(jinja_dict_set(j, arguments.u.d, key, args->items[i]));
+      MTK_TRY(mtk_jinja_new_string(j, args->names[i], strlen(args->names[i]), false, &key));
+      MTK_TRY(mtk_jinja_dict_set(j, arguments.u.d, key, args->items[i]));
     }
   }
-  return jinja_percent_format(j, text.u.s, arguments, out);
+  return mtk_jinja_percent_format(j, text.u.s, arguments, out);
 }
 
 static mtk_status escape(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
-  MTK_TRY(jinja_bind(j, "escape", args, NULL, 0, NULL));
-  return jinja_escape(j, self, out);
+  MTK_TRY(mtk_jinja_bind(j, "escape", args, NULL, 0, NULL));
+  return mtk_jinja_escape(j, self, out);
 }
 
 static mtk_status urlencode(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value text;
   jinja_text t = {0};
-  MTK_TRY(jinja_bind(j, "urlencode", args, NULL, 0, NULL));
-  MTK_TRY(jinja_to_string(j, self, &text));
-  MTK_TRY(jinja_step(j, text.u.s->len / 16));
-  bool is_data = jinja_is_data(text.u.s);
+  MTK_TRY(mtk_jinja_bind(j, "urlencode", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_to_string(j, self, &text));
+  MTK_TRY(mtk_jinja_step(j, text.u.s->len / 16));
+  bool is_data = mtk_jinja_is_data(text.u.s);
   for (size_t i = 0; i < text.u.s->len; i++) {
     char c = text.u.s->data[i], escaped[4] = {'%', 0, 0, 0};
     bool plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
                  (c && strchr("_.-~/", c));
     escaped[1] = "0123456789ABCDEF"[(uint8_t)c >> 4];
     escaped[2] = "0123456789ABCDEF"[c & 15];
-    MTK_TRY(jinja_text_add(j, &t, plain ? &c : escaped, plain ? 1 : 3, is_data));
+    MTK_TRY(mtk_jinja_text_add(j, &t, plain ? &c : escaped, plain ? 1 : 3, is_data));
   }
-  return jinja_text_value(j, &t, out);
+  return mtk_jinja_text_value(j, &t, out);
 }
 
 /* ---- numbers -------------------------------------------------------------------------------- */
@@ -236,20 +237,21 @@ static mtk_status to_int(jinja *j, jinja_value self, const jinja_args *args, jin
   jinja_value v[2] = {0};
   int64_t base, n = 0;
   double f = 0;
-  MTK_TRY(jinja_bind(j, "int", args, names, 2, v));
-  MTK_TRY(jinja_int_arg(j, v[1], 10, &base));
-  MTK_TRY(jinja_require_defined(j, self));
-  if (base != 0 && (base < 2 || base > 36)) return jinja_fail(j, MTK_E_INVALID, "int: bad base");
-  *out = v[0].kind == JINJA_ABSENT ? jinja_int(0) : v[0];
-  bool is_number = jinja_is_number(self);
+  MTK_TRY(mtk_jinja_bind(j, "int", args, names, 2, v));
+  MTK_TRY(mtk_jinja_int_arg(j, v[1], 10, &base));
+  MTK_TRY(mtk_jinja_require_defined(j, self));
+  if (base != 0 && (base < 2 || base > 36))
+    return mtk_jinja_fail(j, MTK_E_INVALID, "int: bad base");
+  *out = v[0].kind == JINJA_ABSENT ? mtk_jinja_int(0) : v[0];
+  bool is_number = mtk_jinja_is_number(self);
   if (self.kind == JINJA_STRING && parse_int(self.u.s, base, &n)) {
-    *out = jinja_int(n);
+    *out = mtk_jinja_int(n);
   } else if (is_number || (self.kind == JINJA_STRING && parse_float(self.u.s, &f))) {
-    if (is_number) f = jinja_number(self);
+    if (is_number) f = mtk_jinja_number(self);
     if (self.kind == JINJA_INT)
       *out = self;
     else if (fabs(f) < 9.2e18)
-      *out = jinja_int((int64_t)f);
+      *out = mtk_jinja_int((int64_t)f);
   }
   return MTK_OK;
 }
@@ -258,28 +260,29 @@ static mtk_status to_float(jinja *j, jinja_value self, const jinja_args *args, j
   static const char *const names[] = {"default"};
   jinja_value v[1] = {0};
   double f = 0;
-  MTK_TRY(jinja_bind(j, "float", args, names, 1, v));
-  MTK_TRY(jinja_require_defined(j, self));
-  *out = v[0].kind == JINJA_ABSENT ? jinja_float(0) : v[0];
-  if (jinja_is_number(self))
-    *out = jinja_float(jinja_number(self));
+  MTK_TRY(mtk_jinja_bind(j, "float", args, names, 1, v));
+  MTK_TRY(mtk_jinja_require_defined(j, self));
+  *out = v[0].kind == JINJA_ABSENT ? mtk_jinja_float(0) : v[0];
+  if (mtk_jinja_is_number(self))
+    *out = mtk_jinja_float(mtk_jinja_number(self));
   else if (self.kind == JINJA_STRING && parse_float(self.u.s, &f))
-    *out = jinja_float(f);
+    *out = mtk_jinja_float(f);
   return MTK_OK;
 }
 
 static mtk_status absolute(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
-  MTK_TRY(jinja_bind(j, "abs", args, NULL, 0, NULL));
-  MTK_TRY(jinja_require_defined(j, self));
-  if (!jinja_is_number(self)) {
-    return jinja_fail(j, MTK_E_INVALID, "bad operand type for abs(): '%s'", jinja_type_name(self));
+  MTK_TRY(mtk_jinja_bind(j, "abs", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_require_defined(j, self));
+  if (!mtk_jinja_is_number(self)) {
+    return mtk_jinja_fail(j, MTK_E_INVALID, "bad operand type for abs(): '%s'",
+                          mtk_jinja_type_name(self));
   }
   if (self.kind == JINJA_FLOAT)
-    *out = jinja_float(fabs(self.u.f));
+    *out = mtk_jinja_float(fabs(self.u.f));
   else if (self.kind == JINJA_BOOL)
-    *out = jinja_int(self.u.b);
+    *out = mtk_jinja_int(self.u.b);
   else
-    *out = jinja_int(self.u.i < 0 && self.u.i != INT64_MIN ? -self.u.i : self.u.i);
+    *out = mtk_jinja_int(self.u.i < 0 && self.u.i != INT64_MIN ? -self.u.i : self.u.i);
   return MTK_OK;
 }
 
@@ -300,25 +303,25 @@ static mtk_status do_round(jinja *j, jinja_value self, const jinja_args *args, j
   jinja_value v[2] = {0};
   int64_t precision;
   jinja_string *method;
-  MTK_TRY(jinja_bind(j, "round", args, names, 2, v));
-  MTK_TRY(jinja_int_arg(j, v[0], 0, &precision));
-  MTK_TRY(jinja_string_arg(j, "round", v[1], &method));
-  MTK_TRY(jinja_require_defined(j, self));
-  if (!jinja_is_number(self)) {
-    return jinja_fail(j, MTK_E_INVALID, "type %s doesn't define __round__ method",
-                      jinja_type_name(self));
+  MTK_TRY(mtk_jinja_bind(j, "round", args, names, 2, v));
+  MTK_TRY(mtk_jinja_int_arg(j, v[0], 0, &precision));
+  MTK_TRY(mtk_jinja_string_arg(j, "round", v[1], &method));
+  MTK_TRY(mtk_jinja_require_defined(j, self));
+  if (!mtk_jinja_is_number(self)) {
+    return mtk_jinja_fail(j, MTK_E_INVALID, "type %s doesn't define __round__ method",
+                      mtk_jinja_type_name(self));
   }
-  double x = jinja_number(self), scale = pow(10, (double)precision);
+  double x = mtk_jinja_number(self), scale = pow(10, (double)precision);
   bool up = method && method->len == 4 && memcmp(method->data, "ceil", 4) == 0;
   bool down = method && method->len == 5 && memcmp(method->data, "floor", 5) == 0;
   if (up || down)
-    *out = jinja_float((up ? ceil(x * scale) : floor(x * scale)) / scale);
+    *out = mtk_jinja_float((up ? ceil(x * scale) : floor(x * scale)) / scale);
   else if (self.kind != JINJA_FLOAT && precision >= 0)
-    *out = jinja_int((int64_t)x);
+    *out = mtk_jinja_int((int64_t)x);
   else if (self.kind != JINJA_FLOAT)
-    *out = jinja_int((int64_t)round_common(x, precision));
+    *out = mtk_jinja_int((int64_t)round_common(x, precision));
   else
-    *out = jinja_float(round_common(x, precision));
+    *out = mtk_jinja_float(round_common(x, precision));
   if (self.kind == JINJA_INT && precision >= 0 && !up && !down) *out = self;
   return MTK_OK;
 }
@@ -329,19 +332,19 @@ static mtk_status default_value(jinja *j, jinja_value self, const jinja_args *ar
                                 jinja_value *out) {
   static const char *const names[] = {"default_value", "boolean"};
   jinja_value v[2] = {0};
-  MTK_TRY(jinja_bind(j, "default", args, names, 2, v));
-  bool use = self.kind == JINJA_UNDEFINED || (jinja_truth(v[1]) && !jinja_truth(self));
+  MTK_TRY(mtk_jinja_bind(j, "default", args, names, 2, v));
+  bool use = self.kind == JINJA_UNDEFINED || (mtk_jinja_truth(v[1]) && !mtk_jinja_truth(self));
   *out = self;
   if (!use) return MTK_OK;
   *out = v[0];
-  return v[0].kind == JINJA_ABSENT ? jinja_new_string(j, "", 0, false, out) : MTK_OK;
+  return v[0].kind == JINJA_ABSENT ? mtk_jinja_new_string(j, "", 0, false, out) : MTK_OK;
 }
 
 static mtk_status safe(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value text;
-  MTK_TRY(jinja_bind(j, "safe", args, NULL, 0, NULL));
-  MTK_TRY(jinja_to_string(j, self, &text));
-  MTK_TRY(jinja_substring(j, text.u.s, 0, text.u.s->len, out));
+  MTK_TRY(mtk_jinja_bind(j, "safe", args, NULL, 0, NULL));
+  MTK_TRY(mtk_jinja_to_string(j, self, &text));
+  MTK_TRY(mtk_jinja_substring(j, text.u.s, 0, text.u.s->len, out));
   out->u.s->markup = true;
   return MTK_OK;
 }
@@ -349,18 +352,18 @@ static mtk_status safe(jinja *j, jinja_value self, const jinja_args *args, jinja
 static mtk_status attr(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   static const char *const names[] = {"name"};
   jinja_value v[1] = {0}, text;
-  MTK_TRY(jinja_bind(j, "attr", args, names, 1, v));
-  MTK_TRY(jinja_to_string(j, v[0], &text));
-  char *name = jinja_alloc(j, text.u.s->len + 1, 1);
+  MTK_TRY(mtk_jinja_bind(j, "attr", args, names, 1, v));
+  MTK_TRY(mtk_jinja_to_string(j, v[0], &text));
+  char *name = mtk_jinja_alloc(j, text.u.s->len + 1, 1);
   if (!name) return jinja_failed(j);
   memcpy(name, text.u.s->data, text.u.s->len);
-  if (self.kind == JINJA_DICT && !jinja_find_method(self, name, &(bool){false})) {
-    return jinja_undefined(j, "dict object", name, text.u.s->len, out); /* attributes only */
+  if (self.kind == JINJA_DICT && !mtk_jinja_find_method(self, name, &(bool){false})) {
+    return mtk_jinja_undefined(j, "dict object", name, text.u.s->len, out); /* attributes only */
   }
-  return jinja_get_attr(j, self, name, text.u.s->len, out);
+  return mtk_jinja_get_attr(j, self, name, text.u.s->len, out);
 }
 
-const jinja_row jinja_string_filters[] = {
+const jinja_row mtk_jinja_string_filters[] = {
     {"lower", filter_lower},
     {"upper", filter_upper},
     {"capitalize", filter_capitalize},
@@ -386,10 +389,12 @@ const jinja_row jinja_string_filters[] = {
     {"safe", safe},
     {"attr", attr},
 };
-const size_t jinja_string_filters_len =
-    sizeof jinja_string_filters / sizeof jinja_string_filters[0];
+const size_t mtk_jinja_string_filters_len =
+    sizeof mtk_jinja_string_filters / sizeof mtk_jinja_string_filters[0];
 
-const jinja_row *jinja_find_filter(const char *name) {
-  const jinja_row *row = jinja_find_row(jinja_sequence_filters, jinja_sequence_filters_len, name);
-  return row ? row : jinja_find_row(jinja_string_filters, jinja_string_filters_len, name);
+const jinja_row *mtk_jinja_find_filter(const char *name) {
+  const jinja_row *row =
+      mtk_jinja_find_row(mtk_jinja_sequence_filters, mtk_jinja_sequence_filters_len, name);
+  return row ? row
+             : mtk_jinja_find_row(mtk_jinja_string_filters, mtk_jinja_string_filters_len, name);
 }

@@ -21,7 +21,7 @@ typedef struct spec {
 } spec;
 
 static mtk_status bad_format(jinja *j, const char *why) {
-  return jinja_fail(j, MTK_E_INVALID, "bad format string: %s", why);
+  return mtk_jinja_fail(j, MTK_E_INVALID, "bad format string: %s", why);
 }
 
 static size_t read_number(const char *s, size_t n, int *value) {
@@ -40,7 +40,7 @@ static mtk_status integer_of(jinja *j, jinja_value v, int64_t *out) {
     *out = (int64_t)v.u.f;
     return MTK_OK;
   }
-  return jinja_int_arg(j, v, 0, out);
+  return mtk_jinja_int_arg(j, v, 0, out);
 }
 
 /* Digits of n in base 2, 8, 10 or 16 with commas if asked; buf ends at buf + 100. */
@@ -68,34 +68,34 @@ static mtk_status format_int(jinja *j, jinja_value v, const spec *f, jinja_text 
   int64_t n = 0;
   MTK_TRY(integer_of(j, v, &n));
   if (n < 0 || f->sign == '+' || f->sign == ' ') {
-    MTK_TRY(jinja_text_printf(j, sign, "%c", n < 0 ? '-' : f->sign));
+    MTK_TRY(mtk_jinja_text_printf(j, sign, "%c", n < 0 ? '-' : f->sign));
   }
   bool prefixed = f->alternate && f->type && strchr("xXob", f->type);
-  if (prefixed) MTK_TRY(jinja_text_printf(j, sign, "0%c", f->type));
+  if (prefixed) MTK_TRY(mtk_jinja_text_printf(j, sign, "0%c", f->type));
   uint64_t magnitude = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
-  return jinja_text_puts(j, body, digits(buf, magnitude, f));
+  return mtk_jinja_text_puts(j, body, digits(buf, magnitude, f));
 }
 
 static mtk_status add_commas(jinja *j, jinja_text *body, const char *text) {
   size_t whole = strspn(text, "0123456789");
   for (size_t i = 0; i < whole; i++) {
-    if (i > 0 && (whole - i) % 3 == 0) MTK_TRY(jinja_text_puts(j, body, ","));
-    MTK_TRY(jinja_text_add(j, body, text + i, 1, false));
+    if (i > 0 && (whole - i) % 3 == 0) MTK_TRY(mtk_jinja_text_puts(j, body, ","));
+    MTK_TRY(mtk_jinja_text_add(j, body, text + i, 1, false));
   }
-  return jinja_text_puts(j, body, text + whole);
+  return mtk_jinja_text_puts(j, body, text + whole);
 }
 
 static mtk_status format_real(jinja *j, jinja_value v, const spec *f, jinja_text *sign,
                               jinja_text *body) {
   char buf[512];
-  MTK_TRY(jinja_require_defined(j, v));
-  if (!jinja_is_number(v)) {
-    return jinja_fail(j, MTK_E_INVALID, "must be real number, not %s", jinja_type_name(v));
+  MTK_TRY(mtk_jinja_require_defined(j, v));
+  if (!mtk_jinja_is_number(v)) {
+    return mtk_jinja_fail(j, MTK_E_INVALID, "must be real number, not %s", mtk_jinja_type_name(v));
   }
-  double x = jinja_number(v);
+  double x = mtk_jinja_number(v);
   int precision = f->precision < 0 ? 6 : f->precision > 100 ? 100 : f->precision;
   if (signbit(x) || f->sign == '+' || f->sign == ' ') {
-    MTK_TRY(jinja_text_printf(j, sign, "%c", signbit(x) ? '-' : f->sign));
+    MTK_TRY(mtk_jinja_text_printf(j, sign, "%c", signbit(x) ? '-' : f->sign));
   }
   x = fabs(x);
   switch (f->type) {
@@ -104,47 +104,48 @@ static mtk_status format_real(jinja *j, jinja_value v, const spec *f, jinja_text
   case 'g': snprintf(buf, sizeof buf, "%.*g", precision, x); break;
   case 'G': snprintf(buf, sizeof buf, "%.*G", precision, x); break;
   case '%': snprintf(buf, sizeof buf, "%.*f%%", precision, x * 100); break;
-  case 0: jinja_format_float(buf, x); break;
+  case 0: mtk_jinja_format_float(buf, x); break;
   default: snprintf(buf, sizeof buf, "%.*f", precision, x);
   }
-  return f->comma ? add_commas(j, body, buf) : jinja_text_puts(j, body, buf);
+  return f->comma ? add_commas(j, body, buf) : mtk_jinja_text_puts(j, body, buf);
 }
 
 static mtk_status format_text(jinja *j, jinja_value v, const spec *f, bool repr, jinja_text *body) {
   jinja_text t = {0};
   jinja_value text;
-  MTK_TRY(jinja_write(j, &t, v, repr));
-  MTK_TRY(jinja_text_value(j, &t, &text));
-  size_t end = f->precision < 0 ? text.u.s->len : jinja_char_offset(text.u.s, (size_t)f->precision);
-  return jinja_text_add_range(j, body, text.u.s, 0, end);
+  MTK_TRY(mtk_jinja_write(j, &t, v, repr));
+  MTK_TRY(mtk_jinja_text_value(j, &t, &text));
+  size_t end =
+      f->precision < 0 ? text.u.s->len : mtk_jinja_char_offset(text.u.s, (size_t)f->precision);
+  return mtk_jinja_text_add_range(j, body, text.u.s, 0, end);
 }
 
 /* sign + body, padded to the width. */
 static mtk_status emit(jinja *j, jinja_text *out, const spec *f, jinja_text *sign, jinja_text *body,
                        char default_align) {
   if (f->width > MAX_WIDTH) {
-    return jinja_fail(j, MTK_E_LIMIT, "a format is wider than %d", MAX_WIDTH);
+    return mtk_jinja_fail(j, MTK_E_LIMIT, "a format is wider than %d", MAX_WIDTH);
   }
   jinja_value head, tail, fill, padded;
-  MTK_TRY(jinja_text_value(j, sign, &head));
-  MTK_TRY(jinja_text_value(j, body, &tail));
-  MTK_TRY(jinja_new_string(j,
+  MTK_TRY(mtk_jinja_text_value(j, sign, &head));
+  MTK_TRY(mtk_jinja_text_value(j, body, &tail));
+  MTK_TRY(mtk_jinja_new_string(j,
                            f->fill[0] ? f->fill
                            : f->zero  ? "0"
                                       : " ",
                            f->fill[0] ? strlen(f->fill) : 1, false, &fill));
   char align = f->align ? f->align : f->zero ? '=' : default_align;
-  size_t have = head.u.s->len + jinja_chars(tail.u.s);
+  size_t have = head.u.s->len + mtk_jinja_chars(tail.u.s);
   size_t missing = f->width > 0 && (size_t)f->width > have ? (size_t)f->width - have : 0;
   size_t left = align == '<' ? 0 : align == '^' ? missing / 2 : missing;
   if (align == '=') {
-    MTK_TRY(jinja_text_add_string(j, out, head.u.s));
-    MTK_TRY(jinja_pad(j, tail.u.s, missing, 0, fill.u.s, &padded));
+    MTK_TRY(mtk_jinja_text_add_string(j, out, head.u.s));
+    MTK_TRY(mtk_jinja_pad(j, tail.u.s, missing, 0, fill.u.s, &padded));
   } else {
-    MTK_TRY(jinja_binary(j, OP_ADD, head, tail, &tail));
-    MTK_TRY(jinja_pad(j, tail.u.s, left, missing - left, fill.u.s, &padded));
+    MTK_TRY(mtk_jinja_binary(j, OP_ADD, head, tail, &tail));
+    MTK_TRY(mtk_jinja_pad(j, tail.u.s, left, missing - left, fill.u.s, &padded));
   }
-  return jinja_text_add_string(j, out, padded.u.s);
+  return mtk_jinja_text_add_string(j, out, padded.u.s);
 }
 
 /* ---- "%d" % value --------------------------------------------------------------------------- */
@@ -152,10 +153,10 @@ static mtk_status emit(jinja *j, jinja_text *out, const spec *f, jinja_text *sig
 static mtk_status percent_value(jinja *j, jinja_text *out, jinja_value v, const spec *f) {
   jinja_text sign = {0}, body = {0};
   if (strchr("dixXou", f->type)) {
-    if (!jinja_is_number(v)) {
-      MTK_TRY(jinja_require_defined(j, v));
-      return jinja_fail(j, MTK_E_INVALID, "%%%c format: a real number is required, not %s", f->type,
-                        jinja_type_name(v));
+    if (!mtk_jinja_is_number(v)) {
+      MTK_TRY(mtk_jinja_require_defined(j, v));
+      return mtk_jinja_fail(j, MTK_E_INVALID, "%%%c format: a real number is required, not %s",
+                            f->type, mtk_jinja_type_name(v));
     }
     MTK_TRY(format_int(j, v, f, &sign, &body));
   } else if (strchr("eEfFgG", f->type)) {
@@ -182,7 +183,7 @@ static mtk_status next_argument(percent *p, jinja_value *out) {
   bool tuple = p->arguments.kind == JINJA_TUPLE;
   size_t n = tuple ? p->arguments.u.l->len : 1;
   if (p->next >= n) {
-    return jinja_fail(p->j, MTK_E_INVALID, "not enough arguments for format string");
+    return mtk_jinja_fail(p->j, MTK_E_INVALID, "not enough arguments for format string");
   }
   *out = tuple ? p->arguments.u.l->items[p->next] : p->arguments;
   p->next++;
@@ -224,24 +225,24 @@ static mtk_status percent_key(percent *p, jinja_value *out, bool *found) {
   size_t end = (size_t)(close - s);
   jinja_value key;
   if (p->arguments.kind != JINJA_DICT) {
-    return jinja_fail(p->j, MTK_E_INVALID, "format requires a mapping");
+    return mtk_jinja_fail(p->j, MTK_E_INVALID, "format requires a mapping");
   }
-  MTK_TRY(jinja_substring(p->j, p->s, p->at + 1, end, &key));
-  const jinja_value *value = jinja_dict_get(p->arguments.u.d, key);
-  if (!value) return jinja_fail(p->j, MTK_E_INVALID, "a key of the format is missing");
+  MTK_TRY(mtk_jinja_substring(p->j, p->s, p->at + 1, end, &key));
+  const jinja_value *value = mtk_jinja_dict_get(p->arguments.u.d, key);
+  if (!value) return mtk_jinja_fail(p->j, MTK_E_INVALID, "a key of the format is missing");
   *out = *value;
   p->at = end + 1;
   return MTK_OK;
 }
 
-mtk_status jinja_percent_format(jinja *j, const jinja_string *format, jinja_value arguments,
+mtk_status mtk_jinja_percent_format(jinja *j, const jinja_string *format, jinja_value arguments,
                                 jinja_value *out) {
   percent p = {.j = j, .s = format, .arguments = arguments};
   jinja_text t = {0};
   while (p.at < format->len) {
     const char *mark = memchr(format->data + p.at, '%', format->len - p.at);
     size_t end = mark ? (size_t)(mark - format->data) : format->len;
-    MTK_TRY(jinja_text_add_range(j, &t, format, p.at, end));
+    MTK_TRY(mtk_jinja_text_add_range(j, &t, format, p.at, end));
     p.at = end + 1;
     if (!mark) break;
     spec f = {.precision = -1};
@@ -250,7 +251,7 @@ mtk_status jinja_percent_format(jinja *j, const jinja_string *format, jinja_valu
     MTK_TRY(percent_key(&p, &v, &keyed));
     MTK_TRY(percent_spec(&p, &f));
     if (f.type == '%') {
-      MTK_TRY(jinja_text_puts(j, &t, "%"));
+      MTK_TRY(mtk_jinja_text_puts(j, &t, "%"));
       continue;
     }
     if (!keyed) MTK_TRY(next_argument(&p, &v));
@@ -259,9 +260,9 @@ mtk_status jinja_percent_format(jinja *j, const jinja_string *format, jinja_valu
   bool tuple = arguments.kind == JINJA_TUPLE;
   if ((tuple && p.next < arguments.u.l->len) ||
       (!tuple && p.next == 0 && arguments.kind != JINJA_DICT)) {
-    return jinja_fail(j, MTK_E_INVALID, "not all arguments converted during string formatting");
+    return mtk_jinja_fail(j, MTK_E_INVALID, "not all arguments converted during string formatting");
   }
-  return jinja_text_value(j, &t, out);
+  return mtk_jinja_text_value(j, &t, out);
 }
 
 /* ---- "{}".format(value) --------------------------------------------------------------------- */
@@ -294,11 +295,11 @@ static mtk_status brace_spec(jinja *j, const char *s, size_t n, spec *f) {
 static mtk_status brace_value(jinja *j, jinja_text *out, jinja_value v, char conversion,
                               const spec *f) {
   jinja_text sign = {0}, body = {0};
-  bool number = jinja_is_number(v) && v.kind != JINJA_BOOL && !conversion;
+  bool number = mtk_jinja_is_number(v) && v.kind != JINJA_BOOL && !conversion;
   if (f->type && !strchr("sdnxXobeEfFgG%", f->type)) return bad_format(j, "unknown format code");
-  if (f->type && f->type != 's' && !jinja_is_number(v)) {
-    return jinja_fail(j, MTK_E_INVALID, "Unknown format code '%c' for object of type '%s'", f->type,
-                      jinja_type_name(v));
+  if (f->type && f->type != 's' && !mtk_jinja_is_number(v)) {
+    return mtk_jinja_fail(j, MTK_E_INVALID, "Unknown format code '%c' for object of type '%s'",
+                          f->type, mtk_jinja_type_name(v));
   }
   bool real = (f->type && strchr("eEfFgG%", f->type)) || (v.kind == JINJA_FLOAT && number);
   if (real) {
@@ -325,7 +326,7 @@ static mtk_status field_value(jinja *j, const jinja_string *s, size_t at, size_t
   if (used == head - at) {
     size_t index = head == at ? (*automatic)++ : (size_t)number;
     if (index >= positional) {
-      return jinja_fail(j, MTK_E_INVALID,
+      return mtk_jinja_fail(j, MTK_E_INVALID,
                         "Replacement index %zu out of range for positional args tuple", index);
     }
     *out = args->items[index];
@@ -336,7 +337,7 @@ static mtk_status field_value(jinja *j, const jinja_string *s, size_t at, size_t
       i++;
     }
     if (i == args->n_named)
-      return jinja_fail(j, MTK_E_INVALID, "format: a named argument is missing");
+      return mtk_jinja_fail(j, MTK_E_INVALID, "format: a named argument is missing");
     *out = args->items[positional + i];
   }
   while (head < end) {
@@ -348,9 +349,9 @@ static mtk_status field_value(jinja *j, const jinja_string *s, size_t at, size_t
       head++;
     }
     jinja_value key;
-    MTK_TRY(jinja_substring(j, s, begin, head, &key));
+    MTK_TRY(mtk_jinja_substring(j, s, begin, head, &key));
     bool digits_only = read_number(s->data + begin, head - begin, &number) == head - begin;
-    MTK_TRY(jinja_get_item(j, *out, digits_only && close ? jinja_int(number) : key, out));
+    MTK_TRY(mtk_jinja_get_item(j, *out, digits_only && close ? mtk_jinja_int(number) : key, out));
     head += close != 0;
   }
   return MTK_OK;
@@ -375,20 +376,21 @@ static mtk_status format_field(jinja *j, jinja_text *t, const jinja_string *s, s
   return brace_value(j, t, v, conversion, &f);
 }
 
-mtk_status jinja_str_format(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
+mtk_status mtk_jinja_str_format(jinja *j, jinja_value self, const jinja_args *args,
+                                jinja_value *out) {
   const jinja_string *s = self.u.s;
   jinja_text t = {0};
   size_t automatic = 0;
   for (size_t at = 0; at < s->len;) {
     char c = s->data[at];
     if ((c == '{' || c == '}') && at + 1 < s->len && s->data[at + 1] == c) {
-      MTK_TRY(jinja_text_add_range(j, &t, s, at, at + 1));
+      MTK_TRY(mtk_jinja_text_add_range(j, &t, s, at, at + 1));
       at += 2;
     } else if (c == '{') {
       const char *close = memchr(s->data + at, '}', s->len - at);
       if (!close) return bad_format(j, "expected '}'");
       size_t end = (size_t)(close - s->data);
-      MTK_TRY(jinja_step(j, 1));
+      MTK_TRY(mtk_jinja_step(j, 1));
       MTK_TRY(format_field(j, &t, s, at + 1, end, args, &automatic));
       at = end + 1;
     } else if (c == '}') {
@@ -396,9 +398,9 @@ mtk_status jinja_str_format(jinja *j, jinja_value self, const jinja_args *args, 
     } else {
       size_t end = at;
       while (end < s->len && s->data[end] != '{' && s->data[end] != '}') end++;
-      MTK_TRY(jinja_text_add_range(j, &t, s, at, end));
+      MTK_TRY(mtk_jinja_text_add_range(j, &t, s, at, end));
       at = end;
     }
   }
-  return jinja_text_value(j, &t, out);
+  return mtk_jinja_text_value(j, &t, out);
 }

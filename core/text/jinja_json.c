@@ -23,80 +23,81 @@ static mtk_status write_value(writer *w, jinja_value v, int depth);
 static mtk_status escape_char(writer *w, uint32_t cp, const char *raw, size_t n) {
   static const char from[] = "\b\f\n\r\t\"\\", to[] = "bfnrt\"\\";
   const char *simple = cp < 0x80 && cp ? strchr(from, (int)cp) : NULL;
-  if (simple) return jinja_text_printf(w->j, &w->text, "\\%c", to[simple - from]);
+  if (simple) return mtk_jinja_text_printf(w->j, &w->text, "\\%c", to[simple - from]);
   if (cp < 0x20 || (w->ensure_ascii && cp > 0x7E && cp < 0x10000)) {
-    return jinja_text_printf(w->j, &w->text, "\\u%04x", cp);
+    return mtk_jinja_text_printf(w->j, &w->text, "\\u%04x", cp);
   }
   if (w->ensure_ascii && cp >= 0x10000) {
-    return jinja_text_printf(w->j, &w->text, "\\u%04x\\u%04x", 0xD7C0 + (cp >> 10),
+    return mtk_jinja_text_printf(w->j, &w->text, "\\u%04x\\u%04x", 0xD7C0 + (cp >> 10),
                              0xDC00 + (cp & 0x3FF));
   }
-  return jinja_text_add(w->j, &w->text, raw, n, false);
+  return mtk_jinja_text_add(w->j, &w->text, raw, n, false);
 }
 
 static mtk_status write_string(writer *w, const jinja_string *s) {
   jinja_text outer = w->text;
   w->text = (jinja_text){0};
-  MTK_TRY(jinja_step(w->j, s->len / 64));
-  MTK_TRY(jinja_text_puts(w->j, &w->text, "\""));
+  MTK_TRY(mtk_jinja_step(w->j, s->len / 64));
+  MTK_TRY(mtk_jinja_text_puts(w->j, &w->text, "\""));
   for (size_t i = 0; i < s->len;) {
     uint32_t cp = 0;
     size_t n = text_utf8_decode(s->data + i, s->len - i, &cp);
     MTK_TRY(escape_char(w, cp, s->data + i, n));
     i += n;
   }
-  MTK_TRY(jinja_text_puts(w->j, &w->text, "\""));
+  MTK_TRY(mtk_jinja_text_puts(w->j, &w->text, "\""));
   jinja_text inner = w->text;
   w->text = outer;
-  return jinja_text_add(w->j, &w->text, inner.data, inner.len, jinja_is_data(s));
+  return mtk_jinja_text_add(w->j, &w->text, inner.data, inner.len, mtk_jinja_is_data(s));
 }
 
 static mtk_status new_line(writer *w, int depth) {
   if (!w->indent) return MTK_OK;
-  MTK_TRY(jinja_text_puts(w->j, &w->text, "\n"));
+  MTK_TRY(mtk_jinja_text_puts(w->j, &w->text, "\n"));
   for (int i = 0; i < depth; i++) {
-    MTK_TRY(jinja_text_add_string(w->j, &w->text, w->indent));
+    MTK_TRY(mtk_jinja_text_add_string(w->j, &w->text, w->indent));
   }
   return MTK_OK;
 }
 
 static mtk_status write_list(writer *w, const jinja_list *l, int depth) {
-  if (l->len == 0) return jinja_text_puts(w->j, &w->text, "[]");
-  MTK_TRY(jinja_text_puts(w->j, &w->text, "["));
+  if (l->len == 0) return mtk_jinja_text_puts(w->j, &w->text, "[]");
+  MTK_TRY(mtk_jinja_text_puts(w->j, &w->text, "["));
   for (size_t i = 0; i < l->len; i++) {
-    if (i > 0) MTK_TRY(jinja_text_add_string(w->j, &w->text, w->item_separator));
+    if (i > 0) MTK_TRY(mtk_jinja_text_add_string(w->j, &w->text, w->item_separator));
     MTK_TRY(new_line(w, depth + 1));
     MTK_TRY(write_value(w, l->items[i], depth + 1));
   }
   MTK_TRY(new_line(w, depth));
-  return jinja_text_puts(w->j, &w->text, "]");
+  return mtk_jinja_text_puts(w->j, &w->text, "]");
 }
 
 static mtk_status write_float(writer *w, double f) {
   char buf[40];
   if (isnan(f) || isinf(f)) {
-    return jinja_text_puts(w->j, &w->text, isnan(f) ? "NaN" : f < 0 ? "-Infinity" : "Infinity");
+    return mtk_jinja_text_puts(w->j, &w->text, isnan(f) ? "NaN" : f < 0 ? "-Infinity" : "Infinity");
   }
-  return jinja_text_add(w->j, &w->text, buf, jinja_format_float(buf, f), false);
+  return mtk_jinja_text_add(w->j, &w->text, buf, mtk_jinja_format_float(buf, f), false);
 }
 
 static mtk_status write_key(writer *w, jinja_value key) {
   if (key.kind == JINJA_STRING) return write_string(w, key.u.s);
   if (key.kind == JINJA_TUPLE) {
-    return jinja_fail(w->j, MTK_E_INVALID, "keys must be str, int, float, bool or None, not tuple");
+    return mtk_jinja_fail(w->j, MTK_E_INVALID,
+                          "keys must be str, int, float, bool or None, not tuple");
   }
-  MTK_TRY(jinja_text_puts(w->j, &w->text, "\""));
+  MTK_TRY(mtk_jinja_text_puts(w->j, &w->text, "\""));
   MTK_TRY(write_value(w, key, 0));
-  return jinja_text_puts(w->j, &w->text, "\"");
+  return mtk_jinja_text_puts(w->j, &w->text, "\"");
 }
 
 /* Numbers of the entries of d in the order to write: as inserted, or by key. */
 static mtk_status entry_order(writer *w, const jinja_dict *d, size_t **order) {
-  jinja_value *keys = jinja_alloc(w->j, d->len, sizeof *keys);
+  jinja_value *keys = mtk_jinja_alloc(w->j, d->len, sizeof *keys);
   if (!keys) return jinja_failed(w->j);
   for (size_t i = 0; i < d->len; i++) keys[i] = d->entries[i].key;
-  if (w->sort_keys) return jinja_sort_order(w->j, keys, d->len, false, order);
-  *order = jinja_alloc(w->j, d->len, sizeof **order);
+  if (w->sort_keys) return mtk_jinja_sort_order(w->j, keys, d->len, false, order);
+  *order = mtk_jinja_alloc(w->j, d->len, sizeof **order);
   if (!*order) return jinja_failed(w->j);
   for (size_t i = 0; i < d->len; i++) (*order)[i] = i;
   return MTK_OK;
@@ -104,35 +105,36 @@ static mtk_status entry_order(writer *w, const jinja_dict *d, size_t **order) {
 
 static mtk_status write_dict(writer *w, const jinja_dict *d, int depth) {
   size_t *order = NULL;
-  if (d->len == 0) return jinja_text_puts(w->j, &w->text, "{}");
+  if (d->len == 0) return mtk_jinja_text_puts(w->j, &w->text, "{}");
   MTK_TRY(entry_order(w, d, &order));
-  MTK_TRY(jinja_text_puts(w->j, &w->text, "{"));
+  MTK_TRY(mtk_jinja_text_puts(w->j, &w->text, "{"));
   for (size_t i = 0; i < d->len; i++) {
-    if (i > 0) MTK_TRY(jinja_text_add_string(w->j, &w->text, w->item_separator));
+    if (i > 0) MTK_TRY(mtk_jinja_text_add_string(w->j, &w->text, w->item_separator));
     MTK_TRY(new_line(w, depth + 1));
     MTK_TRY(write_key(w, d->entries[order[i]].key));
-    MTK_TRY(jinja_text_add_string(w->j, &w->text, w->key_separator));
+    MTK_TRY(mtk_jinja_text_add_string(w->j, &w->text, w->key_separator));
     MTK_TRY(write_value(w, d->entries[order[i]].value, depth + 1));
   }
   MTK_TRY(new_line(w, depth));
-  return jinja_text_puts(w->j, &w->text, "}");
+  return mtk_jinja_text_puts(w->j, &w->text, "}");
 }
 
 static mtk_status write_value(writer *w, jinja_value v, int depth) {
-  if (depth > MAX_JSON_DEPTH) return jinja_fail(w->j, MTK_E_LIMIT, "values are nested too deeply");
-  MTK_TRY(jinja_step(w->j, 1));
+  if (depth > MAX_JSON_DEPTH)
+    return mtk_jinja_fail(w->j, MTK_E_LIMIT, "values are nested too deeply");
+  MTK_TRY(mtk_jinja_step(w->j, 1));
   switch (v.kind) {
-  case JINJA_NONE: return jinja_text_puts(w->j, &w->text, "null");
-  case JINJA_BOOL: return jinja_text_puts(w->j, &w->text, v.u.b ? "true" : "false");
-  case JINJA_INT: return jinja_text_printf(w->j, &w->text, "%lld", (long long)v.u.i);
+  case JINJA_NONE: return mtk_jinja_text_puts(w->j, &w->text, "null");
+  case JINJA_BOOL: return mtk_jinja_text_puts(w->j, &w->text, v.u.b ? "true" : "false");
+  case JINJA_INT: return mtk_jinja_text_printf(w->j, &w->text, "%lld", (long long)v.u.i);
   case JINJA_FLOAT: return write_float(w, v.u.f);
   case JINJA_STRING: return write_string(w, v.u.s);
   case JINJA_LIST:
   case JINJA_TUPLE: return write_list(w, v.u.l, depth);
   case JINJA_DICT: return write_dict(w, v.u.d, depth);
   default:
-    return jinja_fail(w->j, MTK_E_INVALID, "Object of type %s is not JSON serializable",
-                      jinja_type_name(v));
+    return mtk_jinja_fail(w->j, MTK_E_INVALID, "Object of type %s is not JSON serializable",
+                      mtk_jinja_type_name(v));
   }
 }
 
@@ -142,9 +144,9 @@ static mtk_status indent_text(writer *w, jinja_value indent) {
   if (indent.kind == JINJA_ABSENT || indent.kind == JINJA_NONE) return MTK_OK;
   if (indent.kind != JINJA_STRING) {
     int64_t n;
-    MTK_TRY(jinja_int_arg(w->j, indent, 0, &n));
-    for (int64_t i = 0; i < n && i < 1000; i++) MTK_TRY(jinja_text_puts(w->j, &t, " "));
-    MTK_TRY(jinja_text_value(w->j, &t, &value));
+    MTK_TRY(mtk_jinja_int_arg(w->j, indent, 0, &n));
+    for (int64_t i = 0; i < n && i < 1000; i++) MTK_TRY(mtk_jinja_text_puts(w->j, &t, " "));
+    MTK_TRY(mtk_jinja_text_value(w->j, &t, &value));
   }
   w->indent = value.u.s;
   return MTK_OK;
@@ -152,12 +154,12 @@ static mtk_status indent_text(writer *w, jinja_value indent) {
 
 static mtk_status separators(writer *w, jinja_value given) {
   jinja_value item, key;
-  MTK_TRY(jinja_new_string(w->j, w->indent ? "," : ", ", w->indent ? 1 : 2, false, &item));
-  MTK_TRY(jinja_new_string(w->j, ": ", 2, false, &key));
+  MTK_TRY(mtk_jinja_new_string(w->j, w->indent ? "," : ", ", w->indent ? 1 : 2, false, &item));
+  MTK_TRY(mtk_jinja_new_string(w->j, ": ", 2, false, &key));
   if (given.kind == JINJA_LIST || given.kind == JINJA_TUPLE) {
     const jinja_list *l = given.u.l;
     if (l->len != 2 || l->items[0].kind != JINJA_STRING || l->items[1].kind != JINJA_STRING) {
-      return jinja_fail(w->j, MTK_E_INVALID, "tojson: separators must be two strings");
+      return mtk_jinja_fail(w->j, MTK_E_INVALID, "tojson: separators must be two strings");
     }
     item = l->items[0];
     key = l->items[1];
@@ -167,15 +169,15 @@ static mtk_status separators(writer *w, jinja_value given) {
   return MTK_OK;
 }
 
-mtk_status jinja_tojson(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
+mtk_status mtk_jinja_tojson(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   static const char *const names[] = {"ensure_ascii", "indent", "separators", "sort_keys"};
   jinja_value v[4] = {0};
-  MTK_TRY(jinja_bind(j, "tojson", args, names, 4, v));
-  writer w = {.j = j, .ensure_ascii = jinja_truth(v[0]), .sort_keys = jinja_truth(v[3])};
+  MTK_TRY(mtk_jinja_bind(j, "tojson", args, names, 4, v));
+  writer w = {.j = j, .ensure_ascii = mtk_jinja_truth(v[0]), .sort_keys = mtk_jinja_truth(v[3])};
   MTK_TRY(indent_text(&w, v[1]));
   MTK_TRY(separators(&w, v[2]));
   MTK_TRY(write_value(&w, self, 0));
-  return jinja_text_value(j, &w.text, out);
+  return mtk_jinja_text_value(j, &w.text, out);
 }
 
 /* ---- the context ---------------------------------------------------------------------------- */
@@ -206,7 +208,7 @@ static mtk_status load(jinja *j, json_t *json, const char *key, bool trusted, in
 static mtk_status load_list(jinja *j, json_t *json, int depth, jinja_value *out) {
   size_t i;
   json_t *item;
-  MTK_TRY(jinja_new_list(j, JINJA_LIST, json_array_size(json), out));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, json_array_size(json), out));
   json_array_foreach(json, i, item) {
     MTK_TRY(load(j, item, NULL, false, depth + 1, &out->u.l->items[i]));
   }
@@ -217,19 +219,20 @@ static mtk_status load_list(jinja *j, json_t *json, int depth, jinja_value *out)
 static mtk_status load_dict(jinja *j, json_t *json, int depth, jinja_value *out) {
   const char *key;
   json_t *item;
-  MTK_TRY(jinja_new_dict(j, JINJA_DICT, out));
+  MTK_TRY(mtk_jinja_new_dict(j, JINJA_DICT, out));
   json_object_foreach(json, key, item) {
     jinja_value name, value;
-    MTK_TRY(jinja_new_string(j, key, strlen(key), true, &name));
+    MTK_TRY(mtk_jinja_new_string(j, key, strlen(key), true, &name));
     MTK_TRY(load(j, item, key, false, depth + 1, &value));
-    MTK_TRY(jinja_dict_set(j, out->u.d, name, value));
+    MTK_TRY(mtk_jinja_dict_set(j, out->u.d, name, value));
   }
   return MTK_OK;
 }
 
 static mtk_status load(jinja *j, json_t *json, const char *key, bool trusted, int depth,
                        jinja_value *out) {
-  if (depth > MAX_JSON_DEPTH) return jinja_fail(j, MTK_E_LIMIT, "the context is nested too deeply");
+  if (depth > MAX_JSON_DEPTH)
+    return mtk_jinja_fail(j, MTK_E_LIMIT, "the context is nested too deeply");
   switch (json_typeof(json)) {
   case JSON_OBJECT: return load_dict(j, json, depth, out);
   case JSON_ARRAY: return load_list(j, json, depth, out);
@@ -237,13 +240,13 @@ static mtk_status load(jinja *j, json_t *json, const char *key, bool trusted, in
     const char *text = json_string_value(json);
     size_t n = json_string_length(json);
     bool is_data = !trusted && !is_role(key, text, n);
-    return jinja_new_string(j, text, n, is_data, out);
+    return mtk_jinja_new_string(j, text, n, is_data, out);
   }
-  case JSON_INTEGER: *out = jinja_int(json_integer_value(json)); return MTK_OK;
-  case JSON_REAL: *out = jinja_float(json_real_value(json)); return MTK_OK;
+  case JSON_INTEGER: *out = mtk_jinja_int(json_integer_value(json)); return MTK_OK;
+  case JSON_REAL: *out = mtk_jinja_float(json_real_value(json)); return MTK_OK;
   case JSON_TRUE:
-  case JSON_FALSE: *out = jinja_bool(json_is_true(json)); return MTK_OK;
-  default: *out = jinja_none(); return MTK_OK;
+  case JSON_FALSE: *out = mtk_jinja_bool(json_is_true(json)); return MTK_OK;
+  default: *out = mtk_jinja_none(); return MTK_OK;
   }
 }
 
@@ -255,12 +258,12 @@ static mtk_status load_variables(jinja *j, jinja_scope *scope, json_t *root) {
     if (!name) continue; /* the template never asks for it */
     jinja_value value;
     MTK_TRY(load(j, item, NULL, is_token_variable(key), 0, &value));
-    MTK_TRY(jinja_scope_set(j, scope, name->p, value));
+    MTK_TRY(mtk_jinja_scope_set(j, scope, name->p, value));
   }
   return MTK_OK;
 }
 
-mtk_status jinja_load_context(jinja *j, jinja_scope *scope, const char *json, size_t n) {
+mtk_status mtk_jinja_load_context(jinja *j, jinja_scope *scope, const char *json, size_t n) {
   json_error_t problem;
   json_t *root = json_loadb(json, n, JSON_ALLOW_NUL, &problem);
   if (!root) {

@@ -1,5 +1,5 @@
-/* text/jinja_lex.c: template source to tokens, with trim_blocks, lstrip_blocks, explicit +/- marks,
- * comments and raw blocks, as jinja2/lexer.py does. Pure; memory from the caller's arena. */
+/* text/mtk_jinja_lex.c: template source to tokens, with trim_blocks, lstrip_blocks, explicit +/-
+ * marks, comments and raw blocks, as jinja2/lexer.py does. Pure; memory from the caller's arena. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ typedef struct lexer {
   mtk_error *err;
 } lexer;
 
-mtk_status jinja_fail_line(mtk_error *err, mtk_status code, int line, const char *fmt, ...) {
+mtk_status mtk_jinja_fail_line(mtk_error *err, mtk_status code, int line, const char *fmt, ...) {
   va_list list;
   va_start(list, fmt);
   char message[400];
@@ -156,7 +156,7 @@ static size_t float_length(const char *s, size_t n) {
 static mtk_status lex_float(lexer *l, size_t n) {
   char buf[128];
   size_t len = 0;
-  if (n >= sizeof buf) return jinja_fail_line(l->err, MTK_E_LIMIT, l->line, "number too long");
+  if (n >= sizeof buf) return mtk_jinja_fail_line(l->err, MTK_E_LIMIT, l->line, "number too long");
   for (size_t i = 0; i < n; i++) {
     if (l->s[l->at + i] != '_') buf[len++] = l->s[l->at + i];
   }
@@ -182,7 +182,7 @@ static mtk_status lex_number(lexer *l, bool after_dot) {
     if (s[skip + i] == '_') continue;
     if (__builtin_mul_overflow(value, base, &value) ||
         __builtin_add_overflow(value, digit_value(s[skip + i]), &value)) {
-      return jinja_fail_line(l->err, MTK_E_UNSUPPORTED, l->line, "an integer beyond 64 bits");
+      return mtk_jinja_fail_line(l->err, MTK_E_UNSUPPORTED, l->line, "an integer beyond 64 bits");
     }
   }
   MTK_TRY(push(l, (jinja_token){.kind = TOKEN_INT, .i = value}));
@@ -241,14 +241,14 @@ static mtk_status lex_string(lexer *l) {
   size_t end = l->at + 1;
   while (end < l->n && l->s[end] != quote) end += l->s[end] == '\\' ? 2 : 1;
   if (end >= l->n) {
-    return jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "a string is not closed");
+    return mtk_jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "a string is not closed");
   }
   size_t n = end - l->at - 1;
   char *text = mtk_arena_alloc(l->arena, n + 1, 1);
   if (!text) return mtk_fail(l->err, MTK_E_NOMEM, NULL, "out of memory reading a template");
   size_t len = unescape(text, l->s + l->at + 1, n);
   if (len == SIZE_MAX) {
-    return jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "a bad escape in a string");
+    return mtk_jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "a bad escape in a string");
   }
   MTK_TRY(push(l, (jinja_token){.kind = TOKEN_STRING, .text = text, .len = len}));
   advance(l, n + 2);
@@ -283,17 +283,17 @@ static mtk_status lex_operator(lexer *l, char *open, size_t *n_open) {
     if (starts(l, l->at, operators[i])) op = operators[i];
   }
   if (!op) {
-    return jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "unexpected character '%c'",
+    return mtk_jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "unexpected character '%c'",
                            l->s[l->at] >= 32 ? l->s[l->at] : '?');
   }
   const char *open_at = strchr(opening, op[0]), *close_at = strchr(closing, op[0]);
   if (open_at) {
     if (*n_open == MAX_OPEN) {
-      return jinja_fail_line(l->err, MTK_E_LIMIT, l->line, "too many open brackets");
+      return mtk_jinja_fail_line(l->err, MTK_E_LIMIT, l->line, "too many open brackets");
     }
     open[(*n_open)++] = closing[open_at - opening];
   } else if (close_at && (*n_open == 0 || open[--*n_open] != op[0])) {
-    return jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "unexpected '%s'", op);
+    return mtk_jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "unexpected '%s'", op);
   }
   MTK_TRY(push(l, (jinja_token){.kind = TOKEN_OPERATOR, .text = op, .len = strlen(op)}));
   advance(l, strlen(op));
@@ -308,8 +308,8 @@ static mtk_status lex_tag(lexer *l, const char *close, bool is_print) {
   for (;;) {
     advance(l, spaces(l, l->at));
     if (l->at >= l->n) {
-      return jinja_fail_line(l->err, MTK_E_FORMAT, begin_line, "a tag is not closed, missing '%s'",
-                             close);
+      return mtk_jinja_fail_line(l->err, MTK_E_FORMAT, begin_line,
+                                 "a tag is not closed, missing '%s'", close);
     }
     size_t end = n_open == 0 ? tag_end(l, l->at, close, !is_print) : 0;
     if (end > 0) {
@@ -339,7 +339,8 @@ static mtk_status lex_comment(lexer *l) {
       return MTK_OK;
     }
   }
-  return jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "a comment is not closed, missing '#}'");
+  return mtk_jinja_fail_line(l->err, MTK_E_FORMAT, l->line,
+                             "a comment is not closed, missing '#}'");
 }
 
 /* If "{% raw %}" begins at `at`, its length, else 0. */
@@ -368,7 +369,7 @@ static mtk_status lex_raw(lexer *l) {
     leave_tag(l, end + close - l->at);
     return MTK_OK;
   }
-  return jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "missing {%% endraw %%}");
+  return mtk_jinja_fail_line(l->err, MTK_E_FORMAT, l->line, "missing {%% endraw %%}");
 }
 
 /* The text up to the next tag, then the tag. */
@@ -413,13 +414,13 @@ static char *normalize_newlines(mtk_arena *arena, const char *source, size_t *n)
   return text;
 }
 
-mtk_status jinja_lex(jinja_tokens *out, mtk_arena *arena, const char *source, size_t n,
+mtk_status mtk_jinja_lex(jinja_tokens *out, mtk_arena *arena, const char *source, size_t n,
                      mtk_error *err) {
   size_t valid = text_utf8_valid(source, n);
   if (valid < n) {
     int line = 1;
     for (size_t i = 0; i < valid; i++) line += source[i] == '\n';
-    return jinja_fail_line(err, MTK_E_FORMAT, line, "the template is not UTF-8");
+    return mtk_jinja_fail_line(err, MTK_E_FORMAT, line, "the template is not UTF-8");
   }
   const char *text = normalize_newlines(arena, source, &n);
   if (!text) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory reading a template");

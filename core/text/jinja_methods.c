@@ -10,12 +10,12 @@
 
 static mtk_status get(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value v[2] = {0};
-  MTK_TRY(jinja_positional(j, "get", args, 1, 2, v));
-  if (!jinja_hashable(v[0]) && v[0].kind != JINJA_UNDEFINED) {
-    return jinja_fail(j, MTK_E_INVALID, "unhashable type: '%s'", jinja_type_name(v[0]));
+  MTK_TRY(mtk_jinja_positional(j, "get", args, 1, 2, v));
+  if (!mtk_jinja_hashable(v[0]) && v[0].kind != JINJA_UNDEFINED) {
+    return mtk_jinja_fail(j, MTK_E_INVALID, "unhashable type: '%s'", mtk_jinja_type_name(v[0]));
   }
-  const jinja_value *found = jinja_dict_get(self.u.d, v[0]);
-  *out = found ? *found : v[1].kind != JINJA_ABSENT ? v[1] : jinja_none();
+  const jinja_value *found = mtk_jinja_dict_get(self.u.d, v[0]);
+  *out = found ? *found : v[1].kind != JINJA_ABSENT ? v[1] : mtk_jinja_none();
   return MTK_OK;
 }
 
@@ -24,16 +24,16 @@ static mtk_status dict_view(jinja *j, jinja_value self, const jinja_args *args, 
                             jinja_value *out) {
   static const char *const names[] = {"dict_keys", "dict_values", "dict_items"};
   const jinja_dict *d = self.u.d;
-  MTK_TRY(jinja_positional(j, names[what], args, 0, 0, NULL));
-  MTK_TRY(jinja_new_view(j, JINJA_VIEW, names[what], d->len, out));
-  MTK_TRY(jinja_step(j, d->len));
+  MTK_TRY(mtk_jinja_positional(j, names[what], args, 0, 0, NULL));
+  MTK_TRY(mtk_jinja_new_view(j, JINJA_VIEW, names[what], d->len, out));
+  MTK_TRY(mtk_jinja_step(j, d->len));
   for (size_t i = 0; i < d->len; i++) {
     jinja_value *to = &out->u.l->items[i];
     if (what < 2) {
       *to = what == 0 ? d->entries[i].key : d->entries[i].value;
       continue;
     }
-    MTK_TRY(jinja_new_list(j, JINJA_TUPLE, 2, to));
+    MTK_TRY(mtk_jinja_new_list(j, JINJA_TUPLE, 2, to));
     to->u.l->items[0] = d->entries[i].key;
     to->u.l->items[1] = d->entries[i].value;
     to->u.l->len = 2;
@@ -56,7 +56,7 @@ static mtk_status items(jinja *j, jinja_value self, const jinja_args *args, jinj
 
 /* Lists and dicts never change, so a copy is the thing itself. */
 static mtk_status copy(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
-  MTK_TRY(jinja_positional(j, "copy", args, 0, 0, NULL));
+  MTK_TRY(mtk_jinja_positional(j, "copy", args, 0, 0, NULL));
   *out = self;
   return MTK_OK;
 }
@@ -65,34 +65,34 @@ static mtk_status copy(jinja *j, jinja_value self, const jinja_args *args, jinja
 
 static mtk_status list_index(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value v[1] = {0};
-  MTK_TRY(jinja_positional(j, "index", args, 1, 1, v));
+  MTK_TRY(mtk_jinja_positional(j, "index", args, 1, 1, v));
   for (size_t i = 0; i < self.u.l->len; i++) {
     bool equal = false;
-    MTK_TRY(jinja_equal(j, self.u.l->items[i], v[0], &equal));
+    MTK_TRY(mtk_jinja_equal(j, self.u.l->items[i], v[0], &equal));
     if (!equal) continue;
-    *out = jinja_int((int64_t)i);
+    *out = mtk_jinja_int((int64_t)i);
     return MTK_OK;
   }
-  return jinja_fail(j, MTK_E_INVALID, "the value is not in the list");
+  return mtk_jinja_fail(j, MTK_E_INVALID, "the value is not in the list");
 }
 
 static mtk_status list_count(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value v[1] = {0};
   int64_t n = 0;
-  MTK_TRY(jinja_positional(j, "count", args, 1, 1, v));
+  MTK_TRY(mtk_jinja_positional(j, "count", args, 1, 1, v));
   for (size_t i = 0; i < self.u.l->len; i++) {
     bool equal = false;
-    MTK_TRY(jinja_equal(j, self.u.l->items[i], v[0], &equal));
+    MTK_TRY(mtk_jinja_equal(j, self.u.l->items[i], v[0], &equal));
     n += equal;
   }
-  *out = jinja_int(n);
+  *out = mtk_jinja_int(n);
   return MTK_OK;
 }
 
 /* ---- loop ----------------------------------------------------------------------------------- */
 
 static mtk_status loop_cycle(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
-  if (args->n == 0) return jinja_fail(j, MTK_E_INVALID, "no items for cycling given");
+  if (args->n == 0) return mtk_jinja_fail(j, MTK_E_INVALID, "no items for cycling given");
   *out = args->items[self.u.loop->index % args->n];
   return MTK_OK;
 }
@@ -101,22 +101,22 @@ static mtk_status loop_changed(jinja *j, jinja_value self, const jinja_args *arg
                                jinja_value *out) {
   jinja_value now;
   bool same = false;
-  MTK_TRY(jinja_new_list(j, JINJA_TUPLE, args->n, &now));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_TUPLE, args->n, &now));
   for (size_t i = 0; i < args->n; i++) now.u.l->items[i] = args->items[i];
   now.u.l->len = args->n;
   if (self.u.loop->changed.kind != JINJA_ABSENT) {
-    MTK_TRY(jinja_equal(j, now, self.u.loop->changed, &same));
+    MTK_TRY(mtk_jinja_equal(j, now, self.u.loop->changed, &same));
   }
   self.u.loop->changed = now;
-  *out = jinja_bool(!same);
+  *out = mtk_jinja_bool(!same);
   return MTK_OK;
 }
 
 /* ---- numbers -------------------------------------------------------------------------------- */
 
 static mtk_status is_integer(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
-  MTK_TRY(jinja_positional(j, "is_integer", args, 0, 0, NULL));
-  *out = jinja_bool(self.kind != JINJA_FLOAT || self.u.f == floor(self.u.f));
+  MTK_TRY(mtk_jinja_positional(j, "is_integer", args, 0, 0, NULL));
+  *out = mtk_jinja_bool(self.kind != JINJA_FLOAT || self.u.f == floor(self.u.f));
   return MTK_OK;
 }
 
@@ -136,24 +136,26 @@ static const char *const list_changers[] = {"append", "clear",  "pop",    "rever
 
 #define ROWS(table) (table), sizeof(table) / sizeof((table)[0])
 
-const jinja_row *jinja_find_method(jinja_value v, const char *name, bool *unsafe) {
+const jinja_row *mtk_jinja_find_method(jinja_value v, const char *name, bool *unsafe) {
   const char *const *changers = NULL;
   const jinja_row *row = NULL;
   switch (v.kind) {
-  case JINJA_STRING: row = jinja_find_row(jinja_str_methods, jinja_str_methods_len, name); break;
+  case JINJA_STRING:
+    row = mtk_jinja_find_row(mtk_jinja_str_methods, mtk_jinja_str_methods_len, name);
+    break;
   case JINJA_DICT:
-    row = jinja_find_row(ROWS(dict_methods), name);
+    row = mtk_jinja_find_row(ROWS(dict_methods), name);
     changers = dict_changers;
     break;
   case JINJA_LIST:
     changers = list_changers;
-    row = jinja_find_row(ROWS(list_methods), name);
+    row = mtk_jinja_find_row(ROWS(list_methods), name);
     break;
-  case JINJA_TUPLE: row = jinja_find_row(list_methods, 2, name); break;
-  case JINJA_LOOP: row = jinja_find_row(ROWS(loop_methods), name); break;
+  case JINJA_TUPLE: row = mtk_jinja_find_row(list_methods, 2, name); break;
+  case JINJA_LOOP: row = mtk_jinja_find_row(ROWS(loop_methods), name); break;
   case JINJA_INT:
   case JINJA_BOOL:
-  case JINJA_FLOAT: row = jinja_find_row(ROWS(number_methods), name); break;
+  case JINJA_FLOAT: row = mtk_jinja_find_row(ROWS(number_methods), name); break;
   default: break;
   }
   while (changers && *changers && !*unsafe) *unsafe = strcmp(*changers++, name) == 0;

@@ -1,5 +1,5 @@
-/* text/jinja_parse.c: statements. One row per tag; what Jinja has and this engine does not is named
- * in a table of its own. Nodes live in the template's arena. */
+/* text/mtk_jinja_parse.c: statements. One row per tag; what Jinja has and this engine does not is
+ * named in a table of its own. Nodes live in the template's arena. */
 #include <stdio.h>
 #include <string.h>
 
@@ -24,17 +24,17 @@ static const char *token_text(const jinja_token *t, char buf[64]) {
   return buf;
 }
 
-mtk_status jinja_syntax(jinja_parser *p, const char *fmt, ...) {
+mtk_status mtk_jinja_syntax(jinja_parser *p, const char *fmt, ...) {
   char message[200], buf[64];
   va_list list;
   va_start(list, fmt);
   int n = vsnprintf(message, sizeof message, fmt, list);
   va_end(list);
-  return jinja_fail_line(p->err, MTK_E_FORMAT, p->at->line, "%s, got %s", n < 0 ? "" : message,
+  return mtk_jinja_fail_line(p->err, MTK_E_FORMAT, p->at->line, "%s, got %s", n < 0 ? "" : message,
                          token_text(p->at, buf));
 }
 
-mtk_status jinja_node_new(jinja_parser *p, jinja_node_kind kind, jinja_node **out) {
+mtk_status mtk_jinja_node_new(jinja_parser *p, jinja_node_kind kind, jinja_node **out) {
   jinja_node *node = mtk_arena_alloc(p->arena, 1, sizeof *node);
   if (!node) return mtk_fail(p->err, MTK_E_NOMEM, NULL, "out of memory reading a template");
   node->kind = kind;
@@ -43,7 +43,7 @@ mtk_status jinja_node_new(jinja_parser *p, jinja_node_kind kind, jinja_node **ou
   return MTK_OK;
 }
 
-mtk_status jinja_intern(jinja_parser *p, const char *text, size_t n, const char **out) {
+mtk_status mtk_jinja_intern(jinja_parser *p, const char *text, size_t n, const char **out) {
   bool found = false;
   mtk_map_value *value = mtk_map_put(p->names, text, n, &found);
   if (value && !found) value->p = mtk_arena_strndup(p->arena, text, n);
@@ -54,34 +54,34 @@ mtk_status jinja_intern(jinja_parser *p, const char *text, size_t n, const char 
   return MTK_OK;
 }
 
-bool jinja_at_op(const jinja_parser *p, const char *op) {
+bool mtk_jinja_at_op(const jinja_parser *p, const char *op) {
   return p->at->kind == TOKEN_OPERATOR && strcmp(p->at->text, op) == 0;
 }
 
-bool jinja_at_name(const jinja_parser *p, const char *name) {
+bool mtk_jinja_at_name(const jinja_parser *p, const char *name) {
   return p->at->kind == TOKEN_NAME && strcmp(p->at->text, name) == 0;
 }
 
-bool jinja_skip_op(jinja_parser *p, const char *op) {
-  bool here = jinja_at_op(p, op);
+bool mtk_jinja_skip_op(jinja_parser *p, const char *op) {
+  bool here = mtk_jinja_at_op(p, op);
   p->at += here;
   return here;
 }
 
-bool jinja_skip_name(jinja_parser *p, const char *name) {
-  bool here = jinja_at_name(p, name);
+bool mtk_jinja_skip_name(jinja_parser *p, const char *name) {
+  bool here = mtk_jinja_at_name(p, name);
   p->at += here;
   return here;
 }
 
-mtk_status jinja_expect_op(jinja_parser *p, const char *op) {
-  if (jinja_skip_op(p, op)) return MTK_OK;
-  return jinja_syntax(p, "'%s' was expected", op);
+mtk_status mtk_jinja_expect_op(jinja_parser *p, const char *op) {
+  if (mtk_jinja_skip_op(p, op)) return MTK_OK;
+  return mtk_jinja_syntax(p, "'%s' was expected", op);
 }
 
-mtk_status jinja_expect_name(jinja_parser *p, const char **name) {
-  if (p->at->kind != TOKEN_NAME) return jinja_syntax(p, "a name was expected");
-  MTK_TRY(jinja_intern(p, p->at->text, p->at->len, name));
+mtk_status mtk_jinja_expect_name(jinja_parser *p, const char **name) {
+  if (p->at->kind != TOKEN_NAME) return mtk_jinja_syntax(p, "a name was expected");
+  MTK_TRY(mtk_jinja_intern(p, p->at->text, p->at->len, name));
   p->at++;
   return MTK_OK;
 }
@@ -91,13 +91,13 @@ mtk_status jinja_expect_name(jinja_parser *p, const char **name) {
 static mtk_status parse_statement(jinja_parser *p, jinja_node **out);
 
 static mtk_status expect_block_end(jinja_parser *p) {
-  if (p->at->kind != TOKEN_BLOCK_END) return jinja_syntax(p, "'%%}' was expected");
+  if (p->at->kind != TOKEN_BLOCK_END) return mtk_jinja_syntax(p, "'%%}' was expected");
   p->at++;
   return MTK_OK;
 }
 
 static mtk_status parse_text(jinja_parser *p, jinja_node **out) {
-  MTK_TRY(jinja_node_new(p, NODE_TEXT, out));
+  MTK_TRY(mtk_jinja_node_new(p, NODE_TEXT, out));
   jinja_string *s = mtk_arena_alloc(p->arena, 1, sizeof *s);
   if (!s) return mtk_fail(p->err, MTK_E_NOMEM, NULL, "out of memory reading a template");
   *s = (jinja_string){.data = p->at->text, .len = p->at->len, .n_chars = SIZE_MAX};
@@ -107,10 +107,10 @@ static mtk_status parse_text(jinja_parser *p, jinja_node **out) {
 }
 
 static mtk_status parse_print(jinja_parser *p, jinja_node **out) {
-  MTK_TRY(jinja_node_new(p, NODE_PRINT, out));
+  MTK_TRY(mtk_jinja_node_new(p, NODE_PRINT, out));
   p->at++;
-  MTK_TRY(jinja_parse_tuple(p, true, &(*out)->a));
-  if (p->at->kind != TOKEN_PRINT_END) return jinja_syntax(p, "'}}' was expected");
+  MTK_TRY(mtk_jinja_parse_tuple(p, true, &(*out)->a));
+  if (p->at->kind != TOKEN_PRINT_END) return mtk_jinja_syntax(p, "'}}' was expected");
   p->at++;
   return MTK_OK;
 }
@@ -121,17 +121,17 @@ static mtk_status parse_body(jinja_parser *p, const char *const *ends, const cha
                              jinja_node **out) {
   *out = NULL;
   if (++p->nesting > JINJA_MAX_NESTING) {
-    return jinja_fail_line(p->err, MTK_E_LIMIT, p->at->line, "blocks are nested too deeply");
+    return mtk_jinja_fail_line(p->err, MTK_E_LIMIT, p->at->line, "blocks are nested too deeply");
   }
   for (;;) {
     if (p->at->kind == TOKEN_END) {
-      if (ends[0]) return jinja_syntax(p, "'{%% %s %%}' was expected", ends[0]);
+      if (ends[0]) return mtk_jinja_syntax(p, "'{%% %s %%}' was expected", ends[0]);
       break;
     }
     if (p->at->kind == TOKEN_BLOCK_BEGIN) {
       p->at++;
       size_t i = 0;
-      while (ends[i] && !jinja_at_name(p, ends[i])) i++;
+      while (ends[i] && !mtk_jinja_at_name(p, ends[i])) i++;
       if (ends[i]) {
         p->at++;
         *end = ends[i];
@@ -166,8 +166,8 @@ static mtk_status parse_if(jinja_parser *p, jinja_node **out) {
   const char *found = "elif";
   p->conditional++;
   while (strcmp(found, "elif") == 0) {
-    MTK_TRY(jinja_node_new(p, NODE_IF, out));
-    MTK_TRY(jinja_parse_tuple(p, false, &(*out)->a));
+    MTK_TRY(mtk_jinja_node_new(p, NODE_IF, out));
+    MTK_TRY(mtk_jinja_parse_tuple(p, false, &(*out)->a));
     MTK_TRY(expect_block_end(p));
     MTK_TRY(parse_body(p, ends, &found, &(*out)->c));
     out = &(*out)->d;
@@ -185,13 +185,13 @@ static mtk_status parse_for(jinja_parser *p, jinja_node **out) {
   static const char *const end_only[] = {"endfor", NULL};
   const char *found;
   jinja_node *node = NULL;
-  MTK_TRY(jinja_node_new(p, NODE_FOR, &node));
+  MTK_TRY(mtk_jinja_node_new(p, NODE_FOR, &node));
   *out = node;
-  MTK_TRY(jinja_parse_target(p, false, &node->a));
-  if (!jinja_skip_name(p, "in")) return jinja_syntax(p, "'in' was expected");
-  MTK_TRY(jinja_parse_tuple(p, false, &node->b));
-  if (jinja_skip_name(p, "if")) MTK_TRY(jinja_parse_expression(p, true, &node->e));
-  if (jinja_skip_name(p, "recursive")) node->op = OP_ADD;
+  MTK_TRY(mtk_jinja_parse_target(p, false, &node->a));
+  if (!mtk_jinja_skip_name(p, "in")) return mtk_jinja_syntax(p, "'in' was expected");
+  MTK_TRY(mtk_jinja_parse_tuple(p, false, &node->b));
+  if (mtk_jinja_skip_name(p, "if")) MTK_TRY(mtk_jinja_parse_expression(p, true, &node->e));
+  if (mtk_jinja_skip_name(p, "recursive")) node->op = OP_ADD;
   MTK_TRY(expect_block_end(p));
   p->loops++;
   MTK_TRY(parse_body(p, ends, &found, &node->c));
@@ -205,15 +205,15 @@ static mtk_status parse_for(jinja_parser *p, jinja_node **out) {
 
 static mtk_status parse_set(jinja_parser *p, jinja_node **out) {
   jinja_node *node = NULL;
-  MTK_TRY(jinja_node_new(p, NODE_SET, &node));
+  MTK_TRY(mtk_jinja_node_new(p, NODE_SET, &node));
   *out = node;
-  MTK_TRY(jinja_parse_target(p, true, &node->a));
-  if (jinja_skip_op(p, "=")) {
-    MTK_TRY(jinja_parse_tuple(p, true, &node->b));
+  MTK_TRY(mtk_jinja_parse_target(p, true, &node->a));
+  if (mtk_jinja_skip_op(p, "=")) {
+    MTK_TRY(mtk_jinja_parse_tuple(p, true, &node->b));
     return expect_block_end(p);
   }
   node->kind = NODE_SET_BLOCK;
-  MTK_TRY(jinja_parse_filters(p, NULL, false, &node->b));
+  MTK_TRY(mtk_jinja_parse_filters(p, NULL, false, &node->b));
   return parse_until(p, "endset", &node->c);
 }
 
@@ -221,15 +221,15 @@ static mtk_status parse_set(jinja_parser *p, jinja_node **out) {
 static mtk_status parse_parameters(jinja_parser *p, jinja_node **out) {
   jinja_node **tail = out;
   bool optional = false;
-  while (!jinja_skip_op(p, ")")) {
-    if (*out) MTK_TRY(jinja_expect_op(p, ","));
-    MTK_TRY(jinja_node_new(p, NODE_PARAMETER, tail));
-    MTK_TRY(jinja_expect_name(p, &(*tail)->name));
-    if (jinja_skip_op(p, "=")) {
-      MTK_TRY(jinja_parse_expression(p, true, &(*tail)->a));
+  while (!mtk_jinja_skip_op(p, ")")) {
+    if (*out) MTK_TRY(mtk_jinja_expect_op(p, ","));
+    MTK_TRY(mtk_jinja_node_new(p, NODE_PARAMETER, tail));
+    MTK_TRY(mtk_jinja_expect_name(p, &(*tail)->name));
+    if (mtk_jinja_skip_op(p, "=")) {
+      MTK_TRY(mtk_jinja_parse_expression(p, true, &(*tail)->a));
       optional = true;
     } else if (optional) {
-      return jinja_syntax(p, "a parameter without default after one with a default");
+      return mtk_jinja_syntax(p, "a parameter without default after one with a default");
     }
     tail = &(*tail)->next;
   }
@@ -249,60 +249,60 @@ static mtk_status parse_macro_body(jinja_parser *p, jinja_node *node, const char
 }
 
 static mtk_status parse_macro(jinja_parser *p, jinja_node **out) {
-  MTK_TRY(jinja_node_new(p, NODE_MACRO, out));
-  MTK_TRY(jinja_expect_name(p, &(*out)->name));
-  MTK_TRY(jinja_expect_op(p, "("));
+  MTK_TRY(mtk_jinja_node_new(p, NODE_MACRO, out));
+  MTK_TRY(mtk_jinja_expect_name(p, &(*out)->name));
+  MTK_TRY(mtk_jinja_expect_op(p, "("));
   MTK_TRY(parse_parameters(p, &(*out)->a));
   return parse_macro_body(p, *out, "endmacro");
 }
 
 static mtk_status parse_call_block(jinja_parser *p, jinja_node **out) {
-  MTK_TRY(jinja_node_new(p, NODE_CALL_BLOCK, out));
-  if (jinja_skip_op(p, "(")) MTK_TRY(parse_parameters(p, &(*out)->a));
-  MTK_TRY(jinja_intern(p, "caller", 6, &(*out)->name));
-  MTK_TRY(jinja_parse_expression(p, true, &(*out)->b));
-  if ((*out)->b->kind != NODE_CALL) return jinja_syntax(p, "a call was expected");
+  MTK_TRY(mtk_jinja_node_new(p, NODE_CALL_BLOCK, out));
+  if (mtk_jinja_skip_op(p, "(")) MTK_TRY(parse_parameters(p, &(*out)->a));
+  MTK_TRY(mtk_jinja_intern(p, "caller", 6, &(*out)->name));
+  MTK_TRY(mtk_jinja_parse_expression(p, true, &(*out)->b));
+  if ((*out)->b->kind != NODE_CALL) return mtk_jinja_syntax(p, "a call was expected");
   return parse_macro_body(p, *out, "endcall");
 }
 
 static mtk_status parse_filter_block(jinja_parser *p, jinja_node **out) {
-  MTK_TRY(jinja_node_new(p, NODE_FILTER_BLOCK, out));
-  MTK_TRY(jinja_parse_filters(p, NULL, true, &(*out)->b));
+  MTK_TRY(mtk_jinja_node_new(p, NODE_FILTER_BLOCK, out));
+  MTK_TRY(mtk_jinja_parse_filters(p, NULL, true, &(*out)->b));
   return parse_until(p, "endfilter", &(*out)->c);
 }
 
 static mtk_status parse_with(jinja_parser *p, jinja_node **out) {
-  MTK_TRY(jinja_node_new(p, NODE_WITH, out));
+  MTK_TRY(mtk_jinja_node_new(p, NODE_WITH, out));
   jinja_node **tail = &(*out)->a;
   while (p->at->kind != TOKEN_BLOCK_END) {
-    if ((*out)->a) MTK_TRY(jinja_expect_op(p, ","));
-    MTK_TRY(jinja_node_new(p, NODE_PARAMETER, tail));
-    MTK_TRY(jinja_expect_name(p, &(*tail)->name));
-    MTK_TRY(jinja_expect_op(p, "="));
-    MTK_TRY(jinja_parse_expression(p, true, &(*tail)->a));
+    if ((*out)->a) MTK_TRY(mtk_jinja_expect_op(p, ","));
+    MTK_TRY(mtk_jinja_node_new(p, NODE_PARAMETER, tail));
+    MTK_TRY(mtk_jinja_expect_name(p, &(*tail)->name));
+    MTK_TRY(mtk_jinja_expect_op(p, "="));
+    MTK_TRY(mtk_jinja_parse_expression(p, true, &(*tail)->a));
     tail = &(*tail)->next;
   }
   return parse_until(p, "endwith", &(*out)->c);
 }
 
 static mtk_status parse_generation(jinja_parser *p, jinja_node **out) {
-  MTK_TRY(jinja_node_new(p, NODE_GENERATION, out));
+  MTK_TRY(mtk_jinja_node_new(p, NODE_GENERATION, out));
   return parse_macro_body(p, *out, "endgeneration");
 }
 
 static mtk_status parse_loop_control(jinja_parser *p, jinja_node **out) {
   bool is_break = strcmp(p->at[-1].text, "break") == 0;
-  MTK_TRY(jinja_node_new(p, is_break ? NODE_BREAK : NODE_CONTINUE, out));
-  if (p->loops == 0) return jinja_syntax(p, "break and continue belong in a for loop");
+  MTK_TRY(mtk_jinja_node_new(p, is_break ? NODE_BREAK : NODE_CONTINUE, out));
+  if (p->loops == 0) return mtk_jinja_syntax(p, "break and continue belong in a for loop");
   return expect_block_end(p);
 }
 
 static mtk_status parse_print_tag(jinja_parser *p, jinja_node **out) {
   do {
-    MTK_TRY(jinja_node_new(p, NODE_PRINT, out));
-    MTK_TRY(jinja_parse_expression(p, true, &(*out)->a));
+    MTK_TRY(mtk_jinja_node_new(p, NODE_PRINT, out));
+    MTK_TRY(mtk_jinja_parse_expression(p, true, &(*out)->a));
     out = &(*out)->next;
-  } while (jinja_skip_op(p, ","));
+  } while (mtk_jinja_skip_op(p, ","));
   return expect_block_end(p);
 }
 
@@ -328,21 +328,21 @@ static const char *const absent_tags[] = {"include", "import", "from",       "ex
                                           "do",      "trans",  "autoescape", "debug"};
 
 static mtk_status parse_statement(jinja_parser *p, jinja_node **out) {
-  if (p->at->kind != TOKEN_NAME) return jinja_syntax(p, "a tag name was expected");
+  if (p->at->kind != TOKEN_NAME) return mtk_jinja_syntax(p, "a tag name was expected");
   for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++) {
-    if (!jinja_at_name(p, tags[i].name)) continue;
+    if (!mtk_jinja_at_name(p, tags[i].name)) continue;
     p->at++;
     return tags[i].parse(p, out);
   }
   for (size_t i = 0; i < sizeof absent_tags / sizeof absent_tags[0]; i++) {
-    if (!jinja_at_name(p, absent_tags[i])) continue;
-    return jinja_fail_line(p->err, MTK_E_UNSUPPORTED, p->at->line, "the tag '%s' is not supported",
-                           absent_tags[i]);
+    if (!mtk_jinja_at_name(p, absent_tags[i])) continue;
+    return mtk_jinja_fail_line(p->err, MTK_E_UNSUPPORTED, p->at->line,
+                               "the tag '%s' is not supported", absent_tags[i]);
   }
-  return jinja_syntax(p, "unknown tag");
+  return mtk_jinja_syntax(p, "unknown tag");
 }
 
-mtk_status jinja_parse(jinja_node **body, mtk_arena *arena, mtk_map *names,
+mtk_status mtk_jinja_parse(jinja_node **body, mtk_arena *arena, mtk_map *names,
                        const jinja_tokens *tokens, mtk_error *err) {
   static const char *const no_ends[] = {NULL};
   const char *end;

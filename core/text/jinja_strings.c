@@ -6,13 +6,13 @@
 #include "text/jinja_unicode.h"
 #include "text/utf8.h"
 
-mtk_status jinja_positional(jinja *j, const char *what, const jinja_args *args, size_t least,
+mtk_status mtk_jinja_positional(jinja *j, const char *what, const jinja_args *args, size_t least,
                             size_t most, jinja_value *values) {
   if (args->n_named > 0) {
-    return jinja_fail(j, MTK_E_INVALID, "%s() takes no keyword arguments", what);
+    return mtk_jinja_fail(j, MTK_E_INVALID, "%s() takes no keyword arguments", what);
   }
   if (args->n < least || args->n > most) {
-    return jinja_fail(j, MTK_E_INVALID, "%s() takes %zu to %zu arguments, got %zu", what, least,
+    return mtk_jinja_fail(j, MTK_E_INVALID, "%s() takes %zu to %zu arguments, got %zu", what, least,
                       most, args->n);
   }
   for (size_t i = 0; i < args->n; i++) values[i] = args->items[i];
@@ -21,9 +21,10 @@ mtk_status jinja_positional(jinja *j, const char *what, const jinja_args *args, 
 
 /* A required string argument. */
 static mtk_status need_string(jinja *j, const char *what, jinja_value v, jinja_string **out) {
-  MTK_TRY(jinja_string_arg(j, what, v, out));
+  MTK_TRY(mtk_jinja_string_arg(j, what, v, out));
   if (*out) return MTK_OK;
-  return jinja_fail(j, MTK_E_INVALID, "%s: argument must be str, not %s", what, jinja_type_name(v));
+  return mtk_jinja_fail(j, MTK_E_INVALID, "%s: argument must be str, not %s", what,
+                        mtk_jinja_type_name(v));
 }
 
 /* ---- strip ---------------------------------------------------------------------------------- */
@@ -38,11 +39,11 @@ static bool strips(uint32_t cp, const jinja_string *chars) {
   return false;
 }
 
-mtk_status jinja_strip(jinja *j, const jinja_string *s, const jinja_string *chars, bool left,
+mtk_status mtk_jinja_strip(jinja *j, const jinja_string *s, const jinja_string *chars, bool left,
                        bool right, jinja_value *out) {
   size_t begin = 0, end = s->len;
   uint32_t cp = 0;
-  MTK_TRY(jinja_step(j, chars ? (s->len / 16 + 1) * (chars->len / 16 + 1) : s->len / 64));
+  MTK_TRY(mtk_jinja_step(j, chars ? (s->len / 16 + 1) * (chars->len / 16 + 1) : s->len / 64));
   while (left && begin < end) {
     size_t n = text_utf8_decode(s->data + begin, end - begin, &cp);
     if (!strips(cp, chars)) break;
@@ -55,16 +56,16 @@ mtk_status jinja_strip(jinja *j, const jinja_string *s, const jinja_string *char
     if (!strips(cp, chars)) break;
     end = at;
   }
-  return jinja_substring(j, s, begin, end, out);
+  return mtk_jinja_substring(j, s, begin, end, out);
 }
 
 static mtk_status strip_method(jinja *j, const char *what, jinja_value self, const jinja_args *args,
                                bool left, bool right, jinja_value *out) {
   jinja_value v[1] = {0};
   jinja_string *chars;
-  MTK_TRY(jinja_positional(j, what, args, 0, 1, v));
-  MTK_TRY(jinja_string_arg(j, what, v[0], &chars));
-  return jinja_strip(j, self.u.s, chars, left, right, out);
+  MTK_TRY(mtk_jinja_positional(j, what, args, 0, 1, v));
+  MTK_TRY(mtk_jinja_string_arg(j, what, v[0], &chars));
+  return mtk_jinja_strip(j, self.u.s, chars, left, right, out);
 }
 
 static mtk_status strip(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
@@ -103,13 +104,13 @@ static size_t find_bytes(const jinja_string *s, size_t from, size_t to, const ji
 /* The start and end arguments (characters) as byte offsets. */
 static mtk_status search_range(jinja *j, jinja_string *s, const jinja_value *v, size_t *from,
                                size_t *to) {
-  int64_t n = (int64_t)jinja_chars(s), begin, end;
-  MTK_TRY(jinja_int_arg(j, v[0].kind == JINJA_NONE ? jinja_int(0) : v[0], 0, &begin));
-  MTK_TRY(jinja_int_arg(j, v[1].kind == JINJA_NONE ? jinja_int(n) : v[1], n, &end));
+  int64_t n = (int64_t)mtk_jinja_chars(s), begin, end;
+  MTK_TRY(mtk_jinja_int_arg(j, v[0].kind == JINJA_NONE ? mtk_jinja_int(0) : v[0], 0, &begin));
+  MTK_TRY(mtk_jinja_int_arg(j, v[1].kind == JINJA_NONE ? mtk_jinja_int(n) : v[1], n, &end));
   if (begin < 0) begin = begin + n < 0 ? 0 : begin + n;
   if (end < 0) end = end + n < 0 ? 0 : end + n;
-  *from = begin > n ? SIZE_MAX : jinja_char_offset(s, (size_t)begin);
-  *to = jinja_char_offset(s, (size_t)(end > n ? n : end));
+  *from = begin > n ? SIZE_MAX : mtk_jinja_char_offset(s, (size_t)begin);
+  *to = mtk_jinja_char_offset(s, (size_t)(end > n ? n : end));
   return MTK_OK;
 }
 
@@ -118,13 +119,14 @@ static mtk_status find_method(jinja *j, const char *what, jinja_value self, cons
   jinja_value v[3] = {0};
   jinja_string *needle = NULL;
   size_t from = 0, to = 0;
-  MTK_TRY(jinja_positional(j, what, args, 1, 3, v));
+  MTK_TRY(mtk_jinja_positional(j, what, args, 1, 3, v));
   MTK_TRY(need_string(j, what, v[0], &needle));
-  MTK_TRY(jinja_step(j, last ? self.u.s->len / 16 * (needle->len / 16 + 1) : self.u.s->len / 64));
+  MTK_TRY(
+      mtk_jinja_step(j, last ? self.u.s->len / 16 * (needle->len / 16 + 1) : self.u.s->len / 64));
   MTK_TRY(search_range(j, self.u.s, v + 1, &from, &to));
   size_t at = find_bytes(self.u.s, from, to, needle, last);
-  if (at == SIZE_MAX && must) return jinja_fail(j, MTK_E_INVALID, "substring not found");
-  *out = jinja_int(at == SIZE_MAX ? -1 : (int64_t)text_utf8_count(self.u.s->data, at));
+  if (at == SIZE_MAX && must) return mtk_jinja_fail(j, MTK_E_INVALID, "substring not found");
+  *out = mtk_jinja_int(at == SIZE_MAX ? -1 : (int64_t)text_utf8_count(self.u.s->data, at));
   return MTK_OK;
 }
 
@@ -149,13 +151,13 @@ static mtk_status count(jinja *j, jinja_value self, const jinja_args *args, jinj
   jinja_string *needle = NULL;
   size_t from = 0, to = 0;
   int64_t n = 0;
-  MTK_TRY(jinja_positional(j, "count", args, 1, 3, v));
+  MTK_TRY(mtk_jinja_positional(j, "count", args, 1, 3, v));
   MTK_TRY(need_string(j, "count", v[0], &needle));
-  MTK_TRY(jinja_step(j, self.u.s->len / 64));
+  MTK_TRY(mtk_jinja_step(j, self.u.s->len / 64));
   MTK_TRY(search_range(j, self.u.s, v + 1, &from, &to));
   if (needle->len == 0) {
-    *out =
-        jinja_int(from > to ? 0 : (int64_t)text_utf8_count(self.u.s->data + from, to - from) + 1);
+    *out = mtk_jinja_int(
+        from > to ? 0 : (int64_t)text_utf8_count(self.u.s->data + from, to - from) + 1);
     return MTK_OK;
   }
   size_t at;
@@ -163,7 +165,7 @@ static mtk_status count(jinja *j, jinja_value self, const jinja_args *args, jinj
     n++;
     from = at + needle->len;
   }
-  *out = jinja_int(n);
+  *out = mtk_jinja_int(n);
   return MTK_OK;
 }
 
@@ -179,7 +181,7 @@ static mtk_status affix_method(jinja *j, const char *what, jinja_value self, con
   jinja_value v[3] = {0};
   size_t from = 0, to = 0;
   bool holds = false;
-  MTK_TRY(jinja_positional(j, what, args, 1, 3, v));
+  MTK_TRY(mtk_jinja_positional(j, what, args, 1, 3, v));
   MTK_TRY(search_range(j, self.u.s, v + 1, &from, &to));
   if (v[0].kind != JINJA_TUPLE) {
     jinja_string *affix = NULL;
@@ -192,7 +194,7 @@ static mtk_status affix_method(jinja *j, const char *what, jinja_value self, con
       holds = has_affix(self.u.s, from, to, affix, at_end);
     }
   }
-  *out = jinja_bool(holds);
+  *out = mtk_jinja_bool(holds);
   return MTK_OK;
 }
 
@@ -208,10 +210,10 @@ static mtk_status remove_affix(jinja *j, const char *what, jinja_value self, con
                                bool at_end, jinja_value *out) {
   jinja_value v[1] = {0};
   jinja_string *affix = NULL, *s = self.u.s;
-  MTK_TRY(jinja_positional(j, what, args, 1, 1, v));
+  MTK_TRY(mtk_jinja_positional(j, what, args, 1, 1, v));
   MTK_TRY(need_string(j, what, v[0], &affix));
   size_t cut = has_affix(s, 0, s->len, affix, at_end) ? affix->len : 0;
-  return jinja_substring(j, s, at_end ? 0 : cut, at_end ? s->len - cut : s->len, out);
+  return mtk_jinja_substring(j, s, at_end ? 0 : cut, at_end ? s->len - cut : s->len, out);
 }
 
 static mtk_status removeprefix(jinja *j, jinja_value self, const jinja_args *args,
@@ -233,41 +235,41 @@ static mtk_status replace_empty(jinja *j, jinja_string *s, const jinja_string *b
   for (size_t at = 0; at <= s->len && times != 0; times--) {
     uint32_t cp;
     size_t n = text_utf8_decode(s->data + at, s->len - at, &cp);
-    MTK_TRY(jinja_text_add_string(j, &t, by));
-    MTK_TRY(jinja_text_add_range(j, &t, s, at, at + n));
+    MTK_TRY(mtk_jinja_text_add_string(j, &t, by));
+    MTK_TRY(mtk_jinja_text_add_range(j, &t, s, at, at + n));
     at += n ? n : 1;
-    if (times == 1 && at < s->len) MTK_TRY(jinja_text_add_range(j, &t, s, at, s->len));
+    if (times == 1 && at < s->len) MTK_TRY(mtk_jinja_text_add_range(j, &t, s, at, s->len));
   }
-  return jinja_text_value(j, &t, out);
+  return mtk_jinja_text_value(j, &t, out);
 }
 
-mtk_status jinja_replace(jinja *j, jinja_string *s, const jinja_string *old, const jinja_string *by,
-                         int64_t times, jinja_value *out) {
+mtk_status mtk_jinja_replace(jinja *j, jinja_string *s, const jinja_string *old,
+                             const jinja_string *by, int64_t times, jinja_value *out) {
   jinja_text t = {0};
   size_t from = 0, at;
-  if (times == 0) return jinja_substring(j, s, 0, s->len, out);
-  MTK_TRY(jinja_step(j, s->len / 64));
+  if (times == 0) return mtk_jinja_substring(j, s, 0, s->len, out);
+  MTK_TRY(mtk_jinja_step(j, s->len / 64));
   if (old->len == 0) return replace_empty(j, s, by, times, out);
   while (times != 0 && (at = find_bytes(s, from, s->len, old, false)) != SIZE_MAX) {
-    MTK_TRY(jinja_step(j, 1 + s->n_marks / 16));
-    MTK_TRY(jinja_text_add_range(j, &t, s, from, at));
-    MTK_TRY(jinja_text_add_string(j, &t, by));
+    MTK_TRY(mtk_jinja_step(j, 1 + s->n_marks / 16));
+    MTK_TRY(mtk_jinja_text_add_range(j, &t, s, from, at));
+    MTK_TRY(mtk_jinja_text_add_string(j, &t, by));
     from = at + old->len;
     times--;
   }
-  MTK_TRY(jinja_text_add_range(j, &t, s, from, s->len));
-  return jinja_text_value(j, &t, out);
+  MTK_TRY(mtk_jinja_text_add_range(j, &t, s, from, s->len));
+  return mtk_jinja_text_value(j, &t, out);
 }
 
 static mtk_status replace(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   jinja_value v[3] = {0};
   jinja_string *old = NULL, *by = NULL;
   int64_t times;
-  MTK_TRY(jinja_positional(j, "replace", args, 2, 3, v));
+  MTK_TRY(mtk_jinja_positional(j, "replace", args, 2, 3, v));
   MTK_TRY(need_string(j, "replace", v[0], &old));
   MTK_TRY(need_string(j, "replace", v[1], &by));
-  MTK_TRY(jinja_int_arg(j, v[2], -1, &times));
-  return jinja_replace(j, self.u.s, old, by, times, out);
+  MTK_TRY(mtk_jinja_int_arg(j, v[2], -1, &times));
+  return mtk_jinja_replace(j, self.u.s, old, by, times, out);
 }
 
 /* ---- split ---------------------------------------------------------------------------------- */
@@ -275,14 +277,14 @@ static mtk_status replace(jinja *j, jinja_value self, const jinja_args *args, ji
 static mtk_status add_part(jinja *j, jinja_text *parts, const jinja_string *s, size_t begin,
                            size_t end) {
   jinja_value part;
-  MTK_TRY(jinja_substring(j, s, begin, end, &part));
-  return jinja_text_add(j, parts, (const char *)&part, sizeof part, false);
+  MTK_TRY(mtk_jinja_substring(j, s, begin, end, &part));
+  return mtk_jinja_text_add(j, parts, (const char *)&part, sizeof part, false);
 }
 
 /* The collected parts as a list. */
 static mtk_status parts_list(jinja *j, const jinja_text *parts, bool reversed, jinja_value *out) {
   size_t n = parts->len / sizeof(jinja_value);
-  MTK_TRY(jinja_new_list(j, JINJA_LIST, n, out));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, n, out));
   if (n > 0) memcpy(out->u.l->items, parts->data, parts->len);
   out->u.l->len = n;
   for (size_t i = 0; reversed && i < n / 2; i++) {
@@ -340,7 +342,7 @@ static mtk_status split_at(jinja *j, const jinja_string *s, const jinja_string *
                            int64_t most, bool from_right, jinja_text *parts) {
   size_t begin = 0, end = s->len, at;
   while (most != 0 && (at = find_bytes(s, begin, end, separator, from_right)) != SIZE_MAX) {
-    MTK_TRY(jinja_step(j, 1));
+    MTK_TRY(mtk_jinja_step(j, 1));
     if (from_right) {
       MTK_TRY(add_part(j, parts, s, at + separator->len, end));
       end = at;
@@ -360,11 +362,11 @@ static mtk_status split_method(jinja *j, const char *what, jinja_value self, con
   jinja_string *separator;
   int64_t most;
   jinja_text parts = {0};
-  MTK_TRY(jinja_bind(j, what, args, names, 2, v));
-  MTK_TRY(jinja_string_arg(j, what, v[0], &separator));
-  MTK_TRY(jinja_int_arg(j, v[1], -1, &most));
-  MTK_TRY(jinja_step(j, self.u.s->len / 16 * (separator ? separator->len / 16 + 1 : 1)));
-  if (separator && separator->len == 0) return jinja_fail(j, MTK_E_INVALID, "empty separator");
+  MTK_TRY(mtk_jinja_bind(j, what, args, names, 2, v));
+  MTK_TRY(mtk_jinja_string_arg(j, what, v[0], &separator));
+  MTK_TRY(mtk_jinja_int_arg(j, v[1], -1, &most));
+  MTK_TRY(mtk_jinja_step(j, self.u.s->len / 16 * (separator ? separator->len / 16 + 1 : 1)));
+  if (separator && separator->len == 0) return mtk_jinja_fail(j, MTK_E_INVALID, "empty separator");
   if (separator)
     MTK_TRY(split_at(j, self.u.s, separator, most, from_right, &parts));
   else if (from_right)
@@ -393,10 +395,10 @@ static size_t break_at(const jinja_string *s, size_t at) {
   return breaks ? n : 0;
 }
 
-mtk_status jinja_splitlines(jinja *j, const jinja_string *s, bool keep_ends, jinja_value *out) {
+mtk_status mtk_jinja_splitlines(jinja *j, const jinja_string *s, bool keep_ends, jinja_value *out) {
   jinja_text parts = {0};
   size_t begin = 0;
-  MTK_TRY(jinja_step(j, s->len / 16));
+  MTK_TRY(mtk_jinja_step(j, s->len / 16));
   for (size_t at = 0; at < s->len;) {
     size_t n = break_at(s, at);
     if (n == 0) {
@@ -413,26 +415,26 @@ mtk_status jinja_splitlines(jinja *j, const jinja_string *s, bool keep_ends, jin
 static mtk_status splitlines(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
   static const char *const names[] = {"keepends"};
   jinja_value v[1] = {0};
-  MTK_TRY(jinja_bind(j, "splitlines", args, names, 1, v));
-  return jinja_splitlines(j, self.u.s, jinja_truth(v[0]), out);
+  MTK_TRY(mtk_jinja_bind(j, "splitlines", args, names, 1, v));
+  return mtk_jinja_splitlines(j, self.u.s, mtk_jinja_truth(v[0]), out);
 }
 
 static mtk_status partition_method(jinja *j, const char *what, jinja_value self,
                                    const jinja_args *args, bool last, jinja_value *out) {
   jinja_value v[1] = {0};
   jinja_string *separator = NULL, *s = self.u.s;
-  MTK_TRY(jinja_positional(j, what, args, 1, 1, v));
+  MTK_TRY(mtk_jinja_positional(j, what, args, 1, 1, v));
   MTK_TRY(need_string(j, what, v[0], &separator));
-  MTK_TRY(jinja_step(j, s->len / 16 * (separator->len / 16 + 1)));
-  if (separator->len == 0) return jinja_fail(j, MTK_E_INVALID, "empty separator");
+  MTK_TRY(mtk_jinja_step(j, s->len / 16 * (separator->len / 16 + 1)));
+  if (separator->len == 0) return mtk_jinja_fail(j, MTK_E_INVALID, "empty separator");
   size_t at = find_bytes(s, 0, s->len, separator, last);
   size_t left = at != SIZE_MAX ? at : last ? 0 : s->len;
   size_t right = at != SIZE_MAX ? at + separator->len : left;
-  MTK_TRY(jinja_new_list(j, JINJA_TUPLE, 3, out));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_TUPLE, 3, out));
   out->u.l->len = 3;
-  MTK_TRY(jinja_substring(j, s, 0, left, &out->u.l->items[0]));
-  MTK_TRY(jinja_substring(j, s, left, right, &out->u.l->items[1]));
-  return jinja_substring(j, s, right, s->len, &out->u.l->items[2]);
+  MTK_TRY(mtk_jinja_substring(j, s, 0, left, &out->u.l->items[0]));
+  MTK_TRY(mtk_jinja_substring(j, s, left, right, &out->u.l->items[1]));
+  return mtk_jinja_substring(j, s, right, s->len, &out->u.l->items[2]);
 }
 
 static mtk_status partition(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
@@ -449,29 +451,29 @@ static mtk_status join(jinja *j, jinja_value self, const jinja_args *args, jinja
   jinja_value v[1] = {0};
   const jinja_list *items;
   jinja_text t = {0};
-  MTK_TRY(jinja_positional(j, "join", args, 1, 1, v));
-  MTK_TRY(jinja_items(j, v[0], &items));
+  MTK_TRY(mtk_jinja_positional(j, "join", args, 1, 1, v));
+  MTK_TRY(mtk_jinja_items(j, v[0], &items));
   for (size_t i = 0; i < items->len; i++) {
     if (items->items[i].kind != JINJA_STRING) {
-      return jinja_fail(j, MTK_E_INVALID, "sequence item %zu: expected str instance, %s found", i,
-                        jinja_type_name(items->items[i]));
+      return mtk_jinja_fail(j, MTK_E_INVALID, "sequence item %zu: expected str instance, %s found",
+                            i, mtk_jinja_type_name(items->items[i]));
     }
-    if (i > 0) MTK_TRY(jinja_text_add_string(j, &t, self.u.s));
-    MTK_TRY(jinja_text_add_string(j, &t, items->items[i].u.s));
+    if (i > 0) MTK_TRY(mtk_jinja_text_add_string(j, &t, self.u.s));
+    MTK_TRY(mtk_jinja_text_add_string(j, &t, items->items[i].u.s));
   }
-  return jinja_text_value(j, &t, out);
+  return mtk_jinja_text_value(j, &t, out);
 }
 
-mtk_status jinja_pad(jinja *j, const jinja_string *s, size_t left, size_t right,
+mtk_status mtk_jinja_pad(jinja *j, const jinja_string *s, size_t left, size_t right,
                      const jinja_string *fill, jinja_value *out) {
   static const jinja_string space = {.data = " ", .len = 1, .n_chars = 1};
   jinja_text t = {0};
   if (!fill) fill = &space;
-  MTK_TRY(jinja_step(j, left + right));
-  for (size_t i = 0; i < left; i++) MTK_TRY(jinja_text_add_string(j, &t, fill));
-  MTK_TRY(jinja_text_add_string(j, &t, s));
-  for (size_t i = 0; i < right; i++) MTK_TRY(jinja_text_add_string(j, &t, fill));
-  return jinja_text_value(j, &t, out);
+  MTK_TRY(mtk_jinja_step(j, left + right));
+  for (size_t i = 0; i < left; i++) MTK_TRY(mtk_jinja_text_add_string(j, &t, fill));
+  MTK_TRY(mtk_jinja_text_add_string(j, &t, s));
+  for (size_t i = 0; i < right; i++) MTK_TRY(mtk_jinja_text_add_string(j, &t, fill));
+  return mtk_jinja_text_value(j, &t, out);
 }
 
 /* side: -1 = text left, 0 = centred, 1 = text right. */
@@ -480,13 +482,13 @@ static mtk_status justify(jinja *j, const char *what, jinja_value self, const ji
   jinja_value v[2] = {0};
   jinja_string *fill;
   int64_t width;
-  MTK_TRY(jinja_positional(j, what, args, 1, 2, v));
-  MTK_TRY(jinja_int_arg(j, v[0], 0, &width));
-  MTK_TRY(jinja_string_arg(j, what, v[1], &fill));
-  int64_t missing = width - (int64_t)jinja_chars(self.u.s);
+  MTK_TRY(mtk_jinja_positional(j, what, args, 1, 2, v));
+  MTK_TRY(mtk_jinja_int_arg(j, v[0], 0, &width));
+  MTK_TRY(mtk_jinja_string_arg(j, what, v[1], &fill));
+  int64_t missing = width - (int64_t)mtk_jinja_chars(self.u.s);
   size_t total = missing > 0 ? (size_t)missing : 0;
   size_t left = side < 0 ? 0 : side > 0 ? total : total / 2 + (total & (size_t)width & 1);
-  return jinja_pad(j, self.u.s, left, total - left, fill, out);
+  return mtk_jinja_pad(j, self.u.s, left, total - left, fill, out);
 }
 
 static mtk_status ljust(jinja *j, jinja_value self, const jinja_args *args, jinja_value *out) {
@@ -506,21 +508,21 @@ static mtk_status zfill(jinja *j, jinja_value self, const jinja_args *args, jinj
   jinja_value v[1] = {0}, sign, rest;
   jinja_string *s = self.u.s;
   int64_t width;
-  MTK_TRY(jinja_positional(j, "zfill", args, 1, 1, v));
-  MTK_TRY(jinja_int_arg(j, v[0], 0, &width));
-  int64_t missing = width - (int64_t)jinja_chars(s);
+  MTK_TRY(mtk_jinja_positional(j, "zfill", args, 1, 1, v));
+  MTK_TRY(mtk_jinja_int_arg(j, v[0], 0, &width));
+  int64_t missing = width - (int64_t)mtk_jinja_chars(s);
   size_t mark = s->len > 0 && (s->data[0] == '-' || s->data[0] == '+') ? 1 : 0;
-  MTK_TRY(jinja_substring(j, s, 0, mark, &sign));
-  MTK_TRY(jinja_substring(j, s, mark, s->len, &rest));
-  MTK_TRY(jinja_pad(j, rest.u.s, missing > 0 ? (size_t)missing : 0, 0, &zero, &rest));
-  return jinja_binary(j, OP_ADD, sign, rest, out);
+  MTK_TRY(mtk_jinja_substring(j, s, 0, mark, &sign));
+  MTK_TRY(mtk_jinja_substring(j, s, mark, s->len, &rest));
+  MTK_TRY(mtk_jinja_pad(j, rest.u.s, missing > 0 ? (size_t)missing : 0, 0, &zero, &rest));
+  return mtk_jinja_binary(j, OP_ADD, sign, rest, out);
 }
 
 #define CASE_METHOD(name, mode)                                                                    \
   static mtk_status str_##name(jinja *j, jinja_value self, const jinja_args *args,                 \
                                jinja_value *out) {                                                 \
-    MTK_TRY(jinja_positional(j, #name, args, 0, 0, NULL));                                         \
-    return jinja_map_case(j, self.u.s, mode, out);                                                 \
+    MTK_TRY(mtk_jinja_positional(j, #name, args, 0, 0, NULL));                                     \
+    return mtk_jinja_map_case(j, self.u.s, mode, out);                                             \
   }
 CASE_METHOD(lower, CASE_LOWER)
 CASE_METHOD(casefold, CASE_FOLD)
@@ -532,9 +534,9 @@ CASE_METHOD(title, CASE_TITLE)
 #define CLASS_METHOD(name, which)                                                                  \
   static mtk_status str_##name(jinja *j, jinja_value self, const jinja_args *args,                 \
                                jinja_value *out) {                                                 \
-    MTK_TRY(jinja_positional(j, #name, args, 0, 0, NULL));                                         \
-    MTK_TRY(jinja_step(j, self.u.s->len / 64));                                                    \
-    *out = jinja_bool(jinja_is_class(self.u.s, which));                                            \
+    MTK_TRY(mtk_jinja_positional(j, #name, args, 0, 0, NULL));                                     \
+    MTK_TRY(mtk_jinja_step(j, self.u.s->len / 64));                                                \
+    *out = mtk_jinja_bool(mtk_jinja_is_class(self.u.s, which));                                    \
     return MTK_OK;                                                                                 \
   }
 CLASS_METHOD(isalpha, CLASS_ALPHA)
@@ -548,7 +550,7 @@ CLASS_METHOD(isidentifier, CLASS_IDENTIFIER)
 CLASS_METHOD(islower, CLASS_LOWER)
 CLASS_METHOD(isupper, CLASS_UPPER)
 
-const jinja_row jinja_str_methods[] = {
+const jinja_row mtk_jinja_str_methods[] = {
     {"strip", strip},
     {"lstrip", lstrip},
     {"rstrip", rstrip},
@@ -588,6 +590,7 @@ const jinja_row jinja_str_methods[] = {
     {"isidentifier", str_isidentifier},
     {"islower", str_islower},
     {"isupper", str_isupper},
-    {"format", jinja_str_format},
+    {"format", mtk_jinja_str_format},
 };
-const size_t jinja_str_methods_len = sizeof jinja_str_methods / sizeof jinja_str_methods[0];
+const size_t mtk_jinja_str_methods_len =
+    sizeof mtk_jinja_str_methods / sizeof mtk_jinja_str_methods[0];

@@ -6,7 +6,7 @@
 #include "text/jinja_unicode.h"
 
 static mtk_status answer(jinja_value *out, bool holds) {
-  *out = jinja_bool(holds);
+  *out = mtk_jinja_bool(holds);
   return MTK_OK;
 }
 
@@ -17,7 +17,7 @@ static mtk_status one_argument(jinja *j, const char *what, const jinja_args *arg
     *value = args->items[0];
     return MTK_OK;
   }
-  return jinja_fail(j, MTK_E_INVALID, "the test '%s' takes one argument", what);
+  return mtk_jinja_fail(j, MTK_E_INVALID, "the test '%s' takes one argument", what);
 }
 
 /* ---- kinds ---------------------------------------------------------------------------------- */
@@ -25,7 +25,7 @@ static mtk_status one_argument(jinja *j, const char *what, const jinja_args *arg
 #define KIND_TEST(name, condition)                                                                 \
   static mtk_status is_##name(jinja *j, jinja_value v, const jinja_args *args, jinja_value *out) { \
     if (args->n > 0) {                                                                             \
-      return jinja_fail(j, MTK_E_INVALID, "the test '%s' takes no argument", #name);               \
+      return mtk_jinja_fail(j, MTK_E_INVALID, "the test '%s' takes no argument", #name);           \
     }                                                                                              \
     return answer(out, (condition));                                                               \
   }
@@ -37,7 +37,7 @@ KIND_TEST(true, v.kind == JINJA_BOOL && v.u.b)
 KIND_TEST(false, v.kind == JINJA_BOOL && !v.u.b)
 KIND_TEST(integer, v.kind == JINJA_INT)
 KIND_TEST(float, v.kind == JINJA_FLOAT)
-KIND_TEST(number, jinja_is_number(v))
+KIND_TEST(number, mtk_jinja_is_number(v))
 KIND_TEST(string, v.kind == JINJA_STRING)
 KIND_TEST(mapping, v.kind == JINJA_DICT)
 KIND_TEST(callable, v.kind == JINJA_FUNCTION || v.kind == JINJA_MACRO || v.kind == JINJA_LOOP)
@@ -53,9 +53,9 @@ KIND_TEST(iterable, v.kind == JINJA_STRING || v.kind == JINJA_LIST || v.kind == 
 
 static mtk_status text_class(jinja *j, jinja_value v, jinja_class which, jinja_value *out) {
   jinja_value text;
-  MTK_TRY(jinja_to_string(j, v, &text));
-  MTK_TRY(jinja_step(j, text.u.s->len / 64));
-  return answer(out, jinja_is_class(text.u.s, which));
+  MTK_TRY(mtk_jinja_to_string(j, v, &text));
+  MTK_TRY(mtk_jinja_step(j, text.u.s->len / 64));
+  return answer(out, mtk_jinja_is_class(text.u.s, which));
 }
 
 static mtk_status is_lower(jinja *j, jinja_value v, const jinja_args *args, jinja_value *out) {
@@ -74,21 +74,21 @@ static mtk_status has_rest(jinja *j, jinja_value v, jinja_value divisor, int64_t
   jinja_value left;
   bool equal = false;
   if (v.kind == JINJA_STRING) { /* "%" would format */
-    return jinja_fail(j, MTK_E_INVALID, "not all arguments converted during string formatting");
+    return mtk_jinja_fail(j, MTK_E_INVALID, "not all arguments converted during string formatting");
   }
-  MTK_TRY(jinja_binary(j, OP_MOD, v, divisor, &left));
-  MTK_TRY(jinja_equal(j, left, jinja_int(rest), &equal));
+  MTK_TRY(mtk_jinja_binary(j, OP_MOD, v, divisor, &left));
+  MTK_TRY(mtk_jinja_equal(j, left, mtk_jinja_int(rest), &equal));
   return answer(out, equal);
 }
 
 static mtk_status is_even(jinja *j, jinja_value v, const jinja_args *args, jinja_value *out) {
   (void)args;
-  return has_rest(j, v, jinja_int(2), 0, out);
+  return has_rest(j, v, mtk_jinja_int(2), 0, out);
 }
 
 static mtk_status is_odd(jinja *j, jinja_value v, const jinja_args *args, jinja_value *out) {
   (void)args;
-  return has_rest(j, v, jinja_int(2), 1, out);
+  return has_rest(j, v, mtk_jinja_int(2), 1, out);
 }
 
 static mtk_status is_divisibleby(jinja *j, jinja_value v, const jinja_args *args,
@@ -104,7 +104,7 @@ static mtk_status is_eq(jinja *j, jinja_value v, const jinja_args *args, jinja_v
   jinja_value other;
   bool equal = false;
   MTK_TRY(one_argument(j, "eq", args, &other));
-  MTK_TRY(jinja_equal(j, v, other, &equal));
+  MTK_TRY(mtk_jinja_equal(j, v, other, &equal));
   return answer(out, equal);
 }
 
@@ -119,7 +119,7 @@ static mtk_status order(jinja *j, const char *what, jinja_value v, const jinja_a
   jinja_value other;
   bool less = false;
   MTK_TRY(one_argument(j, what, args, &other));
-  MTK_TRY(jinja_less(j, swap ? other : v, swap ? v : other, &less));
+  MTK_TRY(mtk_jinja_less(j, swap ? other : v, swap ? v : other, &less));
   return answer(out, less != negate);
 }
 
@@ -143,7 +143,7 @@ static mtk_status is_in(jinja *j, jinja_value v, const jinja_args *args, jinja_v
   jinja_value container;
   bool found = false;
   MTK_TRY(one_argument(j, "in", args, &container));
-  MTK_TRY(jinja_contains(j, container, v, &found));
+  MTK_TRY(mtk_jinja_contains(j, container, v, &found));
   return answer(out, found);
 }
 
@@ -153,9 +153,9 @@ static mtk_status is_sameas(jinja *j, jinja_value v, const jinja_args *args, jin
   bool same = false;
   MTK_TRY(one_argument(j, "sameas", args, &other));
   if (v.kind != other.kind) return answer(out, false);
-  bool scalar = jinja_is_number(v) || v.kind == JINJA_STRING || v.kind == JINJA_NONE;
+  bool scalar = mtk_jinja_is_number(v) || v.kind == JINJA_STRING || v.kind == JINJA_NONE;
   if (!scalar) return answer(out, v.u.l == other.u.l);
-  MTK_TRY(jinja_equal(j, v, other, &same));
+  MTK_TRY(mtk_jinja_equal(j, v, other, &same));
   return answer(out, same);
 }
 
@@ -164,19 +164,19 @@ static mtk_status names_row(jinja *j, jinja_value v, const jinja_row *(*find)(co
                             jinja_value *out) {
   jinja_string *name;
   char text[64] = "";
-  MTK_TRY(jinja_string_arg(j, "filter", v, &name));
+  MTK_TRY(mtk_jinja_string_arg(j, "filter", v, &name));
   if (name && name->len < sizeof text) memcpy(text, name->data, name->len);
   return answer(out, find(text) != NULL);
 }
 
 static mtk_status is_filter(jinja *j, jinja_value v, const jinja_args *args, jinja_value *out) {
   (void)args;
-  return names_row(j, v, jinja_find_filter, out);
+  return names_row(j, v, mtk_jinja_find_filter, out);
 }
 
 static mtk_status is_test(jinja *j, jinja_value v, const jinja_args *args, jinja_value *out) {
   (void)args;
-  return names_row(j, v, jinja_find_test, out);
+  return names_row(j, v, mtk_jinja_find_test, out);
 }
 
 static const jinja_row tests[] = {
@@ -221,6 +221,6 @@ static const jinja_row tests[] = {
     {"test", is_test},
 };
 
-const jinja_row *jinja_find_test(const char *name) {
-  return jinja_find_row(tests, sizeof tests / sizeof tests[0], name);
+const jinja_row *mtk_jinja_find_test(const char *name) {
+  return mtk_jinja_find_row(tests, sizeof tests / sizeof tests[0], name);
 }

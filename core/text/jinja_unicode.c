@@ -32,11 +32,11 @@ static bool want_upper(jinja_case mode, uint32_t cp, uint32_t previous, bool is_
   }
 }
 
-mtk_status jinja_map_case(jinja *j, const jinja_string *s, jinja_case mode, jinja_value *out) {
+mtk_status mtk_jinja_map_case(jinja *j, const jinja_string *s, jinja_case mode, jinja_value *out) {
   jinja_text t = {0};
   uint32_t previous = 0;
-  bool is_data = jinja_is_data(s);
-  MTK_TRY(jinja_step(j, s->len / 64));
+  bool is_data = mtk_jinja_is_data(s);
+  MTK_TRY(mtk_jinja_step(j, s->len / 64));
   for (size_t i = 0; i < s->len;) {
     uint32_t cp = 0;
     char buf[4];
@@ -44,18 +44,18 @@ mtk_status jinja_map_case(jinja *j, const jinja_string *s, jinja_case mode, jinj
     bool upper = want_upper(mode, cp, previous, i == 0);
     if (cp == 0xDF && (upper || mode == CASE_FOLD)) {
       const char *letters = mode == CASE_UPPER ? "SS" : upper ? "Ss" : "ss";
-      MTK_TRY(jinja_text_add(j, &t, letters, 2, is_data));
+      MTK_TRY(mtk_jinja_text_add(j, &t, letters, 2, is_data));
     } else {
       utf8proc_int32_t mapped =
           upper ? (mode == CASE_UPPER || mode == CASE_SWAP ? utf8proc_toupper((utf8proc_int32_t)cp)
                                                            : utf8proc_totitle((utf8proc_int32_t)cp))
                 : utf8proc_tolower((utf8proc_int32_t)cp);
-      MTK_TRY(jinja_text_add(j, &t, buf, text_utf8_encode((uint32_t)mapped, buf), is_data));
+      MTK_TRY(mtk_jinja_text_add(j, &t, buf, text_utf8_encode((uint32_t)mapped, buf), is_data));
     }
     previous = cp;
     i += n;
   }
-  MTK_TRY(jinja_text_value(j, &t, out));
+  MTK_TRY(mtk_jinja_text_value(j, &t, out));
   out->u.s->markup = s->markup;
   return MTK_OK;
 }
@@ -89,7 +89,7 @@ static bool all_cased(const jinja_string *s, utf8proc_category_t want) {
   return any;
 }
 
-bool jinja_is_class(const jinja_string *s, jinja_class which) {
+bool mtk_jinja_is_class(const jinja_string *s, jinja_class which) {
   if (which == CLASS_LOWER) return all_cased(s, UTF8PROC_CATEGORY_LL);
   if (which == CLASS_UPPER) return all_cased(s, UTF8PROC_CATEGORY_LU);
   if (s->len == 0) return which == CLASS_ASCII;

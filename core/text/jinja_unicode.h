@@ -15,7 +15,7 @@ typedef enum jinja_case {
 } jinja_case;
 
 /* All of the result is data if any of s is. */
-mtk_status jinja_map_case(jinja *j, const jinja_string *s, jinja_case mode, jinja_value *out);
+mtk_status mtk_jinja_map_case(jinja *j, const jinja_string *s, jinja_case mode, jinja_value *out);
 
 typedef enum jinja_class {
   CLASS_ALPHA,
@@ -31,6 +31,6 @@ typedef enum jinja_class {
 } jinja_class;
 
 /* Python's str.isalpha() and so on. */
-bool jinja_is_class(const jinja_string *s, jinja_class which);
+bool mtk_jinja_is_class(const jinja_string *s, jinja_class which);
 
 #endif

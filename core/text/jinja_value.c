@@ -6,54 +6,55 @@
 
 enum { SMALL_DICT = 12, MAX_VALUE_DEPTH = 500 };
 
-jinja_value jinja_bool(bool b) { return (jinja_value){JINJA_BOOL, {.b = b}}; }
-jinja_value jinja_int(int64_t i) { return (jinja_value){JINJA_INT, {.i = i}}; }
-jinja_value jinja_float(double f) { return (jinja_value){JINJA_FLOAT, {.f = f}}; }
-jinja_value jinja_none(void) { return (jinja_value){JINJA_NONE, {.i = 0}}; }
+jinja_value mtk_jinja_bool(bool b) { return (jinja_value){JINJA_BOOL, {.b = b}}; }
+jinja_value mtk_jinja_int(int64_t i) { return (jinja_value){JINJA_INT, {.i = i}}; }
+jinja_value mtk_jinja_float(double f) { return (jinja_value){JINJA_FLOAT, {.f = f}}; }
+jinja_value mtk_jinja_none(void) { return (jinja_value){JINJA_NONE, {.i = 0}}; }
 
-mtk_status jinja_undefined(jinja *j, const char *owner, const char *name, size_t len,
+mtk_status mtk_jinja_undefined(jinja *j, const char *owner, const char *name, size_t len,
                            jinja_value *out) {
-  jinja_missing *u = jinja_alloc(j, 1, sizeof *u);
+  jinja_missing *u = mtk_jinja_alloc(j, 1, sizeof *u);
   if (!u) return jinja_failed(j);
   *u = (jinja_missing){.owner = owner, .name = name, .name_len = len};
   *out = (jinja_value){JINJA_UNDEFINED, {.u = u}};
   return MTK_OK;
 }
 
-mtk_status jinja_require_defined(jinja *j, jinja_value v) {
+mtk_status mtk_jinja_require_defined(jinja *j, jinja_value v) {
   if (v.kind != JINJA_UNDEFINED) return MTK_OK;
   const jinja_missing *u = v.u.u;
   int len = u->name_len < 80 ? (int)u->name_len : 80;
   if (u->unsafe) {
-    return jinja_fail(j, MTK_E_INVALID, "access to attribute '%.*s' of '%s' object is unsafe", len,
-                      u->name, u->owner);
+    return mtk_jinja_fail(j, MTK_E_INVALID, "access to attribute '%.*s' of '%s' object is unsafe",
+                          len, u->name, u->owner);
   }
   if (u->owner) {
-    return jinja_fail(j, MTK_E_INVALID, "'%s' has no attribute '%.*s'", u->owner, len, u->name);
+    return mtk_jinja_fail(j, MTK_E_INVALID, "'%s' has no attribute '%.*s'", u->owner, len, u->name);
   }
-  return jinja_fail(j, MTK_E_INVALID, "'%.*s' is undefined", len, u->name);
+  return mtk_jinja_fail(j, MTK_E_INVALID, "'%.*s' is undefined", len, u->name);
 }
 
 /* ---- lists ---------------------------------------------------------------------------------- */
 
-mtk_status jinja_new_view(jinja *j, jinja_kind kind, const char *type, size_t n, jinja_value *out) {
-  jinja_list *l = jinja_alloc(j, 1, sizeof *l);
+mtk_status mtk_jinja_new_view(jinja *j, jinja_kind kind, const char *type, size_t n,
+                              jinja_value *out) {
+  jinja_list *l = mtk_jinja_alloc(j, 1, sizeof *l);
   if (!l) return jinja_failed(j);
-  l->items = jinja_alloc(j, n, sizeof *l->items);
+  l->items = mtk_jinja_alloc(j, n, sizeof *l->items);
   if (!l->items) return jinja_failed(j);
   l->type = type;
   *out = (jinja_value){kind, {.l = l}};
   return MTK_OK;
 }
 
-mtk_status jinja_new_list(jinja *j, jinja_kind kind, size_t n, jinja_value *out) {
-  return jinja_new_view(j, kind, "list", n, out);
+mtk_status mtk_jinja_new_list(jinja *j, jinja_kind kind, size_t n, jinja_value *out) {
+  return mtk_jinja_new_view(j, kind, "list", n, out);
 }
 
 /* ---- dicts ---------------------------------------------------------------------------------- */
 
-mtk_status jinja_new_dict(jinja *j, jinja_kind kind, jinja_value *out) {
-  jinja_dict *d = jinja_alloc(j, 1, sizeof *d);
+mtk_status mtk_jinja_new_dict(jinja *j, jinja_kind kind, jinja_value *out) {
+  jinja_dict *d = mtk_jinja_alloc(j, 1, sizeof *d);
   if (!d) return jinja_failed(j);
   *out = (jinja_value){kind, {.d = d}};
   return MTK_OK;
@@ -73,7 +74,7 @@ static uint32_t hash_value(jinja_value v) {
   case JINJA_BOOL:
   case JINJA_INT:
   case JINJA_FLOAT: {
-    double f = jinja_number(v) + 0.0; /* -0.0 becomes 0.0 */
+    double f = mtk_jinja_number(v) + 0.0; /* -0.0 becomes 0.0 */
     return hash_bytes((const char *)&f, sizeof f);
   }
   case JINJA_TUPLE:
@@ -83,14 +84,14 @@ static uint32_t hash_value(jinja_value v) {
   }
 }
 
-bool jinja_hashable(jinja_value v) {
+bool mtk_jinja_hashable(jinja_value v) {
   if (v.kind == JINJA_TUPLE) {
     for (size_t i = 0; i < v.u.l->len; i++) { /* one level: tuples of tuples are not keys here */
-      if (v.u.l->items[i].kind == JINJA_TUPLE || !jinja_hashable(v.u.l->items[i])) return false;
+      if (v.u.l->items[i].kind == JINJA_TUPLE || !mtk_jinja_hashable(v.u.l->items[i])) return false;
     }
     return true;
   }
-  return v.kind == JINJA_STRING || v.kind == JINJA_NONE || jinja_is_number(v);
+  return v.kind == JINJA_STRING || v.kind == JINJA_NONE || mtk_jinja_is_number(v);
 }
 
 static bool same_key(jinja_value a, jinja_value b) {
@@ -99,7 +100,8 @@ static bool same_key(jinja_value a, jinja_value b) {
            memcmp(a.u.s->data, b.u.s->data, a.u.s->len) == 0;
   }
   if (a.kind == JINJA_INT && b.kind == JINJA_INT) return a.u.i == b.u.i;
-  if (jinja_is_number(a) && jinja_is_number(b)) return jinja_number(a) == jinja_number(b);
+  if (mtk_jinja_is_number(a) && mtk_jinja_is_number(b))
+    return mtk_jinja_number(a) == mtk_jinja_number(b);
   if (a.kind != b.kind) return false;
   if (a.kind == JINJA_TUPLE) {
     if (a.u.l->len != b.u.l->len) return false;
@@ -130,7 +132,7 @@ static uint32_t find_entry(const jinja_dict *d, jinja_value key, uint32_t hash, 
 static mtk_status rebuild_index(jinja *j, jinja_dict *d) {
   size_t n = 32;
   while (n < d->cap * 2) n *= 2;
-  uint32_t *index = jinja_alloc(j, n, sizeof *index);
+  uint32_t *index = mtk_jinja_alloc(j, n, sizeof *index);
   if (!index) return jinja_failed(j);
   for (size_t e = 0; e < d->len; e++) {
     size_t i = d->entries[e].hash & (n - 1);
@@ -142,9 +144,9 @@ static mtk_status rebuild_index(jinja *j, jinja_dict *d) {
   return MTK_OK;
 }
 
-mtk_status jinja_dict_set(jinja *j, jinja_dict *d, jinja_value key, jinja_value value) {
-  if (!jinja_hashable(key)) {
-    return jinja_fail(j, MTK_E_INVALID, "unhashable type: '%s'", jinja_type_name(key));
+mtk_status mtk_jinja_dict_set(jinja *j, jinja_dict *d, jinja_value key, jinja_value value) {
+  if (!mtk_jinja_hashable(key)) {
+    return mtk_jinja_fail(j, MTK_E_INVALID, "unhashable type: '%s'", mtk_jinja_type_name(key));
   }
   uint32_t hash = hash_value(key);
   size_t slot = 0;
@@ -155,7 +157,7 @@ mtk_status jinja_dict_set(jinja *j, jinja_dict *d, jinja_value key, jinja_value 
   }
   if (d->len == d->cap) {
     size_t cap = d->cap * 2 + 4;
-    jinja_entry *grown = jinja_alloc(j, cap, sizeof *grown);
+    jinja_entry *grown = mtk_jinja_alloc(j, cap, sizeof *grown);
     if (!grown) return jinja_failed(j);
     if (d->len > 0) memcpy(grown, d->entries, d->len * sizeof *grown);
     d->entries = grown;
@@ -170,21 +172,21 @@ mtk_status jinja_dict_set(jinja *j, jinja_dict *d, jinja_value key, jinja_value 
   return MTK_OK;
 }
 
-const jinja_value *jinja_dict_get(const jinja_dict *d, jinja_value key) {
+const jinja_value *mtk_jinja_dict_get(const jinja_dict *d, jinja_value key) {
   size_t slot;
-  if (!jinja_hashable(key)) return NULL;
+  if (!mtk_jinja_hashable(key)) return NULL;
   uint32_t found = find_entry(d, key, hash_value(key), &slot);
   return found ? &d->entries[found - 1].value : NULL;
 }
 
-const jinja_value *jinja_dict_get_text(const jinja_dict *d, const char *key, size_t n) {
+const jinja_value *mtk_jinja_dict_get_text(const jinja_dict *d, const char *key, size_t n) {
   jinja_string s = {.data = key, .len = n};
-  return jinja_dict_get(d, (jinja_value){JINJA_STRING, {.s = &s}});
+  return mtk_jinja_dict_get(d, (jinja_value){JINJA_STRING, {.s = &s}});
 }
 
 /* ---- questions ------------------------------------------------------------------------------ */
 
-const char *jinja_type_name(jinja_value v) {
+const char *mtk_jinja_type_name(jinja_value v) {
   static const char *const names[] = {
       "absent", "Undefined", "NoneType",  "bool", "int",       "float", "str",      "list",
       "tuple",  "view",      "generator", "dict", "Namespace", "Macro", "function", "LoopContext"};
@@ -192,15 +194,15 @@ const char *jinja_type_name(jinja_value v) {
   return names[v.kind];
 }
 
-bool jinja_is_number(jinja_value v) {
+bool mtk_jinja_is_number(jinja_value v) {
   return v.kind == JINJA_BOOL || v.kind == JINJA_INT || v.kind == JINJA_FLOAT;
 }
 
-double jinja_number(jinja_value v) {
+double mtk_jinja_number(jinja_value v) {
   return v.kind == JINJA_FLOAT ? v.u.f : v.kind == JINJA_INT ? (double)v.u.i : (double)v.u.b;
 }
 
-bool jinja_truth(jinja_value v) {
+bool mtk_jinja_truth(jinja_value v) {
   switch (v.kind) {
   case JINJA_ABSENT:
   case JINJA_UNDEFINED:
@@ -238,7 +240,7 @@ static mtk_status equal_dicts(jinja *j, const jinja_dict *a, const jinja_dict *b
                               bool *equal) {
   *equal = a->len == b->len;
   for (size_t i = 0; i < a->len && *equal; i++) {
-    const jinja_value *other = jinja_dict_get(b, a->entries[i].key);
+    const jinja_value *other = mtk_jinja_dict_get(b, a->entries[i].key);
     *equal = other != NULL;
     if (other) MTK_TRY(equal_at(j, a->entries[i].value, *other, depth + 1, equal));
   }
@@ -246,11 +248,12 @@ static mtk_status equal_dicts(jinja *j, const jinja_dict *a, const jinja_dict *b
 }
 
 static mtk_status equal_at(jinja *j, jinja_value a, jinja_value b, int depth, bool *equal) {
-  if (depth > MAX_VALUE_DEPTH) return jinja_fail(j, MTK_E_LIMIT, "values are nested too deeply");
-  MTK_TRY(jinja_step(j, 1));
-  if (jinja_is_number(a) && jinja_is_number(b)) {
+  if (depth > MAX_VALUE_DEPTH)
+    return mtk_jinja_fail(j, MTK_E_LIMIT, "values are nested too deeply");
+  MTK_TRY(mtk_jinja_step(j, 1));
+  if (mtk_jinja_is_number(a) && mtk_jinja_is_number(b)) {
     bool floats = a.kind == JINJA_FLOAT || b.kind == JINJA_FLOAT;
-    *equal = floats ? jinja_number(a) == jinja_number(b) : integer(a) == integer(b);
+    *equal = floats ? mtk_jinja_number(a) == mtk_jinja_number(b) : integer(a) == integer(b);
     return MTK_OK;
   }
   *equal = false;
@@ -259,7 +262,7 @@ static mtk_status equal_at(jinja *j, jinja_value a, jinja_value b, int depth, bo
   case JINJA_NONE:
   case JINJA_UNDEFINED: *equal = true; return MTK_OK;
   case JINJA_STRING:
-    MTK_TRY(jinja_step(j, a.u.s->len / 64));
+    MTK_TRY(mtk_jinja_step(j, a.u.s->len / 64));
     *equal = same_key(a, b);
     return MTK_OK;
   case JINJA_LIST:
@@ -270,23 +273,24 @@ static mtk_status equal_at(jinja *j, jinja_value a, jinja_value b, int depth, bo
   }
 }
 
-mtk_status jinja_equal(jinja *j, jinja_value a, jinja_value b, bool *equal) {
+mtk_status mtk_jinja_equal(jinja *j, jinja_value a, jinja_value b, bool *equal) {
   return equal_at(j, a, b, 0, equal);
 }
 
 static mtk_status less_at(jinja *j, jinja_value a, jinja_value b, int depth, bool *less) {
-  if (depth > MAX_VALUE_DEPTH) return jinja_fail(j, MTK_E_LIMIT, "values are nested too deeply");
-  MTK_TRY(jinja_step(j, 1));
-  if (jinja_is_number(a) && jinja_is_number(b)) {
+  if (depth > MAX_VALUE_DEPTH)
+    return mtk_jinja_fail(j, MTK_E_LIMIT, "values are nested too deeply");
+  MTK_TRY(mtk_jinja_step(j, 1));
+  if (mtk_jinja_is_number(a) && mtk_jinja_is_number(b)) {
     bool floats = a.kind == JINJA_FLOAT || b.kind == JINJA_FLOAT;
-    *less = floats ? jinja_number(a) < jinja_number(b) : integer(a) < integer(b);
+    *less = floats ? mtk_jinja_number(a) < mtk_jinja_number(b) : integer(a) < integer(b);
     return MTK_OK;
   }
-  MTK_TRY(jinja_require_defined(j, a));
-  MTK_TRY(jinja_require_defined(j, b));
+  MTK_TRY(mtk_jinja_require_defined(j, a));
+  MTK_TRY(mtk_jinja_require_defined(j, b));
   if (a.kind == JINJA_STRING && b.kind == JINJA_STRING) { /* UTF-8 sorts like code points */
     size_t n = a.u.s->len < b.u.s->len ? a.u.s->len : b.u.s->len;
-    MTK_TRY(jinja_step(j, n / 64));
+    MTK_TRY(mtk_jinja_step(j, n / 64));
     int order = memcmp(a.u.s->data, b.u.s->data, n);
     *less = order != 0 ? order < 0 : a.u.s->len < b.u.s->len;
     return MTK_OK;
@@ -301,40 +305,40 @@ static mtk_status less_at(jinja *j, jinja_value a, jinja_value b, int depth, boo
     *less = a.u.l->len < b.u.l->len;
     return MTK_OK;
   }
-  return jinja_fail(j, MTK_E_INVALID, "'<' not supported between instances of '%s' and '%s'",
-                    jinja_type_name(a), jinja_type_name(b));
+  return mtk_jinja_fail(j, MTK_E_INVALID, "'<' not supported between instances of '%s' and '%s'",
+                    mtk_jinja_type_name(a), mtk_jinja_type_name(b));
 }
 
-mtk_status jinja_less(jinja *j, jinja_value a, jinja_value b, bool *less) {
+mtk_status mtk_jinja_less(jinja *j, jinja_value a, jinja_value b, bool *less) {
   return less_at(j, a, b, 0, less);
 }
 
 static mtk_status contains_text(jinja *j, const jinja_string *text, jinja_value item, bool *found) {
-  MTK_TRY(jinja_require_defined(j, item));
+  MTK_TRY(mtk_jinja_require_defined(j, item));
   if (item.kind != JINJA_STRING) {
-    return jinja_fail(j, MTK_E_INVALID, "'in <string>' requires string as left operand, not %s",
-                      jinja_type_name(item));
+    return mtk_jinja_fail(j, MTK_E_INVALID, "'in <string>' requires string as left operand, not %s",
+                      mtk_jinja_type_name(item));
   }
-  MTK_TRY(jinja_step(j, text->len / 64));
+  MTK_TRY(mtk_jinja_step(j, text->len / 64));
   *found = item.u.s->len == 0 || memmem(text->data, text->len, item.u.s->data, item.u.s->len);
   return MTK_OK;
 }
 
-mtk_status jinja_contains(jinja *j, jinja_value container, jinja_value item, bool *found) {
+mtk_status mtk_jinja_contains(jinja *j, jinja_value container, jinja_value item, bool *found) {
   *found = false;
   if (container.kind == JINJA_STRING) return contains_text(j, container.u.s, item, found);
   if (container.kind == JINJA_DICT) {
     if (item.kind == JINJA_UNDEFINED) return MTK_OK;
-    if (!jinja_hashable(item)) {
-      return jinja_fail(j, MTK_E_INVALID, "unhashable type: '%s'", jinja_type_name(item));
+    if (!mtk_jinja_hashable(item)) {
+      return mtk_jinja_fail(j, MTK_E_INVALID, "unhashable type: '%s'", mtk_jinja_type_name(item));
     }
-    *found = jinja_dict_get(container.u.d, item) != NULL;
+    *found = mtk_jinja_dict_get(container.u.d, item) != NULL;
     return MTK_OK;
   }
   const jinja_list *items;
-  MTK_TRY(jinja_items(j, container, &items));
+  MTK_TRY(mtk_jinja_items(j, container, &items));
   for (size_t i = 0; i < items->len && !*found; i++) {
-    MTK_TRY(jinja_equal(j, items->items[i], item, found));
+    MTK_TRY(mtk_jinja_equal(j, items->items[i], item, found));
   }
   return MTK_OK;
 }
@@ -350,7 +354,7 @@ static mtk_status merge_sort(jinja *j, const jinja_value *keys, bool reverse, si
         bool take_right = left == mid;
         if (left < mid && right < hi) {
           jinja_value a = keys[order[left]], b = keys[order[right]];
-          MTK_TRY(jinja_less(j, reverse ? a : b, reverse ? b : a, &take_right));
+          MTK_TRY(mtk_jinja_less(j, reverse ? a : b, reverse ? b : a, &take_right));
         }
         scratch[k] = take_right ? order[right++] : order[left++];
       }
@@ -360,10 +364,10 @@ static mtk_status merge_sort(jinja *j, const jinja_value *keys, bool reverse, si
   return MTK_OK;
 }
 
-mtk_status jinja_sort_order(jinja *j, const jinja_value *keys, size_t n, bool reverse,
+mtk_status mtk_jinja_sort_order(jinja *j, const jinja_value *keys, size_t n, bool reverse,
                             size_t **order) {
-  *order = jinja_alloc(j, n, sizeof **order);
-  size_t *scratch = *order ? jinja_alloc(j, n, sizeof *scratch) : NULL;
+  *order = mtk_jinja_alloc(j, n, sizeof **order);
+  size_t *scratch = *order ? mtk_jinja_alloc(j, n, sizeof *scratch) : NULL;
   if (!scratch) return jinja_failed(j);
   for (size_t i = 0; i < n; i++) (*order)[i] = i;
   return merge_sort(j, keys, reverse, *order, scratch, n);
@@ -373,12 +377,12 @@ mtk_status jinja_sort_order(jinja *j, const jinja_value *keys, size_t n, bool re
 
 static mtk_status characters(jinja *j, jinja_string *s, const jinja_list **out) {
   jinja_value list;
-  MTK_TRY(jinja_new_list(j, JINJA_LIST, jinja_chars(s), &list));
-  MTK_TRY(jinja_step(j, s->len));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, mtk_jinja_chars(s), &list));
+  MTK_TRY(mtk_jinja_step(j, s->len));
   for (size_t at = 0; at < s->len;) {
     size_t end = at + 1;
     while (end < s->len && ((uint8_t)s->data[end] & 0xC0) == 0x80) end++;
-    MTK_TRY(jinja_substring(j, s, at, end, &list.u.l->items[list.u.l->len++]));
+    MTK_TRY(mtk_jinja_substring(j, s, at, end, &list.u.l->items[list.u.l->len++]));
     at = end;
   }
   *out = list.u.l;
@@ -387,7 +391,7 @@ static mtk_status characters(jinja *j, jinja_string *s, const jinja_list **out) 
 
 static mtk_status keys(jinja *j, const jinja_dict *d, const jinja_list **out) {
   jinja_value list;
-  MTK_TRY(jinja_new_list(j, JINJA_LIST, d->len, &list));
+  MTK_TRY(mtk_jinja_new_list(j, JINJA_LIST, d->len, &list));
   for (size_t i = 0; i < d->len; i++) list.u.l->items[i] = d->entries[i].key;
   list.u.l->len = d->len;
   *out = list.u.l;
@@ -395,7 +399,7 @@ static mtk_status keys(jinja *j, const jinja_dict *d, const jinja_list **out) {
 }
 
 static mtk_status take_rest(jinja *j, jinja_list *iterator, const jinja_list **out) {
-  jinja_list *rest = jinja_alloc(j, 1, sizeof *rest);
+  jinja_list *rest = mtk_jinja_alloc(j, 1, sizeof *rest);
   if (!rest) return jinja_failed(j);
   rest->items = iterator->items + iterator->next;
   rest->len = iterator->len - iterator->next;
@@ -405,7 +409,7 @@ static mtk_status take_rest(jinja *j, jinja_list *iterator, const jinja_list **o
   return MTK_OK;
 }
 
-mtk_status jinja_items(jinja *j, jinja_value v, const jinja_list **out) {
+mtk_status mtk_jinja_items(jinja *j, jinja_value v, const jinja_list **out) {
   static const jinja_list nothing = {.type = "list"};
   if (is_sequence(v)) {
     *out = v.u.l;
@@ -416,11 +420,12 @@ mtk_status jinja_items(jinja *j, jinja_value v, const jinja_list **out) {
   case JINJA_STRING: return characters(j, v.u.s, out);
   case JINJA_DICT: return keys(j, v.u.d, out);
   case JINJA_ITERATOR: return take_rest(j, v.u.l, out);
-  default: return jinja_fail(j, MTK_E_INVALID, "'%s' object is not iterable", jinja_type_name(v));
+  default:
+    return mtk_jinja_fail(j, MTK_E_INVALID, "'%s' object is not iterable", mtk_jinja_type_name(v));
   }
 }
 
-mtk_status jinja_length(jinja *j, jinja_value v, size_t *out) {
+mtk_status mtk_jinja_length(jinja *j, jinja_value v, size_t *out) {
   if (is_sequence(v)) {
     *out = v.u.l->len;
     return MTK_OK;
@@ -428,11 +433,12 @@ mtk_status jinja_length(jinja *j, jinja_value v, size_t *out) {
   switch (v.kind) {
   case JINJA_UNDEFINED: *out = 0; return MTK_OK;
   case JINJA_STRING:
-    if (v.u.s->n_chars == SIZE_MAX) MTK_TRY(jinja_step(j, v.u.s->len / 64));
-    *out = jinja_chars(v.u.s);
+    if (v.u.s->n_chars == SIZE_MAX) MTK_TRY(mtk_jinja_step(j, v.u.s->len / 64));
+    *out = mtk_jinja_chars(v.u.s);
     return MTK_OK;
   case JINJA_DICT: *out = v.u.d->len; return MTK_OK;
   default:
-    return jinja_fail(j, MTK_E_INVALID, "object of type '%s' has no len()", jinja_type_name(v));
+    return mtk_jinja_fail(j, MTK_E_INVALID, "object of type '%s' has no len()",
+                          mtk_jinja_type_name(v));
   }
 }

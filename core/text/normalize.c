@@ -110,7 +110,7 @@ static mtk_status compose_stretch(text_normalized *out, chars *c, const char *s,
   return add_shift(out, begin, in, !same, err);
 }
 
-bool text_is_plain(const char *s, size_t n) {
+bool mtk_text_is_plain(const char *s, size_t n) {
   for (size_t i = 0; i < n; i++) {
     if ((uint8_t)s[i] >= 0x80) return false;
   }
@@ -129,7 +129,7 @@ static size_t stretch_length(const char *s, size_t n) {
   return i;
 }
 
-mtk_status text_normalize_nfc(text_normalized *out, const char *s, size_t n, mtk_error *err) {
+mtk_status mtk_text_normalize_nfc(text_normalized *out, const char *s, size_t n, mtk_error *err) {
   chars c = {0};
   mtk_status status = MTK_OK;
   for (size_t i = 0; i < n && status == MTK_OK;) {
@@ -152,7 +152,7 @@ mtk_status text_normalize_nfc(text_normalized *out, const char *s, size_t n, mtk
   return status != MTK_OK ? status : mtk_bytes_status(&out->text, err);
 }
 
-size_t text_normalized_source(const text_normalized *t, size_t offset) {
+size_t mtk_text_normalized_source(const text_normalized *t, size_t offset) {
   size_t lo = 0, hi = t->n_shifts;
   while (hi - lo > 1) {
     size_t mid = lo + (hi - lo) / 2;
@@ -166,7 +166,7 @@ size_t text_normalized_source(const text_normalized *t, size_t offset) {
   return shift->rewritten ? shift->in : shift->in + (offset - shift->out);
 }
 
-void text_normalized_finish(text_normalized *t) {
+void mtk_text_normalized_finish(text_normalized *t) {
   mtk_bytes_finish(&t->text);
   mtk_free(t->shifts);
   *t = (text_normalized){0};

@@ -19,11 +19,11 @@ typedef struct text_normalized {
 } text_normalized;
 
 /* True if s[0..n) is surely in form NFC already (pure ASCII). */
-bool text_is_plain(const char *s, size_t n);
+bool mtk_text_is_plain(const char *s, size_t n);
 /* NFC of s[0..n) (Unicode Annex 15). Bytes that are not UTF-8 stay as they are. Near-linear. */
-mtk_status text_normalize_nfc(text_normalized *out, const char *s, size_t n, mtk_error *err);
+mtk_status mtk_text_normalize_nfc(text_normalized *out, const char *s, size_t n, mtk_error *err);
 /* Offset in the source of an offset in the normalized text. */
-size_t text_normalized_source(const text_normalized *t, size_t offset);
-void text_normalized_finish(text_normalized *t);
+size_t mtk_text_normalized_source(const text_normalized *t, size_t offset);
+void mtk_text_normalized_finish(text_normalized *t);
 
 #endif

@@ -2,9 +2,9 @@
  * tokenizer.json; of rows with equal patterns the first is the name written. */
 #include "text/pretok.h"
 
-const char text_pattern_gpt2[] =
+const char mtk_text_pattern_gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-const char text_pattern_digit[] = "\\p{N}";
+const char mtk_text_pattern_digit[] = "\\p{N}";
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define TAIL         "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
@@ -30,10 +30,10 @@ const char text_pattern_digit[] = "\\p{N}";
   "|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+"                \
   "|\\s+(?!\\S)|\\s+"
 
-const text_pre text_pre_table[] = {
+const text_pre mtk_text_pre_table[] = {
     /* name, patterns, split_digits, ignore_merges, nfc, add_bos */
-    {"gpt-2", {text_pattern_gpt2}, false, false, false, false},
-    {"smollm", {text_pattern_gpt2}, true, false, false, false},
+    {"gpt-2", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"smollm", {mtk_text_pattern_gpt2}, true, false, false, false},
     {"llama-bpe", {LLAMA3}, false, true, false, true},
     {"qwen2", {QWEN2}, false, false, true, false},
     {"tekken", {TEKKEN}, false, true, false, true},
@@ -45,7 +45,7 @@ const text_pre text_pre_table[] = {
      false,
      false},
     {"deepseek-coder",
-     {"[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-\uD7FF]+", text_pattern_digit},
+     {"[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-\uD7FF]+", mtk_text_pattern_digit},
      false,
      false,
      false,
@@ -70,21 +70,21 @@ const text_pre text_pre_table[] = {
     {"kormo", {QWEN2}, false, false, false, false},
     {"llama4", {O200K}, false, false, false, false},
     {"kanana2", {O200K}, false, false, false, false},
-    {"mpt", {text_pattern_gpt2}, false, false, false, false},
-    {"olmo", {text_pattern_gpt2}, false, false, false, false},
-    {"jais", {text_pattern_gpt2}, false, false, false, false},
-    {"phi-2", {text_pattern_gpt2}, false, false, false, false},
-    {"gigachat", {text_pattern_gpt2}, false, false, false, false},
-    {"exaone4", {text_pattern_gpt2}, false, false, false, false},
-    {"a.x-4.0", {text_pattern_gpt2}, false, false, false, false},
-    {"mellum", {text_pattern_gpt2}, false, false, false, false},
-    {"roberta-bpe", {text_pattern_gpt2}, false, false, false, false},
-    {"modern-bert", {text_pattern_gpt2}, false, false, false, false},
-    {"starcoder", {text_pattern_gpt2}, true, false, false, false},
-    {"refact", {text_pattern_gpt2}, true, false, false, false},
-    {"command-r", {text_pattern_gpt2}, true, false, false, false},
-    {"codeshell", {text_pattern_gpt2}, true, false, false, false},
-    {"exaone", {text_pattern_gpt2}, true, false, false, false},
-    {"minerva-7b", {text_pattern_gpt2}, true, false, false, false},
+    {"mpt", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"olmo", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"jais", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"phi-2", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"gigachat", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"exaone4", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"a.x-4.0", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"mellum", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"roberta-bpe", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"modern-bert", {mtk_text_pattern_gpt2}, false, false, false, false},
+    {"starcoder", {mtk_text_pattern_gpt2}, true, false, false, false},
+    {"refact", {mtk_text_pattern_gpt2}, true, false, false, false},
+    {"command-r", {mtk_text_pattern_gpt2}, true, false, false, false},
+    {"codeshell", {mtk_text_pattern_gpt2}, true, false, false, false},
+    {"exaone", {mtk_text_pattern_gpt2}, true, false, false, false},
+    {"minerva-7b", {mtk_text_pattern_gpt2}, true, false, false, false},
 };
-const size_t text_pre_table_len = sizeof text_pre_table / sizeof text_pre_table[0];
+const size_t mtk_text_pre_table_len = sizeof mtk_text_pre_table / sizeof mtk_text_pre_table[0];

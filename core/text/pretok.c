@@ -106,14 +106,14 @@ static mtk_status add_pattern(text_pretok *p, const char *pattern, mtk_error *er
 }
 
 static mtk_status add_patterns(text_pretok *p, const mtk_vocab *vocab, mtk_error *err) {
-  if (vocab->split_digits) MTK_TRY(add_pattern(p, text_pattern_digit, err));
+  if (vocab->split_digits) MTK_TRY(add_pattern(p, mtk_text_pattern_digit, err));
   for (size_t i = 0; i < vocab->n_patterns; i++) {
     MTK_TRY(add_pattern(p, vocab->patterns[i], err));
   }
   return MTK_OK;
 }
 
-mtk_status text_pretok_create(text_pretok **out, const mtk_vocab *vocab, mtk_error *err) {
+mtk_status mtk_text_pretok_create(text_pretok **out, const mtk_vocab *vocab, mtk_error *err) {
   text_pretok *p = mtk_alloc(1, sizeof *p);
   if (p) p->general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
   if (!p || !p->general) {
@@ -123,21 +123,21 @@ mtk_status text_pretok_create(text_pretok **out, const mtk_vocab *vocab, mtk_err
   p->add_prefix_space = vocab->add_prefix_space;
   mtk_status status = add_patterns(p, vocab, err);
   if (status != MTK_OK) {
-    text_pretok_destroy(p);
+    mtk_text_pretok_destroy(p);
     return status;
   }
   *out = p;
   return MTK_OK;
 }
 
-void text_pretok_destroy(text_pretok *p) {
+void mtk_text_pretok_destroy(text_pretok *p) {
   if (!p) return;
   for (size_t i = 0; i < p->n_codes; i++) pcre2_code_free(p->codes[i]);
   pcre2_general_context_free(p->general);
   mtk_free(p);
 }
 
-mtk_status text_pretok_cursor_create(text_pretok_cursor **out, const text_pretok *p,
+mtk_status mtk_text_pretok_cursor_create(text_pretok_cursor **out, const text_pretok *p,
                                      mtk_error *err) {
   text_pretok_cursor *c = mtk_alloc(1, sizeof *c);
   if (c) {
@@ -147,7 +147,7 @@ mtk_status text_pretok_cursor_create(text_pretok_cursor **out, const text_pretok
     c->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, p->general);
   }
   if (!c || !c->match || !c->context || !c->stack) {
-    text_pretok_cursor_destroy(c);
+    mtk_text_pretok_cursor_destroy(c);
     return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory creating a pre-tokenizer");
   }
   pcre2_set_match_limit(c->context, MATCH_LIMIT);
@@ -156,7 +156,7 @@ mtk_status text_pretok_cursor_create(text_pretok_cursor **out, const text_pretok
   return MTK_OK;
 }
 
-void text_pretok_cursor_destroy(text_pretok_cursor *c) {
+void mtk_text_pretok_cursor_destroy(text_pretok_cursor *c) {
   if (!c) return;
   pcre2_match_data_free(c->match);
   pcre2_match_context_free(c->context);
@@ -228,7 +228,7 @@ static mtk_status split_prefixed(text_pretok_cursor *c, const char *s, size_t n,
   return split_step(c, 0, c->prefixed.data, c->prefixed.len, sink, err);
 }
 
-mtk_status text_pretok_split(text_pretok_cursor *c, const char *s, size_t n, text_piece_fn fn,
+mtk_status mtk_text_pretok_split(text_pretok_cursor *c, const char *s, size_t n, text_piece_fn fn,
                              void *ctx, mtk_error *err) {
   for (size_t i = 0; i < n;) {
     size_t valid = text_utf8_valid(s + i, n - i);

@@ -23,8 +23,8 @@ static mtk_status parse(mtk_template *t, const char *source, size_t n, mtk_error
   if (!t->arena || !t->names) {
     status = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory reading a template");
   }
-  if (status == MTK_OK) status = jinja_lex(&tokens, t->arena, source, n, err);
-  if (status == MTK_OK) status = jinja_parse(&t->body, t->arena, t->names, &tokens, err);
+  if (status == MTK_OK) status = mtk_jinja_lex(&tokens, t->arena, source, n, err);
+  if (status == MTK_OK) status = mtk_jinja_parse(&t->body, t->arena, t->names, &tokens, err);
   return status;
 }
 
@@ -52,32 +52,33 @@ void mtk_template_destroy(mtk_template *t) {
 
 /* ---- render --------------------------------------------------------------------------------- */
 
-mtk_status jinja_fail(jinja *j, mtk_status code, const char *fmt, ...) {
+mtk_status mtk_jinja_fail(jinja *j, mtk_status code, const char *fmt, ...) {
   char message[512];
   va_list list;
   va_start(list, fmt);
   int n = vsnprintf(message, sizeof message, fmt, list);
   va_end(list);
-  return jinja_fail_line(j->err, code, j->line, "%s", n < 0 ? "" : message);
+  return mtk_jinja_fail_line(j->err, code, j->line, "%s", n < 0 ? "" : message);
 }
 
-mtk_status jinja_step(jinja *j, uint64_t n) {
+mtk_status mtk_jinja_step(jinja *j, uint64_t n) {
   j->steps += n;
   if (j->steps <= j->max_steps) return MTK_OK;
-  return jinja_fail(j, MTK_E_LIMIT, "the template runs for more than %llu steps",
+  return mtk_jinja_fail(j, MTK_E_LIMIT, "the template runs for more than %llu steps",
                     (unsigned long long)j->max_steps);
 }
 
-void *jinja_alloc(jinja *j, size_t count, size_t size) {
+void *mtk_jinja_alloc(jinja *j, size_t count, size_t size) {
   size_t bytes;
   if (!mtk_mul_ok(count, size, &bytes) || bytes > j->max_memory ||
       j->memory > j->max_memory - bytes) {
-    jinja_fail(j, MTK_E_LIMIT, "the template needs more than %zu bytes of memory", j->max_memory);
+    mtk_jinja_fail(j, MTK_E_LIMIT, "the template needs more than %zu bytes of memory",
+                   j->max_memory);
     return NULL;
   }
   j->memory += bytes + 16;
   void *p = mtk_arena_alloc(j->arena, count, size);
-  if (!p) jinja_fail(j, MTK_E_NOMEM, "out of memory");
+  if (!p) mtk_jinja_fail(j, MTK_E_NOMEM, "out of memory");
   return p;
 }
 
@@ -116,10 +117,10 @@ static mtk_status copy_result(mtk_rendered *out, const jinja *j) {
 
 static mtk_status run(jinja *j, const mtk_template *t, const char *context_json, size_t n) {
   jinja_scope *globals;
-  MTK_TRY(jinja_scope_push(j, NULL, &globals));
-  MTK_TRY(jinja_load_context(j, globals, context_json, n));
-  MTK_TRY(jinja_scope_push(j, globals, &j->scope));
-  return jinja_exec(j, t->body);
+  MTK_TRY(mtk_jinja_scope_push(j, NULL, &globals));
+  MTK_TRY(mtk_jinja_load_context(j, globals, context_json, n));
+  MTK_TRY(mtk_jinja_scope_push(j, globals, &j->scope));
+  return mtk_jinja_exec(j, t->body);
 }
 
 mtk_status mtk_template_render(mtk_rendered *out, const mtk_template *t, const char *context_json,

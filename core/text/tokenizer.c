@@ -71,7 +71,7 @@ static mtk_status add_piece(mtk_tokenizer *tok, const mtk_token *token, size_t i
   if (!found) value->i = (int64_t)id;
   size_t len = token->len;
   bool spelled = token->type == MTK_TOKEN_NORMAL || token->type == MTK_TOKEN_UNUSED;
-  if (spelled && !text_from_alphabet(bytes, &len, token->text, token->len)) {
+  if (spelled && !mtk_text_from_alphabet(bytes, &len, token->text, token->len)) {
     memcpy(bytes, token->text, token->len);
     len = token->len;
   }
@@ -92,10 +92,10 @@ static mtk_status build(mtk_tokenizer *tok, const mtk_vocab *vocab, mtk_error *e
   for (size_t i = 0; i < vocab->n_tokens; i++) {
     MTK_TRY(add_piece(tok, &vocab->tokens[i], i, err));
   }
-  MTK_TRY(text_added_init(&tok->raw, vocab, false, err));
-  MTK_TRY(text_added_init(&tok->normalized, vocab, true, err));
-  MTK_TRY(text_pretok_create(&tok->pretok, vocab, err));
-  MTK_TRY(text_bpe_create(&tok->bpe, vocab, tok->ids, err));
+  MTK_TRY(mtk_text_added_init(&tok->raw, vocab, false, err));
+  MTK_TRY(mtk_text_added_init(&tok->normalized, vocab, true, err));
+  MTK_TRY(mtk_text_pretok_create(&tok->pretok, vocab, err));
+  MTK_TRY(mtk_text_bpe_create(&tok->bpe, vocab, tok->ids, err));
   tok->nfc = vocab->nfc;
   tok->bos = vocab->bos;
   tok->eos = vocab->eos;
@@ -142,10 +142,10 @@ mtk_status mtk_tokenizer_create(mtk_tokenizer **out, const mtk_vocab *vocab, mtk
 
 void mtk_tokenizer_destroy(mtk_tokenizer *tok) {
   if (!tok) return;
-  text_bpe_destroy(tok->bpe);
-  text_pretok_destroy(tok->pretok);
-  text_added_finish(&tok->raw);
-  text_added_finish(&tok->normalized);
+  mtk_text_bpe_destroy(tok->bpe);
+  mtk_text_pretok_destroy(tok->pretok);
+  mtk_text_added_finish(&tok->raw);
+  mtk_text_added_finish(&tok->normalized);
   mtk_map_destroy(tok->ids);
   mtk_arena_destroy(tok->arena);
   mtk_free(tok->pieces);
@@ -186,14 +186,14 @@ typedef struct encoder {
 
 /* Source offset of an offset in the current segment. */
 static size_t source_offset(const encoder *e, size_t offset) {
-  return e->origin + (e->map ? text_normalized_source(e->map, offset) : offset);
+  return e->origin + (e->map ? mtk_text_normalized_source(e->map, offset) : offset);
 }
 
 static mtk_status encode_piece(void *ctx, const char *bytes, size_t n, size_t offset,
                                mtk_error *err) {
   encoder *e = ctx;
   size_t first = e->sink->n_offsets;
-  MTK_TRY(text_bpe_encode(e->tok->bpe, &e->work, bytes, n, e->words + offset, e->sink, err));
+  MTK_TRY(mtk_text_bpe_encode(e->tok->bpe, &e->work, bytes, n, e->words + offset, e->sink, err));
   for (size_t i = first; i < e->sink->n_offsets; i++) {
     e->sink->offsets[i] = source_offset(e, e->sink->offsets[i]);
   }
@@ -204,13 +204,14 @@ static mtk_status encode_piece(void *ctx, const char *bytes, size_t n, size_t of
 static mtk_status encode_normalized(encoder *e, const char *text, size_t n,
                                     const text_forbidden *forbidden, mtk_error *err) {
   for (size_t at = 0; at < n;) {
-    text_added_match m = text_added_next(&e->tok->normalized, text, n, at, e->origin, forbidden);
+    text_added_match m =
+        mtk_text_added_next(&e->tok->normalized, text, n, at, e->origin, forbidden);
     e->words = at;
     if (m.begin > at) {
-      MTK_TRY(text_pretok_split(e->cursor, text + at, m.begin - at, encode_piece, e, err));
+      MTK_TRY(mtk_text_pretok_split(e->cursor, text + at, m.begin - at, encode_piece, e, err));
     }
     if (m.id >= 0) {
-      MTK_TRY(text_sink_push(e->sink, m.id, source_offset(e, m.token_begin), err));
+      MTK_TRY(mtk_text_sink_push(e->sink, m.id, source_offset(e, m.token_begin), err));
     }
     at = m.end;
   }
@@ -221,11 +222,11 @@ static mtk_status encode_segment(encoder *e, const char *text, size_t n, size_t 
                                  const text_forbidden *forbidden, mtk_error *err) {
   e->origin = origin;
   e->map = NULL;
-  if (!e->tok->nfc || text_is_plain(text, n)) {
+  if (!e->tok->nfc || mtk_text_is_plain(text, n)) {
     return encode_normalized(e, text, n, forbidden, err);
   }
   text_normalized normal = {0};
-  mtk_status status = text_normalize_nfc(&normal, text, n, err);
+  mtk_status status = mtk_text_normalize_nfc(&normal, text, n, err);
   if (status == MTK_OK) {
     /* Offsets of a rewritten segment do not line up with the spans: no control tokens in it. */
     static const text_forbidden everything = {.all = true};
@@ -235,31 +236,31 @@ static mtk_status encode_segment(encoder *e, const char *text, size_t n, size_t 
                                err);
   }
   e->map = NULL;
-  text_normalized_finish(&normal);
+  mtk_text_normalized_finish(&normal);
   return status;
 }
 
 static mtk_status encode_all(encoder *e, const char *text, size_t n,
                              const text_forbidden *forbidden, mtk_error *err) {
   for (size_t at = 0; at < n;) {
-    text_added_match m = text_added_next(&e->tok->raw, text, n, at, 0, forbidden);
+    text_added_match m = mtk_text_added_next(&e->tok->raw, text, n, at, 0, forbidden);
     if (m.begin > at) MTK_TRY(encode_segment(e, text + at, m.begin - at, at, forbidden, err));
-    if (m.id >= 0) MTK_TRY(text_sink_push(e->sink, m.id, m.token_begin, err));
+    if (m.id >= 0) MTK_TRY(mtk_text_sink_push(e->sink, m.id, m.token_begin, err));
     at = m.end;
   }
   return MTK_OK;
 }
 
-mtk_status text_encode(text_sink *sink, const mtk_tokenizer *tok, const char *text, size_t n,
+mtk_status mtk_text_encode(text_sink *sink, const mtk_tokenizer *tok, const char *text, size_t n,
                        const text_forbidden *forbidden, mtk_error *err) {
   if (n > INT32_MAX) {
     return mtk_fail(err, MTK_E_LIMIT, "tokenizer", "a text of %zu bytes is too long", n);
   }
   encoder e = {.tok = tok, .sink = sink};
-  MTK_TRY(text_pretok_cursor_create(&e.cursor, tok->pretok, err));
+  MTK_TRY(mtk_text_pretok_cursor_create(&e.cursor, tok->pretok, err));
   mtk_status status = encode_all(&e, text, n, forbidden, err);
-  text_pretok_cursor_destroy(e.cursor);
-  text_bpe_work_finish(&e.work);
+  mtk_text_pretok_cursor_destroy(e.cursor);
+  mtk_text_bpe_work_finish(&e.work);
   return status;
 }
 
@@ -269,7 +270,7 @@ mtk_status mtk_tokenizer_encode(mtk_ids *out, const mtk_tokenizer *tok, const ch
   text_sink sink = {.ids = out};
   text_forbidden forbidden = {.all = !(flags & MTK_ENCODE_SPECIAL)};
   if (ends && tok->add_bos) MTK_TRY(mtk_ids_push(out, tok->bos, err));
-  MTK_TRY(text_encode(&sink, tok, text, n, &forbidden, err));
+  MTK_TRY(mtk_text_encode(&sink, tok, text, n, &forbidden, err));
   if (ends && tok->add_eos) MTK_TRY(mtk_ids_push(out, tok->eos, err));
   return MTK_OK;
 }

@@ -6,7 +6,7 @@
 #include "text/bpe.h"
 
 /* As mtk_tokenizer_encode without bos/eos; control tokens are parsed outside `forbidden` only. */
-mtk_status text_encode(text_sink *sink, const mtk_tokenizer *tok, const char *text, size_t n,
+mtk_status mtk_text_encode(text_sink *sink, const mtk_tokenizer *tok, const char *text, size_t n,
                        const text_forbidden *forbidden, mtk_error *err);
 
 #endif

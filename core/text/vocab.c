@@ -32,8 +32,8 @@ static size_t count_patterns(const text_pre *pre) {
 
 mtk_status mtk_vocab_set_pre(mtk_vocab *vocab, const char *pre, mtk_error *err) {
   const text_pre *row = NULL;
-  for (size_t i = 0; i < text_pre_table_len && !row; i++) {
-    if (strcmp(text_pre_table[i].name, pre) == 0) row = &text_pre_table[i];
+  for (size_t i = 0; i < mtk_text_pre_table_len && !row; i++) {
+    if (strcmp(mtk_text_pre_table[i].name, pre) == 0) row = &mtk_text_pre_table[i];
   }
   if (!row) {
     return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer.ggml.pre",
@@ -65,8 +65,8 @@ static bool same_patterns(const mtk_vocab *vocab, const text_pre *pre) {
 const char *mtk_vocab_find_pre(const mtk_vocab *vocab) {
   const char *name = NULL;
   int best = 0;
-  for (size_t i = 0; i < text_pre_table_len; i++) {
-    const text_pre *pre = &text_pre_table[i];
+  for (size_t i = 0; i < mtk_text_pre_table_len; i++) {
+    const text_pre *pre = &mtk_text_pre_table[i];
     if (!same_patterns(vocab, pre)) continue;
     int score = 1 + 2 * (pre->ignore_merges == vocab->ignore_merges) + (pre->nfc == vocab->nfc);
     if (score > best) {

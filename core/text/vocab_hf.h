@@ -11,8 +11,8 @@ typedef struct text_hf_special {
   const char *key;
   size_t field;
 } text_hf_special;
-extern const text_hf_special text_hf_specials[];
-extern const size_t text_hf_specials_len;
+extern const text_hf_special mtk_text_hf_specials[];
+extern const size_t mtk_text_hf_specials_len;
 
 static inline int32_t *text_special_field(mtk_vocab *vocab, size_t field) {
   return (int32_t *)(void *)((char *)vocab + field);

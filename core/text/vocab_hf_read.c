@@ -7,13 +7,14 @@
 #include "text/pretok.h"
 #include "text/vocab_hf.h"
 
-const text_hf_special text_hf_specials[] = {
+const text_hf_special mtk_text_hf_specials[] = {
     {"bos_token", offsetof(mtk_vocab, bos)},
     {"eos_token", offsetof(mtk_vocab, eos)},
     {"unk_token", offsetof(mtk_vocab, unk)},
     {"pad_token", offsetof(mtk_vocab, pad)},
 };
-const size_t text_hf_specials_len = sizeof text_hf_specials / sizeof text_hf_specials[0];
+const size_t mtk_text_hf_specials_len =
+    sizeof mtk_text_hf_specials / sizeof mtk_text_hf_specials[0];
 
 /* Names of end-of-turn tokens, in order of preference. */
 static const char *const eot_names[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"};
@@ -314,13 +315,13 @@ static mtk_status read_digits(reader *r, const json_t *component, mtk_error *err
     r->vocab->split_digits = true;
     return MTK_OK;
   }
-  return individual ? add_pattern(r, text_pattern_digit, strlen(text_pattern_digit), err)
+  return individual ? add_pattern(r, mtk_text_pattern_digit, strlen(mtk_text_pattern_digit), err)
                     : add_pattern(r, "\\p{N}+", 6, err);
 }
 
 static mtk_status read_byte_level(reader *r, const json_t *component, mtk_error *err) {
   if (flag_of(component, "use_regex", true)) {
-    MTK_TRY(add_pattern(r, text_pattern_gpt2, strlen(text_pattern_gpt2), err));
+    MTK_TRY(add_pattern(r, mtk_text_pattern_gpt2, strlen(mtk_text_pattern_gpt2), err));
   }
   if (flag_of(component, "add_prefix_space", true)) r->vocab->add_prefix_space = true;
   r->byte_level = true;
@@ -401,10 +402,10 @@ static mtk_status read_config_tokens(reader *r, const json_t *config, mtk_error 
 static mtk_status read_config(reader *r, const json_t *config, mtk_error *err) {
   mtk_vocab *vocab = r->vocab;
   MTK_TRY(read_config_tokens(r, config, err));
-  for (size_t i = 0; i < text_hf_specials_len; i++) {
-    const char *text = token_text(json_object_get(config, text_hf_specials[i].key));
+  for (size_t i = 0; i < mtk_text_hf_specials_len; i++) {
+    const char *text = token_text(json_object_get(config, mtk_text_hf_specials[i].key));
     const mtk_map_value *id = text ? mtk_map_get(r->ids, text, strlen(text)) : NULL;
-    if (id) *text_special_field(vocab, text_hf_specials[i].field) = (int32_t)id->i;
+    if (id) *text_special_field(vocab, mtk_text_hf_specials[i].field) = (int32_t)id->i;
   }
   const json_t *bos = json_object_get(config, "add_bos_token");
   const json_t *eos = json_object_get(config, "add_eos_token");

@@ -93,7 +93,7 @@ static bool write_pre_tokenizer(json_t *root, const mtk_vocab *vocab) {
     return false;
   }
   size_t n = vocab->n_patterns;
-  bool gpt2 = n > 0 && strcmp(vocab->patterns[n - 1], text_pattern_gpt2) == 0;
+  bool gpt2 = n > 0 && strcmp(vocab->patterns[n - 1], mtk_text_pattern_gpt2) == 0;
   for (size_t i = 0; i < n - gpt2; i++) {
     json_t *split = json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "Regex",
                               vocab->patterns[i], "behavior", "Isolated", "invert", 0);
@@ -158,10 +158,10 @@ static bool write_config(json_t *root, const mtk_vocab *vocab) {
     mtk_bytes_finish(&key);
     if (!ok) return false;
   }
-  for (size_t i = 0; i < text_hf_specials_len; i++) {
-    int32_t id = *text_special_field((mtk_vocab *)vocab, text_hf_specials[i].field);
+  for (size_t i = 0; i < mtk_text_hf_specials_len; i++) {
+    int32_t id = *text_special_field((mtk_vocab *)vocab, mtk_text_hf_specials[i].field);
     if (id < 0 || (size_t)id >= vocab->n_tokens || !vocab->tokens[id].text) continue;
-    if (!put(root, text_hf_specials[i].key, text_of(&vocab->tokens[id]))) return false;
+    if (!put(root, mtk_text_hf_specials[i].key, text_of(&vocab->tokens[id]))) return false;
   }
   if (vocab->add_bos >= 0 && !put(root, "add_bos_token", json_boolean(vocab->add_bos)))
     return false;

@@ -1,6 +1,7 @@
-/* test_engine_models.c: batches with real models, as they are and quantized in memory: the last logits of
- * a sequence are the same bytes alone at the reference level and among 7 other sequences at every level
- * with two threads. stories260K comes from MTK_TEST_DATA, SmolLM2 from the user's cache. */
+/* test_engine_models.c: batches with real models, as they are and quantized in memory: the last
+ * logits of a sequence are the same bytes alone at the reference level and among 7 other sequences
+ * at every level with two threads. stories260K comes from MTK_TEST_DATA, SmolLM2 from the user's
+ * cache. */
 #include <check.h>
 #include <mtk/engine.h>
 #include <mtk/quantize.h>
