@@ -430,13 +430,13 @@ def test_limits():
 def test_drain():
     """SIGTERM: what runs is finished, what comes is refused, the exit code is 0."""
     for sig in (signal.SIGTERM, signal.SIGINT):
-        s = Server(MTK, MODEL)
-        body = {"prompt": "x", "max_tokens": 450, "ignore_eos": True}
+        s = Server(MTK, MODEL, *LONG)
+        body = {"prompt": "x", "max_tokens": 5000, "ignore_eos": True}
         events = s.stream(COMPLETION, {**body, "stream_options": {"include_usage": True}})
         first = next(events)
         s.process.send_signal(sig)
         text, _, finish, _, usage = joined([first, *events])
-        check(finish == "length" and usage["completion_tokens"] == 450 and text, (finish, usage))
+        check(finish == "length" and usage["completion_tokens"] == 5000 and text, (finish, usage))
         code, err = s.wait()
         check((code, err) == (0, ""), (code, err))
     with serving(MTK, MODEL, *LONG, "--drain-s", "600", code=0) as s:
@@ -515,7 +515,8 @@ SHARED = [test_answers, test_reasoning, test_streams, test_sampling, test_stop, 
           test_errors, test_malformed_http, test_pipelining, test_http_1_0,
           concurrent_equals_sequential]
 OWN = [test_small_cache, test_closed_connection, test_slow_reader, test_keys, test_adapters,
-       test_limits, test_drain, test_cut, test_allocation]
+       test_limits, test_drain, test_cut]
+BY_NAME = [test_allocation]  # allocation.sh
 
 
 def main():
@@ -528,6 +529,10 @@ def main():
                     print(f"ok {test.__name__}", flush=True)
     for test in OWN:
         if not chosen or test.__name__ in chosen:
+            test()
+            print(f"ok {test.__name__}", flush=True)
+    for test in BY_NAME:
+        if test.__name__ in chosen:
             test()
             print(f"ok {test.__name__}", flush=True)
 
