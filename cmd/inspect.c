@@ -194,10 +194,36 @@ static void print_text(const mtk_model *m, const json_t *r, const mtk_cmd_line *
     mtk_cmd_print("warning: %s\n", mtk_model_warning(m, i));
 }
 
+/* Takes the adapter. */
+static mtk_status report_adapter(mtk_adapter *a, const mtk_cmd_line *line, mtk_error *err) {
+  json_t *pairs = json_array();
+  for (size_t i = 0; i < a->n_pairs; i++) {
+    const mtk_lora_pair *p = &a->pairs[i];
+    json_array_append_new(pairs, json_pack("{s:s,s:I,s:f,s:[I,I]}", "target", p->target, "rank",
+                                           (json_int_t)p->rank, "scale", (double)p->scale, "shape",
+                                           (json_int_t)p->n, (json_int_t)p->k));
+    if (!line->json && i == 0)
+      mtk_cmd_print("%s\nLoRA adapter, rank %lld, alpha %g, %zu targets\n", line->args[0],
+                    (long long)a->rank, (double)a->alpha, a->n_pairs);
+    if (!line->json)
+      mtk_cmd_print("  %-34s rank %-4lld scale %-8g %lld x %lld\n", p->target, (long long)p->rank,
+                    (double)p->scale, (long long)p->n, (long long)p->k);
+  }
+  json_t *doc = json_pack("{s:s,s:s,s:I,s:f,s:o}", "path", line->args[0], "kind", "adapter", "rank",
+                          (json_int_t)a->rank, "alpha", (double)a->alpha, "pairs", pairs);
+  mtk_adapter_destroy(a);
+  if (line->json) return mtk_cmd_print_json(doc, false, err);
+  json_decref(doc);
+  return MTK_OK;
+}
+
 static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   mtk_model *m = NULL;
-  MTK_TRY(mtk_model_load(&m, line->args[0], err));
-  mtk_status st = MTK_OK;
+  mtk_adapter *adapter = NULL;
+  mtk_status st = mtk_model_load(&m, line->args[0], err);
+  if (st != MTK_OK && mtk_adapter_load(&adapter, line->args[0], NULL) == MTK_OK)
+    return report_adapter(adapter, line, err);
+  if (st != MTK_OK) return st;
   if (mtk_options_flag(line->options, "graph")) {
     mtk_bytes text = {0};
     st = mtk_model_print_graph(&text, m, err);

@@ -99,8 +99,10 @@ mtk_status mtk_adapter_view(mtk_adapter **out, const mtk_adapter *adapter, const
   if (!view) return mtk_fail(err, MTK_E_NOMEM, adapter->name, "out of memory");
   mtk_status status = copy_pairs(view, adapter, err);
   if (status == MTK_OK) status = set_pairing(view, pairing, base, err);
-  if (status == MTK_OK) *out = view;
-  else mtk_adapter_destroy(view);
+  if (status == MTK_OK)
+    *out = view;
+  else
+    mtk_adapter_destroy(view);
   return status;
 }
 
@@ -126,8 +128,7 @@ static mtk_status read_merged(const mtk_tensor *t, void *dst, int64_t row0, int6
   size_t k = (size_t)mtk_tensor_row_elems(t), row_bytes = mtk_tensor_row_bytes(t);
   float *w = mtk_alloc(k, 2 * sizeof *w);
   void *tmp = mtk_alloc(mtk_tensor_row_bytes(m->source), 1);
-  mtk_status status =
-      w && tmp ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  mtk_status status = w && tmp ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
   for (int64_t r = 0; r < n_rows && status == MTK_OK; r++) {
     status = mtk_tensor_fetch_f32(w, m->source, row0 + r, 1, tmp, err);
     if (status != MTK_OK) break;
@@ -143,22 +144,35 @@ static bool is_plain_float(mtk_dtype type) {
   return type == MTK_F32 || type == MTK_F16 || type == MTK_BF16;
 }
 
+/* A merged tensor keeps a plain float type; everything else becomes bf16. */
+static bool keeps_type(const mtk_tensor *t) { return is_plain_float(t->dtype) && !t->scales; }
+
+static mtk_status warn_types(mtk_model *model, const mtk_adapter *adapter) {
+  size_t changed = 0;
+  const mtk_tensor *first = NULL;
+  for (size_t i = 0; i < adapter->n_pairs; i++) {
+    const mtk_tensor *t = mtk_model_tensor(model, adapter->pairs[i].target);
+    if (keeps_type(t)) continue;
+    if (!first) first = t;
+    changed++;
+  }
+  if (!first) return MTK_OK;
+  return mtk_model_warn(model, "%zu tensors stored as bf16 after the merge (first: %s, was %s)",
+                        changed, first->name, mtk_dtype_get(first->dtype)->name);
+}
+
 static mtk_status merge_pair(mtk_model *model, const mtk_lora_pair *p, mtk_error *err) {
   const mtk_tensor *t = mtk_model_tensor(model, p->target);
   merged *m = mtk_arena_alloc(mtk_model_arena(model), 1, sizeof *m);
   if (!m) return mtk_fail(err, MTK_E_NOMEM, p->target, "out of memory");
   *m = (merged){t, p};
   mtk_tensor view = {.name = t->name, .n_dims = 2, .source_name = t->source_name};
-  bool keep = is_plain_float(t->dtype) && !t->scales;
-  view.dtype = keep ? t->dtype : MTK_BF16;
+  view.dtype = keeps_type(t) ? t->dtype : MTK_BF16;
   view.shape[0] = p->n;
   view.shape[1] = p->k;
   view.size_bytes = (uint64_t)mtk_tensor_row_bytes(&view) * (uint64_t)p->n;
   view.read = read_merged;
   view.read_ctx = m;
-  if (!keep)
-    MTK_TRY(mtk_model_warn(model, "%s: stored as bf16 after the merge, was %s", t->name,
-                           mtk_dtype_get(t->dtype)->name));
   return mtk_model_replace_tensor(model, &view, err);
 }
 
@@ -169,6 +183,7 @@ mtk_status mtk_model_merge(mtk_model *model, const mtk_adapter *adapter, mtk_err
     return mtk_fail(err, MTK_E_INVALID, adapter->name ? adapter->name : "adapter",
                     "its query and key rows are in %s order, the model's in %s order: fit it first",
                     adapter->pairing, pairing);
+  MTK_TRY(warn_types(model, adapter));
   for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(merge_pair(model, &adapter->pairs[i], err));
   return MTK_OK;
 }
