@@ -1,6 +1,7 @@
 """server.py MTK MODEL ADAPTER [TEST...]: see server.sh."""
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -427,6 +428,21 @@ def test_limits():
         check(doc["choices"][0]["finish_reason"] == "length", doc)
 
 
+def test_no_descriptors():
+    """More clients than the process may have open files: the rest wait, and are served later."""
+    with serving(MTK, MODEL) as s:
+        used = len(os.listdir(f"/proc/{s.process.pid}/fd"))
+        resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE, (used + 4, used + 4))
+        idle = [s.socket() for _ in range(40)]
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(s.ask("/v1/models")[0]))
+        waiting.start()
+        for c in idle:
+            c.close()
+        waiting.join()
+        check(answers == [200] and s.health()["status"] == "ok", answers)
+
+
 def test_drain():
     """SIGTERM: what runs is finished, what comes is refused, the exit code is 0."""
     for sig in (signal.SIGTERM, signal.SIGINT):
@@ -515,7 +531,7 @@ SHARED = [test_answers, test_reasoning, test_streams, test_sampling, test_stop, 
           test_errors, test_malformed_http, test_pipelining, test_http_1_0,
           concurrent_equals_sequential]
 OWN = [test_small_cache, test_closed_connection, test_slow_reader, test_keys, test_adapters,
-       test_limits, test_drain, test_cut]
+       test_limits, test_no_descriptors, test_drain, test_cut]
 BY_NAME = [test_allocation]  # allocation.sh
 
 
