@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # _models.sh: what the tests with real models share. Sourced; makes the scratch folder $tmp.
 # Needs MTK (the binary) and MTK_SRC (the source root).
 tmp=$(mktemp -d)

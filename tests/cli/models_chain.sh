@@ -57,6 +57,7 @@ jq -ne "$base != $tuned and ($merged - $tuned | fabs) < 0.02 * $tuned" >/dev/nul
 
 step "serve and chat"
 coproc server { exec "$MTK" serve merged --listen 127.0.0.1:0 --context 256 --json -q; }
+# shellcheck disable=SC2154 # set by coproc
 pid=$server_PID
 trap 'kill "$pid" 2>/dev/null || true; rm -rf "$tmp"' EXIT
 read -r ready <&"${server[0]}"

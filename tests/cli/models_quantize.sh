@@ -40,7 +40,7 @@ cmp "$tmp/one.gguf" "$tmp/nvfp4.gguf" || fail "GGUF: other bytes with one thread
 
 [ -f "${MTK_TEST_DATA:-}/text/wiki.test.raw" ] || skip "perplexities: MTK_TEST_DATA has no text/wiki.test.raw"
 while read -r type llama; do
-  [ -e "$tmp/$type.gguf" ] || quantize "$smol" "$tmp/$type.gguf" $type
+  [ -e "$tmp/$type.gguf" ] || quantize "$smol" "$tmp/$type.gguf" "$type"
   "$MTK" eval "$tmp/$type.gguf" --ppl "$MTK_TEST_DATA/text/wiki.test.raw" --chunks 20 --json -q >"$tmp/ppl.json"
   jq -r "\"$type: perplexity \(.ppl) (llama.cpp $llama) in \(.seconds) s\"" "$tmp/ppl.json"
   jq -e "(.ppl / $llama - 1 | fabs) < 0.02" "$tmp/ppl.json" >/dev/null || fail "$type: off by more than 2 %"
