@@ -59,8 +59,10 @@ static mtk_status set_field(mtk_request *r, job *j, const field *f, const json_t
   if (!type_ok || x < f->min || x > f->max)
     return mtk_fail(err, MTK_E_INVALID, NULL, "'%s' must be %s from %g to %g", f->name,
                     f->type == F_INT ? "an integer" : "a number", f->min, f->max);
-  if (f->type == F_INT) *(int32_t *)(void *)at = (int32_t)x;
-  else *(float *)(void *)at = (float)x;
+  if (f->type == F_INT)
+    *(int32_t *)(void *)at = (int32_t)x;
+  else
+    *(float *)(void *)at = (float)x;
   return MTK_OK;
 }
 
@@ -169,17 +171,29 @@ static bool ends_with_marker(const mtk_bytes *text, const char *marker) {
   return m && n >= m && !memcmp(text->data + n - m, marker, m);
 }
 
+/* Variables of a client for the template, but for token names (bos_token, ...): templates build control
+ * tokens from those, so they are the model's alone. */
+static void add_variables(json_t *context, json_t *variables) {
+  const char *key;
+  json_t *value;
+  json_object_foreach(variables, key, value) {
+    size_t n = strlen(key);
+    bool token_name = n >= 6 && !strcmp(key + n - 6, "_token");
+    if (!token_name && strcmp(key, "messages") != 0) json_object_set(context, key, value);
+  }
+}
+
 /* Everything a template may look at; sampling fields do no harm but are left out. */
 static json_t *template_context(const json_t *doc) {
-  static const char *const keys[] = {"messages", "tools", "documents", "add_generation_prompt",
-                                     "continue_final_message", "reasoning_effort"};
+  static const char *const keys[] = {
+      "messages",        "tools", "documents", "add_generation_prompt", "continue_final_message",
+      "reasoning_effort"};
   json_t *context = json_object();
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
     json_t *v = json_object_get(doc, keys[i]);
     if (v && !json_is_null(v)) json_object_set(context, keys[i], v);
   }
-  json_t *more = json_object_get(doc, "chat_template_kwargs");
-  if (json_is_object(more)) json_object_update(context, more);
+  add_variables(context, json_object_get(doc, "chat_template_kwargs"));
   return context;
 }
 
@@ -192,14 +206,14 @@ static mtk_status flatten_content(json_t *message, size_t index, mtk_error *err)
   for (size_t i = 0; i < json_array_size(content) && st == MTK_OK; i++) {
     const json_t *part = json_array_get(content, i);
     const char *piece = json_string_value(json_object_get(part, "text"));
-    if (piece) mtk_bytes_append(&text, piece, json_string_length(json_object_get(part, "text")));
+    if (piece)
+      mtk_bytes_append(&text, piece, json_string_length(json_object_get(part, "text")));
     else
       st = mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "message %zu has a part that is not text", index);
   }
   if (st == MTK_OK) st = mtk_bytes_status(&text, err);
   if (st == MTK_OK)
-    json_object_set_new(message, "content",
-                        json_stringn(text.data ? text.data : "", text.len));
+    json_object_set_new(message, "content", json_stringn(text.data ? text.data : "", text.len));
   mtk_bytes_finish(&text);
   return st;
 }
@@ -222,8 +236,8 @@ static mtk_status chat_prompt(parsed *p, job *j, mtk_error *err) {
   json_decref(context);
   if (!json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   mtk_bytes text = {0};
-  mtk_status st = mtk_chat_render(&text, &p->ids, NULL, j->model->chat, json, strlen(json), true,
-                                  NULL, err);
+  mtk_status st =
+      mtk_chat_render(&text, &p->ids, NULL, j->model->chat, json, strlen(json), true, NULL, err);
   if (st == MTK_OK && ends_with_marker(&text, mtk_chat_think_open(j->model->chat)))
     j->split.state = 1;
   p->request.echo_special = mtk_chat_think_open(j->model->chat) != NULL;
