@@ -74,20 +74,22 @@ static void run_alone(float *out, mtk_engine *e, int s) {
   mtk_engine_seq_close(e, it.seq);
 }
 
-/* All sequences in two ragged batches of different parts each. */
+/* All sequences in three ragged batches: a first part of each, the rest but one, the last id. */
 static const float *run_together(mtk_engine *e) {
-  mtk_batch_item items[N_SEQ];
-  const float *logits;
-  int64_t rows;
-  for (int s = 0; s < N_SEQ; s++) {
-    items[s] = (mtk_batch_item){0, 0, ids[s], 1 + 2 * s, MTK_LOGITS_NONE};
-    ck_assert_int_eq(mtk_engine_seq_open(&items[s].seq, e, NULL), MTK_OK);
-  }
-  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, items, N_SEQ, NULL), MTK_OK);
+  mtk_batch_item items[N_SEQ] = {{0}};
+  const float *logits = NULL;
+  int64_t rows = 0;
   for (int s = 0; s < N_SEQ; s++)
-    items[s] = (mtk_batch_item){items[s].seq, 0, ids[s] + 1 + 2 * s, N_IDS - s - (1 + 2 * s),
-                                MTK_LOGITS_LAST};
-  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, items, N_SEQ, NULL), MTK_OK);
+    ck_assert_int_eq(mtk_engine_seq_open(&items[s].seq, e, NULL), MTK_OK);
+  for (int part = 0; part < 3; part++) {
+    for (int s = 0; s < N_SEQ; s++) {
+      int n = N_IDS - s, ends[] = {0, 1 + 2 * s, n - 1, n};
+      items[s].ids = ids[s] + ends[part];
+      items[s].n_ids = ends[part + 1] - ends[part];
+      items[s].logits = part == 2 ? MTK_LOGITS_LAST : MTK_LOGITS_NONE;
+    }
+    ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, items, N_SEQ, NULL), MTK_OK);
+  }
   ck_assert_int_eq(rows, N_SEQ);
   return logits;
 }
