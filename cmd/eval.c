@@ -182,9 +182,9 @@ static mtk_status score_line(mtk_cmd_engine *e, const json_t *doc, void *ctx, mt
     if (line->json) {
       char hex[65];
       mtk_sha256_final_hex(hash, hex);
-      st = mtk_cmd_print_json(json_pack("{s:f,s:o,s:f,s:I,s:s}", "nll", nll, "nll_per_token", each,
-                                        "mean", nll / (double)n, "n_tokens", (json_int_t)n,
-                                        "logits_sha256", hex),
+      st = mtk_cmd_print_json(json_pack("{s:f,s:f,s:I,s:o,s:s}", "nll", nll, "nll_per_token",
+                                        nll / (double)n, "n_tokens", (json_int_t)n, "token_nll",
+                                        each, "logits_sha256", hex),
                               true, err);
     } else {
       mtk_cmd_print("nll %.6f, %zu tokens, %.6f per token\n", nll, n, nll / (double)n);

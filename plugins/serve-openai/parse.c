@@ -171,8 +171,8 @@ static bool ends_with_marker(const mtk_bytes *text, const char *marker) {
   return m && n >= m && !memcmp(text->data + n - m, marker, m);
 }
 
-/* Variables of a client for the template, but for token names (bos_token, ...): templates build control
- * tokens from those, so they are the model's alone. */
+/* Variables of a client for the template, but for token names (bos_token, ...): templates build
+ * control tokens from those, so they are the model's alone. */
 static void add_variables(json_t *context, json_t *variables) {
   const char *key;
   json_t *value;

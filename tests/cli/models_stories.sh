@@ -21,9 +21,9 @@ got = [json.loads(line) for line in open(sys.argv[1])]
 want = json.load(open(sys.argv[2]))["cases"]
 assert len(got) == len(want) == 3
 for g, w in zip(got, want):
-    assert len(g["nll_per_token"]) == len(w["nll"]) == g["n_tokens"]
-    worst = max((abs(a - b) - 0.5e-5) / max(b, 1) for a, b in zip(g["nll_per_token"], w["nll"]))
-    mean = abs(g["mean"] / (sum(w["nll"]) / len(w["nll"])) - 1)
+    assert len(g["token_nll"]) == len(w["nll"]) == g["n_tokens"]
+    worst = max((abs(a - b) - 0.5e-5) / max(b, 1) for a, b in zip(g["token_nll"], w["nll"]))
+    mean = abs(g["nll_per_token"] / (sum(w["nll"]) / len(w["nll"])) - 1)
     print(f"{g['n_tokens']} tokens: largest difference {worst:.2e}, of the mean {mean:.2e}")
     assert worst <= 1e-5 and mean <= 1e-6
 EOF
