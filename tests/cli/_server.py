@@ -1,5 +1,6 @@
 """Helpers of the server tests: start and stop a server, plain and streamed requests, raw sockets.
 Standard library only. Waiting is always for an answer; TIMEOUT_S only makes a hang a failure."""
+import atexit
 import contextlib
 import http.client
 import json
@@ -23,6 +24,7 @@ class Server:
         self.process = subprocess.Popen(
             [mtk, "serve", model, "--listen", "127.0.0.1:0", "--json", "-q", *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        atexit.register(self.process.kill)  # whatever fails, no server stays
         line = self.process.stdout.readline()
         if not line:
             raise AssertionError(f"no server: {self.process.communicate()[1]}")
