@@ -159,9 +159,43 @@ static mtk_status set_up(run *r, mtk_error *err) {
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 
+/* Options that may change between a run and its resumption. */
+static bool is_free_option(const mtk_option_def *def) {
+  static const char *const names[] = {"save-every", "log-every", "eval-data", "micro-tokens"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if (!strcmp(def->name, names[i])) return true;
+  return false;
+}
+
+/* All others, by name, as text. */
+static json_t *fixed_options(const run *r) {
+  json_t *doc = json_object();
+  for (const mtk_option_def *def = g_options; def->name; def++) {
+    const char *text = is_free_option(def) ? NULL : mtk_options_string(r->o, def->name);
+    if (text) json_object_set_new(doc, def->name, json_string(text));
+  }
+  return doc;
+}
+
+static mtk_status check_options(const run *r, const json_t *then, mtk_error *err) {
+  json_t *now = fixed_options(r);
+  mtk_status st = MTK_OK;
+  for (const mtk_option_def *def = g_options; def->name && st == MTK_OK; def++) {
+    const json_t *a = json_object_get(then, def->name), *b = json_object_get(now, def->name);
+    if ((a || b) && !json_equal(a, b))
+      st = mtk_fail(
+          err, MTK_E_INVALID, r->args->out,
+          "the checkpoint was made with --%s %s, not %s: give the same or start anew with "
+          "--force",
+          def->name, a ? json_string_value(a) : "(unset)", b ? json_string_value(b) : "(unset)");
+  }
+  json_decref(now);
+  return st;
+}
+
 static mtk_status save_checkpoint(run *r, mtk_error *err) {
-  json_t *doc = json_pack("{s:I,s:s}", "cursor", (json_int_t)r->cursor, "data_sha256",
-                          mtk_dataset_sha256(r->data));
+  json_t *doc = json_pack("{s:I,s:s,s:o}", "cursor", (json_int_t)r->cursor, "data_sha256",
+                          mtk_dataset_sha256(r->data), "options", fixed_options(r));
   char *text = doc ? json_dumps(doc, 0) : NULL;
   json_decref(doc);
   if (!text) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
@@ -184,6 +218,7 @@ static mtk_status resume(run *r, mtk_error *err) {
     if (!digest || strcmp(digest, mtk_dataset_sha256(r->data)) != 0)
       st = mtk_fail(err, MTK_E_INVALID, r->args->out,
                     "the checkpoint was made with other data; start anew with --force");
+    if (st == MTK_OK) st = check_options(r, json_object_get(doc, "options"), err);
     json_decref(doc);
     if (st == MTK_OK)
       emit(r, json_pack("{s:s,s:I}", "event", "resume", "step",

@@ -1,6 +1,7 @@
 """kill.py MTK MODEL DATA: see kill.sh."""
 import os
 import signal
+import subprocess
 import sys
 
 from _process import (ATTEMPTS, catch, catch_again, check, digest, remove, run, temporaries,
@@ -69,6 +70,20 @@ def training(name, options, begun):
     print(f"{name}: killed {kills} times, resumed, same bytes")
 
 
+def other_options():
+    """A resumption under other options is refused, and nothing is lost."""
+    command = [MTK, "finetune", MODEL, "--data", DATA, "--out", "a", "-q", "--steps", "1000",
+               "--batch-tokens", "300", "--save-every", "1", "--rank", "2"]
+    killed(catch(command, checkpoint_entry("step-"), signal.SIGKILL), "finetune")
+    before = sorted(n for n in os.listdir("a.ckpt") if n.startswith("step-"))
+    done = subprocess.run(command + ["--resume", "--lr", "1e-5"], capture_output=True, text=True)
+    check(done.returncode == 2 and "--lr" in done.stderr, f"resume under other options: {done}")
+    check(before == sorted(n for n in os.listdir("a.ckpt") if n.startswith("step-")),
+          "resume under other options: a checkpoint is gone")
+    remove("a.ckpt")
+    print("finetune: resumption under other options refused")
+
+
 def checkpoint_entry(prefix):
     return lambda: os.path.isdir("a.ckpt") and any(n.startswith(prefix)
                                                    for n in os.listdir("a.ckpt"))
@@ -82,3 +97,4 @@ writer("quantize", [MTK, "quantize", "large.safetensors", "q", "--to", "fp8", "-
 remove("large.safetensors")
 training("finetune, after a checkpoint", ["--rank", "2"], checkpoint_entry("step-"))
 training("finetune, writing a checkpoint", ["--adapter", "none"], checkpoint_entry(".step-"))
+other_options()
