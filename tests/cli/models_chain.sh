@@ -25,8 +25,8 @@ jq -r '"\(.output_bytes) bytes in \(.seconds) s, peak \(.peak_rss_bytes) bytes"'
 
 step "evaluate before and after"
 text='{"text": "The quick brown fox jumps over the lazy dog. Paris is the capital of France."}'
-before=$("$MTK" eval bf16 --score - --json -q <<<"$text" | jq .mean)
-after=$("$MTK" eval nvfp4.gguf --score - --json -q <<<"$text" | jq .mean)
+before=$("$MTK" eval bf16 --score - --json -q <<<"$text" | jq .nll_per_token)
+after=$("$MTK" eval nvfp4.gguf --score - --json -q <<<"$text" | jq .nll_per_token)
 echo "nll per token $before, nvfp4 $after"
 jq -ne "$before < 3.5 and $after < 1.3 * $before" >/dev/null || fail "the quantized model is broken"
 
@@ -46,7 +46,7 @@ done
 # Dropped on the quantized model it works as well.
 "$MTK" run nvfp4.gguf -p "What is the capital of France?" -n 12 --json -q --adapter adapter | jq -r .text
 head -n 41 "$data/sft/synthetic_conversations_1k.jsonl" | tail -n 1 | jq -c '{text: .messages[1].content}' >score.jsonl
-mean() { "$MTK" eval "$@" --score score.jsonl --json -q | jq .mean; }
+mean() { "$MTK" eval "$@" --score score.jsonl --json -q | jq .nll_per_token; }
 base=$(mean bf16) tuned=$(mean bf16 --adapter adapter)
 
 step "merge"
