@@ -14,7 +14,7 @@ python3 "$here/generate.py" eval --per-cell 40 --seed 3 --out "$work/eval.jsonl"
   --out "$work/petit" --adapter none --optimizer muon --muon-lr 0.02 --lr 3e-3 --beta2 0.95 \
   --weight-decay 0.1 --schedule linear --warmup 80 --steps 2900 --batch-tokens 3072 --seed 1 \
   --save-every 500 --log-every 50 --dtype bf16
-"$mtk" eval "$work/petit" --task "$work/eval.jsonl" --outputs "$work/outputs.jsonl" --json -q \
-  >"$here/accuracy.json"
+"$mtk" eval "$work/petit" --task "$work/eval.jsonl" --outputs "$work/outputs.jsonl" --json -q |
+  jq 'del(.model, .seconds)' >"$here/accuracy.json"
 python3 "$here/generate.py" score --problems "$work/eval.jsonl" --outputs "$work/outputs.jsonl"
 cp "$work/petit/model.safetensors" "$here/model/model.safetensors"
