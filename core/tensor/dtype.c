@@ -122,15 +122,35 @@ static const dtype_row rows[MTK_DTYPE_COUNT] = {
     [MTK_Q8_0] = {{"q8_0", 32, 34, 32, MTK_A8, 1, 1}, mtk_q8_0_decode, mtk_q8_0_encode},
     [MTK_MXFP4] = {{"mxfp4", 32, 17, 32, MTK_A8, 1, 1}, mtk_mxfp4_decode, mtk_mxfp4_encode},
     [MTK_NVFP4] = {{"nvfp4", 64, 36, 32, MTK_A8, 1, 1}, mtk_nvfp4_decode, mtk_nvfp4_encode},
+    [MTK_Q5_0] = {{"q5_0", 32, 22, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_Q5_1] = {{"q5_1", 32, 24, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_Q8_1] = {{"q8_1", 32, 36, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_Q2_K] = {{"q2_k", 256, 84, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_Q3_K] = {{"q3_k", 256, 110, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_Q4_K] = {{"q4_k", 256, 144, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_Q5_K] = {{"q5_k", 256, 176, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_Q6_K] = {{"q6_k", 256, 210, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_Q8_K] = {{"q8_k", 256, 292, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_IQ2_XXS] = {{"iq2_xxs", 256, 66, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_IQ2_XS] = {{"iq2_xs", 256, 74, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_IQ3_XXS] = {{"iq3_xxs", 256, 98, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_IQ1_S] = {{"iq1_s", 256, 50, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_IQ4_NL] = {{"iq4_nl", 32, 18, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_IQ3_S] = {{"iq3_s", 256, 110, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_IQ2_S] = {{"iq2_s", 256, 82, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_IQ4_XS] = {{"iq4_xs", 256, 136, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_IQ1_M] = {{"iq1_m", 256, 56, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_TQ1_0] = {{"tq1_0", 256, 54, 0, MTK_A16, 1, 1}, NULL, NULL},
+    [MTK_TQ2_0] = {{"tq2_0", 256, 66, 0, MTK_A16, 1, 1}, NULL, NULL},
 };
 
 const mtk_dtype_info *mtk_dtype_get(mtk_dtype type) {
-  return (unsigned)type < MTK_DTYPE_COUNT ? &rows[type].info : NULL;
+  return (unsigned)type < MTK_DTYPE_COUNT && rows[type].info.name ? &rows[type].info : NULL;
 }
 
 mtk_dtype mtk_dtype_by_name(const char *name) {
   for (int i = 0; i < MTK_DTYPE_COUNT; i++)
-    if (strcmp(rows[i].info.name, name) == 0) return (mtk_dtype)i;
+    if (rows[i].info.name && strcmp(rows[i].info.name, name) == 0) return (mtk_dtype)i;
   return MTK_DTYPE_COUNT;
 }
 
@@ -144,7 +164,7 @@ size_t mtk_dtype_bytes(mtk_dtype type, uint64_t n_elems) {
 
 void mtk_dtype_decode(mtk_dtype type, float *dst, const void *src, size_t n) {
   const mtk_dtype_info *info = mtk_dtype_get(type);
-  if (info) rows[type].decode(dst, src, n / info->block_elems);
+  if (info && rows[type].decode) rows[type].decode(dst, src, n / info->block_elems);
 }
 
 int mtk_dtype_encode(mtk_dtype type, void *dst, const float *src, size_t n) {

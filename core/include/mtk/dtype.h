@@ -40,6 +40,37 @@ typedef enum mtk_dtype {
   MTK_MXFP4 = 19,
   MTK_NVFP4 = 20, /* 64 elems, 36 B: UE4M3 d[4]; u8 qs[32]: sub-block s of 16: byte 8s+j low =
                      16s+j, high = 16s+8+j; e2m1(q)*e4m3(d[s]); times the tensor's scale */
+  /* Types of ggml (ggml-common.h); formulas stand at their codecs in core/tensor. */
+  MTK_Q5_0 = 21,    /* 32 elems, 22 B */
+  MTK_Q5_1 = 22,    /* 32 elems, 24 B */
+  MTK_Q8_1 = 23,    /* 32 elems, 36 B */
+  MTK_Q2_K = 24,    /* 256 elems, 84 B */
+  MTK_Q3_K = 25,    /* 256 elems, 110 B */
+  MTK_Q4_K = 26,    /* 256 elems, 144 B */
+  MTK_Q5_K = 27,    /* 256 elems, 176 B */
+  MTK_Q6_K = 28,    /* 256 elems, 210 B */
+  MTK_Q8_K = 29,    /* 256 elems, 292 B */
+  MTK_IQ2_XXS = 30, /* 256 elems, 66 B */
+  MTK_IQ2_XS = 31,  /* 256 elems, 74 B */
+  MTK_IQ3_XXS = 32, /* 256 elems, 98 B */
+  MTK_IQ1_S = 33,   /* 256 elems, 50 B */
+  MTK_IQ4_NL = 34,  /* 32 elems, 18 B */
+  MTK_IQ3_S = 35,   /* 256 elems, 110 B */
+  MTK_IQ2_S = 36,   /* 256 elems, 82 B */
+  MTK_IQ4_XS = 37,  /* 256 elems, 136 B */
+  MTK_IQ1_M = 38,   /* 256 elems, 56 B */
+  MTK_TQ1_0 = 39,   /* 256 elems, 54 B */
+  MTK_TQ2_0 = 40,   /* 256 elems, 66 B */
+  MTK_Q1_0 = 41,    /* as in current ggml */
+  MTK_Q2_0 = 42,    /* as in current ggml */
+  /* Types of safetensors. Packed types: element 0 in the lowest bits. */
+  MTK_F4_E2M1 = 43, /* 2 elems, 1 B */
+  MTK_F6_E2M3 = 44, /* 4 elems, 3 B */
+  MTK_F6_E3M2 = 45, /* 4 elems, 3 B */
+  MTK_F8_E4M3FNUZ = 46, /* bias 8, NaN 0x80, max 240 */
+  MTK_F8_E5M2FNUZ = 47, /* bias 16, NaN 0x80 */
+  MTK_C64 = 48,     /* two f32: no arithmetic, only carried */
+  MTK_MXFP8 = 49,   /* 32 elems, 33 B: E8M0 e; e4m3 q[32]; e4m3(q)*2^(e-127) */
   MTK_DTYPE_COUNT
 } mtk_dtype;
 

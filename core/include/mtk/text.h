@@ -14,10 +14,102 @@ extern "C" {
 
 /* ---- vocabulary -------------------------------------------------------------------------- */
 
+/* The model: how a pre-tokenized piece becomes ids. Token texts are spelled as the pieces are at
+ * that point (after the pipeline's byte alphabet or Metaspace replacement). */
 typedef enum mtk_vocab_kind {
   MTK_VOCAB_NONE = 0,
-  MTK_VOCAB_BPE = 1 /* byte-level BPE: token text in the GPT-2 byte alphabet, ranked merges */
+  MTK_VOCAB_BPE = 1,       /* ranked list of merges (tokenizer.json BPE, GGUF "gpt2") */
+  MTK_VOCAB_SPM = 2,       /* merges the adjacent pair whose joined text has the highest score
+                              (SentencePiece BPE, GGUF "llama") */
+  MTK_VOCAB_RANKS = 3,     /* merges the adjacent pair whose joined bytes have the lowest rank
+                              (tiktoken, tekken): rank = -score; texts are in the GPT-2 byte
+                              alphabet */
+  MTK_VOCAB_UNIGRAM = 4,   /* best segmentation by sum of scores (Viterbi) */
+  MTK_VOCAB_WORDPIECE = 5, /* greedy longest match, `continuing_prefix` inside words */
+  MTK_VOCAB_WORDLEVEL = 6  /* whole pieces only */
 } mtk_vocab_kind;
+
+/* One step of a tokenizer's pipeline, named as in tokenizer.json; fields a step does not name are
+ * 0. Normalizers map text to text, pre-tokenizers cut it into pieces, decoders map token texts
+ * back. */
+typedef enum mtk_step_kind {
+  MTK_STEP_NONE = 0,
+  /* normalizers */
+  MTK_STEP_NFC,
+  MTK_STEP_NFD,
+  MTK_STEP_NFKC,
+  MTK_STEP_NFKD,
+  MTK_STEP_LOWERCASE,
+  MTK_STEP_STRIP_ACCENTS,
+  MTK_STEP_BERT_NORMALIZER, /* flags CLEAN_TEXT, CHINESE_CHARS, LOWERCASE, STRIP_ACCENTS */
+  MTK_STEP_NMT,
+  MTK_STEP_PRECOMPILED, /* text: SentencePiece's charsmap blob */
+  MTK_STEP_PREPEND,     /* text */
+  MTK_STEP_REMOVE_EXTRA_WHITESPACES, /* SentencePiece: strip ends, collapse runs of spaces */
+  /* normalizers and decoders */
+  MTK_STEP_REPLACE, /* pattern (a regular expression with REGEX, else plain) -> text */
+  MTK_STEP_STRIP,   /* flags LEFT, RIGHT; as a decoder: up to a, b copies of `text` at the ends */
+  /* pre-tokenizers */
+  MTK_STEP_SPLIT,       /* pattern, behavior, INVERT */
+  MTK_STEP_DIGITS,      /* INDIVIDUAL */
+  MTK_STEP_PUNCTUATION, /* behavior */
+  MTK_STEP_BERT_PRE_TOKENIZER,
+  MTK_STEP_WHITESPACE, /* \w+|[^\w\s]+ */
+  MTK_STEP_WHITESPACE_SPLIT,
+  MTK_STEP_CHAR_DELIMITER,  /* text: one character */
+  MTK_STEP_UNICODE_SCRIPTS,
+  MTK_STEP_FIXED_LENGTH,    /* a = length */
+  /* pre-tokenizers and decoders */
+  MTK_STEP_METASPACE,  /* text: replacement; prepend; SPLIT */
+  MTK_STEP_BYTE_LEVEL, /* PREFIX_SPACE, REGEX (GPT-2's pattern); also a normalizer */
+  /* decoders */
+  MTK_STEP_BYTE_FALLBACK, /* "<0x41>" -> byte */
+  MTK_STEP_FUSE,
+  MTK_STEP_WORDPIECE, /* text: prefix; CLEANUP */
+  MTK_STEP_BPE_DECODER, /* text: suffix */
+  MTK_STEP_CTC          /* text: pad, pattern: word delimiter; CLEANUP */
+} mtk_step_kind;
+
+enum {
+  MTK_STEP_REGEX = 1,
+  MTK_STEP_INVERT = 2,
+  MTK_STEP_LEFT = 4,
+  MTK_STEP_RIGHT = 8,
+  MTK_STEP_SPLIT_PIECES = 16, /* Metaspace.split */
+  MTK_STEP_INDIVIDUAL = 32,
+  MTK_STEP_PREFIX_SPACE = 64,
+  MTK_STEP_CLEANUP = 128,
+  MTK_STEP_CLEAN_TEXT = 256,
+  MTK_STEP_CHINESE_CHARS = 512,
+  MTK_STEP_LOWER = 1024,
+  MTK_STEP_ACCENTS = 2048 /* strip accents */
+};
+typedef enum mtk_split_behavior {
+  MTK_SPLIT_ISOLATED = 0,
+  MTK_SPLIT_REMOVED,
+  MTK_SPLIT_MERGED_WITH_PREVIOUS,
+  MTK_SPLIT_MERGED_WITH_NEXT,
+  MTK_SPLIT_CONTIGUOUS
+} mtk_split_behavior;
+typedef enum mtk_prepend_scheme {
+  MTK_PREPEND_NEVER = 0,
+  MTK_PREPEND_ALWAYS, /* every section between added tokens */
+  MTK_PREPEND_FIRST   /* only at the very start of the text */
+} mtk_prepend_scheme;
+
+typedef struct mtk_step {
+  mtk_step_kind kind;
+  uint32_t flags;
+  mtk_split_behavior behavior;
+  mtk_prepend_scheme prepend;
+  int32_t a, b;
+  const char *pattern, *text; /* owned by the vocab's arena */
+  size_t n_pattern, n_text;
+} mtk_step;
+typedef struct mtk_steps {
+  const mtk_step *items; /* applied in order */
+  size_t n;
+} mtk_steps;
 
 /* Numbering of GGUF's tokenizer.ggml.token_type. */
 typedef enum mtk_token_type {
@@ -61,6 +153,25 @@ typedef struct mtk_vocab {
   /* A byte that no token spells gives unk (tokenizer.json's model.unk_token); otherwise it is
    * dropped, as `tokenizers` and llama.cpp do. */
   bool bytes_to_unk;
+  /* The pipeline. A vocabulary with no pre-tokenizer steps uses patterns, split_digits,
+   * add_prefix_space and nfc above (GGUF's view of byte-level BPE). */
+  mtk_steps normalizers, pre_tokenizers, decoders;
+  bool byte_fallback; /* characters without a token become "<0x41>" tokens (type BYTE) */
+  bool fuse_unk;      /* adjacent unknowns give one unk */
+  const char *continuing_prefix;  /* WordPiece "##", BPE's continuing_subword_prefix; or NULL */
+  const char *end_of_word_suffix; /* BPE; or NULL */
+  size_t max_word_chars;          /* WordPiece: longer words are unk; 0 = no limit */
+  /* Ids around an encoded text (a post-processor's `single` template) when MTK_ENCODE_BOS is
+   * asked for. Used instead of add_bos/add_eos when has_template. */
+  bool has_template;
+  const int32_t *template_prefix, *template_suffix;
+  size_t n_template_prefix, n_template_suffix;
+  /* Mistral's tokenizers: version (3, 7, 11, 13, 15; 1 and 2 for SentencePiece), 0 = not one */
+  int32_t mistral_version;
+  const char *tekken_json; /* original tekken.json, kept for a lossless way back; or NULL */
+  size_t tekken_json_len;
+  const char *spm_model; /* original SentencePiece model; or NULL */
+  size_t spm_model_len;
 } mtk_vocab;
 
 mtk_vocab *mtk_vocab_create(void);
@@ -72,6 +183,19 @@ mtk_status mtk_vocab_from_hf(mtk_vocab **out, const char *json, size_t n, const 
 /* tokenizer.json / tokenizer_config.json texts: the kept originals, or written from the fields. */
 mtk_status mtk_vocab_to_hf(mtk_bytes *json, mtk_bytes *config_json, const mtk_vocab *vocab,
                            mtk_error *err);
+/* From a SentencePiece model (protobuf; BPE and Unigram; WORD and CHAR are MTK_E_UNSUPPORTED), a
+ * tekken.json, or a tiktoken rank file. `encoding` names the pattern and special tokens of a
+ * tiktoken file ("cl100k_base", "o200k_base", "o200k_harmony", "qwen", ...); NULL = guess by the
+ * number of ranks. */
+mtk_status mtk_vocab_from_spm(mtk_vocab **out, const void *data, size_t n, mtk_error *err);
+mtk_status mtk_vocab_from_tekken(mtk_vocab **out, const char *json, size_t n, mtk_error *err);
+mtk_status mtk_vocab_from_tiktoken(mtk_vocab **out, const char *text, size_t n,
+                                   const char *encoding, mtk_error *err);
+/* And back: the kept originals, or written from the fields. MTK_E_UNSUPPORTED says what the target
+ * cannot express. */
+mtk_status mtk_vocab_to_spm(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
+mtk_status mtk_vocab_to_tekken(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
+mtk_status mtk_vocab_to_tiktoken(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
 /* Fill patterns and flags from a GGUF pre-tokenizer name (add_bos too, where it is still -1 and the
  * name implies BOS), or find the name for given patterns. */
 mtk_status mtk_vocab_set_pre(mtk_vocab *vocab, const char *pre, mtk_error *err);
