@@ -35,20 +35,6 @@ typedef struct text_bpe_pair {
   uint32_t slot;
 } pair;
 
-mtk_status mtk_text_sink_push(text_sink *sink, int32_t id, size_t offset, mtk_error *err) {
-  if (sink->want_offsets) {
-    if (sink->n_offsets == sink->cap_offsets) {
-      size_t cap = sink->cap_offsets * 2 + 64;
-      size_t *grown = mtk_realloc(sink->offsets, sink->cap_offsets, cap, sizeof *grown);
-      if (!grown) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory encoding text");
-      sink->offsets = grown;
-      sink->cap_offsets = cap;
-    }
-    sink->offsets[sink->n_offsets++] = offset;
-  }
-  return mtk_ids_push(sink->ids, id, err);
-}
-
 void mtk_text_bpe_work_finish(text_bpe_work *work) {
   mtk_free(work->symbols);
   mtk_free(work->heap);

@@ -4,20 +4,9 @@
 #ifndef MTK_TEXT_BPE_H
 #define MTK_TEXT_BPE_H
 
-#include <mtk/text.h>
-
-#include "base/hashmap.h"
+#include "text/model.h"
 
 typedef struct text_bpe text_bpe;
-
-/* Where ids go: appended to ids, with their byte offset (if offsets are wanted) beside them. */
-typedef struct text_sink {
-  mtk_ids *ids;
-  bool want_offsets;
-  size_t *offsets; /* one per id pushed through this sink; owned by the caller */
-  size_t n_offsets, cap_offsets;
-} text_sink;
-mtk_status mtk_text_sink_push(text_sink *sink, int32_t id, size_t offset, mtk_error *err);
 
 typedef struct text_bpe_work {
   struct text_bpe_symbol *symbols;
