@@ -1,4 +1,4 @@
-/* test_arch.c: the tables of plugin arch-llama at work: tensor names, config.json both ways,
+/* test_arch.c: the tables of plugin arch-decoder at work: tensor names, config.json both ways,
  * shapes, the pairing of rotary rows, rotary frequencies, the graph. */
 #include "model/model_impl.h"
 

@@ -269,7 +269,7 @@ START_TEST(provenance) {
   ck_assert(first && strstr(first + 1, abc)); /* the file, and the file in the folder */
   ck_assert_ptr_nonnull(strstr(a.data, "nv\\\"fp4"));
   ck_assert_ptr_nonnull(strstr(a.data, "\"quant-rtn\""));
-  ck_assert_ptr_null(strstr(a.data, "\"arch-llama\"")); /* loaded, but took no part */
+  ck_assert_ptr_null(strstr(a.data, "\"arch-decoder\"")); /* loaded, but took no part */
   sources[1] = "/no/such";
   mtk_bytes_clear(&a);
   ck_assert_int_eq(mtk_provenance_json(&a, "x", 0, NULL, sources, 2, &err), MTK_E_NOT_FOUND);

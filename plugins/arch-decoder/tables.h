@@ -1,11 +1,13 @@
-/* tables.c: hyperparameters and tensors of llama and qwen2. Sources: transformers,
- * configuration_llama.py, configuration_mistral.py, configuration_qwen2.py; the keys of GGUF's
- * specification. Static data. */
-#include "arch.h"
+/* tables.h: rows that the tables of most families share. Sources: the configuration_*.py of
+ * transformers; the keys of GGUF's specification. Static data. */
+#ifndef ARCH_DECODER_TABLES_H
+#define ARCH_DECODER_TABLES_H
+
+#include "decoder.h"
 
 /* clang-format off */
-/* Rows that both architectures have; config.json came in two forms for rope: rope_theta and
- * rope_scaling at the top, and (transformers 5) both inside rope_parameters. */
+/* config.json came in two forms for rope: rope_theta and rope_scaling at the top, and
+ * (transformers 5) both inside rope_parameters. */
 #define COMMON_HPARAMS \
   {"vocab_size", "vocab_size", MTK_META_U32, true, NULL}, \
   {"context_length", "max_position_embeddings", MTK_META_U32, false, "2048"}, \
@@ -40,19 +42,6 @@
    MTK_META_U32, false, NULL}, \
   {"tie_word_embeddings", "tie_word_embeddings", MTK_META_BOOL, false, "!output.weight"}
 
-const mtk_arch_hparam llama_hparams[] = {
-  COMMON_HPARAMS,
-  {"attention.bias", "attention_bias", MTK_META_BOOL, false, "?blk.0.attn_q.bias"},
-  {"feed_forward.bias", "mlp_bias", MTK_META_BOOL, false, "?blk.0.ffn_up.bias"},
-  {0},
-};
-
-const mtk_arch_hparam qwen2_hparams[] = {
-  COMMON_HPARAMS,
-  {"attention.use_sliding_window", "use_sliding_window", MTK_META_BOOL, false, "false"},
-  {0},
-};
-
 #define Q_ROWS "attention.head_count*attention.key_length"
 #define KV_ROWS "attention.head_count_kv*attention.key_length"
 #define LINEAR (MTK_TENSOR_REQUIRED | MTK_TENSOR_LINEAR | MTK_TENSOR_BLOCK)
@@ -80,19 +69,6 @@ const mtk_arch_hparam qwen2_hparams[] = {
    LINEAR, "gate_up"}, \
   {"blk.%d.ffn_down", "model.layers.%d.mlp.down_proj", "embedding_length", "feed_forward_length", \
    LINEAR, NULL}
-
-const mtk_arch_tensor llama_tensors[] = {
-  COMMON_TENSORS,
-  {0},
-};
-
-const mtk_arch_tensor qwen2_tensors[] = {
-  COMMON_TENSORS,
-  {"blk.%d.attn_q.bias", "model.layers.%d.self_attn.q_proj.bias", Q_ROWS, NULL,
-   VECTOR | MTK_TENSOR_ROPE_Q, NULL},
-  {"blk.%d.attn_k.bias", "model.layers.%d.self_attn.k_proj.bias", KV_ROWS, NULL,
-   VECTOR | MTK_TENSOR_ROPE_K, NULL},
-  {"blk.%d.attn_v.bias", "model.layers.%d.self_attn.v_proj.bias", KV_ROWS, NULL, VECTOR, NULL},
-  {0},
-};
 /* clang-format on */
+
+#endif

@@ -1,5 +1,5 @@
 /* plugin.c: the rows of this plugin: llama (with mistral and smollm) and qwen2. Static data. */
-#include "arch.h"
+#include "decoder.h"
 
 static const char *const llama_classes[] = {"LlamaForCausalLM", "MistralForCausalLM", NULL};
 static const char *const qwen2_classes[] = {"Qwen2ForCausalLM", NULL};
@@ -12,7 +12,7 @@ static const mtk_arch_v1 llama = {
     .gguf_pairing = "interleaved",
     .hparams = llama_hparams,
     .tensors = llama_tensors,
-    .build = llama_build,
+    .build = decoder_build,
 };
 
 static const mtk_arch_v1 qwen2 = {
@@ -23,9 +23,9 @@ static const mtk_arch_v1 qwen2 = {
     .gguf_pairing = "half",
     .hparams = qwen2_hparams,
     .tensors = qwen2_tensors,
-    .build = llama_build,
+    .build = decoder_build,
 };
 
-MTK_PLUGIN_DEFINE("arch-llama", MTK_PLUGIN_VERSION,
-                  "architectures llama (Llama, Mistral, SmolLM2) and qwen2", "Apache-2.0",
+MTK_PLUGIN_DEFINE("arch-decoder", MTK_PLUGIN_VERSION,
+                  "decoders: llama (Llama, Mistral, SmolLM2), qwen2", "Apache-2.0",
                   {MTK_EXT_ARCH, &llama}, {MTK_EXT_ARCH, &qwen2});

@@ -1,0 +1,47 @@
+/* decoder.h: what the files of this plugin share: the tables of its rows and the graph under
+ * construction. Internal; the thread that builds a graph owns its decoder. */
+#ifndef ARCH_DECODER_H
+#define ARCH_DECODER_H
+
+#include <mtk/plugin.h>
+
+#include <mtk/ext/arch.h>
+
+extern const mtk_arch_hparam llama_hparams[], qwen2_hparams[];
+extern const mtk_arch_tensor llama_tensors[], qwen2_tensors[];
+
+/* A decoder whose graph is being built. */
+typedef struct decoder {
+  mtk_graph *g;
+  const mtk_model *model;
+  int32_t n_embd, n_ff, n_vocab, n_block;
+  mtk_attrs attention; /* heads, sizes, pairing, window, scale */
+  float eps;
+} decoder;
+
+/* The graph that all rows share: hyperparameters and the presence of tensors decide (build.c). */
+mtk_status decoder_build(mtk_graph *g, const mtk_model *model, mtk_error *err);
+
+/* attention.c: hyperparameters, rotary table and KV cache of the graph; then one block's part:
+ * normed x -> what is added to the residual. */
+mtk_status decoder_read_attention(decoder *d, mtk_error *err);
+mtk_node_value decoder_attend(decoder *d, mtk_node_value x, int32_t block);
+
+/* feed_forward.c: likewise. */
+mtk_status decoder_read_feed_forward(decoder *d, mtk_error *err);
+mtk_node_value decoder_feed_forward(decoder *d, mtk_node_value x, int32_t block);
+
+/* build.c: small steps that the files share. The names of a block's tensors ("blk.7.attn_q") lie in
+ * the caller's buffer. */
+typedef char tensor_name[64];
+const char *decoder_name(tensor_name buf, int32_t block, const char *name);
+/* A positive hyperparameter; MTK_E_FORMAT if absent. */
+mtk_status decoder_read_size(int32_t *out, const decoder *d, const char *key, mtk_error *err);
+mtk_node_value decoder_add1(decoder *d, mtk_op op, mtk_node_value x, const char *weight,
+                            int64_t width, const mtk_attrs *attrs);
+mtk_node_value decoder_add2(decoder *d, mtk_op op, mtk_node_value a, mtk_node_value b);
+/* A projection, with its bias if the model has one. */
+mtk_node_value decoder_project(decoder *d, mtk_node_value x, int32_t block, const char *name,
+                               int64_t n_out);
+
+#endif
