@@ -166,7 +166,7 @@ static size_t scratch_needed(const mtk_exec *e, bool backward) {
 }
 
 /* Pages for this step alone: all layers take turns in the same ones. */
-static mtk_status make_pages(mtk_exec *e, mtk_step *step, mtk_step_seq *seqs, mtk_error *err) {
+static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seqs, mtk_error *err) {
   mtk_workspace *ws = e->ws;
   size_t n_pages = 0, page = (size_t)mtk_kv_layer_floats(e->g);
   for (int s = 0; s < step->n_seqs; s++)
@@ -224,10 +224,10 @@ static mtk_status run_nodes(mtk_exec *e, size_t n_nodes, mtk_error *err) {
   return MTK_OK;
 }
 
-mtk_status mtk_exec_run(mtk_exec *e, const mtk_step *given, bool forward_only, mtk_error *err) {
+mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_only, mtk_error *err) {
   if (given->n_tokens > e->max_tokens || given->n_outputs > e->max_outputs)
     return mtk_fail(err, MTK_E_INTERNAL, NULL, "a step is larger than the executor's plan");
-  mtk_step step = *given;
+  mtk_exec_step step = *given;
   mtk_step_seq *seqs = NULL;
   mtk_status status = MTK_OK;
   if (!step.kv_pages && step.n_seqs > 0) {

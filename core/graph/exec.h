@@ -50,7 +50,7 @@ typedef struct mtk_step_seq {
   const int32_t *pages;  /* page numbers; page i holds positions 64 i .. 64 i + 63 */
 } mtk_step_seq;
 
-typedef struct mtk_step {
+typedef struct mtk_exec_step {
   const int32_t *ids; /* [n_tokens], checked against the vocabulary by the caller */
   int64_t n_tokens;
   const mtk_step_seq *seqs;
@@ -67,7 +67,7 @@ typedef struct mtk_step {
   float *const *kv_pages;
   int64_t kv_layer_stride;
   float *logits; /* [n_outputs, V] if logits_outside */
-} mtk_step;
+} mtk_exec_step;
 
 /* Floats of one page of a model's KV cache; its layer stride. */
 int64_t mtk_kv_layer_floats(const mtk_graph *g);
@@ -78,7 +78,7 @@ mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *options, mtk_
 void mtk_exec_destroy(mtk_exec *e);
 /* Compute one step: all nodes, derivatives included; their gradients are added to the weights'
  * grad. forward_only: stop before the first derivative node (evaluation with a training graph). */
-mtk_status mtk_exec_run(mtk_exec *e, const mtk_step *step, bool forward_only, mtk_error *err);
+mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *step, bool forward_only, mtk_error *err);
 /* A value after a run: graph->loss ([n_outputs] losses in nats; the log-probability of target i is
  * 0.0f - loss[i], with the bits of serving's x[target] - logsumexp(x)) or graph->logits (only when
  * no derivative node ran, or outside). */

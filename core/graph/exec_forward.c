@@ -170,7 +170,7 @@ static void run_rows(mtk_exec *e, const mtk_graph_node *n) {
 /* Pointers to pages p0 .. p1-1 of one KV head, in the worker's scratch behind `floats` floats. */
 static float **page_pointers(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s,
                              int64_t head, int64_t p0, int64_t p1, size_t floats, int worker) {
-  const mtk_step *step = e->step;
+  const mtk_exec_step *step = e->step;
   int64_t page = (int64_t)MTK_KV_PAGE * n->attrs.head_dim;
   int64_t at = n->attrs.layer * step->kv_layer_stride + head * 2 * page;
   float **k = (float **)(void *)(mtk_exec_scratch(e, worker) + (floats + 15) / 16 * 16);
@@ -230,7 +230,7 @@ static void attend_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64
 }
 
 static void run_attention(mtk_exec *e, const mtk_graph_node *n) {
-  const mtk_step *step = e->step;
+  const mtk_exec_step *step = e->step;
   int64_t blocks = 0;
   double dots = 0.0;
   for (int s = 0; s < step->n_seqs; s++) {

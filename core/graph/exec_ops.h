@@ -28,7 +28,7 @@ struct mtk_exec {
   bool logits_outside;
   int max_group; /* query heads per KV head, largest over the layers */
   /* The running step. */
-  const mtk_step *step;
+  const mtk_exec_step *step;
   mtk_prepared prepared[MTK_ARITH_COUNT];
   atomic_flag failed; /* first failing task fills error */
   mtk_error error;

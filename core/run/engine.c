@@ -386,8 +386,8 @@ typedef struct cursor {
 } cursor;
 
 /* Fill one step with ids of items of one adapter, up to max_batch. */
-static mtk_step build_step(mtk_engine *e, cursor *c, const mtk_batch_item *items, int n_items) {
-  mtk_step step = {.ids = e->ids, .seqs = e->step_seqs, .output_rows = e->output_rows,
+static mtk_exec_step build_step(mtk_engine *e, cursor *c, const mtk_batch_item *items, int n_items) {
+  mtk_exec_step step = {.ids = e->ids, .seqs = e->step_seqs, .output_rows = e->output_rows,
                    .kv_pages = e->kv.pages,
                    .kv_layer_stride = mtk_kv_layer_floats(e->networks[0].graph)};
   int adapter = items[c->item].adapter;
@@ -421,7 +421,7 @@ mtk_status mtk_engine_forward(const float **logits, int64_t *n_rows, mtk_engine 
   int64_t row = 0;
   while (status == MTK_OK && c.item < n_items) {
     int adapter = items[c.item].adapter;
-    mtk_step step = build_step(e, &c, items, n_items);
+    mtk_exec_step step = build_step(e, &c, items, n_items);
     step.logits = e->logits ? e->logits + row * e->vocab : NULL;
     status = mtk_exec_run(e->networks[adapter].exec, &step, true, err);
     row += step.n_outputs;

@@ -192,9 +192,9 @@ static float weight_of(const mtk_train_seq *s, int32_t target) {
 
 /* Put sequences from *at on into the micro-batch until it is full. all_rows: every position gives a
  * loss row, else only those with a weight. scale: multiplied onto the weights of the loss. */
-static mtk_step fill_step(mtk_trainer *t, const mtk_train_seq *seqs, int n_seqs, int *at,
+static mtk_exec_step fill_step(mtk_trainer *t, const mtk_train_seq *seqs, int n_seqs, int *at,
                           bool all_rows, double scale) {
-  mtk_step step = {.ids = t->ids,
+  mtk_exec_step step = {.ids = t->ids,
                    .seqs = t->seqs,
                    .output_rows = t->output_rows,
                    .targets = t->targets,
@@ -237,7 +237,7 @@ static mtk_status backward_all(double *loss, mtk_trainer *t, const mtk_train_seq
   *loss = 0;
   for (int at = 0; at < n_seqs;) {
     int before = at;
-    mtk_step step = fill_step(t, seqs, n_seqs, &at, false, 1.0 / sum);
+    mtk_exec_step step = fill_step(t, seqs, n_seqs, &at, false, 1.0 / sum);
     if (step.n_outputs > 0) {
       MTK_TRY(mtk_exec_run(t->exec, &step, false, err));
       const float *rows = mtk_exec_value(t->exec, t->graph->loss);
@@ -282,7 +282,7 @@ mtk_status mtk_trainer_eval(double *nll, double *weight, float *logprobs, mtk_tr
   int64_t done = 0;
   for (int at = 0; at < n_seqs;) {
     int before = at;
-    mtk_step step = fill_step(t, seqs, n_seqs, &at, true, 1.0);
+    mtk_exec_step step = fill_step(t, seqs, n_seqs, &at, true, 1.0);
     if (step.n_outputs > 0) MTK_TRY(mtk_exec_run(t->exec, &step, true, err));
     const float *rows = mtk_exec_value(t->exec, t->graph->loss);
     for (int64_t i = 0; i < step.n_outputs; i++) {

@@ -101,7 +101,7 @@ static int rig_step(rig *r, int s0, int s1, float *losses) {
   int64_t rows[MAX_TOKENS];
   float weights[MAX_TOKENS];
   mtk_step_seq seqs[N_SEQS];
-  mtk_step step = {.ids = all, .seqs = seqs, .output_rows = rows, .targets = targets,
+  mtk_exec_step step = {.ids = all, .seqs = seqs, .output_rows = rows, .targets = targets,
                    .target_weights = weights};
   for (int s = s0; s < s1; s++) {
     seqs[step.n_seqs++] = (mtk_step_seq){step.n_tokens, lengths[s], 0, NULL};
