@@ -28,7 +28,7 @@ models() {
     echo "== SmolLM2-135M-Instruct, Q4_1"
     "$bin/bin/mtk" bench "$smollm2" -p 512 -n 64 -t 1,2
   else
-    echo "SmolLM2: not in the cache; scripts/fetch-smollm2.sh brings it"
+    echo "SmolLM2: not in the cache; scripts/fetch-model.sh smollm2 brings it"
   fi
 }
 

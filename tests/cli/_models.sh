@@ -23,7 +23,7 @@ need_data() { # sets $data
 
 need_smollm2() { # sets $smol
   smol="${XDG_CACHE_HOME:-$HOME/.cache}/mtk/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-  [ -f "$smol" ] || skip "no $smol; scripts/fetch-smollm2.sh fetches it"
+  [ -f "$smol" ] || skip "no $smol; scripts/fetch-model.sh smollm2 fetches it"
 }
 
 # same WHAT GOT WANT: two texts or words are equal

@@ -4,7 +4,7 @@
   pip install gguf==0.19.0 tokenizers==0.23.3 jinja2==3.1.6
   make_smollm2_golden.py SMOLLM2.gguf tests/golden
 
-The GGUF (scripts/fetch-smollm2.sh) is read by the `gguf` package; its vocabulary and merges become a
+The GGUF (scripts/fetch-model.sh smollm2) is read by the `gguf` package; its vocabulary and merges become a
 `tokenizers` BPE model with the pre-tokenizers that the model card's tokenizer.json names: every digit alone,
 then the byte-level split of GPT-2. Chats are rendered by jinja2 in the settings of transformers, and a
 prompt's ids are those of its text with control tokens parsed in the template's part only: here that
