@@ -82,7 +82,9 @@ enum {
   MTK_STEP_CLEAN_TEXT = 256,
   MTK_STEP_CHINESE_CHARS = 512,
   MTK_STEP_LOWER = 1024,
-  MTK_STEP_ACCENTS = 2048 /* strip accents */
+  MTK_STEP_ACCENTS = 2048, /* strip accents */
+  MTK_STEP_LONGEST = 4096  /* Precompiled: the longest rule at each place, as SentencePiece does;
+                              else by grapheme, as `tokenizers` does */
 };
 typedef enum mtk_split_behavior {
   MTK_SPLIT_ISOLATED = 0,
@@ -158,6 +160,9 @@ typedef struct mtk_vocab {
   mtk_steps normalizers, pre_tokenizers, decoders;
   bool byte_fallback; /* characters without a token become "<0x41>" tokens (type BYTE) */
   bool fuse_unk;      /* adjacent unknowns give one unk */
+  /* User-defined tokens are found by the model in the normalized text, as SentencePiece does, not
+   * cut out of the text before the pipeline. SPM and UNIGRAM only. */
+  bool user_defined_in_model;
   const char *continuing_prefix;  /* WordPiece "##", BPE's continuing_subword_prefix; or NULL */
   const char *end_of_word_suffix; /* BPE; or NULL */
   size_t max_word_chars;          /* WordPiece: longer words are unk; 0 = no limit */
