@@ -338,7 +338,8 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
     *const *args, const char *const *sources, int n_sources, mtk_error *err), )                   \
   /* additions */                                                                                 \
   X(mtk_status, adapter_view, (mtk_adapter **out, const mtk_adapter *adapter, const char          \
-    *pairing, const mtk_model *base, mtk_error *err), )
+    *pairing, const mtk_model *base, mtk_error *err), )                                          \
+  X(mtk_status, model_rope_scale, (double *out, const mtk_model *model, mtk_error *err), )
 
 /* clang-format on */
 

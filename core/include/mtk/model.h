@@ -193,13 +193,22 @@ mtk_status mtk_model_set_pairing(mtk_model *model, const char *pairing, mtk_erro
  * get the table's fallbacks, vocab_size the rows of token_embd. MTK_E_FORMAT if a required one is
  * missing. */
 mtk_status mtk_arch_fill_meta(mtk_model *model, const struct mtk_arch_v1 *arch, mtk_error *err);
-/* Rotary frequencies of the model (rope.freq_base, rope.scaling.*, tensor "rope_freqs.weight"), for
- * mtk_graph_set_rope: inv_freq[j] = freq_base^(-2j / 2n) / factor[j], j < n =
- * rope.dimension_count/2. factor (may be NULL) gets the divisors alone: all 1 without scaling;
- * `linear`: the factor; `llama3` (transformers modeling_rope_utils.py): by wavelength.
+/* Rotary frequencies of the model, for mtk_graph_set_rope: inv_freq[j] = freq_base^(-2j / 2n) /
+ * factor[j], j < n = rope.dimension_count/2. factor (may be NULL) gets the divisors alone. They come
+ * from rope.scaling.* (rules: transformers modeling_rope_utils.py):
+ * - none; linear {factor}; llama3 {factor, low_freq_factor, high_freq_factor,
+ *   original_context_length};
+ * - yarn {factor, original_context_length, yarn_beta_fast, yarn_beta_slow, yarn_truncate, and
+ *   llama.cpp's yarn_ext_factor}; its attention factor is yarn_attn_factor if there, else from
+ *   yarn_mscale and yarn_log_multiplier (mscale and mscale_all_dim of config.json), and factor;
+ * - longrope {long_factor, short_factor: lists of F32; original_context_length, factor,
+ *   attn_factor}: long ones if context_length exceeds original_context_length;
+ * or from the tensors of a GGUF: rope_freqs.weight, rope_factors_{long,short}.weight.
  * MTK_E_UNSUPPORTED names other types. */
 mtk_status mtk_model_rope(double *inv_freq, double *factor, int n, const mtk_model *model,
                           mtk_error *err);
+/* What cos and sin are multiplied by (transformers' attention_factor; 1 without scaling). */
+mtk_status mtk_model_rope_scale(double *out, const mtk_model *model, mtk_error *err);
 
 /* ---- adapters (LoRA) ------------------------------------------------------------------------ */
 

@@ -253,5 +253,6 @@
 #define mtk_quantizer_find           (mtk_host_table->quantizer_find)
 #define mtk_provenance_json          (mtk_host_table->provenance_json)
 #define mtk_adapter_view             (mtk_host_table->adapter_view)
+#define mtk_model_rope_scale         (mtk_host_table->model_rope_scale)
 
 #endif
