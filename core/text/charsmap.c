@@ -43,8 +43,7 @@ static mtk_status compile_grapheme(text_charsmap *map, mtk_error *err) {
   int code = 0;
   PCRE2_SIZE at = 0;
   map->general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
-  pcre2_compile_context *context =
-      map->general ? pcre2_compile_context_create(map->general) : NULL;
+  pcre2_compile_context *context = map->general ? pcre2_compile_context_create(map->general) : NULL;
   if (context) {
     map->grapheme =
         pcre2_compile((PCRE2_SPTR) "\\X", 2, PCRE2_UTF | PCRE2_ANCHORED, &code, &at, context);
@@ -158,8 +157,8 @@ static mtk_status apply_longest(const rewriter *r, const char *s, size_t n, mtk_
 static size_t grapheme_length(const rewriter *r, const char *s, size_t n) {
   uint8_t first = (uint8_t)s[0], second = n > 1 ? (uint8_t)s[1] : 0;
   if (first < 0x80 && first != '\r' && second < 0x80) return 1;
-  int found = pcre2_match(r->map->grapheme, (PCRE2_SPTR)s, n, 0, PCRE2_NO_UTF_CHECK, r->match,
-                          NULL);
+  int found =
+      pcre2_match(r->map->grapheme, (PCRE2_SPTR)s, n, 0, PCRE2_NO_UTF_CHECK, r->match, NULL);
   return found > 0 ? pcre2_get_ovector_pointer(r->match)[1] : 1;
 }
 
@@ -192,9 +191,8 @@ static mtk_status apply_graphemes(const rewriter *r, const char *s, size_t n, mt
   return MTK_OK;
 }
 
-mtk_status mtk_text_charsmap_apply(const text_charsmap *map, text_charsmap_mode mode,
-                                   const char *s, size_t n, text_rewrite_fn fn, void *ctx,
-                                   mtk_error *err) {
+mtk_status mtk_text_charsmap_apply(const text_charsmap *map, text_charsmap_mode mode, const char *s,
+                                   size_t n, text_rewrite_fn fn, void *ctx, mtk_error *err) {
   rewriter r = {.map = map, .fn = fn, .ctx = ctx};
   if (map->n_units == 0) return MTK_OK;
   if (mode == TEXT_CHARSMAP_LONGEST) return apply_longest(&r, s, n, err);

@@ -23,8 +23,7 @@ typedef enum text_charsmap_mode {
 typedef mtk_status (*text_rewrite_fn)(void *ctx, size_t begin, size_t end, const char *to, size_t n,
                                       mtk_error *err);
 /* Calls fn for each rule that applies in s[0..n). Bytes that are no UTF-8 stay as they are. */
-mtk_status mtk_text_charsmap_apply(const text_charsmap *map, text_charsmap_mode mode,
-                                   const char *s, size_t n, text_rewrite_fn fn, void *ctx,
-                                   mtk_error *err);
+mtk_status mtk_text_charsmap_apply(const text_charsmap *map, text_charsmap_mode mode, const char *s,
+                                   size_t n, text_rewrite_fn fn, void *ctx, mtk_error *err);
 
 #endif

@@ -16,7 +16,13 @@ mtk_status mtk_text_sink_push(text_sink *sink, int32_t id, size_t offset, mtk_er
 }
 
 /* Rows by kind: a new model is a row here and a file. */
-static const text_model_class *const classes[MTK_VOCAB_WORDLEVEL + 1] = {0};
+static const text_model_class *const classes[MTK_VOCAB_WORDLEVEL + 1] = {
+    [MTK_VOCAB_SPM] = &mtk_text_merge_model,
+    [MTK_VOCAB_RANKS] = &mtk_text_merge_model,
+    [MTK_VOCAB_UNIGRAM] = &mtk_text_unigram_model,
+    [MTK_VOCAB_WORDPIECE] = &mtk_text_wordpiece_model,
+    [MTK_VOCAB_WORDLEVEL] = &mtk_text_wordlevel_model,
+};
 
 const text_model_class *mtk_text_model_find(mtk_vocab_kind kind) {
   return (size_t)kind < sizeof classes / sizeof classes[0] ? classes[kind] : NULL;
