@@ -9,6 +9,7 @@
 #include <pcre2.h>
 #include <string.h>
 
+#include "text/trie.h"
 #include "text/utf8.h"
 
 enum { MAX_GRAPHEME = 6 /* bytes; longer ones are replaced character by character */ };
@@ -18,6 +19,8 @@ struct text_charsmap {
   size_t n_units;
   char *strings; /* NUL-terminated replacements; one more NUL at the end */
   size_t n_strings;
+  text_trie kept; /* texts that rules do not touch */
+  bool has_kept;
   pcre2_general_context *general; /* memory through mtk_alloc */
   pcre2_code *grapheme;           /* \X */
 };
@@ -72,11 +75,28 @@ static mtk_status load(text_charsmap *map, const char *blob, size_t n, mtk_error
   return compile_grapheme(map, err);
 }
 
+static mtk_status load_kept(text_charsmap *map, const char *kept, size_t n, mtk_error *err) {
+  size_t count = 0;
+  for (size_t i = 0; i < n; i++) count += kept[i] == 0;
+  if (count == 0) return MTK_OK;
+  text_trie_key *keys = mtk_alloc(count, sizeof *keys);
+  if (!keys) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a charsmap");
+  for (size_t i = 0, at = 0; i < count; i++) {
+    keys[i] = (text_trie_key){kept + at, (uint32_t)strlen(kept + at), 1};
+    at += keys[i].len + 1;
+  }
+  mtk_status status = mtk_text_trie_init(&map->kept, keys, count, err);
+  map->has_kept = status == MTK_OK;
+  mtk_free(keys);
+  return status;
+}
+
 mtk_status mtk_text_charsmap_create(text_charsmap **out, const char *blob, size_t n,
-                                    mtk_error *err) {
+                                    const char *kept, size_t n_kept, mtk_error *err) {
   text_charsmap *map = mtk_alloc(1, sizeof *map);
   if (!map) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a charsmap");
   mtk_status status = load(map, blob, n, err);
+  if (status == MTK_OK) status = load_kept(map, kept, n_kept, err);
   if (status != MTK_OK) {
     mtk_text_charsmap_destroy(map);
     return status;
@@ -87,6 +107,7 @@ mtk_status mtk_text_charsmap_create(text_charsmap **out, const char *blob, size_
 
 void mtk_text_charsmap_destroy(text_charsmap *map) {
   if (!map) return;
+  mtk_text_trie_finish(&map->kept);
   pcre2_code_free(map->grapheme);
   pcre2_general_context_free(map->general);
   mtk_free(map->units);
@@ -139,7 +160,11 @@ static mtk_status rewrite(const rewriter *r, size_t begin, size_t end, const cha
 }
 
 static mtk_status apply_longest(const rewriter *r, const char *s, size_t n, mtk_error *err) {
-  for (size_t i = 0; i < n;) {
+  for (size_t i = 0, kept = 0; i < n;) {
+    if (r->map->has_kept && mtk_text_trie_longest(&r->map->kept, 0, s + i, n - i, &kept) >= 0) {
+      i += kept;
+      continue;
+    }
     rule found = find_rule(r->map, s + i, n - i, true);
     if (found.length > 0) {
       MTK_TRY(rewrite(r, i, i + found.length, found.to, err));

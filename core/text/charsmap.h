@@ -7,9 +7,10 @@
 #include <mtk/base.h>
 
 typedef struct text_charsmap text_charsmap;
-/* Copies what it needs of blob[0..n). An empty blob has no rules. MTK_E_FORMAT if it is broken. */
+/* Copies what it needs of blob[0..n). An empty blob has no rules. MTK_E_FORMAT if it is broken.
+ * `kept`: texts, each ending with a NUL, that rules do not touch (user-defined symbols). */
 mtk_status mtk_text_charsmap_create(text_charsmap **out, const char *blob, size_t n,
-                                    mtk_error *err);
+                                    const char *kept, size_t n_kept, mtk_error *err);
 void mtk_text_charsmap_destroy(text_charsmap *map);
 
 /* How rules are looked for. */

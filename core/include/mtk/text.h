@@ -43,8 +43,9 @@ typedef enum mtk_step_kind {
   MTK_STEP_STRIP_ACCENTS,
   MTK_STEP_BERT_NORMALIZER, /* flags CLEAN_TEXT, CHINESE_CHARS, LOWERCASE, STRIP_ACCENTS */
   MTK_STEP_NMT,
-  MTK_STEP_PRECOMPILED, /* text: SentencePiece's charsmap blob */
-  MTK_STEP_PREPEND,     /* text */
+  MTK_STEP_PRECOMPILED, /* text: SentencePiece's charsmap blob; LONGEST; pattern: texts, each ending
+                           with a NUL, that no rule touches (with LONGEST) */
+  MTK_STEP_PREPEND,     /* text; with RIGHT it is appended instead */
   MTK_STEP_REMOVE_EXTRA_WHITESPACES, /* SentencePiece: strip ends, collapse runs of spaces */
   /* normalizers and decoders */
   MTK_STEP_REPLACE, /* pattern (a regular expression with REGEX, else plain) -> text */
@@ -56,16 +57,16 @@ typedef enum mtk_step_kind {
   MTK_STEP_BERT_PRE_TOKENIZER,
   MTK_STEP_WHITESPACE, /* \w+|[^\w\s]+ */
   MTK_STEP_WHITESPACE_SPLIT,
-  MTK_STEP_CHAR_DELIMITER,  /* text: one character */
+  MTK_STEP_CHAR_DELIMITER, /* text: one character */
   MTK_STEP_UNICODE_SCRIPTS,
-  MTK_STEP_FIXED_LENGTH,    /* a = length */
+  MTK_STEP_FIXED_LENGTH, /* a = length */
   /* pre-tokenizers and decoders */
   MTK_STEP_METASPACE,  /* text: replacement; prepend; SPLIT */
   MTK_STEP_BYTE_LEVEL, /* PREFIX_SPACE, REGEX (GPT-2's pattern); also a normalizer */
   /* decoders */
   MTK_STEP_BYTE_FALLBACK, /* "<0x41>" -> byte */
   MTK_STEP_FUSE,
-  MTK_STEP_WORDPIECE, /* text: prefix; CLEANUP */
+  MTK_STEP_WORDPIECE,   /* text: prefix; CLEANUP */
   MTK_STEP_BPE_DECODER, /* text: suffix */
   MTK_STEP_CTC          /* text: pad, pattern: word delimiter; CLEANUP */
 } mtk_step_kind;
@@ -201,6 +202,20 @@ mtk_status mtk_vocab_from_tiktoken(mtk_vocab **out, const char *text, size_t n,
 mtk_status mtk_vocab_to_spm(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
 mtk_status mtk_vocab_to_tekken(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
 mtk_status mtk_vocab_to_tiktoken(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
+/* The pipeline of SentencePiece's normalizer: charsmap, then white space, then " " -> U+2581. */
+typedef struct mtk_spm_pipeline {
+  bool dummy_prefix;             /* a space in front of each section between control tokens */
+  bool whitespace_suffix;        /* ... behind instead */
+  bool remove_extra_whitespaces; /* at both ends; runs become one space */
+  bool escape_whitespaces;       /* " " becomes U+2581 */
+  const char *charsmap;          /* precompiled_charsmap; copied by set, borrowed from get */
+  size_t n_charsmap;
+} mtk_spm_pipeline;
+/* Replace the vocabulary's steps by such a pipeline (tokens, byte_fallback and
+ * user_defined_in_model must be set already), or find the pipeline that its steps amount to; false
+ * if there is none. */
+mtk_status mtk_vocab_set_spm(mtk_vocab *vocab, const mtk_spm_pipeline *pipeline, mtk_error *err);
+bool mtk_vocab_get_spm(mtk_spm_pipeline *out, const mtk_vocab *vocab);
 /* Fill patterns and flags from a GGUF pre-tokenizer name (add_bos too, where it is still -1 and the
  * name implies BOS), or find the name for given patterns. */
 mtk_status mtk_vocab_set_pre(mtk_vocab *vocab, const char *pre, mtk_error *err);
