@@ -10,6 +10,10 @@ static const mtk_option_def g_options[] = {
      "perplexity of a text, as llama.cpp computes it"},
     {"ctx", 0, MTK_OPT_INT, "N", "512", 2, 1e7, NULL, "window of --ppl; its second half is scored"},
     {"chunks", 0, MTK_OPT_INT, "N", "0", 0, 1e9, NULL, "only the first N windows (0 = all)"},
+    {"kld", 0, MTK_OPT_PATH, "BASE", NULL, 0, 0, NULL, "divergence of MODEL from BASE over --text"},
+    {"text", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "the text of --kld"},
+    {"gate", 0, MTK_OPT_LIST, "COND", NULL, 0, 0, NULL,
+     "e.g. 'kld<0.05', on any number of the JSON report: exit code 3 if it does not hold"},
     {"score", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
      "JSONL of {\"text\":..} or {\"ids\":[..]}: NLL of each"},
     {"task", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
@@ -49,8 +53,8 @@ mtk_status mtk_eval_rows(double *logprobs, mtk_sha256 *hash, mtk_cmd_engine *e, 
 
 /* ---- perplexity ------------------------------------------------------------------------------ */
 
-static mtk_status tokenize_file(mtk_ids *out, const mtk_cmd_engine *e, const char *path,
-                                mtk_error *err) {
+mtk_status mtk_eval_tokenize_file(mtk_ids *out, const mtk_cmd_engine *e, const char *path,
+                                  mtk_error *err) {
   const mtk_tokenizer *tok = mtk_engine_tokenizer(e->engine);
   if (!tok)
     return mtk_fail(err, MTK_E_NOT_FOUND, mtk_model_path(e->model),
@@ -61,6 +65,22 @@ static mtk_status tokenize_file(mtk_ids *out, const mtk_cmd_engine *e, const cha
                                        file->size, MTK_ENCODE_BOS, err);
   mtk_file_close(file);
   return st;
+}
+
+mtk_status mtk_eval_windows(int64_t *n, const mtk_cmd_engine *e, const mtk_cmd_line *line,
+                            const mtk_ids *ids, const char *path, mtk_error *err) {
+  int64_t ctx = mtk_options_int(line->options, "ctx"),
+          want = mtk_options_int(line->options, "chunks");
+  if (ctx > mtk_engine_context(e->engine))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "--ctx %lld is longer than the model's context %lld",
+                    (long long)ctx, (long long)mtk_engine_context(e->engine));
+  *n = (int64_t)ids->len / ctx;
+  if (want && want < *n) *n = want;
+  if (*n == 0)
+    return mtk_fail(err, MTK_E_INVALID, path,
+                    "%zu tokens do not fill one window of %lld; use a smaller --ctx", ids->len,
+                    (long long)ctx);
+  return MTK_OK;
 }
 
 typedef struct ppl_sum {
@@ -92,46 +112,43 @@ static mtk_status sum_windows(ppl_sum *sum, mtk_sha256 *hash, mtk_cmd_engine *e,
   return st;
 }
 
+static double number(const json_t *report, const char *key) {
+  return json_number_value(json_object_get(report, key));
+}
+
+static void print_ppl(const json_t *r) {
+  mtk_cmd_print("perplexity %.4f +- %.4f (nll %.6f, %.0f tokens in %.0f windows of %.0f, %.1f s)\n",
+                number(r, "ppl"), number(r, "ppl_error"), number(r, "nll"), number(r, "tokens"),
+                number(r, "chunks"), number(r, "ctx"), number(r, "seconds"));
+}
+
+static mtk_status report_ppl(const ppl_sum *sum, mtk_sha256 *hash, const mtk_cmd_engine *e,
+                             const mtk_cmd_line *line, double seconds, mtk_error *err) {
+  char hex[65];
+  mtk_sha256_final_hex(hash, hex);
+  int64_t ctx = mtk_options_int(line->options, "ctx");
+  double n = (double)sum->count, nll = sum->nll / n, var = sum->nll2 / n - nll * nll;
+  double error = n > 1 && var > 0 ? exp(nll) * sqrt(var / (n - 1)) : 0;
+  json_t *doc =
+      json_pack("{s:s,s:f,s:f,s:f,s:I,s:I,s:I,s:s,s:s,s:f}", "model", line->args[0], "ppl",
+                exp(nll), "ppl_error", error, "nll", nll, "tokens", (json_int_t)sum->count,
+                "chunks", (json_int_t)sum->chunks, "ctx", (json_int_t)ctx, "logits_sha256", hex,
+                "isa", mtk_engine_isa(e->engine), "seconds", seconds);
+  return mtk_eval_report(doc, print_ppl, line, err);
+}
+
 static mtk_status eval_ppl(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path,
                            mtk_error *err) {
-  int64_t ctx = mtk_options_int(line->options, "ctx"),
-          want = mtk_options_int(line->options, "chunks");
-  if (ctx > mtk_engine_context(e->engine))
-    return mtk_fail(err, MTK_E_INVALID, NULL, "--ctx %lld is longer than the model's context %lld",
-                    (long long)ctx, (long long)mtk_engine_context(e->engine));
+  int64_t ctx = mtk_options_int(line->options, "ctx"), n_chunks = 0;
   mtk_ids ids = {0};
   ppl_sum sum = {0};
   mtk_sha256 *hash = mtk_sha256_create();
   double start = mtk_now_s();
-  mtk_status st =
-      hash ? tokenize_file(&ids, e, path, err) : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  int64_t n_chunks = (int64_t)ids.len / ctx;
-  if (want && want < n_chunks) n_chunks = want;
-  if (st == MTK_OK && n_chunks == 0)
-    st = mtk_fail(err, MTK_E_INVALID, path,
-                  "%zu tokens do not fill one window of %lld; use a smaller --ctx", ids.len,
-                  (long long)ctx);
+  mtk_status st = hash ? mtk_eval_tokenize_file(&ids, e, path, err)
+                       : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  if (st == MTK_OK) st = mtk_eval_windows(&n_chunks, e, line, &ids, path, err);
   if (st == MTK_OK) st = sum_windows(&sum, hash, e, &ids, ctx, n_chunks, err);
-  if (st == MTK_OK) {
-    char hex[65];
-    mtk_sha256_final_hex(hash, hex);
-    double n = (double)sum.count, nll = sum.nll / n, var = sum.nll2 / n - nll * nll;
-    double error = n > 1 && var > 0 ? exp(nll) * sqrt(var / (n - 1)) : 0,
-           seconds = mtk_now_s() - start;
-    if (line->json) {
-      st = mtk_cmd_print_json(
-          json_pack("{s:s,s:f,s:f,s:f,s:I,s:I,s:I,s:s,s:s,s:f}", "model", line->args[0], "ppl",
-                    exp(nll), "ppl_error", error, "nll", nll, "tokens", (json_int_t)sum.count,
-                    "chunks", (json_int_t)sum.chunks, "ctx", (json_int_t)ctx, "logits_sha256", hex,
-                    "isa", mtk_engine_isa(e->engine), "seconds", seconds),
-          false, err);
-    } else {
-      mtk_cmd_print(
-          "perplexity %.4f +- %.4f (nll %.6f, %lld tokens in %lld windows of %lld, %.1f s)\n",
-          exp(nll), error, nll, (long long)sum.count, (long long)sum.chunks, (long long)ctx,
-          seconds);
-    }
-  }
+  if (st == MTK_OK) st = report_ppl(&sum, hash, e, line, mtk_now_s() - start, err);
   mtk_sha256_destroy(hash);
   mtk_ids_finish(&ids);
   return st;
@@ -228,27 +245,32 @@ mtk_status mtk_eval_jsonl(mtk_cmd_engine *e, const char *path, mtk_eval_line_fn 
 static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   const mtk_option_values *o = line->options;
   const char *ppl = mtk_options_string(o, "ppl"), *score = mtk_options_string(o, "score");
-  const char *task = mtk_options_string(o, "task");
-  if (!!ppl + !!score + !!task != 1)
-    return mtk_fail(err, MTK_E_INVALID, NULL, "give one of --ppl FILE, --score FILE, --task FILE");
-  const char *input = ppl ? ppl : score ? score : task;
+  const char *task = mtk_options_string(o, "task"), *kld = mtk_options_string(o, "kld");
+  if (!!ppl + !!score + !!task + !!kld != 1)
+    return mtk_fail(err, MTK_E_INVALID, NULL,
+                    "give one of --ppl FILE, --kld BASE, --score FILE, --task FILE");
+  const char *input = ppl ? ppl : score ? score : task ? task : mtk_options_string(o, "text");
+  if (!input) return mtk_fail(err, MTK_E_INVALID, NULL, "--kld needs --text FILE");
   if (strcmp(input, "-") != 0 && !mtk_path_exists(input))
     return mtk_fail(err, MTK_E_NOT_FOUND, input, "no such file");
+  MTK_TRY(mtk_eval_parse_gates(line, err));
   mtk_cmd_engine e;
   int seqs = task ? (int)mtk_options_int(o, "parallel") : 1;
   MTK_TRY(mtk_cmd_engine_open(&e, line, line->args[0], seqs, err));
   mtk_status st = ppl     ? eval_ppl(&e, line, ppl, err)
+                  : kld   ? mtk_eval_kld(&e, line, input, err)
                   : score ? mtk_eval_jsonl(&e, score, score_line, (void *)(uintptr_t)line, err)
                           : mtk_eval_task(&e, line, task, err);
   mtk_cmd_engine_close(&e);
   return st;
 }
 
-const mtk_cmd mtk_cmd_eval = {"eval",
-                              "MODEL --ppl FILE | --score FILE | --task FILE",
-                              "perplexity, scores, exact answers",
-                              g_options,
-                              NULL,
-                              1,
-                              1,
-                              run};
+const mtk_cmd mtk_cmd_eval = {
+    "eval",
+    "MODEL --ppl FILE | --kld BASE --text FILE | --score FILE | --task FILE",
+    "perplexity, divergence, scores, exact answers",
+    g_options,
+    NULL,
+    1,
+    1,
+    run};

@@ -18,4 +18,21 @@ mtk_status mtk_eval_jsonl(mtk_cmd_engine *e, const char *path, mtk_eval_line_fn 
 mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path,
                          mtk_error *err);
 
+/* Ids of a whole text file, with BOS where the model wants one. */
+mtk_status mtk_eval_tokenize_file(mtk_ids *out, const mtk_cmd_engine *e, const char *path,
+                                  mtk_error *err);
+/* How many windows of --ctx ids to score (--chunks). */
+mtk_status mtk_eval_windows(int64_t *n, const mtk_cmd_engine *e, const mtk_cmd_line *line,
+                            const mtk_ids *ids, const char *path, mtk_error *err);
+/* --kld BASE --text FILE */
+mtk_status mtk_eval_kld(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *text,
+                        mtk_error *err);
+/* Are all --gate conditions well-formed? Asked before the work begins. */
+mtk_status mtk_eval_parse_gates(const mtk_cmd_line *line, mtk_error *err);
+/* Ends a command: checks every --gate against the numbers of the report (the results join it as
+ * "gates"), prints it as JSON or by `print`, and frees it. MTK_E_CHECK names the gates that do not
+ * hold. */
+mtk_status mtk_eval_report(json_t *report, void (*print)(const json_t *report),
+                           const mtk_cmd_line *line, mtk_error *err);
+
 #endif

@@ -129,6 +129,25 @@ static void count_group(json_t *groups, const problem *p, const char *field) {
     json_integer_set(correct, json_integer_value(correct) + 1);
 }
 
+static void print_report(const json_t *r) {
+  const json_t *groups = json_object_get(r, "by");
+  double tokens = json_number_value(json_object_get(r, "generated_tokens"));
+  mtk_cmd_print("exact answers: %.0f of %.0f (%.1f %%), %.0f tokens in %.1f s\n",
+                json_number_value(json_object_get(r, "correct")),
+                json_number_value(json_object_get(r, "total")),
+                100 * json_number_value(json_object_get(r, "accuracy")), tokens,
+                json_number_value(json_object_get(r, "seconds")));
+  const char *field, *value;
+  json_t *by, *row;
+  json_object_foreach((json_t *)(uintptr_t)groups, field, by) {
+    json_object_foreach(by, value, row) {
+      double c = json_number_value(json_object_get(row, "correct"));
+      double n = json_number_value(json_object_get(row, "total"));
+      mtk_cmd_print("  %-6s %-8s %5.1f %%  (%.0f of %.0f)\n", field, value, 100 * c / n, c, n);
+    }
+  }
+}
+
 static mtk_status report(const task *t, const mtk_cmd_line *line, double seconds, mtk_error *err) {
   json_t *groups = json_object();
   size_t correct = 0, tokens = 0;
@@ -139,25 +158,10 @@ static mtk_status report(const task *t, const mtk_cmd_line *line, double seconds
     count_group(groups, &t->items[i], "lang");
   }
   double accuracy = t->n ? (double)correct / (double)t->n : 0;
-  if (line->json)
-    return mtk_cmd_print_json(json_pack("{s:s,s:I,s:I,s:f,s:o,s:I,s:f}", "model", line->args[0],
-                                        "correct", (json_int_t)correct, "total", (json_int_t)t->n,
-                                        "accuracy", accuracy, "by", groups, "generated_tokens",
-                                        (json_int_t)tokens, "seconds", seconds),
-                              false, err);
-  mtk_cmd_print("exact answers: %zu of %zu (%.1f %%), %zu tokens in %.1f s\n", correct, t->n,
-                100 * accuracy, tokens, seconds);
-  const char *field, *value;
-  json_t *by, *row;
-  json_object_foreach(groups, field, by) {
-    json_object_foreach(by, value, row) {
-      double c = (double)json_integer_value(json_object_get(row, "correct"));
-      double n = (double)json_integer_value(json_object_get(row, "total"));
-      mtk_cmd_print("  %-6s %-8s %5.1f %%  (%.0f of %.0f)\n", field, value, 100 * c / n, c, n);
-    }
-  }
-  json_decref(groups);
-  return MTK_OK;
+  json_t *doc = json_pack("{s:s,s:I,s:I,s:f,s:o,s:I,s:f}", "model", line->args[0], "correct",
+                          (json_int_t)correct, "total", (json_int_t)t->n, "accuracy", accuracy,
+                          "by", groups, "generated_tokens", (json_int_t)tokens, "seconds", seconds);
+  return mtk_eval_report(doc, print_report, line, err);
 }
 
 mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *path,
