@@ -3,7 +3,7 @@
 #ifndef MTK_BASE_INTERNAL_H
 #define MTK_BASE_INTERNAL_H
 
-#include <mtk/base.h>
+#include <mtk/archive.h>
 
 /* mtk_fail with the system's text for `errnum`: "cannot open: No such file or directory". The code
  * follows from errnum: ENOENT not-found, EEXIST exists, ENOMEM nomem, anything else io. */
@@ -13,6 +13,21 @@ mtk_status mtk_fail_errno(mtk_error *err, int errnum, const char *place, const c
  * again from the page cache), so that a pass over a model of any size keeps bounded memory. Any
  * thread. */
 void mtk_file_note_read(size_t n);
+
+/* What a path means in the published mounts (mtk/archive.h). */
+typedef enum mtk_mount_kind {
+  MTK_MOUNT_OUTSIDE, /* no mount's prefix: a path on the disk */
+  MTK_MOUNT_ABSENT,
+  MTK_MOUNT_FILE,
+  MTK_MOUNT_FOLDER
+} mtk_mount_kind;
+/* For a file: its bytes, and a reference to the mount that owns them (mtk_mount_release gives it
+ * back); all three pointers may be NULL. Any thread. */
+mtk_mount_kind mtk_mount_lookup(const char *path, const uint8_t **data, size_t *size,
+                                mtk_mount **owner);
+/* The names in a folder of a mount, unsorted and each once, to `add`. */
+mtk_status mtk_mount_list(const char *path,
+                          mtk_status (*add)(void *ctx, const char *name, size_t n), void *ctx);
 
 /* CPUs this process may use: affinity mask and cgroup v1/v2 quota (rounded up), at least 1. */
 int mtk_cpu_count(void);

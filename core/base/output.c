@@ -6,12 +6,15 @@
  * owns the object; one thread at a time. */
 #include "base/internal.h"
 
+#include <mtk/archive.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -195,6 +198,34 @@ mtk_status mtk_output_create(mtk_output **out, const char *path, bool force, mtk
   return MTK_OK;
 }
 
+static mtk_output *scratch_output(const char *folder) {
+  mtk_output *o = mtk_alloc(1, sizeof *o);
+  if (!o) return NULL;
+  o->t.fd = -1;
+  o->buffer = mtk_alloc(BUFFER_BYTES, 1);
+  o->t.path = mtk_path_join(folder, "mtk-scratch-XXXXXX");
+  if (o->buffer && o->t.path) return o;
+  mtk_output_abort(o);
+  return NULL;
+}
+
+mtk_status mtk_output_create_scratch(mtk_output **out, mtk_error *err) {
+  const char *folder = getenv("TMPDIR");
+  if (!folder || !folder[0]) folder = "/tmp";
+  *out = NULL;
+  mtk_output *o = scratch_output(folder);
+  if (!o) return mtk_fail(err, MTK_E_NOMEM, folder, "out of memory");
+  o->t.fd = mkostemp(o->t.path, O_CLOEXEC);
+  int why = errno;
+  if (o->t.fd < 0) {
+    mtk_output_abort(o);
+    return mtk_fail_errno(err, why, folder, "cannot create a scratch file");
+  }
+  unlink(o->t.path);
+  *out = o;
+  return MTK_OK;
+}
+
 static void write_all(mtk_output *o, const uint8_t *data, size_t n) {
   while (n && !o->failed) {
     ssize_t done = write(o->t.fd, data, n);
@@ -248,6 +279,16 @@ mtk_status mtk_output_commit(mtk_output *out, mtk_error *err) {
   mtk_free(out->buffer);
   target_finish(&out->t);
   mtk_free(out);
+  return status;
+}
+
+mtk_status mtk_output_map(mtk_file **file, mtk_output *out, mtk_error *err) {
+  char link[64]; /* the only name an unlinked file has */
+  flush_buffer(out);
+  snprintf(link, sizeof link, "/proc/self/fd/%d", out->t.fd);
+  mtk_status status = write_status(out, err);
+  if (status == MTK_OK) status = mtk_file_open(file, link, err);
+  mtk_output_abort(out);
   return status;
 }
 

@@ -23,6 +23,7 @@ struct mtk_model {
   size_t n_tensors, cap_tensors;
   mtk_file **files;
   size_t n_files, cap_files;
+  mtk_model *parts, *next_part; /* models that tensors of this one point into */
   attachment *attachments;
   size_t n_attachments, cap_attachments;
   const char **warnings;
@@ -59,6 +60,10 @@ mtk_model *mtk_model_create(void) {
 
 void mtk_model_destroy(mtk_model *m) {
   if (!m) return;
+  for (mtk_model *part = m->parts, *next; part; part = next) {
+    next = part->next_part;
+    mtk_model_destroy(part);
+  }
   mtk_vocab_destroy(m->vocab);
   mtk_meta_destroy(m->meta);
   mtk_map_destroy(m->tensor_index);
@@ -80,6 +85,11 @@ mtk_status mtk_model_keep_file(mtk_model *m, mtk_file *file, mtk_error *err) {
   if (!ok) return no_memory(err, file->path);
   m->files[m->n_files++] = file;
   return MTK_OK;
+}
+
+void mtk_model_keep_model(mtk_model *m, mtk_model *part) {
+  part->next_part = m->parts;
+  m->parts = part;
 }
 
 /* ---- identity ------------------------------------------------------------------------------ */

@@ -339,7 +339,21 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   /* additions */                                                                                 \
   X(mtk_status, adapter_view, (mtk_adapter **out, const mtk_adapter *adapter, const char          \
     *pairing, const mtk_model *base, mtk_error *err), )                                          \
-  X(mtk_status, model_rope_scale, (double *out, const mtk_model *model, mtk_error *err), )
+  X(mtk_status, model_rope_scale, (double *out, const mtk_model *model, mtk_error *err), )        \
+  X(mtk_status, mount_create, (mtk_mount **out, const char *prefix, mtk_error *err), )            \
+  X(mtk_status, mount_keep, (mtk_mount *mount, mtk_file *file, mtk_error *err), )                 \
+  X(mtk_status, mount_add, (mtk_mount *mount, const char *name, const uint8_t *data, size_t       \
+    size, mtk_error *err), )                                                                      \
+  X(mtk_status, mount_publish, (mtk_mount *mount, mtk_error *err), )                              \
+  X(void, mount_release, (mtk_mount *mount), )                                                    \
+  X(mtk_status, folder_list, (const char ***names, size_t *n, mtk_arena *arena, const char        \
+    *path, mtk_error *err), )                                                                     \
+  X(mtk_status, zip_parse, (mtk_zip *out, mtk_arena *arena, const uint8_t *data, size_t size,     \
+    const char *path, mtk_error *err), )                                                          \
+  X(const mtk_zip_entry *, zip_find, (const mtk_zip *zip, const char *name), )                    \
+  X(mtk_status, output_create_scratch, (mtk_output **out, mtk_error *err), )                      \
+  X(mtk_status, output_map, (mtk_file **file, mtk_output *out, mtk_error *err), )                 \
+  X(void, model_keep_model, (mtk_model *model, mtk_model *part), )                                \
 
 /* clang-format on */
 

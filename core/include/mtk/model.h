@@ -125,6 +125,8 @@ void mtk_model_destroy(mtk_model *model);
 mtk_arena *mtk_model_arena(mtk_model *model); /* lives as long as the model */
 /* The model closes the file when it is destroyed. */
 mtk_status mtk_model_keep_file(mtk_model *model, mtk_file *file, mtk_error *err);
+/* Takes `part`, a model whose tensors the model's own point into. */
+void mtk_model_keep_model(mtk_model *model, mtk_model *part);
 
 const char *mtk_model_arch(const mtk_model *model); /* "" when unknown (bare tensors) */
 mtk_status mtk_model_set_arch(mtk_model *model, const char *arch_id, mtk_error *err);

@@ -12,6 +12,7 @@
 #ifndef MTK_PLUGIN_H
 #define MTK_PLUGIN_H
 
+#include <mtk/archive.h>
 #include <mtk/base.h>
 #include <mtk/dtype.h>
 #include <mtk/engine.h>

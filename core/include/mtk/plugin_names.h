@@ -254,5 +254,16 @@
 #define mtk_provenance_json          (mtk_host_table->provenance_json)
 #define mtk_adapter_view             (mtk_host_table->adapter_view)
 #define mtk_model_rope_scale         (mtk_host_table->model_rope_scale)
+#define mtk_mount_create             (mtk_host_table->mount_create)
+#define mtk_mount_keep               (mtk_host_table->mount_keep)
+#define mtk_mount_add                (mtk_host_table->mount_add)
+#define mtk_mount_publish            (mtk_host_table->mount_publish)
+#define mtk_mount_release            (mtk_host_table->mount_release)
+#define mtk_folder_list              (mtk_host_table->folder_list)
+#define mtk_zip_parse                (mtk_host_table->zip_parse)
+#define mtk_zip_find                 (mtk_host_table->zip_find)
+#define mtk_output_create_scratch    (mtk_host_table->output_create_scratch)
+#define mtk_output_map               (mtk_host_table->output_map)
+#define mtk_model_keep_model         (mtk_host_table->model_keep_model)
 
 #endif
