@@ -131,20 +131,25 @@ static void pack_plain(uint8_t *panel, const mtk_wview *w, int64_t p) {
   }
 }
 
-/* Decoded, times the grid, as f32 or (bf16 set) as bf16: panels that need no grid any more. */
+enum { CHUNK = 256 }; /* k decoded at a time: a multiple of every storage block and of 32 */
+
+/* v[0..count) = W[row, k0..k0+count) decoded, times the grid. */
+static void decode_chunk(float *v, const mtk_wview *w, int64_t row, int64_t k0, int64_t count) {
+  const uint8_t *src = (const uint8_t *)w->data;
+  src += (row - w->row0) * mtk_k_row_bytes(w->type, w->k) + mtk_k_row_bytes(w->type, k0);
+  mtk_dtype_decode(w->type, v, src, (size_t)count);
+  if (!mtk_k_has_grid(w)) return;
+  for (int64_t j = 0; j < count; j++) v[j] *= mtk_k_grid(w, row, (k0 + j) / MTK_K_BLOCK);
+}
+
+/* As f32 or (bf16 set) as bf16: panels that need no grid any more. */
 static void pack_folded(uint8_t *panel, const mtk_wview *w, int64_t p, int bf16) {
-  int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), elem = mtk_k_row_bytes(w->type, 1);
-  int has_grid = mtk_k_has_grid(w);
   int lanes = (int)mtk_k_min(MTK_PANEL, w->n - p * MTK_PANEL);
   for (int lane = 0; lane < lanes; lane++) {
-    int64_t row = p * MTK_PANEL + lane;
-    const uint8_t *src = (const uint8_t *)w->data + (row - w->row0) * row_bytes;
-    for (int64_t k0 = 0; k0 < w->k; k0 += MTK_K_BLOCK) {
-      float v[MTK_K_BLOCK];
-      int64_t count = mtk_k_min(MTK_K_BLOCK, w->k - k0);
-      mtk_dtype_decode(w->type, v, src + k0 * elem, (size_t)count);
-      float factor = has_grid ? mtk_k_grid(w, row, k0 / MTK_K_BLOCK) : 1.0f;
-      for (int64_t j = 0; has_grid && j < count; j++) v[j] *= factor;
+    for (int64_t k0 = 0; k0 < w->k; k0 += CHUNK) {
+      float v[CHUNK];
+      int64_t count = mtk_k_min(CHUNK, w->k - k0);
+      decode_chunk(v, w, p * MTK_PANEL + lane, k0, count);
       for (int64_t j = 0; j < count; j++) {
         int64_t at = (k0 + j) * MTK_PANEL + lane;
         uint16_t half = mtk_f32_to_bf16(v[j]);
@@ -158,38 +163,45 @@ static void pack_folded(uint8_t *panel, const mtk_wview *w, int64_t p, int bf16)
 }
 
 /* ---- whole panels ---------------------------------------- */
+static uint8_t *clear_panel(void *packed, int64_t stride, int64_t p) {
+  uint8_t *panel = (uint8_t *)packed + sizeof(mtk_k_header) + p * stride;
+  memset(panel, 0, (size_t)stride);
+  return panel;
+}
+
 void mtk_k_panel_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) {
-  int fold = w->type == MTK_F32 && mtk_k_has_grid(w);
-  if (p0 == 0) {
-    mtk_k_header_init(packed, w);
-    if (fold) ((mtk_k_header *)packed)->has_grid = 0;
-  }
   int64_t stride = mtk_k_panel_stride(&formats[w->type], w->k);
+  if (p0 == 0) mtk_k_header_init(packed, w);
   for (int64_t p = p0; p < p1; p++) {
-    uint8_t *panel = (uint8_t *)packed + sizeof(mtk_k_header) + p * stride;
-    memset(panel, 0, (size_t)stride);
-    if (fold)
-      pack_folded(panel, w, p, 0);
-    else if (formats[w->type].elem_bytes)
+    uint8_t *panel = clear_panel(packed, stride, p);
+    if (formats[w->type].elem_bytes)
       pack_plain(panel, w, p);
     else
       pack_blocks(panel, w, p);
-    if (mtk_k_has_grid(w) && !fold) pack_grid(packed, w, stride, p);
+    if (mtk_k_has_grid(w)) pack_grid(packed, w, stride, p);
   }
 }
 
-void mtk_k_panel_pack_bf16(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) {
+/* Panels of `as` (f32 or bf16), copied where the weights are of that type already. */
+static void pack_as(mtk_dtype as, void *packed, const mtk_wview *w, int64_t p0, int64_t p1) {
+  int64_t stride = mtk_k_panel_stride(&formats[as], w->k);
   if (p0 == 0) {
     mtk_k_header_init(packed, w);
     ((mtk_k_header *)packed)->has_grid = 0;
   }
-  int64_t stride = mtk_k_panel_stride(&formats[MTK_BF16], w->k);
   for (int64_t p = p0; p < p1; p++) {
-    uint8_t *panel = (uint8_t *)packed + sizeof(mtk_k_header) + p * stride;
-    memset(panel, 0, (size_t)stride);
-    if (w->type == MTK_BF16 && !mtk_k_has_grid(w))
+    uint8_t *panel = clear_panel(packed, stride, p);
+    if (w->type == as && !mtk_k_has_grid(w))
       pack_plain(panel, w, p);
     else
-      pack_folded(panel, w, p, 1);
+      pack_folded(panel, w, p, as == MTK_BF16);
   }
+}
+
+void mtk_k_panel_pack_f32(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) {
+  pack_as(MTK_F32, packed, w, p0, p1);
+}
+
+void mtk_k_panel_pack_bf16(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) {
+  pack_as(MTK_BF16, packed, w, p0, p1);
 }

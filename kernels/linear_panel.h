@@ -57,9 +57,10 @@ static inline const float *mtk_k_panel_grid(const void *packed, int64_t stride, 
 size_t mtk_k_panel_packed_bytes(mtk_dtype type, int64_t n, int64_t k);
 size_t mtk_k_panel_folded_bytes(mtk_dtype type, int64_t n, int64_t k);
 size_t mtk_k_panel_grid_bytes(int64_t n, int64_t k);
-/* Panels of w's own type (f32: grid folded into the weights). */
+/* Panels of w's own type. */
 void mtk_k_panel_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
-/* bf16 panels from f32, f16 or bf16 weights, grid folded in. */
+/* f32 or bf16 panels from weights of any float type, decoded, grid folded in. */
+void mtk_k_panel_pack_f32(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
 void mtk_k_panel_pack_bf16(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
 
 #endif

@@ -19,6 +19,38 @@
 
 #include <mtk/kernel.h>
 
+/* Storage types without panels of their own: packed as the values they decode to (f32 for a32, bf16
+ * for a16). MTK_K_DECODED(X) gives X(TYPE, name) for each. */
+#define MTK_K_DECODED(X)                                                                           \
+  X(MTK_Q5_0, q5_0)                                                                                \
+  X(MTK_Q5_1, q5_1)                                                                                \
+  X(MTK_Q8_1, q8_1)                                                                                \
+  X(MTK_Q2_K, q2_k)                                                                                \
+  X(MTK_Q3_K, q3_k)                                                                                \
+  X(MTK_Q4_K, q4_k)                                                                                \
+  X(MTK_Q5_K, q5_k)                                                                                \
+  X(MTK_Q6_K, q6_k)                                                                                \
+  X(MTK_Q8_K, q8_k)                                                                                \
+  X(MTK_IQ2_XXS, iq2_xxs)                                                                          \
+  X(MTK_IQ2_XS, iq2_xs)                                                                            \
+  X(MTK_IQ2_S, iq2_s)                                                                              \
+  X(MTK_IQ3_XXS, iq3_xxs)                                                                          \
+  X(MTK_IQ3_S, iq3_s)                                                                              \
+  X(MTK_IQ1_S, iq1_s)                                                                              \
+  X(MTK_IQ1_M, iq1_m)                                                                              \
+  X(MTK_IQ4_NL, iq4_nl)                                                                            \
+  X(MTK_IQ4_XS, iq4_xs)                                                                            \
+  X(MTK_TQ1_0, tq1_0)                                                                              \
+  X(MTK_TQ2_0, tq2_0)                                                                              \
+  X(MTK_Q1_0, q1_0)                                                                                \
+  X(MTK_Q2_0, q2_0)                                                                                \
+  X(MTK_F4_E2M1, f4_e2m1)                                                                          \
+  X(MTK_F6_E2M3, f6_e2m3)                                                                          \
+  X(MTK_F6_E3M2, f6_e3m2)                                                                          \
+  X(MTK_F8_E4M3FNUZ, f8_e4m3fnuz)                                                                  \
+  X(MTK_F8_E5M2FNUZ, f8_e5m2fnuz)                                                                  \
+  X(MTK_MXFP8, mxfp8)
+
 enum { MTK_K_BLOCK = 32 }; /* k of an a16 block, an a8 block and a grid step */
 
 /* First 64 bytes of every packed weight. */

@@ -9,7 +9,9 @@
 #include <string.h>
 
 typedef void (*decode_fn)(float *dst, const uint8_t *src, size_t n_blocks);
-typedef void (*encode_fn)(uint8_t *dst, const float *src, size_t n_blocks);
+/* k elements of one row; importance: NULL, or one weight per column (types that cannot use them
+ * ignore them). */
+typedef void (*encode_fn)(uint8_t *dst, const float *src, size_t k, const float *importance);
 
 /* ---- plain types ------------------------------------------------------------------------- */
 
@@ -24,7 +26,8 @@ typedef void (*encode_fn)(uint8_t *dst, const float *src, size_t n_blocks);
     }                                                                       \
   }
 #define PLAIN_ENCODE(name, T, from)                                         \
-  static void encode_##name(uint8_t *dst, const float *src, size_t n) {     \
+  static void encode_##name(uint8_t *dst, const float *src, size_t n, const float *importance) { \
+    (void)importance;                                                       \
     for (size_t i = 0; i < n; i++) {                                        \
       T v = from(src[i]);                                                   \
       memcpy(dst + i * sizeof v, &v, sizeof v);                             \
@@ -58,7 +61,8 @@ TO_INTEGER(u64, uint64_t, 0, UINT64_MAX, 0x1p64f)
 static void decode_f32(float *dst, const uint8_t *src, size_t n) {
   if (n) memcpy(dst, src, n * sizeof *dst);
 }
-static void encode_f32(uint8_t *dst, const float *src, size_t n) {
+static void encode_f32(uint8_t *dst, const float *src, size_t n, const float *importance) {
+  (void)importance;
   if (n) memcpy(dst, src, n * sizeof *src);
 }
 PLAIN_DECODE(f16, uint16_t, mtk_f16_to_f32)
@@ -90,6 +94,10 @@ PLAIN_ENCODE(e4m3, uint8_t, mtk_f32_to_e4m3)
 PLAIN_DECODE(e5m2, uint8_t, mtk_e5m2_to_f32)
 PLAIN_ENCODE(e5m2, uint8_t, mtk_f32_to_e5m2)
 PLAIN_DECODE(e8m0, uint8_t, mtk_e8m0_to_f32)
+PLAIN_DECODE(e4m3fnuz, uint8_t, mtk_e4m3fnuz_to_f32)
+PLAIN_ENCODE(e4m3fnuz, uint8_t, mtk_f32_to_e4m3fnuz)
+PLAIN_DECODE(e5m2fnuz, uint8_t, mtk_e5m2fnuz_to_f32)
+PLAIN_ENCODE(e5m2fnuz, uint8_t, mtk_f32_to_e5m2fnuz)
 
 /* ---- the table --------------------------------------------------------------------------- */
 
@@ -98,6 +106,13 @@ typedef struct dtype_row {
   decode_fn decode;
   encode_fn encode; /* NULL: none */
 } dtype_row;
+
+/* Rows of block types: elements and bytes of a block, activation block, default arithmetic. */
+#define CODEC(TYPE, name, elems, bytes, act, arith)                                              \
+  [MTK_##TYPE] = {{#name, elems, bytes, act, arith, 1, 1}, mtk_##name##_decode,                  \
+                  mtk_##name##_encode_row}
+#define DECODER(TYPE, name, elems, bytes)                                                        \
+  [MTK_##TYPE] = {{#name, elems, bytes, 0, MTK_A16, 1, 1}, mtk_##name##_decode, NULL}
 
 static const dtype_row rows[MTK_DTYPE_COUNT] = {
     /* name, block elems, block bytes, act block, arith, is_float, is_quant */
@@ -117,31 +132,40 @@ static const dtype_row rows[MTK_DTYPE_COUNT] = {
     [MTK_F8_E4M3] = {{"f8_e4m3", 1, 1, 0, MTK_A16, 1, 0}, decode_e4m3, encode_e4m3},
     [MTK_F8_E5M2] = {{"f8_e5m2", 1, 1, 0, MTK_A16, 1, 0}, decode_e5m2, encode_e5m2},
     [MTK_E8M0] = {{"e8m0", 1, 1, 0, MTK_A32, 0, 0}, decode_e8m0, NULL},
-    [MTK_Q4_0] = {{"q4_0", 32, 18, 32, MTK_A8, 1, 1}, mtk_q4_0_decode, mtk_q4_0_encode},
-    [MTK_Q4_1] = {{"q4_1", 32, 20, 32, MTK_A8, 1, 1}, mtk_q4_1_decode, mtk_q4_1_encode},
-    [MTK_Q8_0] = {{"q8_0", 32, 34, 32, MTK_A8, 1, 1}, mtk_q8_0_decode, mtk_q8_0_encode},
-    [MTK_MXFP4] = {{"mxfp4", 32, 17, 32, MTK_A8, 1, 1}, mtk_mxfp4_decode, mtk_mxfp4_encode},
-    [MTK_NVFP4] = {{"nvfp4", 64, 36, 32, MTK_A8, 1, 1}, mtk_nvfp4_decode, mtk_nvfp4_encode},
-    [MTK_Q5_0] = {{"q5_0", 32, 22, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_Q5_1] = {{"q5_1", 32, 24, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_Q8_1] = {{"q8_1", 32, 36, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_Q2_K] = {{"q2_k", 256, 84, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_Q3_K] = {{"q3_k", 256, 110, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_Q4_K] = {{"q4_k", 256, 144, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_Q5_K] = {{"q5_k", 256, 176, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_Q6_K] = {{"q6_k", 256, 210, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_Q8_K] = {{"q8_k", 256, 292, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_IQ2_XXS] = {{"iq2_xxs", 256, 66, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_IQ2_XS] = {{"iq2_xs", 256, 74, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_IQ3_XXS] = {{"iq3_xxs", 256, 98, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_IQ1_S] = {{"iq1_s", 256, 50, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_IQ4_NL] = {{"iq4_nl", 32, 18, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_IQ3_S] = {{"iq3_s", 256, 110, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_IQ2_S] = {{"iq2_s", 256, 82, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_IQ4_XS] = {{"iq4_xs", 256, 136, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_IQ1_M] = {{"iq1_m", 256, 56, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_TQ1_0] = {{"tq1_0", 256, 54, 0, MTK_A16, 1, 1}, NULL, NULL},
-    [MTK_TQ2_0] = {{"tq2_0", 256, 66, 0, MTK_A16, 1, 1}, NULL, NULL},
+    CODEC(Q4_0, q4_0, 32, 18, 32, MTK_A8),
+    CODEC(Q4_1, q4_1, 32, 20, 32, MTK_A8),
+    CODEC(Q8_0, q8_0, 32, 34, 32, MTK_A8),
+    CODEC(MXFP4, mxfp4, 32, 17, 32, MTK_A8),
+    CODEC(NVFP4, nvfp4, 64, 36, 32, MTK_A8),
+    CODEC(Q5_0, q5_0, 32, 22, 0, MTK_A16),
+    CODEC(Q5_1, q5_1, 32, 24, 0, MTK_A16),
+    CODEC(Q8_1, q8_1, 32, 36, 0, MTK_A16),
+    CODEC(Q2_K, q2_k, 256, 84, 0, MTK_A16),
+    CODEC(Q3_K, q3_k, 256, 110, 0, MTK_A16),
+    CODEC(Q4_K, q4_k, 256, 144, 0, MTK_A16),
+    CODEC(Q5_K, q5_k, 256, 176, 0, MTK_A16),
+    CODEC(Q6_K, q6_k, 256, 210, 0, MTK_A16),
+    CODEC(Q8_K, q8_k, 256, 292, 0, MTK_A16),
+    DECODER(IQ2_XXS, iq2_xxs, 256, 66),
+    DECODER(IQ2_XS, iq2_xs, 256, 74),
+    DECODER(IQ3_XXS, iq3_xxs, 256, 98),
+    DECODER(IQ1_S, iq1_s, 256, 50),
+    CODEC(IQ4_NL, iq4_nl, 32, 18, 0, MTK_A16),
+    DECODER(IQ3_S, iq3_s, 256, 110),
+    DECODER(IQ2_S, iq2_s, 256, 82),
+    CODEC(IQ4_XS, iq4_xs, 256, 136, 0, MTK_A16),
+    DECODER(IQ1_M, iq1_m, 256, 56),
+    CODEC(TQ1_0, tq1_0, 256, 54, 0, MTK_A16),
+    CODEC(TQ2_0, tq2_0, 256, 66, 0, MTK_A16),
+    CODEC(Q1_0, q1_0, 128, 18, 0, MTK_A16),
+    CODEC(Q2_0, q2_0, 64, 18, 0, MTK_A16),
+    CODEC(F4_E2M1, f4_e2m1, 2, 1, 0, MTK_A16),
+    CODEC(F6_E2M3, f6_e2m3, 4, 3, 0, MTK_A16),
+    CODEC(F6_E3M2, f6_e3m2, 4, 3, 0, MTK_A16),
+    CODEC(MXFP8, mxfp8, 32, 33, 0, MTK_A16),
+    [MTK_F8_E4M3FNUZ] = {{"f8_e4m3fnuz", 1, 1, 0, MTK_A16, 1, 0}, decode_e4m3fnuz, encode_e4m3fnuz},
+    [MTK_F8_E5M2FNUZ] = {{"f8_e5m2fnuz", 1, 1, 0, MTK_A16, 1, 0}, decode_e5m2fnuz, encode_e5m2fnuz},
+    [MTK_C64] = {{"c64", 1, 8, 0, MTK_A32, 0, 0}, NULL, NULL},
 };
 
 const mtk_dtype_info *mtk_dtype_get(mtk_dtype type) {
@@ -168,8 +192,15 @@ void mtk_dtype_decode(mtk_dtype type, float *dst, const void *src, size_t n) {
 }
 
 int mtk_dtype_encode(mtk_dtype type, void *dst, const float *src, size_t n) {
+  return mtk_dtype_encode_weighted(type, dst, src, 1, n, NULL);
+}
+
+int mtk_dtype_encode_weighted(mtk_dtype type, void *dst, const float *src, size_t n_rows, size_t k,
+                              const float *importance) {
   const mtk_dtype_info *info = mtk_dtype_get(type);
   if (!info || !rows[type].encode) return 0;
-  rows[type].encode(dst, src, n / info->block_elems);
+  size_t row_bytes = k / info->block_elems * info->block_bytes;
+  for (size_t r = 0; r < n_rows; r++)
+    rows[type].encode((uint8_t *)dst + r * row_bytes, src + r * k, k, importance);
   return 1;
 }

@@ -2,6 +2,8 @@
  * functions on bits; any thread. Formats: IEEE 754 binary16; bfloat16; OCP 8-bit Floating Point
  * Specification rev. 1.0 (E4M3 without infinities, E5M2); OCP Microscaling Formats v1.0 (E2M1,
  * E8M0). Relies on the default rounding mode, nearest even. */
+#include "tensor/block.h"
+
 #include <mtk/dtype.h>
 
 #include <math.h>
@@ -66,6 +68,11 @@ typedef struct small_float {
 static const small_float e4m3 = {3, 7, 0x80, 0x7E, 0x1p-9f, 0x1p9f};
 static const small_float e5m2 = {2, 15, 0x80, 0x7B, 0x1p-16f, 0x1p16f};
 static const small_float e2m1 = {1, 1, 0x8, 0x7, 0x1p-1f, 0x1p1f};
+static const small_float e2m3 = {3, 1, 0x20, 0x1F, 0x1p-3f, 0x1p3f};
+static const small_float e3m2 = {2, 3, 0x20, 0x1F, 0x1p-4f, 0x1p4f};
+/* Without negative zero: its code is the NaN, and every other code is finite. */
+static const small_float e4m3fnuz = {3, 8, 0x80, 0x7F, 0x1p-10f, 0x1p10f};
+static const small_float e5m2fnuz = {2, 16, 0x80, 0x7F, 0x1p-17f, 0x1p17f};
 
 /* Nearest even; beyond the largest finite value, that value. f is not NaN. */
 static uint8_t encode_small(const small_float *t, float f) {
@@ -111,3 +118,27 @@ float mtk_e8m0_to_f32(uint8_t b) {
 float mtk_e2m1_to_f32(uint8_t code) { return decode_small(&e2m1, code & 0xFu); }
 
 uint8_t mtk_f32_to_e2m1(float f) { return isnan(f) ? 0x7 : encode_small(&e2m1, f); }
+
+/* ---- 6 bits, and 8 without negative zero ------------------------------------------------- */
+
+float mtk_e2m3_to_f32(uint8_t code) { return decode_small(&e2m3, code); }
+
+uint8_t mtk_f32_to_e2m3(float f) { return isnan(f) ? 0x1F : encode_small(&e2m3, f); }
+
+float mtk_e3m2_to_f32(uint8_t code) { return decode_small(&e3m2, code); }
+
+uint8_t mtk_f32_to_e3m2(float f) { return isnan(f) ? 0x1F : encode_small(&e3m2, f); }
+
+static uint8_t encode_fnuz(const small_float *t, float f) {
+  if (isnan(f)) return 0x80;
+  uint8_t code = encode_small(t, f);
+  return code == 0x80 ? 0 : code;
+}
+
+float mtk_e4m3fnuz_to_f32(uint8_t b) { return b == 0x80 ? nan_value : decode_small(&e4m3fnuz, b); }
+
+uint8_t mtk_f32_to_e4m3fnuz(float f) { return encode_fnuz(&e4m3fnuz, f); }
+
+float mtk_e5m2fnuz_to_f32(uint8_t b) { return b == 0x80 ? nan_value : decode_small(&e5m2fnuz, b); }
+
+uint8_t mtk_f32_to_e5m2fnuz(float f) { return encode_fnuz(&e5m2fnuz, f); }

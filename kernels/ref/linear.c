@@ -187,12 +187,15 @@ TYPE_ROWS(MTK_Q4_0, q4_0)
 TYPE_ROWS(MTK_Q4_1, q4_1)
 TYPE_ROWS(MTK_MXFP4, mxfp4)
 TYPE_ROWS(MTK_NVFP4, nvfp4)
+MTK_K_DECODED(TYPE_ROWS)
 
 static const mtk_linear_kernel *const rows[] = {
     &row_f32_a32,  &row_f32_a16,     &row_f16_a32,     &row_f16_a16,     &row_bf16_a32,
     &row_bf16_a16, &row_f8_e4m3_a32, &row_f8_e4m3_a16, &row_f8_e5m2_a32, &row_f8_e5m2_a16,
     &row_q8_0_a32, &row_q8_0_a16,    &row_q4_0_a32,    &row_q4_0_a16,    &row_q4_1_a32,
     &row_q4_1_a16, &row_mxfp4_a32,   &row_mxfp4_a16,   &row_nvfp4_a32,   &row_nvfp4_a16,
+#define BOTH(TYPE, t) &row_##t##_a32, &row_##t##_a16,
+    MTK_K_DECODED(BOTH)
 };
 
 void mtk_k_linear_init__ref(mtk_kernels *table) {

@@ -361,7 +361,8 @@ BYTES(MTK_Q4_1, q4_1)
 BYTES(MTK_MXFP4, mxfp4)
 BYTES(MTK_NVFP4, nvfp4)
 
-/* Weights whose grid is folded in: f32 of a32; f32, f16 and bf16 of a16, as bf16. */
+/* Weights whose grid is folded in: f32 and decoded types of a32, as f32; f32, f16, bf16 and decoded
+ * types of a16, as bf16. */
 static size_t folded_bytes_f32(int64_t n, int64_t k) {
   return mtk_k_panel_folded_bytes(MTK_F32, n, k);
 }
@@ -421,7 +422,8 @@ static const mtk_linear_kernel rows[] = {
       mtk_k_panel_grid_bytes)
 #define A16_AS_BF16(TYPE, t)                                                                       \
   ROW(TYPE, MTK_A16, t, a16, folded_bytes_bf16, mtk_k_panel_pack_bf16, run_bf16_a16, no_grid_bytes)
-    ROW(MTK_F32, MTK_A32, f32, a32, folded_bytes_f32, mtk_k_panel_pack, run_f32_a32, no_grid_bytes),
+    ROW(MTK_F32, MTK_A32, f32, a32, folded_bytes_f32, mtk_k_panel_pack_f32, run_f32_a32,
+        no_grid_bytes),
     A32(MTK_F16, f16),
     A32(MTK_BF16, bf16),
     A32(MTK_F8_E4M3, f8_e4m3),
@@ -441,6 +443,10 @@ static const mtk_linear_kernel rows[] = {
     A16(MTK_Q4_1, q4_1),
     A16(MTK_MXFP4, mxfp4),
     A16(MTK_NVFP4, nvfp4),
+#define DECODED(TYPE, t)                                                                           \
+  ROW(TYPE, MTK_A32, t, a32, folded_bytes_f32, mtk_k_panel_pack_f32, run_f32_a32, no_grid_bytes),  \
+      A16_AS_BF16(TYPE, t),
+    MTK_K_DECODED(DECODED)
 };
 
 void MTK_K(linear_a8_init)(mtk_kernels *table); /* simd/linear_a8.h */

@@ -7,7 +7,8 @@
 #include "kernels/checkker.h"
 
 static const mtk_dtype types[] = {MTK_F32,  MTK_F16,  MTK_BF16, MTK_F8_E4M3, MTK_F8_E5M2,
-                                  MTK_Q8_0, MTK_Q4_0, MTK_Q4_1, MTK_MXFP4,   MTK_NVFP4};
+                                  MTK_Q8_0, MTK_Q4_0, MTK_Q4_1, MTK_MXFP4,   MTK_NVFP4,
+                                  MTK_Q5_1, MTK_Q4_K, MTK_Q6_K, MTK_F6_E2M3, MTK_F8_E4M3FNUZ};
 enum { N_TYPES = sizeof types / sizeof *types };
 static const char *const arith_names[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
 
@@ -30,13 +31,14 @@ static void set_scales(mtk_dtype type, uint8_t *block, int tame) {
   }
 }
 
-static void fill_plain(mtk_dtype type, uint8_t *dst, int64_t count, ck_kind kind) {
+static void fill_encoded(mtk_dtype type, uint8_t *dst, int64_t count, ck_kind kind) {
   const mtk_dtype_info *t = mtk_dtype_get(type);
-  for (int64_t i = 0; i < count; i++) {
-    float v;
-    ck_fill(&v, 1, kind);
-    if (type != MTK_F32 && type != MTK_BF16) v = fmaxf(-400.0f, fminf(v, 400.0f));
-    mtk_dtype_encode(type, dst + i * t->block_bytes, &v, 1);
+  for (int64_t i = 0; i < count; i += t->block_elems, dst += t->block_bytes) {
+    float v[256];
+    ck_fill(v, t->block_elems, kind);
+    for (uint32_t j = 0; j < t->block_elems && type != MTK_F32 && type != MTK_BF16; j++)
+      v[j] = fmaxf(-400.0f, fminf(v[j], 400.0f));
+    mtk_dtype_encode(type, dst, v, t->block_elems);
   }
 }
 
@@ -45,8 +47,8 @@ static uint8_t *make_weights(mtk_dtype type, int64_t n, int64_t k, ck_kind kind)
   const mtk_dtype_info *t = mtk_dtype_get(type);
   size_t bytes = mtk_dtype_bytes(type, (uint64_t)(n * k));
   uint8_t *w = ck_buf(bytes, t->block_elems == 1 ? t->block_bytes : 1);
-  if (t->block_elems == 1) {
-    fill_plain(type, w, n * k, kind);
+  if (t->block_elems == 1 || t->act_block == 0) {
+    fill_encoded(type, w, n * k, kind);
     return w;
   }
   ck_fill_bytes(w, bytes);
@@ -198,7 +200,8 @@ static void adversarial(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
 static void large(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
   static const int64_t sizes[][3] = {{64, 70, 320}, {200, 33, 64}, {1, 200, 2048}, {2, 17, 4096}};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    linear_case c = make_case(type, arith, sizes[i][0], sizes[i][1], sizes[i][2], CK_OUTLIER,
+    int64_t block = mtk_dtype_get(type)->block_elems, k_full = (sizes[i][2] + block - 1) / block;
+    linear_case c = make_case(type, arith, sizes[i][0], sizes[i][1], k_full * block, CK_OUTLIER,
                               CK_NORMAL, GRID_ONE);
     compare(k, &c);
   }
@@ -249,15 +252,16 @@ static void test_special(const mtk_kernels *k) { each_row(k, special); }
 
 /* ---- meaning: y against double precision of the decoded weights ----------------------------- */
 static void meaning(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
-  enum { M = 3, N = 37, K = 192 };
+  enum { M = 3, N = 37, MAX_K = 256 };
+  const int64_t K = 192 % mtk_dtype_get(type)->block_elems ? MAX_K : 192;
   static const double bound[MTK_ARITH_COUNT] = {1e-6, 4e-3, 8e-3}; /* of sum |x w| */
   for (int grid = 0; grid < GRID_KINDS; grid++) {
     linear_case c = make_case(type, arith, M, N, K, CK_NORMAL, CK_NORMAL, grid);
     const float *y = run_case(k->linear[type][arith], &c, 0);
-    float w[K];
+    float w[MAX_K];
     for (int64_t n = 0; n < N; n++) {
       const uint8_t *row = (const uint8_t *)c.w.data + mtk_dtype_bytes(type, (uint64_t)(n * K));
-      mtk_dtype_decode(type, w, row, K);
+      mtk_dtype_decode(type, w, row, (size_t)K);
       for (int64_t m = 0; m < M; m++) {
         double sum = 0, size = 0;
         for (int64_t j = 0; j < K; j++) {

@@ -1,6 +1,6 @@
 /* test_dtype.c: storage types against golden values of ml_dtypes, numpy and gguf
- * (tests/oracle/make_dtype_golden.py), exhaustive round trips, and the error of each quantizer on
- * Gaussian numbers. */
+ * (tests/oracle/make_dtype_golden.py) and of ggml (make_ggml_types_golden.py), exhaustive round
+ * trips, and the error of each quantizer on Gaussian numbers. */
 #include <mtk/base.h>
 #include <mtk/dtype.h>
 
@@ -175,6 +175,146 @@ START_TEST(blocks_match_golden) {
 }
 END_TEST
 
+/* ---- what ggml makes of its types ---------------------------------------------------------- */
+
+enum { ROWS = 16, K = 768, BLOCKS = 64, MAX_BYTES = 292 };
+
+static float unit(uint64_t i, uint32_t seed) { /* in [-1, 1) */
+  uint32_t u = (uint32_t)(i * 2654435761u + seed);
+  return (float)(u >> 8) * 0x1p-23f - 1.0f;
+}
+
+/* The rows of make_ggml_types_golden.py. */
+static void sample_rows(float *x) {
+  for (int i = 0; i < ROWS * K; i++) {
+    float t = unit((uint64_t)i, 12345);
+    x[i] = t * t * t;
+  }
+  x[4 * K + 5] = 37.5f;
+  for (int i = 0; i < K; i++) {
+    x[K + i] = 0;
+    x[2 * K + i] *= 0x1p-20f;
+    if (i < 48) x[3 * K + i] = 0;
+    x[5 * K + i] = fabsf(x[5 * K + i]);
+    x[6 * K + i] = -fabsf(x[6 * K + i]);
+    if (i % 3 == 0) x[7 * K + i] = -0.0f;
+    x[8 * K + i] = rintf(x[8 * K + i] * 4) / 4;
+    x[9 * K + i] = 0.5f;
+    x[10 * K + i] *= 1000;
+  }
+}
+
+static void check_ggml_decode(mtk_dtype type, const char *want) {
+  static uint8_t bytes[BLOCKS * MAX_BYTES];
+  static float values[BLOCKS * 256];
+  char hex[65];
+  const mtk_dtype_info *info = mtk_dtype_get(type);
+  size_t n = BLOCKS * (size_t)info->block_elems;
+  for (uint64_t i = 0; i < BLOCKS * info->block_bytes; i++)
+    bytes[i] = (uint8_t)((uint32_t)(i * 2654435761u + 99) >> 24);
+  mtk_dtype_decode(type, values, bytes, n);
+  for (size_t i = 0; i < n; i++)
+    if (isnan(values[i])) values[i] = 0;
+  mtk_sha256_hex(hex, values, n * sizeof *values);
+  ck_assert_msg(strcmp(hex, want) == 0, "%s: decoded values differ", info->name);
+}
+
+static void check_ggml_encode(mtk_dtype type, const char *plain, const char *weighted) {
+  static float x[ROWS * K], importance[K];
+  static uint8_t bytes[ROWS * K * 2];
+  char hex[65];
+  size_t size = mtk_dtype_bytes(type, ROWS * K);
+  sample_rows(x);
+  for (int i = 0; i < K; i++) importance[i] = fabsf(unit((uint64_t)i, 777)) + 0.0625f;
+  ck_assert_int_eq(mtk_dtype_encode(type, bytes, x, ROWS * K), 1);
+  mtk_sha256_hex(hex, bytes, size);
+  ck_assert_msg(strcmp(hex, plain) == 0, "%s: encoded bytes differ", mtk_dtype_get(type)->name);
+  ck_assert_int_eq(mtk_dtype_encode_weighted(type, bytes, x, ROWS, K, importance), 1);
+  mtk_sha256_hex(hex, bytes, size);
+  ck_assert_msg(strcmp(hex, weighted) == 0, "%s: weighted bytes differ", mtk_dtype_get(type)->name);
+}
+
+/* The codes of a small float type, eight-bit or packed. */
+static void check_codes(mtk_dtype type, const char *text) {
+  static uint32_t want[256];
+  uint8_t bytes[256] = {0}, again[256] = {0};
+  float values[256];
+  size_t n = read_hex(&text, want, 256), bits = n == 16 ? 4 : n == 64 ? 6 : 8;
+  ck_assert_uint_ge(n, 16);
+  for (size_t i = 0; i < n * bits; i++)
+    bytes[i / 8] = (uint8_t)(bytes[i / 8] | (i / bits >> (i % bits) & 1) << (i % 8));
+  mtk_dtype_decode(type, values, bytes, n);
+  for (size_t i = 0; i < n; i++)
+    ck_assert_msg(isnan(of_bits(want[i])) ? isnan(values[i]) : bits_of(values[i]) == want[i],
+                  "%s code %zu: got %a", mtk_dtype_get(type)->name, i, (double)values[i]);
+  ck_assert_int_eq(mtk_dtype_encode(type, again, values, n), 1);
+  ck_assert_mem_eq(again, bytes, n * bits / 8);
+}
+
+START_TEST(ggml_types_match_golden) {
+  FILE *f = fopen(MTK_SOURCE_DIR "/tests/golden/ggml_types.txt", "r");
+  ck_assert_ptr_nonnull(f);
+  char *line = NULL, kind[16], name[16], first[65], second[65];
+  size_t cap = 0, seen = 0;
+  for (; getline(&line, &cap, f) > 0; seen++) {
+    int at = 0;
+    ck_assert_int_eq(sscanf(line, "%15s %15s %n", kind, name, &at), 2);
+    mtk_dtype type = mtk_dtype_by_name(name);
+    ck_assert_msg(type != MTK_DTYPE_COUNT, "no type %s", name);
+    if (strcmp(kind, "codes") == 0) {
+      check_codes(type, line + at);
+    } else if (strcmp(kind, "encode") == 0) {
+      ck_assert_int_eq(sscanf(line + at, "%64s %64s", first, second), 2);
+      check_ggml_encode(type, first, second);
+    } else {
+      ck_assert_int_eq(sscanf(line + at, "%64s", first), 1);
+      check_ggml_decode(type, first);
+    }
+  }
+  ck_assert_uint_eq(seen, 48);
+  free(line);
+  fclose(f);
+}
+END_TEST
+
+/* Saturation, ties and signs of the types that only stored tensors use. */
+START_TEST(stored_floats_saturate) {
+  static const float x[] = {1e9f, -1e9f, NAN, -0.0f, 0x1p-20f, -0x1p-20f, 17.0f, -17.0f};
+  float y[8];
+  uint8_t bytes[16];
+  ck_assert(mtk_dtype_encode(MTK_F8_E4M3FNUZ, bytes, x, 8));
+  static const uint8_t e4m3fnuz[] = {0x7F, 0xFF, 0x80, 0, 0, 0, 0x60, 0xE0}; /* 17: tie to 16 */
+  ck_assert_mem_eq(bytes, e4m3fnuz, 8);
+  ck_assert(mtk_dtype_encode(MTK_F8_E5M2FNUZ, bytes, x, 8));
+  ck_assert(bytes[0] == 0x7F && bytes[1] == 0xFF && bytes[2] == 0x80 && bytes[3] == 0);
+  ck_assert(mtk_dtype_encode(MTK_F6_E3M2, bytes, x, 8));
+  mtk_dtype_decode(MTK_F6_E3M2, y, bytes, 8);
+  ck_assert(y[0] == 28.0f && y[1] == -28.0f && y[2] == 28.0f && y[6] == 16.0f);
+  ck_assert(mtk_dtype_encode(MTK_F6_E2M3, bytes, x, 8));
+  mtk_dtype_decode(MTK_F6_E2M3, y, bytes, 8);
+  ck_assert(y[0] == 7.5f && y[4] == 0.0f && !signbit(y[4]) && signbit(y[5]));
+  ck_assert_int_eq(mtk_dtype_encode(MTK_C64, bytes, x, 1), 0);
+}
+END_TEST
+
+/* The scale of mxfp8 is the smallest that saturates nothing. */
+START_TEST(mxfp8_scale) {
+  static const struct {
+    float amax;
+    uint8_t scale;
+  } cases[] = {{448, 127}, {448.001f, 128}, {1, 119}, {0.875f, 118}, {0, 0}, {0x1p-125f, 0}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    float x[32] = {0}, y[32];
+    uint8_t bytes[33];
+    x[7] = -cases[i].amax;
+    mtk_dtype_encode(MTK_MXFP8, bytes, x, 32);
+    ck_assert_msg(bytes[0] == cases[i].scale, "%g: scale %d", (double)cases[i].amax, bytes[0]);
+    mtk_dtype_decode(MTK_MXFP8, y, bytes, 32);
+    ck_assert(fabsf(y[7] - x[7]) <= cases[i].amax * 0.0625f);
+  }
+}
+END_TEST
+
 /* ---- conversions ------------------------------------------------------------------------- */
 
 typedef struct half_type {
@@ -290,19 +430,21 @@ END_TEST
 
 START_TEST(odd_blocks_stay_defined) {
   static const float odd[] = {NAN, INFINITY, -INFINITY, 1e-45f, 3e38f, -0.0f};
-  float x[64], y[64];
-  uint8_t bytes[64];
-  for (int type = MTK_Q4_0; type <= MTK_NVFP4; type++) {
+  float x[256], y[256];
+  uint8_t bytes[MAX_BYTES];
+  for (int type = 0; type < MTK_DTYPE_COUNT; type++) {
     const mtk_dtype_info *info = mtk_dtype_get((mtk_dtype)type);
+    if (!info->is_quant) continue;
     for (size_t k = 0; k < sizeof odd / sizeof odd[0]; k++) {
-      for (int i = 0; i < 64; i++) x[i] = i == 5 ? odd[k] : 0.0f;
-      ck_assert_int_eq(mtk_dtype_encode((mtk_dtype)type, bytes, x, info->block_elems), 1);
+      for (uint32_t i = 0; i < 256; i++) x[i] = i % info->block_elems == 5 ? odd[k] : 0.0f;
+      if (!mtk_dtype_encode((mtk_dtype)type, bytes, x, info->block_elems)) continue;
       mtk_dtype_decode((mtk_dtype)type, y, bytes, info->block_elems);
       if (odd[k] == 0.0f || odd[k] == 1e-45f)
         for (uint32_t i = 0; i < info->block_elems; i++) ck_assert(fabsf(y[i]) < 1e-3f);
     }
   }
   x[5] = NAN;
+  for (int i = 6; i < 64; i++) x[i] = 0.0f;
   mtk_dtype_encode(MTK_MXFP4, bytes, x, 32);
   mtk_dtype_decode(MTK_MXFP4, y, bytes, 32);
   ck_assert(isnan(y[5]));
@@ -341,6 +483,7 @@ START_TEST(gaussian_error_anchors) {
   ck_assert_double_eq_tol(gaussian_error(MTK_NVFP4, 2688), 0.0951, 0.0005);
   ck_assert_double_eq_tol(gaussian_error(MTK_MXFP4, 0), 0.1150, 0.0005);
   ck_assert_double_eq_tol(gaussian_error(MTK_F8_E4M3, 448), 0.0265, 0.0005);
+  ck_assert_double_eq_tol(gaussian_error(MTK_MXFP8, 0), 0.0265, 0.0005);
 }
 END_TEST
 
@@ -351,6 +494,9 @@ int main(void) {
   tcase_add_test(tc, decode_matches_golden);
   tcase_add_test(tc, all_sixteen_bit_codes_match_golden);
   tcase_add_test(tc, blocks_match_golden);
+  tcase_add_test(tc, ggml_types_match_golden);
+  tcase_add_test(tc, stored_floats_saturate);
+  tcase_add_test(tc, mxfp8_scale);
   tcase_add_test(tc, sixteen_bit_round_trips);
   tcase_add_test(tc, eight_bit_round_trips);
   tcase_add_test(tc, e2m1_regions);

@@ -61,8 +61,8 @@ typedef enum mtk_dtype {
   MTK_IQ1_M = 38,   /* 256 elems, 56 B */
   MTK_TQ1_0 = 39,   /* 256 elems, 54 B */
   MTK_TQ2_0 = 40,   /* 256 elems, 66 B */
-  MTK_Q1_0 = 41,    /* as in current ggml */
-  MTK_Q2_0 = 42,    /* as in current ggml */
+  MTK_Q1_0 = 41,    /* 128 elems, 18 B */
+  MTK_Q2_0 = 42,    /* 64 elems, 18 B */
   /* Types of safetensors. Packed types: element 0 in the lowest bits. */
   MTK_F4_E2M1 = 43, /* 2 elems, 1 B */
   MTK_F6_E2M3 = 44, /* 4 elems, 3 B */
@@ -101,11 +101,19 @@ size_t mtk_dtype_bytes(mtk_dtype type, uint64_t n_elems);
 
 /* Decode n elements (a multiple of block_elems) to f32, exactly, without outside scales. Integers
  * too. Encode by round to nearest even, saturating (NaN stays NaN where the type has one); for
- * block types by their reference quantizer (absmax of ggml for q4_0, q4_1, q8_0; OCP floor rule for
- * mxfp4; for nvfp4 the block scale e4m3(amax/6)). encode returns 0 when the type has no encoder.
+ * block types by their reference quantizer (ggml's own for its types; OCP floor rule for mxfp4; for
+ * nvfp4 the block scale e4m3(amax/6); for mxfp8 2^ceil(log2(amax/448))). encode returns 0 when the
+ * type has no encoder.
  * Thread-safe. */
 void mtk_dtype_decode(mtk_dtype type, float *dst, const void *src, size_t n);
 int mtk_dtype_encode(mtk_dtype type, void *dst, const float *src, size_t n);
+/* n_rows rows of k elements, with one importance > 0 per column (k of them, the same for every row;
+ * NULL = none: then exactly mtk_dtype_encode). The quantizers of ggml that llama-quantize uses with
+ * an importance matrix: they minimize the error so weighted. Types that have no such quantizer
+ * (plain types, q8_0, ternary and micro-scaled ones) ignore it. 0 when the type has no encoder.
+ * Thread-safe. */
+int mtk_dtype_encode_weighted(mtk_dtype type, void *dst, const float *src, size_t n_rows, size_t k,
+                              const float *importance);
 
 /* Single-value conversions (all exact or nearest-even). */
 float mtk_f16_to_f32(uint16_t h);

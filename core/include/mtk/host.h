@@ -354,6 +354,8 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(mtk_status, output_create_scratch, (mtk_output **out, mtk_error *err), )                      \
   X(mtk_status, output_map, (mtk_file **file, mtk_output *out, mtk_error *err), )                 \
   X(void, model_keep_model, (mtk_model *model, mtk_model *part), )                                \
+  X(int, dtype_encode_weighted, (mtk_dtype type, void *dst, const float *src, size_t n_rows,      \
+    size_t k, const float *importance), )
 
 /* clang-format on */
 

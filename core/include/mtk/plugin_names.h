@@ -265,5 +265,6 @@
 #define mtk_output_create_scratch    (mtk_host_table->output_create_scratch)
 #define mtk_output_map               (mtk_host_table->output_map)
 #define mtk_model_keep_model         (mtk_host_table->model_keep_model)
+#define mtk_dtype_encode_weighted    (mtk_host_table->dtype_encode_weighted)
 
 #endif
