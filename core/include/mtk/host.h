@@ -239,8 +239,8 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
     n_out, bool has_bias), )                                                                      \
   X(void, graph_set_logits, (mtk_graph *g, mtk_node_value logits), )                              \
   X(mtk_status, graph_status, (const mtk_graph *g, mtk_error *err), )                             \
-  X(void, graph_set_kv, (mtk_graph *g, int n_layer, int n_head_kv, int head_dim), )               \
-  X(void, graph_set_rope, (mtk_graph *g, const double *inv_freq, int n, double mscale), )         \
+  X(void, graph_set_kv, (mtk_graph *g, int n_layer, int n_head_kv, int head_dim, int v_dim), )    \
+  X(int32_t, graph_add_rope, (mtk_graph *g, const double *inv_freq, int n, double mscale), )      \
   /* engine.h */                                                                                  \
   X(mtk_status, engine_create, (mtk_engine **out, const mtk_model *model, const                   \
     mtk_engine_options *options, mtk_error *err), )                                               \
@@ -354,8 +354,26 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(mtk_status, output_create_scratch, (mtk_output **out, mtk_error *err), )                      \
   X(mtk_status, output_map, (mtk_file **file, mtk_output *out, mtk_error *err), )                 \
   X(void, model_keep_model, (mtk_model *model, mtk_model *part), )                                \
+  X(mtk_status, model_join_experts, (mtk_model *model, const struct mtk_arch_v1 *arch, bool       \
+    transposed, mtk_error *err), )                                                                \
+  X(mtk_status, model_split_experts, (mtk_model *model, const struct mtk_arch_v1 *arch, mtk_error \
+    *err), )                                                                                      \
   X(int, dtype_encode_weighted, (mtk_dtype type, void *dst, const float *src, size_t n_rows,      \
-    size_t k, const float *importance), )
+    size_t k, const float *importance), )                                                        \
+  X(mtk_status, vocab_from_spm, (mtk_vocab **out, const void *data, size_t n, mtk_error *err), ) \
+  X(mtk_status, vocab_to_spm, (mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err), )        \
+  X(mtk_status, vocab_from_tekken, (mtk_vocab **out, const char *json, size_t n, mtk_error       \
+    *err), )                                                                                     \
+  X(mtk_status, vocab_to_tekken, (mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err), ) \
+  X(mtk_status, vocab_from_tiktoken, (mtk_vocab **out, const char *text, size_t n, const        \
+    char *encoding, mtk_error *err), ) \
+  X(mtk_status, vocab_to_tiktoken, (mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err), ) \
+  X(mtk_status, vocab_set_spm, (mtk_vocab *vocab, const mtk_spm_pipeline *pipeline,             \
+    mtk_error *err), ) \
+  X(bool, vocab_get_spm, (mtk_spm_pipeline *out, const mtk_vocab *vocab), ) \
+  X(mtk_status, vocab_merges, (const char *const **merges, size_t *n, mtk_arena *arena,         \
+    const mtk_vocab *vocab, mtk_error *err), ) \
+  X(mtk_status, vocab_scores, (float *scores, const mtk_vocab *vocab, mtk_error *err), )
 
 /* clang-format on */
 

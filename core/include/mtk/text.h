@@ -202,6 +202,13 @@ mtk_status mtk_vocab_from_tiktoken(mtk_vocab **out, const char *text, size_t n,
 mtk_status mtk_vocab_to_spm(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
 mtk_status mtk_vocab_to_tekken(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
 mtk_status mtk_vocab_to_tiktoken(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
+/* The merge list that amounts to the scores or ranks of a SPM or RANKS vocabulary ("left right", best
+ * first; every way to make each token), into the caller's arena. A BPE vocabulary gives its own. */
+mtk_status mtk_vocab_merges(const char *const **merges, size_t *n, mtk_arena *arena,
+                            const mtk_vocab *vocab, mtk_error *err);
+/* And back: scores[0..n_tokens) under which merging by score (SPM, RANKS) does what the merge list
+ * of a BPE vocabulary says. MTK_E_UNSUPPORTED if there are none. Tokens that nothing makes get 0. */
+mtk_status mtk_vocab_scores(float *scores, const mtk_vocab *vocab, mtk_error *err);
 /* The pipeline of SentencePiece's normalizer: charsmap, then white space, then " " -> U+2581. */
 typedef struct mtk_spm_pipeline {
   bool dummy_prefix;             /* a space in front of each section between control tokens */
