@@ -42,6 +42,8 @@ pc:libpcre2-8|libpcre2-dev|pre-tokenizer patterns
 pc:libutf8proc|libutf8proc-dev|Unicode normalization
 pc:libcrypto|libssl-dev|SHA-256 and TLS
 pc:libevent|libevent-dev|the HTTP server plugin
+pc:zlib|zlib1g-dev|the npz plugin
+pc:libarchive|libarchive-dev|the archive plugin
 curl|curl|talks to the server in demo and tests
 jq|jq|reads JSON in demo and tests
 python3|python3|runs the tidy test and test clients

@@ -1,5 +1,5 @@
 /* zip.c: the members of a zip file in memory, by its central directory (APPNOTE.TXT 6.3.10). Pure
- * functions on untrusted bytes; any thread. */
+ * functions on untrusted bytes; any thread. And the limit on what may become of compressed ones. */
 #include "base/internal.h"
 
 #include <mtk/archive.h>
@@ -169,4 +169,17 @@ const mtk_zip_entry *mtk_zip_find(const mtk_zip *zip, const char *name) {
   const mtk_zip_entry *const *hit =
       zip->n ? bsearch(&at, zip->by_name, zip->n, sizeof *hit, by_name) : NULL;
   return hit ? *hit : NULL;
+}
+
+mtk_status mtk_expand_check(uint64_t size, uint64_t stored_size, const char *path, mtk_error *err) {
+  enum { MAX_RATIO = 200 };
+  const char *text = getenv("MTK_EXPAND_LIMIT");
+  uint64_t limit = text && text[0] ? strtoull(text, NULL, 10) : (uint64_t)1 << 40;
+  if (size > limit)
+    return mtk_fail(err, MTK_E_LIMIT, path,
+                    "expands to more than %llu bytes; MTK_EXPAND_LIMIT=BYTES allows more",
+                    (unsigned long long)limit);
+  if (size > (uint64_t)256 << 20 && size / MAX_RATIO > stored_size)
+    return mtk_fail(err, MTK_E_LIMIT, path, "expands to more than %d times its size", MAX_RATIO);
+  return MTK_OK;
 }

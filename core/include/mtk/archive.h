@@ -60,6 +60,10 @@ mtk_status mtk_zip_parse(mtk_zip *out, mtk_arena *arena, const uint8_t *data, si
                          const char *path, mtk_error *err);
 const mtk_zip_entry *mtk_zip_find(const mtk_zip *zip, const char *name); /* NULL if absent */
 
+/* Is it sane that stored_size bytes become at least `size`? MTK_E_LIMIT beyond 256 MiB if that is
+ * more than 200 times as much, and beyond $MTK_EXPAND_LIMIT bytes (default 1 TiB). */
+mtk_status mtk_expand_check(uint64_t size, uint64_t stored_size, const char *path, mtk_error *err);
+
 /* ---- scratch files ------------------------------------------------------------------------- */
 
 /* An output without a name, in $TMPDIR or /tmp: it is gone when it is closed, however the process

@@ -373,7 +373,9 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(bool, vocab_get_spm, (mtk_spm_pipeline *out, const mtk_vocab *vocab), ) \
   X(mtk_status, vocab_merges, (const char *const **merges, size_t *n, mtk_arena *arena,         \
     const mtk_vocab *vocab, mtk_error *err), ) \
-  X(mtk_status, vocab_scores, (float *scores, const mtk_vocab *vocab, mtk_error *err), )
+  X(mtk_status, vocab_scores, (float *scores, const mtk_vocab *vocab, mtk_error *err), )          \
+  X(mtk_status, expand_check, (uint64_t size, uint64_t stored_size, const char *path,             \
+    mtk_error *err), )
 
 /* clang-format on */
 

@@ -278,5 +278,6 @@
 #define mtk_vocab_get_spm            (mtk_host_table->vocab_get_spm)
 #define mtk_vocab_merges             (mtk_host_table->vocab_merges)
 #define mtk_vocab_scores             (mtk_host_table->vocab_scores)
+#define mtk_expand_check             (mtk_host_table->expand_check)
 
 #endif
