@@ -1,12 +1,22 @@
-/* folder.c: which safetensors files a path means, their tensors in one list, and small text files
+/* folder.c: which files of weights a path means, their tensors in one list, and small text files
  * beside them. The model keeps the mapped files open; the list borrows their bytes. */
 #include "hf.h"
 
+#include <mtk/archive.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define INDEX_NAME  "model.safetensors.index.json"
-#define SINGLE_NAME "model.safetensors"
+/* Where the weights are, the first one that is there; then any only .safetensors file. */
+static const struct {
+  const char *file;
+  bool is_index;
+} weights_files[] = {
+    {"model.safetensors", false},
+    {"model.safetensors.index.json", true},
+    {"pytorch_model.bin", false},
+    {"pytorch_model.bin.index.json", true},
+};
+enum { N_WEIGHTS_FILES = sizeof weights_files / sizeof weights_files[0] };
 
 /* ---- text files ---------------------------------------------------------------------------- */
 
@@ -90,8 +100,14 @@ static mtk_status reserve(hf_source *src, size_t n, mtk_error *err) {
   return MTK_OK;
 }
 
-/* Map one file and append its tensors. */
-static mtk_status add_file(hf_source *src, mtk_model *model, const char *path, mtk_error *err) {
+static bool is_safetensors(const char *path) {
+  size_t n = strlen(path), k = strlen(".safetensors");
+  return n > k && strcmp(path + n - k, ".safetensors") == 0;
+}
+
+/* Map a safetensors file and append its tensors. */
+static mtk_status add_safetensors(hf_source *src, mtk_model *model, const char *path,
+                                  const char *name, mtk_error *err) {
   mtk_file *file = NULL;
   MTK_TRY(mtk_file_open(&file, path, err));
   const uint8_t *data = file->data;
@@ -101,9 +117,6 @@ static mtk_status add_file(hf_source *src, mtk_model *model, const char *path, m
     mtk_file_close(file);
     return status;
   }
-  const char *base = mtk_path_base(path);
-  const char *name = mtk_arena_strndup(src->arena, base, strlen(base));
-  if (!name) return mtk_fail(err, MTK_E_NOMEM, base, "out of memory");
   st_list more = {0};
   MTK_TRY(
       st_parse(&more, src->metadata ? NULL : &src->metadata, src->arena, data, size, name, err));
@@ -113,22 +126,74 @@ static mtk_status add_file(hf_source *src, mtk_model *model, const char *path, m
   return MTK_OK;
 }
 
+/* Values of a small tensor that do not lie in order: scales are needed as a whole. */
+static mtk_status gather_small(st_tensor *out, mtk_arena *arena, mtk_error *err) {
+  enum { MAX_BYTES = 1 << 20 };
+  const void *rows = NULL;
+  if (out->data || out->size == 0 || out->size > MAX_BYTES) return MTK_OK;
+  void *copy = mtk_arena_alloc(arena, (size_t)out->size, 1);
+  if (!copy) return mtk_fail(err, MTK_E_NOMEM, out->name, "out of memory");
+  MTK_TRY(mtk_tensor_fetch(&rows, out->part, 0, mtk_tensor_rows(out->part), copy, err));
+  out->data = copy;
+  return MTK_OK;
+}
+
+static mtk_status add_part_tensors(hf_source *src, mtk_model *model, mtk_model *part,
+                                   const char *name, mtk_error *err) {
+  size_t n = mtk_model_tensor_count(part);
+  MTK_TRY(reserve(src, n, err));
+  for (size_t i = 0; i < n; i++) {
+    const mtk_tensor *t = mtk_model_tensor_at(part, i);
+    st_tensor *out = &src->list.items[src->list.n++];
+    *out = (st_tensor){.name = t->name, .dtype = t->dtype, .n_dims = t->n_dims, .file = name};
+    memcpy(out->shape, t->shape, sizeof out->shape);
+    out->data = t->data;
+    out->size = t->size_bytes;
+    out->part = t;
+    MTK_TRY(gather_small(out, mtk_model_arena(model), err));
+  }
+  for (size_t i = 0; i < mtk_model_warning_count(part); i++)
+    MTK_TRY(mtk_model_warn(model, "%.60s: %.400s", name, mtk_model_warning(part, i)));
+  return MTK_OK;
+}
+
+/* Any other file of weights through the plugin of its format. */
+static mtk_status add_part(hf_source *src, mtk_model *model, const char *path, const char *name,
+                           mtk_error *err) {
+  const mtk_format_v1 *format = NULL;
+  MTK_TRY(mtk_format_probe(&format, path, MTK_FORMAT_MODEL, err));
+  mtk_model *part = mtk_model_create();
+  if (!part) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  mtk_model_keep_model(model, part);
+  MTK_TRY(format->read_model(part, path, err));
+  return add_part_tensors(src, model, part, name, err);
+}
+
+static mtk_status add_file(hf_source *src, mtk_model *model, const char *path, bool bare,
+                           mtk_error *err) {
+  const char *base = mtk_path_base(path);
+  const char *name = mtk_arena_strndup(src->arena, base, strlen(base));
+  if (!name) return mtk_fail(err, MTK_E_NOMEM, base, "out of memory");
+  return bare || is_safetensors(path) ? add_safetensors(src, model, path, name, err)
+                                      : add_part(src, model, path, name, err);
+}
+
 static int by_text(const void *a, const void *b) {
   return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 /* The distinct file names of weight_map, sorted. */
-static mtk_status shard_names(const char ***out, size_t *n, mtk_arena *arena, json_t *map,
-                              mtk_error *err) {
+static mtk_status shard_names(const char ***out, size_t *n, const hf_source *src, json_t *map,
+                              const char *index_name, mtk_error *err) {
   const char *tensor;
   json_t *value;
-  const char **names = mtk_arena_alloc(arena, json_object_size(map), sizeof *names);
+  const char **names = mtk_arena_alloc(src->arena, json_object_size(map), sizeof *names);
   size_t used = 0;
-  if (!names) return mtk_fail(err, MTK_E_NOMEM, INDEX_NAME, "out of memory");
+  if (!names) return mtk_fail(err, MTK_E_NOMEM, index_name, "out of memory");
   json_object_foreach(map, tensor, value) {
     const char *file = json_string_value(value);
     if (!file || !*file || strchr(file, '/') || file[0] == '.') {
-      return mtk_fail(err, MTK_E_FORMAT, INDEX_NAME, "weight_map: %.80s does not name a file",
+      return mtk_fail(err, MTK_E_FORMAT, index_name, "weight_map: %.80s does not name a file",
                       tensor);
     }
     names[used++] = file;
@@ -143,20 +208,21 @@ static mtk_status shard_names(const char ***out, size_t *n, mtk_arena *arena, js
 }
 
 /* The index and the files must agree on every tensor. */
-static mtk_status check_map(const hf_source *src, json_t *map, mtk_error *err) {
+static mtk_status check_map(const hf_source *src, json_t *map, const char *index_name,
+                            mtk_error *err) {
   const char *name;
   json_t *value;
   json_object_foreach(map, name, value) {
     const st_tensor *t = hf_source_find(src, name);
     if (!t || strcmp(t->file, json_string_value(value)) != 0) {
-      return mtk_fail(err, MTK_E_FORMAT, INDEX_NAME, "%.80s is not in %.80s", name,
+      return mtk_fail(err, MTK_E_FORMAT, index_name, "%.80s is not in %.80s", name,
                       json_string_value(value));
     }
   }
   for (size_t i = 0; i < src->list.n; i++) {
     const st_tensor *t = &src->list.items[i];
     if (!json_object_get(map, t->name)) {
-      return mtk_fail(err, MTK_E_FORMAT, INDEX_NAME, "%.80s of %.80s is missing in weight_map",
+      return mtk_fail(err, MTK_E_FORMAT, index_name, "%.80s of %.80s is missing in weight_map",
                       t->name, t->file);
     }
   }
@@ -164,52 +230,89 @@ static mtk_status check_map(const hf_source *src, json_t *map, mtk_error *err) {
 }
 
 static mtk_status open_shards(hf_source *src, mtk_model *model, const char *folder, json_t *index,
-                              mtk_error *err) {
+                              const char *index_name, mtk_error *err) {
   json_t *map = json_object_get(index, "weight_map");
   const char **names = NULL;
   size_t n = 0;
   if (!json_is_object(map)) {
-    return mtk_fail(err, MTK_E_FORMAT, INDEX_NAME, "weight_map is missing or not an object");
+    return mtk_fail(err, MTK_E_FORMAT, index_name, "weight_map is missing or not an object");
   }
-  MTK_TRY(shard_names(&names, &n, src->arena, map, err));
+  MTK_TRY(shard_names(&names, &n, src, map, index_name, err));
   for (size_t i = 0; i < n; i++) {
     char *path = mtk_path_join(folder, names[i]);
-    if (!path) return mtk_fail(err, MTK_E_NOMEM, INDEX_NAME, "out of memory");
+    if (!path) return mtk_fail(err, MTK_E_NOMEM, index_name, "out of memory");
     mtk_status status = mtk_path_exists(path)
-                            ? add_file(src, model, path, err)
-                            : mtk_fail(err, MTK_E_NOT_FOUND, INDEX_NAME,
+                            ? add_file(src, model, path, false, err)
+                            : mtk_fail(err, MTK_E_NOT_FOUND, index_name,
                                        "shard %.80s is missing in the folder", names[i]);
     mtk_free(path);
     MTK_TRY(status);
   }
   MTK_TRY(hf_source_index(src, err));
-  return check_map(src, map, err);
+  return check_map(src, map, index_name, err);
+}
+
+/* The only .safetensors file of a folder. */
+static mtk_status find_only(hf_weights *out, mtk_arena *arena, const char *folder, mtk_error *err) {
+  const char **names = NULL;
+  size_t n = 0;
+  MTK_TRY(mtk_folder_list(&names, &n, arena, folder, err));
+  for (size_t i = 0; i < n; i++) {
+    if (names[i][0] == '.' || !is_safetensors(names[i])) continue;
+    if (out->file) {
+      return mtk_fail(err, MTK_E_FORMAT, folder,
+                      "several .safetensors files (%.60s, %.60s, ...) and no index: name one",
+                      out->file, names[i]);
+    }
+    out->file = names[i];
+  }
+  return MTK_OK;
+}
+
+mtk_status hf_find_weights(hf_weights *out, mtk_arena *arena, const char *folder, mtk_error *err) {
+  *out = (hf_weights){NULL, false};
+  for (size_t i = 0; i < N_WEIGHTS_FILES && !out->file; i++) {
+    char *path = mtk_path_join(folder, weights_files[i].file);
+    if (!path) return mtk_fail(err, MTK_E_NOMEM, folder, "out of memory");
+    if (mtk_path_exists(path)) {
+      *out = (hf_weights){weights_files[i].file, weights_files[i].is_index};
+    }
+    mtk_free(path);
+  }
+  return out->file ? MTK_OK : find_only(out, arena, folder, err);
+}
+
+static mtk_status open_index(hf_source *src, mtk_model *model, const char *folder,
+                             const char *index_name, mtk_error *err) {
+  char *text = NULL;
+  size_t n = 0;
+  json_t *index = NULL;
+  mtk_status status = hf_read_text(&text, &n, folder, index_name, err);
+  if (status == MTK_OK && !text) {
+    status = mtk_fail(err, MTK_E_FORMAT, index_name, "is not a file");
+  }
+  if (status == MTK_OK) status = hf_load_json(&index, text, n, index_name, err);
+  if (status == MTK_OK) status = open_shards(src, model, folder, index, index_name, err);
+  json_decref(index);
+  mtk_free(text);
+  return status;
 }
 
 static mtk_status open_folder(hf_source *src, mtk_model *model, const char *folder,
                               mtk_error *err) {
-  char *text = NULL;
-  size_t n = 0;
-  char *path = mtk_path_join(folder, SINGLE_NAME);
-  if (!path) return mtk_fail(err, MTK_E_NOMEM, folder, "out of memory");
-  mtk_status status = MTK_OK;
-  if (mtk_path_exists(path)) {
-    status = add_file(src, model, path, err);
-    if (status == MTK_OK) status = hf_source_index(src, err);
-  } else {
-    status = hf_read_text(&text, &n, folder, INDEX_NAME, err);
-    json_t *index = NULL;
-    if (status == MTK_OK && !text) {
-      status =
-          mtk_fail(err, MTK_E_NOT_FOUND, folder, "has neither %s nor %s", SINGLE_NAME, INDEX_NAME);
-    }
-    if (status == MTK_OK) status = hf_load_json(&index, text, n, INDEX_NAME, err);
-    if (status == MTK_OK) status = open_shards(src, model, folder, index, err);
-    json_decref(index);
+  hf_weights weights;
+  MTK_TRY(hf_find_weights(&weights, src->arena, folder, err));
+  if (!weights.file) {
+    return mtk_fail(err, MTK_E_NOT_FOUND, folder,
+                    "holds no weights (model.safetensors, pytorch_model.bin or an index of them)");
   }
-  mtk_free(text);
+  if (weights.is_index) return open_index(src, model, folder, weights.file, err);
+  char *path = mtk_path_join(folder, weights.file);
+  if (!path) return mtk_fail(err, MTK_E_NOMEM, folder, "out of memory");
+  mtk_status status = add_file(src, model, path, false, err);
   mtk_free(path);
-  return status;
+  MTK_TRY(status);
+  return hf_source_index(src, err);
 }
 
 mtk_status hf_source_open(hf_source *out, mtk_model *model, mtk_arena *arena, const char *path,
@@ -217,7 +320,7 @@ mtk_status hf_source_open(hf_source *out, mtk_model *model, mtk_arena *arena, co
   memset(out, 0, sizeof *out);
   out->arena = arena;
   if (mtk_path_is_dir(path)) return open_folder(out, model, path, err);
-  MTK_TRY(add_file(out, model, path, err));
+  MTK_TRY(add_file(out, model, path, true, err));
   return hf_source_index(out, err);
 }
 

@@ -10,11 +10,17 @@ static bool folder_has(const char *path, const char *name) {
   return has;
 }
 
+/* A folder without config.json is one if it holds weights: then it is a model of bare tensors. */
 static int probe_folder(const char *path) {
+  hf_weights weights = {NULL, false};
   if (folder_has(path, "adapter_config.json")) return 90;
-  if (folder_has(path, "model.safetensors")) return 90;
-  if (folder_has(path, "model.safetensors.index.json")) return 90;
-  return folder_has(path, "config.json") ? 50 : 0;
+  mtk_arena *arena = mtk_arena_create();
+  bool found = arena && hf_find_weights(&weights, arena, path, NULL) == MTK_OK && weights.file;
+  bool standard = found && (weights.is_index || strncmp(weights.file, "model.", 6) == 0 ||
+                            strncmp(weights.file, "pytorch_model.", 14) == 0);
+  mtk_arena_destroy(arena);
+  if (standard) return 90;
+  return folder_has(path, "config.json") ? 50 : found ? 30 : 0;
 }
 
 /* Eight bytes of header size, then a JSON object, maybe after white space. */

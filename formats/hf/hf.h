@@ -22,8 +22,9 @@ typedef struct st_tensor {
   mtk_dtype dtype;
   int n_dims;
   int64_t shape[MTK_MAX_DIMS];
-  const uint8_t *data; /* borrowed from the file's bytes */
+  const uint8_t *data; /* borrowed from the file's bytes; NULL: only rows of `part` */
   uint64_t begin, size;
+  const mtk_tensor *part; /* of a file that another format's plugin reads; else NULL */
   const char *file; /* for messages */
   bool consumed;    /* became a part of another tensor (scales) */
 } st_tensor;
@@ -39,8 +40,10 @@ mtk_status st_parse(st_list *out, json_t **metadata, mtk_arena *arena, const uin
                     size_t size, const char *path, mtk_error *err);
 /* "BF16" for a type; NULL where safetensors has none. */
 const char *st_dtype_name(mtk_dtype dtype);
+/* The alignment that values want: the size of an element; 1 for packed ones. */
+size_t st_alignment(mtk_dtype dtype);
 
-/* ---- folder.c: shards ---------------------------------------------------------------------- */
+/* ---- folder.c: files, shards ---------------------------------------------------------------------- */
 
 /* All tensors of a folder or file. by_name is sorted. */
 typedef struct hf_source {
@@ -50,6 +53,13 @@ typedef struct hf_source {
   st_tensor **by_name;
   json_t *metadata; /* of the first file */
 } hf_source;
+/* The weights of a folder: ".safetensors" files, or files that a plugin of another format reads as
+ * bare tensors (pytorch_model.bin). */
+typedef struct hf_weights {
+  const char *file; /* in the arena; NULL: none */
+  bool is_index;    /* it lists the files that hold them */
+} hf_weights;
+mtk_status hf_find_weights(hf_weights *out, mtk_arena *arena, const char *folder, mtk_error *err);
 /* Maps the files; the model keeps them open. path: folder or .safetensors file. */
 mtk_status hf_source_open(hf_source *out, mtk_model *model, mtk_arena *arena, const char *path,
                           mtk_error *err);
@@ -66,6 +76,9 @@ mtk_status hf_read_text(char **text, size_t *n, const char *folder, const char *
                         mtk_error *err);
 /* A JSON object from text. `name` is the place in messages. */
 mtk_status hf_load_json(json_t **out, const char *text, size_t n, const char *name, mtk_error *err);
+
+/* texts.c: tokenizer, templates and the files that travel along; a warning names what stays. */
+mtk_status hf_read_texts(mtk_model *model, mtk_arena *arena, const char *folder, mtk_error *err);
 
 /* ---- quant.c: quantized layouts ------------------------------------------------------------ */
 

@@ -7,6 +7,8 @@
 #include <string.h>
 
 static const char prefix[] = "mtk.meta.";
+/* __metadata__ of other programs: "KEY" <-> "kv.safetensors.KEY", as it is. */
+static const char foreign[] = "kv.safetensors.";
 
 /* Names of the scalar types, by mtk_meta_type. */
 static const char *const type_names[] = {"u8",   "i8",     "u16", "i16", "u32", "i32", "f32",
@@ -18,6 +20,10 @@ static bool is_signed(mtk_meta_type t) {
 }
 
 static bool is_real(mtk_meta_type t) { return t == MTK_META_F32 || t == MTK_META_F64; }
+
+static bool starts_with(const char *s, const char *start) {
+  return strncmp(s, start, strlen(start)) == 0;
+}
 
 /* ---- writing ------------------------------------------------------------------------------- */
 
@@ -57,8 +63,12 @@ mtk_status hf_put_metadata(json_t *out, mtk_model *model, mtk_error *err) {
     const char *key = mtk_meta_key(meta, i);
     bool tokenizer = strncmp(key, "tokenizer.", 10) == 0;
     if (!tokenizer && strncmp(key, "general.", 8) && strncmp(key, "kv.", 3)) continue;
-    char *name = mtk_asprintf("%s%s", prefix, key);
-    json_t *value = tokenizer ? NULL : encode(mtk_meta_at(meta, i));
+    const mtk_value *v = mtk_meta_at(meta, i);
+    bool as_is = starts_with(key, foreign) && v->type == MTK_META_STRING;
+    char *name = as_is ? mtk_strdup(key + strlen(foreign)) : mtk_asprintf("%s%s", prefix, key);
+    json_t *value = tokenizer ? NULL
+                    : as_is   ? json_stringn(v->as.str.s, v->as.str.len)
+                              : encode(v);
     if (!name) status = mtk_fail(err, MTK_E_NOMEM, key, "out of memory");
     if (value && name) (void)json_object_set(out, name, value);
     if (!value) mtk_bytes_printf(&left, "%s%s", left.len ? ", " : "", key);
@@ -134,7 +144,15 @@ mtk_status hf_get_metadata(mtk_model *model, const json_t *metadata, mtk_error *
     if (strcmp(key, "mtk.provenance") == 0) {
       MTK_TRY(mtk_model_attach(model, "provenance.json", text, strlen(text), err));
     }
-    if (strncmp(key, prefix, sizeof prefix - 1) != 0) continue;
+    if (strcmp(key, "format") != 0 && !starts_with(key, "mtk.")) {
+      char *kept = mtk_asprintf("%s%s", foreign, key);
+      mtk_status status =
+          kept ? mtk_meta_set_string(mtk_model_meta(model), kept, text, err)
+               : mtk_fail(err, MTK_E_NOMEM, key, "out of memory");
+      mtk_free(kept);
+      MTK_TRY(status);
+    }
+    if (!starts_with(key, prefix)) continue;
     if (strncmp(name, "general.", 8) && strncmp(name, "kv.", 3)) continue;
     MTK_TRY(decode(model, name, text, err));
   }

@@ -39,7 +39,7 @@ static stored classify(const hf_source *src, const st_tensor *t) {
   if (!packed && !ends_with(t->name, weight_suffix, &stem)) return s;
   s.scale = hf_source_sibling(src, t->name, stem, ".weight_scale");
   if (!s.scale && !packed) s.scale = hf_source_sibling(src, t->name, stem, ".weight_scale_inv");
-  if (!s.scale) return s;
+  if (!s.scale || !t->data || !s.scale->data) return s;
   if (t->dtype == MTK_U8 && s.scale->dtype == MTK_F8_E4M3) {
     s.kind = STORED_NVFP4;
   } else if (t->dtype == MTK_U8 && is_e8m0(s.scale->dtype)) {
@@ -304,8 +304,14 @@ mtk_status hf_quant_tensor(mtk_tensor *out, mtk_model *model, const hf_source *s
   if (s.kind == STORED_GRID) return make_grid(out, arena, in, &s, config, err);
   MTK_TRY(refuse_unknown(src, in, err));
   out->size_bytes = in->size;
+  if (in->part) {
+    out->data = in->part->data;
+    out->read = in->part->read;
+    out->read_ctx = in->part->read_ctx;
+    return MTK_OK;
+  }
   out->data = in->data;
-  if ((uintptr_t)in->data % mtk_dtype_get(in->dtype)->block_bytes) {
+  if ((uintptr_t)in->data % st_alignment(in->dtype)) {
     out->data = NULL;
     out->read = read_copy;
     out->read_ctx = (void *)(uintptr_t)in->data;

@@ -16,6 +16,12 @@ static const struct {
     {"I8", MTK_I8},     {"I16", MTK_I16},         {"I32", MTK_I32},         {"I64", MTK_I64},
     {"U8", MTK_U8},     {"U16", MTK_U16},         {"U32", MTK_U32},         {"U64", MTK_U64},
     {"BOOL", MTK_BOOL}, {"F8_E4M3", MTK_F8_E4M3}, {"F8_E5M2", MTK_F8_E5M2}, {"F8_E8M0", MTK_E8M0},
+    {"F4", MTK_F4_E2M1},
+    {"F6_E2M3", MTK_F6_E2M3},
+    {"F6_E3M2", MTK_F6_E3M2},
+    {"F8_E4M3FNUZ", MTK_F8_E4M3FNUZ},
+    {"F8_E5M2FNUZ", MTK_F8_E5M2FNUZ},
+    {"C64", MTK_C64},
 };
 enum { N_DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
@@ -23,6 +29,11 @@ const char *st_dtype_name(mtk_dtype dtype) {
   for (size_t i = 0; i < N_DTYPES; i++)
     if (dtypes[i].dtype == dtype) return dtypes[i].name;
   return NULL;
+}
+
+size_t st_alignment(mtk_dtype dtype) {
+  const mtk_dtype_info *info = mtk_dtype_get(dtype);
+  return info->block_elems == 1 ? info->block_bytes : 1;
 }
 
 static mtk_status bad(mtk_error *err, const char *path, const char *tensor, const char *why) {
@@ -49,7 +60,8 @@ static mtk_status parse_shape(st_tensor *t, const json_t *shape, uint64_t *bytes
     return mtk_fail(err, MTK_E_UNSUPPORTED, path, "tensor %s: more than %d dimensions", t->name,
                     MTK_MAX_DIMS);
   }
-  uint64_t n = mtk_dtype_get(t->dtype)->block_bytes;
+  uint64_t n = 1;
+  const mtk_dtype_info *info = mtk_dtype_get(t->dtype);
   t->n_dims = (int)json_array_size(shape);
   for (int i = 0; i < t->n_dims; i++) {
     const json_t *dim = json_array_get(shape, (size_t)i);
@@ -61,7 +73,15 @@ static mtk_status parse_shape(st_tensor *t, const json_t *shape, uint64_t *bytes
       return bad(err, path, t->name, "shape overflows 64 bits");
     }
   }
-  *bytes = n;
+  int64_t row = t->n_dims ? t->shape[t->n_dims - 1] : 1;
+  if (n && (uint64_t)row % info->block_elems) { /* F4 and F6: a row would end inside a byte */
+    return mtk_fail(err, MTK_E_UNSUPPORTED, path,
+                    "tensor %s: rows of %lld elements of %s do not fill whole bytes", t->name,
+                    (long long)row, st_dtype_name(t->dtype));
+  }
+  if (__builtin_mul_overflow(n / info->block_elems, info->block_bytes, bytes)) {
+    return bad(err, path, t->name, "shape overflows 64 bits");
+  }
   return MTK_OK;
 }
 

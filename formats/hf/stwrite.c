@@ -81,7 +81,7 @@ mtk_status st_write_file(const char *path, const st_out *tensors, size_t n, json
   return status;
 }
 
-static size_t item_bytes(const st_out *t) { return mtk_dtype_get(t->dtype)->block_bytes; }
+static size_t item_bytes(const st_out *t) { return st_alignment(t->dtype); }
 
 /* Readers that view tensors in place need offsets that are multiples of the element size. */
 void st_sort_aligned(st_out *tensors, size_t n) {

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { CHUNK_BYTES = 4 << 20 };
 
@@ -171,15 +172,15 @@ static const char *sibling(writer *w, const char *name, const char *suffix) {
 }
 
 static mtk_status push(writer *w, st_out out) {
-  uint64_t n = mtk_dtype_get(out.dtype)->block_bytes;
+  uint64_t n = 1;
   if (!out.name) return no_memory(w);
   if (!st_dtype_name(out.dtype)) {
     return mtk_fail(w->err, MTK_E_UNSUPPORTED, out.name, "safetensors has no type for %s",
                     mtk_dtype_get(out.dtype)->name);
   }
   for (int i = 0; i < out.n_dims; i++) n *= (uint64_t)out.shape[i];
-  out.size = n;
-  w->total += n;
+  out.size = n ? mtk_dtype_bytes(out.dtype, n) : 0;
+  w->total += out.size;
   w->outs[w->n_outs++] = out;
   return MTK_OK;
 }
@@ -309,6 +310,12 @@ static mtk_status write_text(writer *w, const char *folder, const char *name, co
                              size_t n) {
   char *path = mtk_path_join(folder, name);
   if (!path) return no_memory(w);
+  char *slash = path + strlen(path) - strlen(name) + strcspn(name, "/");
+  if (*slash) { /* a folder in the folder */
+    *slash = 0;
+    (void)mkdir(path, 0777); /* if it fails, writing the file says why */
+    *slash = '/';
+  }
   mtk_status status = mtk_write_file(path, data, n, true, w->err);
   mtk_free(path);
   return status;
@@ -420,6 +427,13 @@ static bool same_text(const char *a, const char *b, size_t n) {
   return a && strlen(a) == n && memcmp(a, b, n) == 0;
 }
 
+/* A file of the folder itself, or of one folder in it. */
+static bool is_safe_name(const char *name) {
+  const char *slash = strchr(name, '/');
+  return name[0] && name[0] != '.' && name[0] != '/' &&
+         (!slash || (slash[1] && slash[1] != '.' && !strchr(slash + 1, '/')));
+}
+
 /* A template gets a file of its own unless tokenizer_config.json holds the same text. */
 static mtk_status write_template(writer *w, const char *folder, const json_t *config,
                                  const char *attachment, const char *data, size_t n) {
@@ -427,7 +441,13 @@ static mtk_status write_template(writer *w, const char *folder, const json_t *co
   if (*name == '.') name++;
   if (same_text(template_in(config, name), data, n)) return MTK_OK;
   if (!*name) return write_text(w, folder, "chat_template.jinja", data, n);
-  return mtk_model_warn(w->model, "chat template %s cannot be kept beside the default one", name);
+  if (!is_safe_name(name)) {
+    return mtk_model_warn(w->model, "chat template %.80s has no safe file name; left out", name);
+  }
+  char *file = mtk_asprintf("additional_chat_templates/%s.jinja", name);
+  mtk_status status = file ? write_text(w, folder, file, data, n) : no_memory(w);
+  mtk_free(file);
+  return status;
 }
 
 static mtk_status write_attachments(writer *w, const char *folder, const json_t *config) {
@@ -441,7 +461,7 @@ static mtk_status write_attachments(writer *w, const char *folder, const json_t 
     if (strcmp(name, "provenance.json") == 0 && provenance) continue;
     if (template) {
       MTK_TRY(write_template(w, folder, config, name, data, n));
-    } else if (strchr(name, '/') || name[0] == '.') {
+    } else if (!is_safe_name(name)) {
       MTK_TRY(mtk_model_warn(w->model, "attachment %.80s has no safe file name; left out", name));
     } else {
       MTK_TRY(write_text(w, folder, name, data, n));
@@ -486,9 +506,31 @@ static size_t shard_end(const writer *w, size_t begin, uint64_t limit) {
   return i;
 }
 
+static int by_text(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* A copy with the keys in the order of their bytes; NULL when memory is short. */
+static json_t *sorted_by_key(json_t *map) {
+  const char *key;
+  json_t *value, *out = json_object();
+  const char **keys = mtk_alloc(json_object_size(map), sizeof *keys);
+  size_t n = 0;
+  if (keys) {
+    json_object_foreach(map, key, value) keys[n++] = key;
+    qsort(keys, n, sizeof *keys, by_text);
+  }
+  for (size_t i = 0; i < n; i++)
+    (void)json_object_set(out, keys[i], json_object_get(map, keys[i]));
+  mtk_free(keys);
+  if (n == json_object_size(out) && n == json_object_size(map)) return out;
+  json_decref(out);
+  return NULL;
+}
+
 static mtk_status write_index(writer *w, const char *folder, json_t *map) {
-  json_t *index = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)w->total,
-                            "weight_map", map);
+  json_t *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)w->total,
+                            "weight_map", sorted_by_key(map));
   mtk_bytes text = {0};
   mtk_status status = index ? hf_dump_json(&text, index, w->err) : no_memory(w);
   if (status == MTK_OK) {
