@@ -60,7 +60,7 @@ static mtk_status load_floats(const float **out, mtk_arena *arena, const gguf_in
   float *values = mtk_arena_alloc(arena, n, sizeof *values);
   void *aligned = mtk_alloc(t->size, 1);
   if (values && aligned) {
-    memcpy(aligned, g->data + t->begin, t->size);
+    memcpy(aligned, t->bytes, t->size);
     mtk_dtype_decode(t->type->dtype, values, aligned, n);
   }
   *out = values;

@@ -18,7 +18,7 @@ enum {
   GGUF_FREE_ITEMS = 65536 /* array items of any file that become metadata values */
 };
 
-/* One row of ggml's type table. dtype is MTK_DTYPE_COUNT where mtk has no such type. */
+/* One row of ggml's type table. */
 typedef struct gguf_type {
   uint32_t id;
   const char *name;
@@ -27,6 +27,8 @@ typedef struct gguf_type {
 } gguf_type;
 const gguf_type *gguf_type_by_id(uint32_t id);
 const gguf_type *gguf_type_by_dtype(mtk_dtype dtype);
+/* The type that a general.file_type is named after; MTK_DTYPE_COUNT if unknown. */
+mtk_dtype gguf_file_type_dtype(uint64_t file_type);
 
 /* A key and where its value lies. An array's value starts with its item type and count. */
 typedef struct gguf_kv {
@@ -41,6 +43,7 @@ typedef struct gguf_tensor {
   uint32_t n_dims;
   uint64_t ne[GGUF_MAX_DIMS]; /* innermost first, as in the file */
   uint64_t begin, size;       /* bytes in the file */
+  const uint8_t *bytes;       /* the first of them */
   bool consumed;              /* became a part of another tensor (.scale) */
   mtk_dtype narrow;           /* MTK_F32, or the type it was widened from (mtk.widened.*) */
 } gguf_tensor;
@@ -66,6 +69,8 @@ mtk_status gguf_parse(gguf_index *out, mtk_arena *arena, const uint8_t *data, si
                       const char *path, mtk_error *err);
 const gguf_kv *gguf_find_kv(const gguf_index *g, const char *key);
 gguf_tensor *gguf_find_tensor(const gguf_index *g, const char *name);
+/* Sort the views of keys and tensors; MTK_E_FORMAT for a key or tensor that occurs twice. */
+mtk_status gguf_sort_views(gguf_index *g, mtk_error *err);
 /* The string value of a key: NULL if absent; MTK_E_FORMAT if it is not a string. */
 mtk_status gguf_get_string(const char **s, size_t *len, const gguf_index *g, const char *key,
                            mtk_error *err);
@@ -83,9 +88,21 @@ mtk_status gguf_read_vocab(mtk_model *model, const gguf_index *g, mtk_error *err
 bool gguf_vocab_covers(const char *key);
 mtk_status gguf_write_vocab(mtk_meta *out, mtk_model *model, mtk_error *err);
 
-/* read.c: the model of parsed bytes. data must stay valid as long as the model. */
-mtk_status gguf_read_bytes(mtk_model *model, const uint8_t *data, size_t size, const char *path,
-                           mtk_error *err);
+/* split.c: a model in several files, NAME-00001-of-00003.gguf (llama.cpp, gguf-split). place: of a
+ * parsed file: its number from 0 and the number of files (0 and 1 if it is whole); MTK_E_FORMAT for
+ * impossible ones. join: open the others beside the first, which lies at path, and add their
+ * tensors to g; the model keeps the files. name: path of file no, from "DIR/NAME.gguf"; mtk_free. */
+mtk_status gguf_split_place(uint32_t *no, uint32_t *count, gguf_index *g, mtk_error *err);
+mtk_status gguf_split_join(gguf_index *g, mtk_model *model, const char *path, mtk_error *err);
+char *gguf_split_name(const char *path, uint32_t no, uint32_t count);
+/* The options of splitting: UINT64_MAX = no limit. */
+mtk_status gguf_split_limits(uint64_t *max_bytes, uint64_t *max_tensors,
+                             const mtk_option_values *options, mtk_error *err);
+
+/* read.c: the model of parsed bytes. data must stay valid as long as the model. path: where they
+ * come from, for the other files of a split model; NULL = they stand alone. */
+mtk_status gguf_read_bytes(mtk_model *model, const uint8_t *data, size_t size, const char *name,
+                           const char *path, mtk_error *err);
 mtk_status gguf_read_model(mtk_model *model, const char *path, mtk_error *err);
 
 /* header.c: the bytes of a header. The caller counts keys and tensors. */

@@ -149,11 +149,6 @@ static mtk_status take_tensor(cursor *c, gguf_tensor *t) {
     return mtk_fail_at(c->err, MTK_E_FORMAT, c->g->path, at, "%s has the unknown tensor type %u",
                        t->name, type);
   }
-  if (t->type->dtype == MTK_DTYPE_COUNT) {
-    return mtk_fail_at(c->err, MTK_E_UNSUPPORTED, c->g->path, at,
-                       "tensor %s is of type %s, which mtk cannot read yet", t->name,
-                       t->type->name);
-  }
   return measure(c, t, at);
 }
 
@@ -172,7 +167,7 @@ static int by_begin(const void *a, const void *b) {
   return x->begin < y->begin ? -1 : x->begin > y->begin;
 }
 
-static mtk_status sort_views(gguf_index *g, mtk_error *err) {
+mtk_status gguf_sort_views(gguf_index *g, mtk_error *err) {
   g->kvs_by_key = mtk_arena_alloc(g->arena, g->n_kvs, sizeof *g->kvs_by_key);
   g->tensors_by_name = mtk_arena_alloc(g->arena, g->n_tensors, sizeof *g->tensors_by_name);
   if (!g->kvs_by_key || !g->tensors_by_name) {
@@ -228,6 +223,7 @@ static mtk_status place_tensors(gguf_index *g, size_t header_end, mtk_error *err
                       (unsigned long long)t->size, (unsigned long long)t->begin);
     }
     t->begin += data_begin;
+    t->bytes = g->data + t->begin;
   }
   gguf_tensor **order = mtk_alloc(g->n_tensors, sizeof *order);
   if (!order) return mtk_fail(err, MTK_E_NOMEM, g->path, "out of memory");
@@ -285,7 +281,7 @@ mtk_status gguf_parse(gguf_index *out, mtk_arena *arena, const uint8_t *data, si
   for (; out->n_kvs < n_kvs; out->n_kvs++) MTK_TRY(take_kv(&c, &out->kvs[out->n_kvs]));
   for (; out->n_tensors < n_tensors; out->n_tensors++)
     MTK_TRY(take_tensor(&c, &out->tensors[out->n_tensors]));
-  MTK_TRY(sort_views(out, err));
+  MTK_TRY(gguf_sort_views(out, err));
   MTK_TRY(read_alignment(out, err));
   return place_tensors(out, c.pos, err);
 }

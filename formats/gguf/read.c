@@ -15,9 +15,13 @@ static mtk_status no_memory(const gguf_index *g, mtk_error *err) {
 
 /* Keys that are recomputed when a file is written, or that became something else. */
 static bool is_consumed(const char *key, bool has_vocab) {
-  static const char *const keys[] = {"general.architecture", "general.alignment",
-                                     "general.file_type", "general.quantization_version",
-                                     "tokenizer.chat_templates"};
+  static const char *const keys[] = {"general.architecture",
+                                     "general.alignment",
+                                     "general.quantization_version",
+                                     "tokenizer.chat_templates",
+                                     "split.no",
+                                     "split.count",
+                                     "split.tensors.count"};
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
     if (strcmp(key, keys[i]) == 0) return true;
   if (strncmp(key, HPARAM, strlen(HPARAM)) == 0) return false;
@@ -109,13 +113,6 @@ static mtk_status check_kind(const gguf_index *g, mtk_error *err) {
     return mtk_fail(err, MTK_E_UNSUPPORTED, g->path,
                     "this is a LoRA adapter, not a model; give it with --adapter");
   }
-  const gguf_kv *count = gguf_find_kv(g, "split.count");
-  if (count && count->type == MTK_META_U16 &&
-      (g->data[count->begin] | g->data[count->begin + 1] << 8) > 1) {
-    return mtk_fail(err, MTK_E_UNSUPPORTED, g->path,
-                    "this is one part of a split GGUF; join the parts first "
-                    "(llama-gguf-split --merge)");
-  }
   return MTK_OK;
 }
 
@@ -160,7 +157,7 @@ static size_t alignment_of(mtk_dtype dtype) {
 
 static mtk_status place_rows(mtk_tensor *t, mtk_model *model, const gguf_index *g,
                              const gguf_tensor *in, mtk_error *err) {
-  const uint8_t *data = g->data + in->begin;
+  const uint8_t *data = in->bytes;
   bool narrow = in->narrow != MTK_F32;
   if (!narrow && (uintptr_t)data % alignment_of(t->dtype) == 0) {
     t->data = data;
@@ -178,36 +175,40 @@ static mtk_status place_rows(mtk_tensor *t, mtk_model *model, const gguf_index *
   return MTK_OK;
 }
 
-/* The one f32 of tensor "<module>.<suffix>" that belongs to "<module>.weight"; found tells. */
-static mtk_status companion(float *value, bool *found, gguf_index *g, const gguf_tensor *weight,
-                            const char *suffix, mtk_error *err) {
+/* Tensor "<module>.<suffix>" of one f32, or one per expert, that belongs to "<module>.weight". */
+static mtk_status find_companion(gguf_tensor **out, gguf_index *g, const gguf_tensor *weight,
+                                 const char *suffix, mtk_error *err) {
   size_t len = strlen(weight->name);
-  *found = false;
+  *out = NULL;
   if (len < 8 || strcmp(weight->name + len - 7, ".weight") != 0) return MTK_OK;
   char *name = mtk_asprintf("%.*s%s", (int)(len - 7), weight->name, suffix);
   if (!name) return no_memory(g, err);
   gguf_tensor *t = gguf_find_tensor(g, name);
   mtk_free(name);
-  if (!t || t->type->dtype != MTK_F32 || t->size != 4) return MTK_OK;
-  memcpy(value, g->data + t->begin, 4);
-  t->consumed = *found = true;
+  bool per_expert = t && weight->n_dims == 3 && t->size == 4 * weight->ne[2];
+  if (t && t->type->dtype == MTK_F32 && (t->size == 4 || per_expert)) *out = t;
   return MTK_OK;
 }
 
-/* NVFP4's scale of the whole tensor, and the scale of activations. */
+/* NVFP4's scale of the whole tensor or of each expert, and the scale of activations (where experts
+ * differ in it, it stays a tensor). */
 static mtk_status attach_scales(mtk_tensor *t, mtk_model *model, gguf_index *g,
                                 const gguf_tensor *in, mtk_error *err) {
-  bool found = false;
-  float scale = 0;
+  gguf_tensor *scale = NULL, *input = NULL;
   if (!mtk_dtype_get(t->dtype)->is_quant) return MTK_OK;
-  MTK_TRY(companion(&t->input_scale, &found, g, in, ".input_scale", err));
-  MTK_TRY(companion(&scale, &found, g, in, ".scale", err));
-  if (!found) return MTK_OK;
-  float *scales = mtk_arena_alloc(mtk_model_arena(model), 1, sizeof *scales);
+  MTK_TRY(find_companion(&input, g, in, ".input_scale", err));
+  MTK_TRY(find_companion(&scale, g, in, ".scale", err));
+  if (input && memcmp(input->bytes, input->bytes + 4, (size_t)input->size - 4) == 0) {
+    memcpy(&t->input_scale, input->bytes, 4);
+    input->consumed = true;
+  }
+  if (!scale) return MTK_OK;
+  float *scales = mtk_arena_alloc(mtk_model_arena(model), (size_t)scale->size / 4, sizeof *scales);
   if (!scales) return no_memory(g, err);
-  *scales = scale;
+  memcpy(scales, scale->bytes, (size_t)scale->size);
+  scale->consumed = true;
   t->scales = scales;
-  t->scale_n = mtk_tensor_rows(t);
+  t->scale_n = mtk_tensor_rows(t) / (int64_t)(scale->size / 4);
   t->scale_k = mtk_tensor_row_elems(t);
   return MTK_OK;
 }
@@ -264,10 +265,11 @@ static mtk_status read_tensors(mtk_model *model, gguf_index *g, mtk_error *err) 
 /* ---- the model ----------------------------------------------------------------------------- */
 
 static mtk_status read_indexed(mtk_model *model, gguf_index *g, const uint8_t *data, size_t size,
-                               const char *path, mtk_error *err) {
+                               const char *name, const char *path, mtk_error *err) {
   const char *arch = "";
-  MTK_TRY(gguf_parse(g, g->arena, data, size, path, err));
+  MTK_TRY(gguf_parse(g, g->arena, data, size, name, err));
   MTK_TRY(check_kind(g, err));
+  MTK_TRY(gguf_split_join(g, model, path, err));
   MTK_TRY(read_arch(model, g, &arch, err));
   MTK_TRY(gguf_read_vocab(model, g, err));
   MTK_TRY(read_meta(model, g, arch, err));
@@ -283,12 +285,12 @@ static mtk_status read_indexed(mtk_model *model, gguf_index *g, const uint8_t *d
   return status;
 }
 
-mtk_status gguf_read_bytes(mtk_model *model, const uint8_t *data, size_t size, const char *path,
-                           mtk_error *err) {
+mtk_status gguf_read_bytes(mtk_model *model, const uint8_t *data, size_t size, const char *name,
+                           const char *path, mtk_error *err) {
   mtk_arena *arena = mtk_arena_create();
-  if (!arena) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  if (!arena) return mtk_fail(err, MTK_E_NOMEM, name, "out of memory");
   gguf_index index = {.arena = arena};
-  mtk_status status = read_indexed(model, &index, data, size, path, err);
+  mtk_status status = read_indexed(model, &index, data, size, name, path, err);
   mtk_arena_destroy(arena);
   return status;
 }
@@ -303,5 +305,5 @@ mtk_status gguf_read_model(mtk_model *model, const char *path, mtk_error *err) {
     mtk_file_close(file);
     return status;
   }
-  return gguf_read_bytes(model, data, size, mtk_path_base(path), err);
+  return gguf_read_bytes(model, data, size, mtk_path_base(path), path, err);
 }

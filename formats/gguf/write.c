@@ -1,6 +1,6 @@
-/* write.c: the canonical model as a GGUF file. The header is computed first from the tensor list;
- * then tensors are streamed in chunks of a few MB, so memory does not grow with the model. Output
- * depends on the model and the options alone. */
+/* write.c: the canonical model as a GGUF file, or several. The header is computed first from the
+ * tensor list; then tensors are streamed in chunks of a few MB, so memory does not grow with the
+ * model. Output depends on the model and the options alone. */
 #include "gguf.h"
 
 #include <string.h>
@@ -10,13 +10,19 @@ enum { CHUNK_BYTES = 4 << 20 };
 /* One tensor of the file. */
 typedef struct out_tensor {
   const char *name;
-  const mtk_tensor *source; /* rows come from here; NULL: the one value below */
-  float value;
+  const mtk_tensor *source; /* rows come from here; NULL: the values below */
+  const float *values;
   mtk_dtype dtype; /* in the file; differs from source->dtype when values are converted */
   int n_dims;
   int64_t shape[GGUF_MAX_DIMS];
-  uint64_t size, offset;
+  uint64_t size, offset; /* offset in the data of its file */
 } out_tensor;
+
+/* One file: tensors first .. first + count. */
+typedef struct out_file {
+  size_t first, count;
+  uint64_t data_bytes;
+} out_file;
 
 typedef struct writer {
   mtk_model *model;
@@ -25,7 +31,10 @@ typedef struct writer {
   mtk_meta *kvs;
   out_tensor *tensors;
   size_t n_tensors;
-  uint64_t data_bytes;
+  out_file *files;
+  size_t n_files;
+  uint64_t max_bytes, max_tensors; /* of a file */
+  uint64_t written;
   size_t n_dequantized;
   const char *first_dequantized;
   mtk_error *err;
@@ -42,19 +51,24 @@ static bool ends_with(const char *s, const char *suffix) {
   return n >= k && strcmp(s + n - k, suffix) == 0;
 }
 
-/* One scale for the whole tensor can lie beside a quantized weight; any other grid cannot. */
+/* One scale for the whole tensor, or one per expert, can lie beside a quantized weight; any other
+ * grid cannot. */
 static bool holds_scales(const mtk_tensor *t) {
-  return !t->scales || (mtk_dtype_get(t->dtype)->is_quant && mtk_tensor_scale_count(t) == 1 &&
-                        ends_with(t->name, ".weight"));
+  if (!t->scales) return true;
+  bool per_expert =
+      t->n_dims == 3 && t->scale_n == t->shape[1] && t->scale_k >= mtk_tensor_row_elems(t);
+  return mtk_dtype_get(t->dtype)->is_quant && ends_with(t->name, ".weight") &&
+         (mtk_tensor_scale_count(t) == 1 || per_expert);
 }
 
 /* The type a tensor gets: its own if possible, f32 for vectors, else bf16. */
 static mtk_status choose_dtype(writer *w, const mtk_tensor *t, mtk_dtype *out) {
   const mtk_dtype_info *info = mtk_dtype_get(t->dtype);
   bool narrow = t->dtype == MTK_BF16 || t->dtype == MTK_F16;
+  bool vector = t->n_dims <= 1 || ends_with(t->name, ".bias"); /* experts' biases are 2-d */
   *out = t->dtype;
   if (gguf_type_by_dtype(t->dtype) && holds_scales(t)) {
-    if (t->n_dims <= 1 && narrow) *out = MTK_F32;
+    if (vector && narrow) *out = MTK_F32;
     return MTK_OK;
   }
   if (!info->is_float) {
@@ -62,7 +76,7 @@ static mtk_status choose_dtype(writer *w, const mtk_tensor *t, mtk_dtype *out) {
                     "GGUF has no type for %s; write an HF folder or .safetensors file instead",
                     info->name);
   }
-  *out = t->n_dims <= 1 ? MTK_F32 : MTK_BF16;
+  *out = vector ? MTK_F32 : MTK_BF16;
   if (!w->n_dequantized++) w->first_dequantized = t->name;
   return MTK_OK;
 }
@@ -76,20 +90,31 @@ static mtk_status push(writer *w, const out_tensor *t) {
   }
   for (int i = 0; i < t->n_dims; i++) n *= (uint64_t)t->shape[i]; /* the model checked overflow */
   slot->size = mtk_dtype_bytes(t->dtype, n);
-  slot->offset = w->data_bytes;
-  w->data_bytes += gguf_padded(slot->size);
   w->n_tensors++;
   return MTK_OK;
 }
 
-/* "<module>.weight" -> "<module><suffix>" with one f32. */
-static mtk_status push_companion(writer *w, const mtk_tensor *t, const char *suffix, float value) {
+/* "<module>.weight" -> "<module><suffix>": one f32, for experts one each; given are `count` of
+ * them, one or as many. */
+static mtk_status push_companion(writer *w, const mtk_tensor *t, const char *suffix,
+                                 const float *given, int64_t count) {
   int len = (int)(strlen(t->name) - strlen(".weight"));
+  int64_t n = t->n_dims == 3 ? t->shape[0] : 1;
   char *name = mtk_asprintf("%.*s%s", len, t->name, suffix);
-  out_tensor out = {.value = value, .dtype = MTK_F32, .n_dims = 1, .shape = {1}};
+  float *values = mtk_arena_alloc(w->arena, (size_t)n, sizeof *values);
+  out_tensor out = {.values = values, .dtype = MTK_F32, .n_dims = 1, .shape = {n}};
   if (name) out.name = mtk_arena_strndup(w->arena, name, strlen(name));
   mtk_free(name);
-  return out.name ? push(w, &out) : no_memory(w);
+  if (!out.name || !values) return no_memory(w);
+  for (int64_t i = 0; i < n; i++) values[i] = given[count == 1 ? 0 : i];
+  return push(w, &out);
+}
+
+/* Scales that are all 1 need not be written. */
+static bool has_scales(const mtk_tensor *t) {
+  bool found = false;
+  for (int64_t i = 0; i < mtk_tensor_scale_count(t); i++) found |= t->scales[i] != 1.0f;
+  return found;
 }
 
 static mtk_status plan_tensor(writer *w, const mtk_tensor *t) {
@@ -106,12 +131,12 @@ static mtk_status plan_tensor(writer *w, const mtk_tensor *t) {
   MTK_TRY(choose_dtype(w, t, &out.dtype));
   MTK_TRY(push(w, &out));
   bool beside = out.dtype == t->dtype && mtk_dtype_get(t->dtype)->is_quant;
-  if (beside && t->scales && t->scales[0] != 1.0f) {
-    MTK_TRY(push_companion(w, t, ".scale", t->scales[0]));
+  if (beside && has_scales(t)) {
+    MTK_TRY(push_companion(w, t, ".scale", t->scales, mtk_tensor_scale_count(t)));
   }
   if (t->input_scale == 0) return MTK_OK;
   if (beside && ends_with(t->name, ".weight")) {
-    return push_companion(w, t, ".input_scale", t->input_scale);
+    return push_companion(w, t, ".input_scale", &t->input_scale, 1);
   }
   return mtk_model_warn(w->model, "%s: the scale of its activations cannot be kept", t->name);
 }
@@ -137,8 +162,29 @@ static mtk_status plan_rope_factors(writer *w) {
   *t = (mtk_tensor){.name = "rope_freqs.weight", .dtype = MTK_F32, .n_dims = 1, .shape = {n}};
   t->data = factor;
   t->size_bytes = (uint64_t)n * 4;
-  const out_tensor out = {t->name, t, 0, MTK_F32, 1, {n}, 0, 0};
+  const out_tensor out = {t->name, t, NULL, MTK_F32, 1, {n}, 0, 0};
   return push(w, &out);
+}
+
+/* Which tensors go into which file; offsets in each. */
+static mtk_status plan_files(writer *w) {
+  out_file *f = w->files = mtk_arena_alloc(w->arena, w->n_tensors + 1, sizeof *w->files);
+  if (!f) return no_memory(w);
+  for (size_t i = 0; i < w->n_tensors; i++) {
+    out_tensor *t = &w->tensors[i];
+    bool full = f->count >= w->max_tensors || t->size > w->max_bytes ||
+                f->data_bytes > w->max_bytes - t->size;
+    if (f->count && full) *++f = (out_file){.first = i};
+    t->offset = f->data_bytes;
+    f->data_bytes += gguf_padded(t->size);
+    f->count++;
+  }
+  w->n_files = (size_t)(f - w->files) + 1;
+  if (w->n_files <= UINT16_MAX) return MTK_OK;
+  return mtk_fail(w->err, MTK_E_INVALID, NULL,
+                  "the model would fill %zu files; allow more in each (--split-max-size, "
+                  "--split-max-tensors)",
+                  w->n_files);
 }
 
 static mtk_status plan_tensors(writer *w) {
@@ -156,18 +202,33 @@ static mtk_status plan_tensors(writer *w) {
 
 /* ---- metadata ------------------------------------------------------------------------------ */
 
-/* general.file_type: the type of most weights that are matrices. */
-static uint32_t file_type(const writer *w) {
-  uint64_t count[MTK_DTYPE_COUNT] = {0};
-  mtk_dtype best = MTK_F32;
+/* Elements of each type in the matrices of the blocks (all: in all matrices). */
+static uint64_t count_types(uint64_t *count, const writer *w, bool all) {
+  uint64_t total = 0;
   for (size_t i = 0; i < w->n_tensors; i++) {
     const out_tensor *t = &w->tensors[i];
-    if (t->n_dims < 2 || gguf_type_by_dtype(t->dtype)->file_type == UINT32_MAX) continue;
+    bool counts = t->n_dims > 1 && (all || strncmp(t->name, "blk.", 4) == 0);
+    if (!counts || gguf_type_by_dtype(t->dtype)->file_type == UINT32_MAX) continue;
     uint64_t n = 1;
     for (int d = 0; d < t->n_dims; d++) n *= (uint64_t)t->shape[d];
     count[t->dtype] += n;
-    if (count[t->dtype] > count[best]) best = t->dtype;
+    total += n;
   }
+  return total;
+}
+
+/* general.file_type: what the model says of itself (a mixture such as Q4_K_M) if that names a type
+ * it has; else the type of most weights. */
+static uint64_t file_type(const writer *w) {
+  uint64_t count[MTK_DTYPE_COUNT] = {0}, said = UINT64_MAX;
+  mtk_error ignored = {0};
+  mtk_dtype best = MTK_F32;
+  if (!count_types(count, w, false)) count_types(count, w, true);
+  (void)mtk_meta_uint(&said, mtk_model_meta(w->model), "general.file_type", UINT64_MAX, &ignored);
+  mtk_dtype named = gguf_file_type_dtype(said);
+  if (named != MTK_DTYPE_COUNT && count[named]) return said;
+  for (int type = 0; type < MTK_DTYPE_COUNT; type++)
+    if (count[type] > count[best]) best = (mtk_dtype)type;
   return gguf_type_by_dtype(best)->file_type;
 }
 
@@ -318,14 +379,27 @@ static mtk_status plan_meta(writer *w, const char *provenance) {
 
 /* ---- bytes --------------------------------------------------------------------------------- */
 
-static mtk_status write_header(writer *w, mtk_output *out) {
+static void put_split_keys(mtk_bytes *header, const writer *w, size_t no) {
+  mtk_value number = {.type = MTK_META_U16}, total = {.type = MTK_META_I32};
+  number.as.u = no;
+  gguf_put_kv(header, "split.no", &number);
+  number.as.u = w->n_files;
+  gguf_put_kv(header, "split.count", &number);
+  total.as.i = (int64_t)w->n_tensors;
+  gguf_put_kv(header, "split.tensors.count", &total);
+}
+
+/* Header of file no: the first has all keys. */
+static mtk_status write_header(writer *w, mtk_output *out, size_t no) {
+  const out_file *f = &w->files[no];
   mtk_bytes header = {.max = (size_t)4 << 30};
-  size_t n_kvs = mtk_meta_count(w->kvs);
-  gguf_put_header(&header, w->n_tensors, n_kvs);
+  size_t n_kvs = no ? 0 : mtk_meta_count(w->kvs);
+  gguf_put_header(&header, f->count, n_kvs + (w->n_files > 1 ? 3 : 0));
   for (size_t i = 0; i < n_kvs; i++) {
     gguf_put_kv(&header, mtk_meta_key(w->kvs, i), mtk_meta_at(w->kvs, i));
   }
-  for (size_t i = 0; i < w->n_tensors; i++) {
+  if (w->n_files > 1) put_split_keys(&header, w, no);
+  for (size_t i = f->first; i < f->first + f->count; i++) {
     const out_tensor *t = &w->tensors[i];
     gguf_put_tensor(&header, t->name, t->n_dims, t->shape, gguf_type_by_dtype(t->dtype)->id,
                     t->offset);
@@ -356,7 +430,7 @@ static mtk_status write_rows(writer *w, mtk_output *out, const out_tensor *t, in
 
 static mtk_status stream_tensor(writer *w, mtk_output *out, const out_tensor *t) {
   const mtk_tensor *s = t->source;
-  if (!s) return mtk_output_write(out, &t->value, 4, w->err);
+  if (!s) return mtk_output_write(out, t->values, (size_t)t->size, w->err);
   size_t row_elems = (size_t)mtk_tensor_row_elems(s), row_bytes = mtk_tensor_row_bytes(s);
   if (row_bytes < 2 * row_elems && t->dtype != s->dtype) row_bytes = 2 * row_elems;
   int64_t n_rows = mtk_tensor_rows(s), step = (int64_t)(CHUNK_BYTES / row_bytes);
@@ -377,31 +451,61 @@ static mtk_status stream_tensor(writer *w, mtk_output *out, const out_tensor *t)
   return status;
 }
 
-static mtk_status write_file(writer *w, mtk_output *out) {
+static mtk_status write_file(writer *w, mtk_output *out, size_t no) {
   static const uint8_t zeros[GGUF_ALIGNMENT];
-  MTK_TRY(write_header(w, out));
-  for (size_t i = 0; i < w->n_tensors; i++) {
+  const out_file *f = &w->files[no];
+  uint64_t total = 0;
+  for (size_t i = 0; i < w->n_files; i++) total += w->files[i].data_bytes;
+  MTK_TRY(write_header(w, out, no));
+  for (size_t i = f->first; i < f->first + f->count; i++) {
     const out_tensor *t = &w->tensors[i];
     MTK_TRY(stream_tensor(w, out, t));
     size_t padding = (size_t)(gguf_padded(t->size) - t->size);
     MTK_TRY(mtk_output_write(out, zeros, padding, w->err));
-    mtk_progress("write", t->offset + t->size, w->data_bytes, "B");
+    w->written += t->size + padding;
+    mtk_progress("write", w->written, total, "B");
   }
   return MTK_OK;
+}
+
+static mtk_status create_file(writer *w, mtk_output **out, const char *path, size_t no,
+                              bool force) {
+  if (w->n_files == 1) return mtk_output_create(out, path, force, w->err);
+  char *name = gguf_split_name(path, (uint32_t)no, (uint32_t)w->n_files);
+  if (!name) return no_memory(w);
+  mtk_status status = mtk_output_create(out, name, force, w->err);
+  mtk_free(name);
+  return status;
+}
+
+/* All files get their final names when all are complete, the first one last. */
+static mtk_status write_files(writer *w, const char *path, bool force) {
+  mtk_output **out = mtk_arena_alloc(w->arena, w->n_files, sizeof *out);
+  mtk_status status = out ? MTK_OK : no_memory(w);
+  size_t n = 0;
+  for (; n < w->n_files && status == MTK_OK; n++) {
+    status = create_file(w, &out[n], path, n, force);
+    if (status == MTK_OK) status = write_file(w, out[n], n);
+  }
+  while (n--) {
+    if (status == MTK_OK)
+      status = mtk_output_commit(out[n], w->err);
+    else
+      mtk_output_abort(out[n]);
+  }
+  return status;
 }
 
 static mtk_status plan_and_write(writer *w, const char *path, const mtk_write_options *options) {
   if (w->arch && w->arch->gguf_pairing && mtk_meta_get(mtk_model_meta(w->model), "rope.pairing")) {
     MTK_TRY(mtk_model_set_pairing(w->model, w->arch->gguf_pairing, w->err));
   }
+  MTK_TRY(gguf_split_limits(&w->max_bytes, &w->max_tensors, options ? options->options : NULL,
+                            w->err));
   MTK_TRY(plan_tensors(w));
+  MTK_TRY(plan_files(w));
   MTK_TRY(plan_meta(w, options ? options->provenance : NULL));
-  mtk_output *out = NULL;
-  MTK_TRY(mtk_output_create(&out, path, options && options->force, w->err));
-  mtk_status status = write_file(w, out);
-  if (status == MTK_OK) return mtk_output_commit(out, w->err);
-  mtk_output_abort(out);
-  return status;
+  return write_files(w, path, options && options->force);
 }
 
 mtk_status gguf_write_model(mtk_model *model, const char *path, const mtk_write_options *options,

@@ -3,31 +3,16 @@
 #include <mtk/registry.h>
 
 #include "hf.h"
+#include "fuzz/rows.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void read_rows(const mtk_tensor *t) {
-  mtk_error err;
-  int64_t rows = t->size_bytes ? mtk_tensor_rows(t) : 0;
-  if (rows == 0) return;
-  const void *row;
-  void *buf = mtk_alloc(mtk_tensor_row_bytes(t), 1);
-  if (buf) {
-    (void)mtk_tensor_fetch(&row, t, 0, 1, buf, &err);
-    (void)mtk_tensor_fetch(&row, t, rows - 1, 1, buf, &err);
-  }
-  mtk_free(buf);
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   mtk_error err;
   mtk_model *model = mtk_plugins_load(&err) == MTK_OK ? mtk_model_create() : NULL;
   if (!model) return 0;
-  if (hf_read_bytes(model, data, size, "fuzz", &err) == MTK_OK) {
-    for (size_t i = 0; i < mtk_model_tensor_count(model); i++) {
-      read_rows(mtk_model_tensor_at(model, i));
-    }
-  }
+  if (hf_read_bytes(model, data, size, "fuzz", &err) == MTK_OK)
+    fuzz_read_rows(model);
   mtk_model_destroy(model);
   return 0;
 }

@@ -56,6 +56,16 @@ def gguf_seeds():
     yield "types", gguf([arch], [(f"t{k}", [32, 2], k, bytes(n)) for k, n in
                                  ((0, 256), (1, 128), (2, 36), (3, 40), (8, 68), (24, 64),
                                   (25, 128), (26, 256), (27, 512), (28, 512), (30, 128), (39, 34))])
+    blocks = {6: 176, 7: 192, 9: 288, 10: 84, 11: 110, 12: 144, 13: 176, 14: 210, 15: 292, 16: 66,
+              17: 74, 18: 98, 19: 50, 20: 144, 21: 110, 22: 82, 23: 136, 29: 56, 34: 54, 35: 66,
+              39: 136, 40: 144, 41: 36, 42: 72}  # bytes of 256 elements
+    yield "blocks", gguf([arch], [(f"b{k}", [256, 1], k, bytes((i * 37 + k) % 256 for i in range(n)))
+                                  for k, n in blocks.items()])
+    yield "experts", gguf([arch], [("x_exps.weight", [64, 2, 3], 40, bytes(216)),
+                                   ("x_exps.scale", [3], 0, bytes(12)),
+                                   ("x_exps.input_scale", [3], 0, bytes(12))])
+    yield "split2", gguf([("split.no", U16, 1), ("split.count", U16, 3),
+                          ("split.tensors.count", I32, -1)], [("w", [4], 0, bytes(16))])
     yield "nvfp4", gguf([arch], [("x.weight", [64, 1], 40, bytes(36)),
                                  ("x.scale", [1], 0, bytes(4)),
                                  ("x.input_scale", [1], 0, bytes(4))])

@@ -154,6 +154,28 @@ void check_same_tensors(const mtk_model *a, const mtk_model *b, bool ordered) {
   }
 }
 
+void check_reads(const char *format, const char *path) {
+  char sums[256];
+  snprintf(sums, sizeof sums, "%s.sha256", path);
+  mtk_model *m = load(format, path);
+  check_sums(m, sums);
+  mtk_model_destroy(m);
+}
+
+void check_rewrites(const char *format, const char *path, const char *name, bool ordered) {
+  char first[128], second[128];
+  snprintf(first, sizeof first, "first-%s", name);
+  snprintf(second, sizeof second, "second-%s", name);
+  mtk_model *a = load(format, path);
+  save(format, a, scratch(first), NULL);
+  mtk_model *b = load(format, scratch(first));
+  check_same_tensors(a, b, ordered);
+  save(format, b, scratch(second), NULL);
+  ck_assert(same_files(scratch(first), scratch(second)));
+  mtk_model_destroy(a);
+  mtk_model_destroy(b);
+}
+
 bool has_warning(const mtk_model *model, const char *part) {
   for (size_t i = 0; i < mtk_model_warning_count(model); i++)
     if (strstr(mtk_model_warning(model, i), part)) return true;
@@ -285,4 +307,19 @@ void check_malformed(const char *format, const char *name) {
   }
   json_decref(cases);
   ck_assert_uint_gt(n, 10);
+}
+
+/* ---- the program --------------------------------------------------------------------------- */
+
+int run_format_tests(const char *name, const TTest *const *tests, size_t n) {
+  Suite *suite = suite_create(name);
+  TCase *tc = tcase_create(name);
+  tcase_add_checked_fixture(tc, format_setup, format_teardown);
+  for (size_t i = 0; i < n; i++) tcase_add_test(tc, tests[i]);
+  suite_add_tcase(suite, tc);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_NORMAL);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed != 0;
 }

@@ -5,6 +5,8 @@
 
 #include <mtk/registry.h>
 
+#include <check.h>
+
 #define GOLDEN MTK_SOURCE_DIR "/tests/golden/formats/"
 
 /* Plugins loaded, scratch folder made; and the folder removed with all in it. */
@@ -19,6 +21,14 @@ mtk_model *load(const char *format, const char *path);
 mtk_error load_fails(const char *format, const char *path);
 /* Write with a format; options as "name=value" or NULL. */
 void save(const char *format, mtk_model *model, const char *path, const char *option);
+
+/* PATH is read and holds what PATH.sha256 says. */
+void check_reads(const char *format, const char *path);
+/* What is read from path and written as `name` is read again with the same tensors, and written
+ * again with the same bytes. */
+void check_rewrites(const char *format, const char *path, const char *name, bool ordered);
+/* main() of a test program: each test with the set-up above. */
+int run_format_tests(const char *name, const TTest *const *tests, size_t n);
 
 /* Every line of FILE.sha256: the tensor exists with that shape and those f32 values. */
 void check_sums(const mtk_model *model, const char *sums_path);

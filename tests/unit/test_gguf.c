@@ -8,8 +8,8 @@
 #include <string.h>
 
 START_TEST(reads_every_type) {
+  check_reads("gguf", GOLDEN "types.gguf");
   mtk_model *m = load("gguf", GOLDEN "types.gguf");
-  check_sums(m, GOLDEN "types.gguf.sha256");
   const mtk_tensor *t = mtk_model_tensor(m, "nvfp4.weight");
   ck_assert_float_eq(t->input_scale, 0.02f);
   ck_assert_ptr_null(mtk_model_tensor(m, "nvfp4.scale"));
@@ -36,15 +36,227 @@ START_TEST(reads_metadata) {
 }
 END_TEST
 
-START_TEST(writes_what_it_read) {
-  mtk_model *a = load("gguf", GOLDEN "types.gguf");
-  save("gguf", a, scratch("a.gguf"), NULL);
-  mtk_model *b = load("gguf", scratch("a.gguf"));
+START_TEST(writes_what_it_read) { check_rewrites("gguf", GOLDEN "types.gguf", "types.gguf", true); }
+END_TEST
+
+/* ---- models made here ---------------------------------------------------------------------- */
+
+static void add(mtk_model *m, const char *name, mtk_dtype dtype, int n_dims, const int64_t *shape,
+                const float *scales, int64_t scale_n) {
+  mtk_error err = {0};
+  int64_t n = 1;
+  for (int i = 0; i < n_dims; i++) n *= shape[i];
+  mtk_tensor t = {.name = name, .dtype = dtype, .n_dims = n_dims, .scales = scales};
+  t.size_bytes = mtk_dtype_bytes(dtype, (uint64_t)n);
+  uint8_t *bytes = mtk_arena_alloc(mtk_model_arena(m), t.size_bytes, 1);
+  for (uint64_t i = 0; i < t.size_bytes; i++)
+    bytes[i] = (uint8_t)((uint32_t)(i * 2654435761u + (uint32_t)dtype) >> 24);
+  t.data = bytes;
+  memcpy(t.shape, shape, (size_t)n_dims * sizeof *shape);
+  t.scale_n = scale_n;
+  t.scale_k = scales ? shape[n_dims - 1] : 0;
+  mtk_status status = mtk_model_add_tensor(m, &t, &err);
+  ck_assert_msg(status == MTK_OK, "%s: %s", name, err.message);
+}
+
+/* Every type that GGUF has, in a matrix and in stacked experts, comes back with its bytes. */
+START_TEST(keeps_every_type) {
+  mtk_model *m = mtk_model_create();
+  size_t n = 0;
+  for (int type = 0; type < MTK_DTYPE_COUNT; type++) {
+    char name[32];
+    static const int64_t shape[] = {3, 2, 256};
+    if (type == MTK_BOOL || (type >= MTK_U8 && type <= MTK_U64) || type == MTK_E8M0 ||
+        (type >= MTK_F8_E4M3 && type <= MTK_F8_E5M2) || type >= MTK_F4_E2M1) {
+      continue;
+    }
+    snprintf(name, sizeof name, "m%d", type);
+    add(m, name, (mtk_dtype)type, 2, shape + 1, NULL, 0);
+    snprintf(name, sizeof name, "blk.0.x%d_exps.weight", type);
+    add(m, name, (mtk_dtype)type, 3, shape, NULL, 0);
+    n++;
+  }
+  ck_assert_uint_eq(n, 35); /* enum ggml_type */
+  save("gguf", m, scratch("all.gguf"), NULL);
+  mtk_model *back = load("gguf", scratch("all.gguf"));
+  check_same_tensors(m, back, true);
+  mtk_model_destroy(m);
+  mtk_model_destroy(back);
+}
+END_TEST
+
+/* One scale per expert lies beside stacked NVFP4 weights; scales of 1 are left out. */
+START_TEST(scales_of_experts) {
+  static const int64_t shape[] = {3, 4, 64};
+  static const float scales[] = {0.5f, 1.0f, 3.25f}, ones[] = {1, 1, 1};
+  mtk_model *m = mtk_model_create();
+  add(m, "blk.0.ffn_up_exps.weight", MTK_NVFP4, 3, shape, scales, 4);
+  add(m, "blk.0.ffn_gate_exps.weight", MTK_NVFP4, 3, shape, ones, 4);
+  save("gguf", m, scratch("experts.gguf"), NULL);
+  mtk_model *back = load("gguf", scratch("experts.gguf"));
+  ck_assert_uint_eq(mtk_model_tensor_count(back), 2);
+  const mtk_tensor *up = mtk_model_tensor(back, "blk.0.ffn_up_exps.weight");
+  ck_assert_int_eq(mtk_tensor_scale_count(up), 3);
+  ck_assert_int_eq(up->scale_n, 4);
+  ck_assert_mem_eq(up->scales, scales, sizeof scales);
+  ck_assert_ptr_null(mtk_model_tensor(back, "blk.0.ffn_gate_exps.weight")->scales);
+  mtk_model_destroy(m);
+  mtk_model_destroy(back);
+}
+END_TEST
+
+/* The name of a mixture survives as long as the file has tensors of its type. */
+START_TEST(file_type_is_kept) {
+  static const int64_t shape[] = {2, 256};
+  static const struct {
+    mtk_dtype dtype;
+    uint64_t said, want;
+  } cases[] = {{MTK_Q4_K, 14, 14}, {MTK_Q4_K, 7, 15},  {MTK_Q3_K, 13, 13},
+               {MTK_Q2_0, 0, 41},  {MTK_BF16, 15, 32}, {MTK_Q5_K, UINT64_MAX, 17}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    mtk_model *m = mtk_model_create();
+    mtk_meta_set_uint(mtk_model_meta(m), "general.file_type", cases[i].said, NULL);
+    add(m, "blk.0.attn_q.weight", cases[i].dtype, 2, shape, NULL, 0);
+    add(m, "token_embd.weight", MTK_Q6_K, 2, shape, NULL, 0);
+    save("gguf", m, scratch("type.gguf"), NULL);
+    mtk_model *back = load("gguf", scratch("type.gguf"));
+    const mtk_value *v = mtk_meta_get(mtk_model_meta(back), "general.file_type");
+    ck_assert_uint_eq(v->as.u, cases[i].want);
+    mtk_model_destroy(m);
+    mtk_model_destroy(back);
+  }
+}
+END_TEST
+
+/* ---- several files ------------------------------------------------------------------------- */
+
+static void same_values(const mtk_model *a, const mtk_model *b) {
+  const mtk_meta *x = mtk_model_meta(a), *y = mtk_model_meta(b);
   check_same_tensors(a, b, true);
-  save("gguf", b, scratch("b.gguf"), NULL);
-  ck_assert(same_files(scratch("a.gguf"), scratch("b.gguf")));
+  ck_assert_uint_eq(mtk_meta_count(x), mtk_meta_count(y));
+  for (size_t i = 0; i < mtk_meta_count(x); i++)
+    ck_assert_ptr_nonnull(mtk_meta_get(y, mtk_meta_key(x, i)));
+}
+
+START_TEST(splits) {
+  mtk_model *source = load("gguf", GOLDEN "types.gguf");
+  save("gguf", source, scratch("whole.gguf"), NULL);
+  mtk_model_destroy(source);
+  mtk_model *m = load("gguf", scratch("whole.gguf"));
+  size_t n = mtk_model_tensor_count(m), n_files;
+  static const char *const options[] = {"split-max-tensors=1", "split-max-tensors=3",
+                                        "split-max-size=1000", "split-max-tensors=1000000",
+                                        "split-max-size=2G"};
+  for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+    char name[64], first[64];
+    snprintf(name, sizeof name, "s%zu.gguf", i);
+    save("gguf", m, scratch(name), options[i]);
+    for (n_files = 1; n_files <= 3 * n; n_files++) {
+      snprintf(first, sizeof first, "s%zu-00001-of-%05zu.gguf", i, n_files);
+      if (mtk_path_exists(scratch(first))) break;
+    }
+    bool whole = mtk_path_exists(scratch(name));
+    ck_assert_int_eq(whole, i > 2);
+    mtk_model *back = load("gguf", scratch(whole ? name : first));
+    same_values(m, back);
+    mtk_model_destroy(back);
+  }
+  mtk_model_destroy(m);
+}
+END_TEST
+
+/* Part `part` of a model of three files is replaced by another file; the first is opened. */
+static const char *split_error(const char *part, const char *by) {
+  static char message[1024];
+  mtk_model *m = load("gguf", GOLDEN "types.gguf");
+  size_t n = (mtk_model_tensor_count(m) + 5) / 3, size;
+  char option[64];
+  snprintf(option, sizeof option, "split-max-tensors=%zu", n);
+  save("gguf", m, scratch("t.gguf"), option);
+  mtk_model_destroy(m);
+  remove(scratch(part));
+  if (by) {
+    uint8_t *bytes = read_bytes(scratch(by), &size);
+    write_bytes(scratch(part), bytes, size);
+    mtk_free(bytes);
+  }
+  mtk_error err = load_fails("gguf", scratch("t-00001-of-00003.gguf"));
+  snprintf(message, sizeof message, "%s: %s", err.place, err.message);
+  return message;
+}
+
+START_TEST(split_errors) {
+  const char *two = "t-00002-of-00003.gguf", *three = "t-00003-of-00003.gguf";
+  ck_assert_ptr_nonnull(
+      strstr(split_error(two, NULL), "file 2 of 3 of this split model is missing"));
+  ck_assert_ptr_nonnull(strstr(split_error(two, three), "says it is part 3 of 3, not 2 of 3"));
+  ck_assert_ptr_nonnull(strstr(load_fails("gguf", scratch(three)).message, "open part 1"));
+  mtk_model *other = mtk_model_create();
+  static const int64_t shape[] = {1, 32};
+  for (int i = 0; i < 3; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "t%d", i);
+    add(other, name, MTK_F32, 2, shape, NULL, 0);
+  }
+  save("gguf", other, scratch("o.gguf"), "split-max-tensors=1");
+  mtk_model_destroy(other);
+  ck_assert_ptr_nonnull(strstr(split_error(three, "o-00003-of-00003.gguf"), "split.tensors.count"));
+}
+END_TEST
+
+/* Files of docker/model-runner: all kinds of metadata, whole and in two files. */
+START_TEST(published_split) {
+  const char *data = getenv("MTK_TEST_DATA");
+  char whole[512], split[512];
+  if (!data) {
+    fprintf(stderr, "SKIP: models/dummy*.gguf: MTK_TEST_DATA is not set\n");
+    return;
+  }
+  snprintf(whole, sizeof whole, "%s/models/dummy.gguf", data);
+  snprintf(split, sizeof split, "%s/models/dummy-00001-of-00002.gguf", data);
+  mtk_model *a = load("gguf", whole), *b = load("gguf", split);
+  same_values(a, b);
+  const mtk_meta *meta = mtk_model_meta(a);
+  ck_assert(mtk_meta_get(meta, "kv.some.parameter.uint64")->as.u == 0x123456789abcdef0);
+  ck_assert_int_eq(mtk_meta_get(meta, "kv.some.parameter.float64")->type, MTK_META_F64);
+  check_rewrites("gguf", whole, "dummy.gguf", true);
   mtk_model_destroy(a);
   mtk_model_destroy(b);
+}
+END_TEST
+
+/* Values at the ends of their types, and arrays in arrays, keep type and bits. */
+START_TEST(metadata_is_exact) {
+  mtk_model *m = mtk_model_create();
+  mtk_value big = {.type = MTK_META_U64}, low = {.type = MTK_META_I64},
+            tiny = {.type = MTK_META_F64};
+  big.as.u = UINT64_MAX;
+  low.as.i = INT64_MIN;
+  tiny.as.f = -0x1p-1074;
+  const mtk_value row = {.type = MTK_META_ARRAY,
+                         .as.arr = {MTK_META_U64, 1, &(mtk_value){MTK_META_U64, {UINT64_MAX - 1}}}};
+  const mtk_value none = {.type = MTK_META_ARRAY, .as.arr = {MTK_META_STRING, 0, NULL}};
+  const mtk_value rows[] = {row, none};
+  const mtk_value nested = {.type = MTK_META_ARRAY, .as.arr = {MTK_META_ARRAY, 2, rows}};
+  static const char *const keys[] = {"kv.big", "kv.low", "kv.tiny", "kv.nested"};
+  const mtk_value *const values[] = {&big, &low, &tiny, &nested};
+  for (int i = 0; i < 4; i++)
+    ck_assert_int_eq(mtk_meta_set(mtk_model_meta(m), keys[i], values[i], NULL), MTK_OK);
+  save("gguf", m, scratch("exact.gguf"), NULL);
+  mtk_model *back = load("gguf", scratch("exact.gguf"));
+  const mtk_meta *meta = mtk_model_meta(back);
+  for (int i = 0; i < 3; i++) {
+    const mtk_value *v = mtk_meta_get(meta, keys[i]);
+    ck_assert_int_eq(v->type, values[i]->type);
+    ck_assert_mem_eq(&v->as.u, &values[i]->as.u, 8);
+  }
+  const mtk_value *v = mtk_meta_get(meta, "kv.nested");
+  ck_assert_uint_eq(v->as.arr.n, 2);
+  ck_assert(v->as.arr.items[0].as.arr.items[0].as.u == UINT64_MAX - 1);
+  ck_assert_int_eq(v->as.arr.items[1].as.arr.type, MTK_META_STRING);
+  ck_assert_uint_eq(v->as.arr.items[1].as.arr.n, 0);
+  mtk_model_destroy(m);
+  mtk_model_destroy(back);
 }
 END_TEST
 
@@ -282,29 +494,34 @@ START_TEST(allocations_fail) {
   check_alloc_failures("gguf", scratch("tiny.gguf"));
   check_write_alloc_failures("gguf", GOLDEN "tiny", scratch("new.gguf"));
   check_write_alloc_failures("gguf", GOLDEN "quantized.safetensors", scratch("newq.gguf"));
+  m = load("gguf", GOLDEN "types.gguf");
+  save("gguf", m, scratch("part.gguf"), "split-max-tensors=10");
+  mtk_model_destroy(m);
+  check_alloc_failures("gguf", scratch("part-00001-of-00002.gguf"));
 }
 END_TEST
 
 int main(void) {
-  Suite *s = suite_create("gguf");
-  TCase *c = tcase_create("gguf");
-  tcase_add_checked_fixture(c, format_setup, format_teardown);
-  tcase_add_test(c, reads_every_type);
-  tcase_add_test(c, reads_metadata);
-  tcase_add_test(c, writes_what_it_read);
-  tcase_add_test(c, hf_and_back);
-  tcase_add_test(c, q_rows_are_interleaved);
-  tcase_add_test(c, rope_scaling_of_llama3);
-  tcase_add_test(c, tokenizer_goes_along);
-  tcase_add_test(c, what_gguf_cannot_hold);
-  tcase_add_test(c, adapter_round_trip);
-  tcase_add_test(c, headers_right_and_wrong);
-  tcase_add_test(c, hostile_bytes);
-  tcase_add_test(c, allocations_fail);
-  suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  const TTest *const tests[] = {
+      reads_every_type,
+      reads_metadata,
+      writes_what_it_read,
+      keeps_every_type,
+      scales_of_experts,
+      file_type_is_kept,
+      splits,
+      split_errors,
+      published_split,
+      metadata_is_exact,
+      hf_and_back,
+      q_rows_are_interleaved,
+      rope_scaling_of_llama3,
+      tokenizer_goes_along,
+      what_gguf_cannot_hold,
+      adapter_round_trip,
+      headers_right_and_wrong,
+      hostile_bytes,
+      allocations_fail,
+  };
+  return run_format_tests("gguf", tests, sizeof tests / sizeof tests[0]);
 }
