@@ -216,7 +216,8 @@ static mtk_status find_factors(const mtk_tensor **out, const mtk_model *model, c
   *out = mtk_model_tensor(model, "rope_freqs.weight");
   if (*out || s->factor != longrope_factor) return MTK_OK;
   MTK_TRY(exceeds_original(&is_long, mtk_model_meta(model), err));
-  *out = mtk_model_tensor(model, is_long ? "rope_factors_long.weight" : "rope_factors_short.weight");
+  const char *name = is_long ? "rope_factors_long.weight" : "rope_factors_short.weight";
+  *out = mtk_model_tensor(model, name);
   return MTK_OK;
 }
 
