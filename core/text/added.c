@@ -7,15 +7,14 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "text/normalize.h"
 #include "text/utf8.h"
 
 enum { MAX_TOKEN_BYTES = 4096 };
 
-static bool is_added(const mtk_token *token) {
-  bool added_type = token->type == MTK_TOKEN_CONTROL || token->type == MTK_TOKEN_USER_DEFINED ||
-                    token->type == MTK_TOKEN_UNKNOWN;
-  return token->text && token->len > 0 && token->len <= MAX_TOKEN_BYTES && added_type;
+bool mtk_text_is_added(const mtk_vocab *vocab, const mtk_token *token) {
+  bool by_type = token->type == MTK_TOKEN_CONTROL || token->type == MTK_TOKEN_UNKNOWN ||
+                 (token->type == MTK_TOKEN_USER_DEFINED && !vocab->user_defined_in_model);
+  return token->text && token->len > 0 && token->len <= MAX_TOKEN_BYTES && by_type;
 }
 
 static int compare_tokens(const void *a, const void *b) {
@@ -27,50 +26,47 @@ static int compare_tokens(const void *a, const void *b) {
   return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static mtk_status add_token(text_added *set, const mtk_vocab *vocab, size_t id, bool normalize,
+static mtk_status add_token(text_added *set, const mtk_token *token, int32_t id,
+                            const text_normalizer *normalizer, text_normalize_work *work,
                             mtk_error *err) {
-  const mtk_token *token = &vocab->tokens[id];
-  text_normalized normal = {0};
-  const char *text = token->text;
-  size_t len = token->len;
-  mtk_status status = MTK_OK;
-  if (normalize && !mtk_text_is_plain(text, len)) {
-    status = mtk_text_normalize_nfc(&normal, text, len, err);
-    text = normal.text.data;
-    len = normal.text.len;
-  }
-  if (status == MTK_OK) {
-    text_added_token *added = &set->tokens[set->n_tokens];
-    added->text = mtk_arena_strndup(set->arena, text, len);
-    if (!added->text) status = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory adding tokens");
-    added->len = (uint32_t)len;
-    added->id = (int32_t)id;
-    added->control = token->type != MTK_TOKEN_USER_DEFINED;
-    added->lstrip = token->lstrip;
-    added->rstrip = token->rstrip;
-    added->single_word = token->single_word;
-    set->starts[(uint8_t)text[0]] = true;
-    set->n_tokens++;
-  }
-  mtk_text_normalized_finish(&normal);
-  return status;
+  text_slice text = {.s = token->text, .n = token->len};
+  if (normalizer) MTK_TRY(mtk_text_normalize(normalizer, work, &text, err));
+  if (text.n == 0) return MTK_OK;
+  text_added_token *added = &set->tokens[set->n_tokens];
+  added->text = mtk_arena_strndup(set->arena, text.s, text.n);
+  if (!added->text) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory adding tokens");
+  added->len = (uint32_t)text.n;
+  added->id = id;
+  added->control = token->type != MTK_TOKEN_USER_DEFINED;
+  added->lstrip = token->lstrip;
+  added->rstrip = token->rstrip;
+  added->single_word = token->single_word;
+  set->starts[(uint8_t)text.s[0]] = true;
+  if (text.n > set->longest) set->longest = text.n;
+  set->n_tokens++;
+  return MTK_OK;
 }
 
-mtk_status mtk_text_added_init(text_added *set, const mtk_vocab *vocab, bool normalized,
-                           mtk_error *err) {
+mtk_status mtk_text_added_init(text_added *set, const mtk_vocab *vocab,
+                               const text_normalizer *normalizer, text_normalize_work *work,
+                               mtk_error *err) {
   *set = (text_added){.arena = mtk_arena_create()};
   if (!set->arena) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory adding tokens");
   size_t count = 0;
   for (size_t i = 0; i < vocab->n_tokens; i++) {
-    count += is_added(&vocab->tokens[i]) && vocab->tokens[i].normalized == normalized;
+    const mtk_token *token = &vocab->tokens[i];
+    count += mtk_text_is_added(vocab, token) && token->normalized == (normalizer != NULL);
   }
   set->tokens = mtk_arena_alloc(set->arena, count, sizeof *set->tokens);
   if (!set->tokens) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory adding tokens");
   for (size_t i = 0; i < vocab->n_tokens; i++) {
-    if (!is_added(&vocab->tokens[i]) || vocab->tokens[i].normalized != normalized) continue;
-    MTK_TRY(add_token(set, vocab, i, normalized && vocab->nfc, err));
+    const mtk_token *token = &vocab->tokens[i];
+    if (!mtk_text_is_added(vocab, token) || token->normalized != (normalizer != NULL)) continue;
+    MTK_TRY(add_token(set, token, (int32_t)i, normalizer, work, err));
   }
-  if (count > 0) qsort(set->tokens, count, sizeof *set->tokens, compare_tokens);
+  if (set->n_tokens > 0) {
+    qsort(set->tokens, set->n_tokens, sizeof *set->tokens, compare_tokens);
+  }
   return MTK_OK;
 }
 
@@ -111,33 +107,30 @@ static const text_added_token *longest_at(const text_added *set, const char *tex
   return best;
 }
 
-/* Letters, marks, decimal digits and connectors are word characters. */
+/* The \w of Rust's regular expressions: letters, marks, decimal digits, connectors, joiners (and
+ * the few other alphabetic characters: letter numbers, circled letters). */
 static bool is_word(uint32_t cp) {
   if (cp < 0x80) {
     return cp == '_' || (cp >= '0' && cp <= '9') || ((cp | 0x20) >= 'a' && (cp | 0x20) <= 'z');
   }
   utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-  return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_ND) || c == UTF8PROC_CATEGORY_PC;
-}
-
-/* The character that ends at text[..end), decoded backwards; 0 bytes if there is none. */
-static size_t char_before(const char *text, size_t end, uint32_t *cp) {
-  for (size_t len = 1; len <= 4 && len <= end; len++) {
-    if (text_utf8_decode(text + end - len, len, cp) == len) return len;
-  }
-  return 0;
+  bool circled = (cp >= 0x24B6 && cp <= 0x24E9) || (cp >= 0x1F130 && cp <= 0x1F149) ||
+                 (cp >= 0x1F150 && cp <= 0x1F169) || (cp >= 0x1F170 && cp <= 0x1F189);
+  return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_NL) || c == UTF8PROC_CATEGORY_PC ||
+         cp == 0x200C || cp == 0x200D || circled;
 }
 
 static bool stands_alone(const char *text, size_t n, size_t begin, size_t end) {
   uint32_t cp;
-  if (char_before(text, begin, &cp) > 0 && is_word(cp)) return false;
+  if (text_utf8_decode_last(text, begin, &cp) > 0 && is_word(cp)) return false;
   return text_utf8_decode(text + end, n - end, &cp) == 0 || !is_word(cp);
 }
 
 static size_t strip_left(const char *text, size_t floor, size_t begin) {
   uint32_t cp;
   size_t len;
-  while (begin > floor && (len = char_before(text, begin, &cp)) > 0 && text_is_space(cp)) {
+  while (begin > floor && (len = text_utf8_decode_last(text, begin, &cp)) > 0 &&
+         text_is_space(cp)) {
     begin -= len;
   }
   return begin < floor ? floor : begin;
@@ -150,19 +143,12 @@ static size_t strip_right(const char *text, size_t n, size_t end) {
   return end;
 }
 
-/* How many bytes from `at` on lie before the next forbidden span; *next caches the span index. */
-static size_t allowed_bytes(const text_forbidden *f, size_t at, size_t *next) {
-  if (f->all) return 0;
-  while (*next < f->n_spans && f->spans[*next].end <= at) (*next)++;
-  if (*next == f->n_spans) return SIZE_MAX;
-  return f->spans[*next].begin > at ? f->spans[*next].begin - at : 0;
-}
-
-static size_t first_span(const text_forbidden *f, size_t at) {
+/* The first forbidden span that ends after a source offset. */
+static size_t first_span(const text_forbidden *f, size_t source) {
   size_t lo = 0, hi = f->n_spans;
   while (lo < hi) {
     size_t mid = lo + (hi - lo) / 2;
-    if (f->spans[mid].end <= at)
+    if (f->spans[mid].end <= source)
       lo = mid + 1;
     else
       hi = mid;
@@ -170,22 +156,41 @@ static size_t first_span(const text_forbidden *f, size_t at) {
   return lo;
 }
 
-text_added_match mtk_text_added_next(const text_added *set, const char *text, size_t n, size_t from,
-                                 size_t origin, const text_forbidden *forbidden) {
-  size_t span = first_span(forbidden, origin + from);
-  for (size_t at = from; at < n && set->n_tokens > 0; at++) {
-    if (!set->starts[(uint8_t)text[at]]) continue;
-    size_t limit = allowed_bytes(forbidden, origin + at, &span);
-    const text_added_token *t = longest_at(set, text + at, n - at, limit);
+/* How many bytes from `at` on (of those that a token could take) come from before the next
+ * forbidden span. Origins never descend. */
+static size_t allowed_bytes(const text_forbidden *f, const text_slice *text, size_t at,
+                            size_t longest) {
+  if (f->all) return 0;
+  if (f->n_spans == 0) return SIZE_MAX;
+  size_t source = text_slice_source(text, at), span = first_span(f, source);
+  if (span == f->n_spans) return SIZE_MAX;
+  size_t limit = f->spans[span].begin, end = at;
+  if (!text->origin) return limit > source ? limit - source : 0;
+  while (end < text->n && end - at < longest && text->origin[end] < limit) end++;
+  return end - at;
+}
+
+text_added_match mtk_text_added_next(const text_added *set, text_added_cursor *c,
+                                     const text_slice *text, const text_forbidden *forbidden) {
+  const char *s = text->s;
+  size_t n = text->n;
+  for (size_t at = c->search; at < n && set->n_tokens > 0; at++) {
+    if (!set->starts[(uint8_t)s[at]]) continue;
+    size_t limit = allowed_bytes(forbidden, text, at, set->longest);
+    const text_added_token *t = longest_at(set, s + at, n - at, limit);
     if (!t) continue;
     size_t end = at + t->len;
-    if (t->single_word && !stands_alone(text, n, at, end)) {
+    if (t->single_word && !stands_alone(s, n, at, end)) {
       at = end - 1;
       continue;
     }
-    size_t begin = t->lstrip ? strip_left(text, from, at) : at;
-    if (t->rstrip) end = strip_right(text, n, end);
-    return (text_added_match){begin, end, at, t->id};
+    size_t begin = t->lstrip ? strip_left(s, c->done, at) : at;
+    text_added_match match = {c->done, begin, at, t->id};
+    c->search = end; /* stripped whitespace may still begin a token */
+    c->done = t->rstrip ? strip_right(s, n, end) : end;
+    return match;
   }
-  return (text_added_match){n, n, n, -1};
+  text_added_match rest = {c->done, n, n, -1};
+  c->done = c->search = n;
+  return rest;
 }

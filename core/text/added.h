@@ -5,6 +5,9 @@
 
 #include <mtk/text.h>
 
+#include "text/normalize.h"
+#include "text/slice.h"
+
 typedef struct text_added_token {
   const char *text; /* what is looked for; owned by the set's arena */
   uint32_t len;
@@ -15,33 +18,40 @@ typedef struct text_added_token {
 typedef struct text_added {
   mtk_arena *arena;
   text_added_token *tokens; /* sorted by text */
-  size_t n_tokens;
+  size_t n_tokens, longest;
   bool starts[256]; /* first bytes of any token */
 } text_added;
 
-/* Added tokens of vocab whose `normalized` flag is as given; their texts are normalized (NFC) in
- * that set if the vocabulary normalizes. */
-mtk_status mtk_text_added_init(text_added *set, const mtk_vocab *vocab, bool normalized,
-                           mtk_error *err);
+/* Whether a token is looked for in text before the model runs. */
+bool mtk_text_is_added(const mtk_vocab *vocab, const mtk_token *token);
+/* Added tokens of vocab whose `normalized` flag is set (normalizer given: their texts are
+ * normalized too) or not set (normalizer NULL). */
+mtk_status mtk_text_added_init(text_added *set, const mtk_vocab *vocab,
+                               const text_normalizer *normalizer, text_normalize_work *work,
+                               mtk_error *err);
 void mtk_text_added_finish(text_added *set);
 
-/* A match in a text: [begin, end) includes stripped whitespace. */
-typedef struct text_added_match {
-  size_t begin, end, token_begin;
-  int32_t id;
-} text_added_match;
-
-/* Limits control tokens to where they may be parsed: `spans` (sorted, disjoint) are forbidden; with
- * all = true everything is. */
+/* Limits control tokens to where they may be parsed: `spans` of the source (sorted, disjoint) are
+ * forbidden; with all = true everything is. */
 typedef struct text_forbidden {
   bool all;
   const mtk_span *spans;
   size_t n_spans;
 } text_forbidden;
 
-/* The next match in text[from..n); begin = n if none. `origin` is added to offsets when comparing
- * with the forbidden spans. */
-text_added_match mtk_text_added_next(const text_added *set, const char *text, size_t n, size_t from,
-                                 size_t origin, const text_forbidden *forbidden);
+/* Where a search stands. {0} at first. */
+typedef struct text_added_cursor {
+  size_t done;   /* all before is handed out, stripped whitespace included */
+  size_t search; /* where the next token may begin */
+} text_added_cursor;
+
+/* The text before a token (begin < end, or nothing), and the token. */
+typedef struct text_added_match {
+  size_t begin, end; /* what lies before the token */
+  size_t token;      /* where the token itself begins */
+  int32_t id;        /* -1: no further token; begin..end is the rest */
+} text_added_match;
+text_added_match mtk_text_added_next(const text_added *set, text_added_cursor *cursor,
+                                     const text_slice *text, const text_forbidden *forbidden);
 
 #endif

@@ -1,13 +1,13 @@
-/* text/bpe.c: merge table (open addressing on the id pair) and the merge loop (binary heap of
- * candidate pairs, outdated ones dropped when they surface). Same order of merges as the
- * `tokenizers` library. */
-#include "text/bpe.h"
-
+/* text/bpe.c: byte pair encoding by a ranked list of merges: a merge table (open addressing on the
+ * id pair) and the merge loop (binary heap of candidate pairs, outdated ones dropped when they
+ * surface), n log n in the length of a piece. Same order of merges as the `tokenizers` library.
+ * Immutable after creation, shared by threads; the work area belongs to one call. */
 #include <string.h>
 
-#include "text/byte_alphabet.h"
+#include "text/model.h"
+#include "text/utf8.h"
 
-enum { NONE = -1 };
+enum { NONE = -1, N_SHORT = 0x180 /* characters with a table of their own: the byte alphabet */ };
 
 typedef struct merge_slot {
   int32_t left, right; /* left NONE = free */
@@ -15,30 +15,46 @@ typedef struct merge_slot {
   int32_t merged;
 } merge_slot;
 
-struct text_bpe {
+typedef struct bpe_model {
   merge_slot *merges;
   size_t mask; /* slots - 1 */
-  int32_t byte_ids[256], unk;
-  const mtk_map *ids; /* whole pieces are looked up here if ignore_merges */
-  bool ignore_merges;
-  const uint8_t *types;     /* token types, owned */
+  int32_t short_ids[N_SHORT], byte_ids[256], unk;
+  const mtk_map *ids;
+  bool ignore_merges, byte_fallback, fuse_unk;
+  char *prefix, *suffix; /* of symbols inside and at the end of a piece, or NULL */
+  size_t n_prefix, n_suffix;
+  uint8_t *types;           /* of tokens */
   size_t n_tokens, longest; /* longest spelling in bytes */
-};
+} bpe_model;
 
-typedef struct text_bpe_symbol {
+typedef struct symbol {
   int32_t id, previous, next; /* neighbours by index; id NONE = merged away */
   uint32_t begin;
 } symbol;
 
-typedef struct text_bpe_pair {
+typedef struct pair {
   uint64_t key; /* rank << 32 | index of the left symbol */
-  uint32_t slot;
+  int32_t merged;
 } pair;
 
-void mtk_text_bpe_work_finish(text_bpe_work *work) {
-  mtk_free(work->symbols);
-  mtk_free(work->heap);
-  *work = (text_bpe_work){0};
+typedef struct bpe_work {
+  symbol *symbols;
+  pair *heap;
+  size_t n_symbols, cap_symbols, cap_heap, n_heap;
+  mtk_bytes spelled; /* a symbol with its affixes */
+} bpe_work;
+
+static mtk_status no_memory(mtk_error *err) {
+  return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for byte pair encoding");
+}
+
+static void bpe_work_destroy(void *work) {
+  bpe_work *w = work;
+  if (!w) return;
+  mtk_free(w->symbols);
+  mtk_free(w->heap);
+  mtk_bytes_finish(&w->spelled);
+  mtk_free(w);
 }
 
 static size_t pair_hash(int32_t left, int32_t right) {
@@ -47,7 +63,7 @@ static size_t pair_hash(int32_t left, int32_t right) {
 }
 
 /* The slot of a pair, or the free slot where it would go. */
-static size_t find_merge(const text_bpe *bpe, int32_t left, int32_t right) {
+static size_t find_merge(const bpe_model *bpe, int32_t left, int32_t right) {
   size_t i = pair_hash(left, right) & bpe->mask;
   while (bpe->merges[i].left != NONE &&
          (bpe->merges[i].left != left || bpe->merges[i].right != right)) {
@@ -56,40 +72,59 @@ static size_t find_merge(const text_bpe *bpe, int32_t left, int32_t right) {
   return i;
 }
 
-static int32_t find_id(const mtk_map *ids, const char *text, size_t n) {
-  const mtk_map_value *value = mtk_map_get(ids, text, n);
-  return value ? (int32_t)value->i : NONE;
+/* The id of a spelling that ordinary text may become, or NONE. */
+static int32_t find_id(const bpe_model *bpe, const char *text, size_t n) {
+  const mtk_map_value *value = mtk_map_get(bpe->ids, text, n);
+  bool usable = value && bpe->types[value->i] != MTK_TOKEN_CONTROL;
+  return usable ? (int32_t)value->i : NONE;
 }
 
-static mtk_status add_merge(text_bpe *bpe, const char *text, size_t rank, mtk_bytes *joined,
+/* ---- creation ------------------------------------------------------------------------------- */
+
+static bool exists(const mtk_map *ids, const char *text, size_t n) {
+  return n > 0 && mtk_map_get(ids, text, n) != NULL;
+}
+
+const char *mtk_text_part_merge(const mtk_map *ids, const char *text, size_t n) {
+  const char *end = text + n;
+  for (const char *at = text; (at = memchr(at, ' ', (size_t)(end - at))) != NULL; at++) {
+    if (exists(ids, text, (size_t)(at - text)) && exists(ids, at + 1, (size_t)(end - at - 1))) {
+      return at;
+    }
+  }
+  return NULL;
+}
+
+static mtk_status add_merge(bpe_model *bpe, const char *text, size_t rank, mtk_bytes *joined,
                             mtk_error *err) {
-  const char *space = strchr(text, ' ');
-  size_t left_len = space ? (size_t)(space - text) : 0, right_len = space ? strlen(space + 1) : 0;
-  if (left_len == 0 || right_len == 0) {
+  size_t n = strlen(text);
+  const char *space = mtk_text_part_merge(bpe->ids, text, n);
+  if (!space) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer merges", "merge %zu is not two tokens: \"%.60s\"",
                     rank, text);
   }
+  size_t left_len = (size_t)(space - text), right_len = n - left_len - 1;
+  size_t skip = bpe->n_prefix < right_len ? bpe->n_prefix : right_len;
   mtk_bytes_clear(joined);
   mtk_bytes_append(joined, text, left_len);
-  mtk_bytes_append(joined, space + 1, right_len);
+  mtk_bytes_append(joined, space + 1 + skip, right_len - skip);
   MTK_TRY(mtk_bytes_status(joined, err));
-  int32_t left = find_id(bpe->ids, text, left_len), right = find_id(bpe->ids, space + 1, right_len);
-  int32_t merged = find_id(bpe->ids, joined->data, joined->len);
-  if (left < 0 || right < 0 || merged < 0) {
+  if (!exists(bpe->ids, joined->data, joined->len)) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer merges",
                     "merge %zu \"%.60s\" needs a token that the vocabulary lacks", rank, text);
   }
-  if (bpe->types[merged] == MTK_TOKEN_CONTROL) return MTK_OK; /* never out of ordinary text */
-  merge_slot *slot = &bpe->merges[find_merge(bpe, left, right)];
-  if (slot->left == NONE) *slot = (merge_slot){left, right, (uint32_t)rank, merged};
+  int32_t left = find_id(bpe, text, left_len), right = find_id(bpe, space + 1, right_len);
+  int32_t merged = find_id(bpe, joined->data, joined->len);
+  if (left < 0 || right < 0 || merged < 0) return MTK_OK; /* control tokens: never out of text */
+  bpe->merges[find_merge(bpe, left, right)] = (merge_slot){left, right, (uint32_t)rank, merged};
   return MTK_OK;
 }
 
-static mtk_status build_merges(text_bpe *bpe, const mtk_vocab *vocab, mtk_error *err) {
+static mtk_status build_merges(bpe_model *bpe, const mtk_vocab *vocab, mtk_error *err) {
   size_t slots = 16;
   while (slots < vocab->n_merges * 2) slots *= 2;
   bpe->merges = mtk_alloc(slots, sizeof *bpe->merges);
-  if (!bpe->merges) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building merges");
+  if (!bpe->merges) return no_memory(err);
   bpe->mask = slots - 1;
   for (size_t i = 0; i < slots; i++) bpe->merges[i].left = NONE;
   mtk_bytes joined = {0};
@@ -101,51 +136,72 @@ static mtk_status build_merges(text_bpe *bpe, const mtk_vocab *vocab, mtk_error 
   return status;
 }
 
-static mtk_status build(text_bpe *bpe, const mtk_vocab *vocab, mtk_error *err) {
-  for (int b = 0; b < 256; b++) {
-    char raw = (char)b, spelled[4];
-    bpe->byte_ids[b] = find_id(bpe->ids, spelled, mtk_text_to_alphabet(spelled, &raw, 1));
-  }
-  uint8_t *types = mtk_alloc(vocab->n_tokens, 1);
-  if (!types) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building a tokenizer");
-  bpe->types = types;
+static mtk_status build_ids(bpe_model *bpe, const mtk_vocab *vocab, mtk_error *err) {
+  bpe->types = mtk_alloc(vocab->n_tokens, 1);
+  if (!bpe->types) return no_memory(err);
   for (size_t i = 0; i < vocab->n_tokens; i++) {
-    types[i] = vocab->tokens[i].type;
+    bpe->types[i] = vocab->tokens[i].type;
     if (vocab->tokens[i].len > bpe->longest) bpe->longest = vocab->tokens[i].len;
   }
-  return build_merges(bpe, vocab, err);
+  for (uint32_t cp = 0; cp < N_SHORT; cp++) {
+    char utf8[4];
+    bpe->short_ids[cp] = find_id(bpe, utf8, text_utf8_encode(cp, utf8));
+  }
+  for (int b = 0; b < 256; b++) {
+    static const char hex[] = "0123456789ABCDEF";
+    char name[6] = {'<', '0', 'x', hex[b >> 4], hex[b & 15], '>'};
+    bpe->byte_ids[b] = vocab->byte_fallback ? find_id(bpe, name, sizeof name) : NONE;
+  }
+  return MTK_OK;
 }
 
-mtk_status mtk_text_bpe_create(text_bpe **out, const mtk_vocab *vocab, const mtk_map *ids,
-                           mtk_error *err) {
+static mtk_status copy_affix(char **copy, size_t *n, const char *affix, mtk_error *err) {
+  if (!affix || !*affix) return MTK_OK;
+  *n = strlen(affix);
+  *copy = mtk_strdup(affix);
+  return *copy ? MTK_OK : no_memory(err);
+}
+
+static void bpe_destroy(void *model) {
+  bpe_model *bpe = model;
+  if (!bpe) return;
+  mtk_free(bpe->merges);
+  mtk_free(bpe->types);
+  mtk_free(bpe->prefix);
+  mtk_free(bpe->suffix);
+  mtk_free(bpe);
+}
+
+static mtk_status bpe_create(void **out, const mtk_vocab *vocab, const mtk_map *ids,
+                             mtk_error *err) {
   if (vocab->n_merges > UINT32_MAX / 4) {
     return mtk_fail(err, MTK_E_LIMIT, "tokenizer merges", "too many merges");
   }
-  text_bpe *bpe = mtk_alloc(1, sizeof *bpe);
-  if (!bpe) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building a tokenizer");
+  bpe_model *bpe = mtk_alloc(1, sizeof *bpe);
+  if (!bpe) return no_memory(err);
   bpe->ids = ids;
   bpe->unk = vocab->bytes_to_unk ? vocab->unk : NONE;
   bpe->ignore_merges = vocab->ignore_merges;
+  bpe->byte_fallback = vocab->byte_fallback;
+  bpe->fuse_unk = vocab->fuse_unk;
   bpe->n_tokens = vocab->n_tokens;
-  mtk_status status = build(bpe, vocab, err);
+  mtk_status status = copy_affix(&bpe->prefix, &bpe->n_prefix, vocab->continuing_prefix, err);
+  if (status == MTK_OK) {
+    status = copy_affix(&bpe->suffix, &bpe->n_suffix, vocab->end_of_word_suffix, err);
+  }
+  if (status == MTK_OK) status = build_ids(bpe, vocab, err);
+  if (status == MTK_OK) status = build_merges(bpe, vocab, err);
   if (status != MTK_OK) {
-    mtk_text_bpe_destroy(bpe);
+    bpe_destroy(bpe);
     return status;
   }
   *out = bpe;
   return MTK_OK;
 }
 
-void mtk_text_bpe_destroy(text_bpe *bpe) {
-  if (!bpe) return;
-  mtk_free(bpe->merges);
-  mtk_free((void *)bpe->types);
-  mtk_free(bpe);
-}
-
 /* ---- candidate heap ------------------------------------------------------------------------- */
 
-static void heap_push(text_bpe_work *w, pair p) {
+static void heap_push(bpe_work *w, pair p) {
   size_t i = w->n_heap++;
   while (i > 0 && w->heap[(i - 1) / 2].key > p.key) {
     w->heap[i] = w->heap[(i - 1) / 2];
@@ -154,7 +210,7 @@ static void heap_push(text_bpe_work *w, pair p) {
   w->heap[i] = p;
 }
 
-static pair heap_pop(text_bpe_work *w) {
+static pair heap_pop(bpe_work *w) {
   pair top = w->heap[0], last = w->heap[--w->n_heap];
   size_t i = 0, child;
   while ((child = 2 * i + 1) < w->n_heap) {
@@ -167,59 +223,116 @@ static pair heap_pop(text_bpe_work *w) {
   return top;
 }
 
-static void propose(const text_bpe *bpe, text_bpe_work *w, int32_t at) {
+static void propose(const bpe_model *bpe, bpe_work *w, int32_t at) {
   int32_t next = at >= 0 ? w->symbols[at].next : NONE;
   if (next < 0) return;
   size_t slot = find_merge(bpe, w->symbols[at].id, w->symbols[next].id);
   if (bpe->merges[slot].left == NONE) return;
-  heap_push(w, (pair){(uint64_t)bpe->merges[slot].rank << 32 | (uint32_t)at, (uint32_t)slot});
+  heap_push(
+      w, (pair){(uint64_t)bpe->merges[slot].rank << 32 | (uint32_t)at, bpe->merges[slot].merged});
 }
 
 /* ---- encoding ------------------------------------------------------------------------------- */
 
-static mtk_status reserve(text_bpe_work *w, size_t n, mtk_error *err) {
-  if (n > w->cap_symbols) {
-    size_t cap = n + w->cap_symbols;
+static mtk_status push_symbol(bpe_work *w, int32_t id, size_t begin, mtk_error *err) {
+  if (w->n_symbols == w->cap_symbols) {
+    size_t cap = w->cap_symbols * 2 + 64;
     symbol *grown = mtk_realloc(w->symbols, w->cap_symbols, cap, sizeof *grown);
-    if (!grown) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory encoding text");
+    if (!grown) return no_memory(err);
     w->symbols = grown;
     w->cap_symbols = cap;
   }
-  size_t pairs = 3 * n; /* n - 1 first ones, at most two more per merge */
-  if (pairs > w->cap_heap) {
-    size_t cap = pairs + w->cap_heap;
-    pair *grown = mtk_realloc(w->heap, w->cap_heap, cap, sizeof *grown);
-    if (!grown) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory encoding text");
-    w->heap = grown;
-    w->cap_heap = cap;
+  int32_t at = (int32_t)w->n_symbols++;
+  w->symbols[at] = (symbol){id, at - 1, at + 1, (uint32_t)begin};
+  return MTK_OK;
+}
+
+/* A symbol as it is spelled at its place in the piece. */
+static const char *spell(const bpe_model *bpe, bpe_work *w, const char *s, size_t *n, bool first,
+                         bool last) {
+  bool prefixed = bpe->prefix && !first, suffixed = bpe->suffix && last;
+  if (!prefixed && !suffixed) return s;
+  mtk_bytes_clear(&w->spelled);
+  if (prefixed) mtk_bytes_append(&w->spelled, bpe->prefix, bpe->n_prefix);
+  mtk_bytes_append(&w->spelled, s, *n);
+  if (suffixed) mtk_bytes_append(&w->spelled, bpe->suffix, bpe->n_suffix);
+  *n = w->spelled.len;
+  return w->spelled.data;
+}
+
+/* A symbol that is no token: its bytes; false if they are not all tokens. */
+static mtk_status push_bytes(const bpe_model *bpe, bpe_work *w, const char *s, size_t n,
+                             size_t begin, bool *done, mtk_error *err) {
+  *done = false;
+  for (size_t i = 0; i < n; i++) {
+    if (bpe->byte_ids[(uint8_t)s[i]] < 0) return MTK_OK;
+  }
+  *done = true;
+  for (size_t i = 0; i < n; i++) {
+    MTK_TRY(push_symbol(w, bpe->byte_ids[(uint8_t)s[i]], begin, err));
   }
   return MTK_OK;
 }
 
-static int32_t load_symbols(const text_bpe *bpe, text_bpe_work *w, const char *piece, size_t n) {
-  int32_t count = 0;
-  for (size_t i = 0; i < n; i++) {
-    int32_t id = bpe->byte_ids[(uint8_t)piece[i]];
-    if (id < 0) id = bpe->unk;
-    if (id < 0) continue;
-    w->symbols[count] = (symbol){id, count - 1, count + 1, (uint32_t)i};
-    count++;
+/* The characters of a piece. An unknown one is held back until the next known one, as in the
+ * `tokenizers` library: byte tokens between them come first. */
+static mtk_status load_symbols(const bpe_model *bpe, bpe_work *w, const char *piece, size_t n,
+                               mtk_error *err) {
+  bool unknown = false;
+  size_t unknown_at = 0;
+  w->n_symbols = 0;
+  for (size_t i = 0, len; i < n; i += len) {
+    uint32_t cp = UINT32_MAX;
+    len = text_utf8_decode(piece + i, n - i, &cp);
+    if (len == 0) len = 1, cp = UINT32_MAX;
+    size_t spelled_len = len;
+    const char *spelled = spell(bpe, w, piece + i, &spelled_len, i == 0, i + len == n);
+    MTK_TRY(mtk_bytes_status(&w->spelled, err));
+    bool plain = spelled == piece + i && cp < N_SHORT;
+    int32_t id = plain ? bpe->short_ids[cp] : find_id(bpe, spelled, spelled_len);
+    bool done = id >= 0;
+    if (!done && bpe->byte_fallback) {
+      MTK_TRY(push_bytes(bpe, w, spelled, spelled_len, i, &done, err));
+      if (done) continue;
+    }
+    if (unknown && (done || !bpe->fuse_unk)) {
+      MTK_TRY(push_symbol(w, bpe->unk, unknown_at, err));
+      unknown = false;
+    }
+    if (done) {
+      MTK_TRY(push_symbol(w, id, i, err));
+    } else if (bpe->unk >= 0 && !unknown) {
+      unknown = true;
+      unknown_at = i;
+    }
   }
-  if (count > 0) w->symbols[count - 1].next = NONE;
-  return count;
+  if (unknown) MTK_TRY(push_symbol(w, bpe->unk, unknown_at, err));
+  if (w->n_symbols > 0) w->symbols[w->n_symbols - 1].next = NONE;
+  return MTK_OK;
 }
 
-static void merge_all(const text_bpe *bpe, text_bpe_work *w, int32_t count) {
+static mtk_status reserve_heap(bpe_work *w, mtk_error *err) {
+  size_t pairs = 3 * w->n_symbols; /* n - 1 first ones, at most two more per merge */
+  if (pairs <= w->cap_heap) return MTK_OK;
+  size_t cap = pairs + w->cap_heap;
+  pair *grown = mtk_realloc(w->heap, w->cap_heap, cap, sizeof *grown);
+  if (!grown) return no_memory(err);
+  w->heap = grown;
+  w->cap_heap = cap;
+  return MTK_OK;
+}
+
+static void merge_all(const bpe_model *bpe, bpe_work *w) {
   w->n_heap = 0;
-  for (int32_t i = 0; i + 1 < count; i++) propose(bpe, w, i);
+  for (int32_t i = 0; (size_t)i + 1 < w->n_symbols; i++) propose(bpe, w, i);
   while (w->n_heap > 0) {
     pair best = heap_pop(w);
-    const merge_slot *merge = &bpe->merges[best.slot];
     int32_t at = (int32_t)(best.key & UINT32_MAX);
     symbol *left = &w->symbols[at];
-    if (left->id != merge->left || left->next < 0) continue;
+    if (left->id == NONE || left->next < 0) continue;
     symbol *right = &w->symbols[left->next];
-    if (right->id != merge->right) continue;
+    const merge_slot *merge = &bpe->merges[find_merge(bpe, left->id, right->id)];
+    if (merge->left == NONE || merge->merged != best.merged) continue; /* no longer there */
     left->id = merge->merged;
     left->next = right->next;
     right->id = NONE;
@@ -229,24 +342,26 @@ static void merge_all(const text_bpe *bpe, text_bpe_work *w, int32_t count) {
   }
 }
 
-/* ignore_merges: a piece that is a token as a whole is that token. Never a control token. */
-static int32_t whole_piece(const text_bpe *bpe, const char *piece, size_t n) {
-  char spelled[512];
-  if (!bpe->ignore_merges || n > bpe->longest || n > sizeof spelled / 2) return NONE;
-  int32_t id = find_id(bpe->ids, spelled, mtk_text_to_alphabet(spelled, piece, n));
-  return id >= 0 && bpe->types[id] == MTK_TOKEN_NORMAL ? id : NONE;
-}
-
-mtk_status mtk_text_bpe_encode(const text_bpe *bpe, text_bpe_work *w, const char *piece, size_t n,
-                           size_t base, text_sink *sink, mtk_error *err) {
-  int32_t whole = whole_piece(bpe, piece, n);
-  if (whole >= 0) return mtk_text_sink_push(sink, whole, base, err);
-  MTK_TRY(reserve(w, n, err));
-  int32_t count = load_symbols(bpe, w, piece, n);
-  if (count == 0) return MTK_OK;
-  merge_all(bpe, w, count);
+static mtk_status bpe_encode(const void *model, void **work, const char *piece, size_t n,
+                             size_t base, text_sink *sink, mtk_error *err) {
+  const bpe_model *bpe = model;
+  if (bpe->ignore_merges && n <= bpe->longest) { /* a whole token needs no merges */
+    int32_t id = find_id(bpe, piece, n);
+    if (id >= 0 && bpe->types[id] != MTK_TOKEN_USER_DEFINED) {
+      return mtk_text_sink_push(sink, id, base, err);
+    }
+  }
+  if (!*work) *work = mtk_alloc(1, sizeof(bpe_work));
+  bpe_work *w = *work;
+  if (!w) return no_memory(err);
+  MTK_TRY(load_symbols(bpe, w, piece, n, err));
+  if (w->n_symbols == 0) return MTK_OK;
+  MTK_TRY(reserve_heap(w, err));
+  merge_all(bpe, w);
   for (int32_t i = 0; i >= 0; i = w->symbols[i].next) {
     MTK_TRY(mtk_text_sink_push(sink, w->symbols[i].id, base + w->symbols[i].begin, err));
   }
   return MTK_OK;
 }
+
+const text_model_class mtk_text_bpe_model = {bpe_create, bpe_destroy, bpe_encode, bpe_work_destroy};

@@ -17,6 +17,7 @@ mtk_status mtk_text_sink_push(text_sink *sink, int32_t id, size_t offset, mtk_er
 
 /* Rows by kind: a new model is a row here and a file. */
 static const text_model_class *const classes[MTK_VOCAB_WORDLEVEL + 1] = {
+    [MTK_VOCAB_BPE] = &mtk_text_bpe_model,
     [MTK_VOCAB_SPM] = &mtk_text_merge_model,
     [MTK_VOCAB_RANKS] = &mtk_text_merge_model,
     [MTK_VOCAB_UNIGRAM] = &mtk_text_unigram_model,

@@ -44,6 +44,10 @@ extern const text_model_class mtk_text_unigram_model;
 extern const text_model_class mtk_text_wordpiece_model;
 extern const text_model_class mtk_text_wordlevel_model;
 
+/* Where "left right" is parted: at the blank between two tokens of ids (tokens may hold blanks), or
+ * NULL. */
+const char *mtk_text_part_merge(const mtk_map *ids, const char *text, size_t n);
+
 /* The class of a kind; NULL if there is none. */
 const text_model_class *mtk_text_model_find(mtk_vocab_kind kind);
 

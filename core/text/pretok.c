@@ -1,127 +1,404 @@
-/* text/pretok.c: PCRE2 behind text/pretok.h. */
-#define PCRE2_CODE_UNIT_WIDTH 8
+/* text/pretok.c: the pre-tokenizers of tokenizer.json. Semantics are those of the `tokenizers`
+ * library, 0.23. Steps run depth first: a piece goes through all further steps before the next one
+ * is cut off, so no lists of pieces are kept. */
 #include "text/pretok.h"
 
-#include <pcre2.h>
 #include <string.h>
+#include <utf8proc.h>
 
+#include "text/scripts.h"
 #include "text/utf8.h"
 
-enum {
-  MAX_PATTERNS = 16,
-  MAX_PATTERN_BYTES = 16384,
-  MATCH_LIMIT = 50000000, /* backtracking steps of one match */
-  JIT_STACK_START = 32 * 1024,
-  JIT_STACK_MAX = 8 * 1024 * 1024
+enum { MAX_STEPS = 32 };
+
+typedef struct step step;
+typedef mtk_status (*step_fn)(text_pretok_cursor *c, const step *s, const text_slice *text,
+                              mtk_error *err);
+typedef bool (*char_test)(const step *s, uint32_t cp);
+
+struct step {
+  step_fn run;
+  size_t next; /* index of the step after this one */
+  char_test test;
+  text_regex *regex;
+  uint32_t flags;
+  mtk_split_behavior behavior;
+  mtk_prepend_scheme prepend;
+  size_t length;
+  const char *text; /* the literal, the delimiter or the replacement */
+  size_t n_text;
 };
 
 struct text_pretok {
-  pcre2_general_context *general; /* memory through mtk_alloc */
-  pcre2_code *codes[MAX_PATTERNS];
-  size_t n_codes;
-  bool add_prefix_space;
+  mtk_arena *arena;
+  step steps[MAX_STEPS];
+  size_t n;
 };
 
 struct text_pretok_cursor {
   const text_pretok *pretok;
-  pcre2_match_data *match;
-  pcre2_match_context *context;
-  pcre2_jit_stack *stack;
-  mtk_bytes prefixed; /* " " + piece */
+  text_regex_work *regex;
+  text_buffer buffers[MAX_STEPS];
+  bool track;
+  bool broken; /* the stretch follows bytes that are no UTF-8: no prefix */
+  bool raw;    /* the stretch is no UTF-8 */
+  text_piece_fn fn;
+  void *ctx;
 };
 
-static void *pcre_alloc(size_t n, void *unused) {
-  (void)unused;
-  return mtk_alloc(n, 1);
+/* Hands bytes begin..end to the step after s. */
+static mtk_status pass(text_pretok_cursor *c, const step *s, const text_slice *text, size_t begin,
+                       size_t end, mtk_error *err) {
+  if (begin >= end) return MTK_OK;
+  text_slice piece = text_slice_part(text, begin, end);
+  if (s->next == c->pretok->n) return c->fn(c->ctx, &piece, err);
+  const step *next = &c->pretok->steps[s->next];
+  return next->run(c, next, &piece, err);
 }
 
-static void pcre_free(void *p, void *unused) {
-  (void)unused;
-  mtk_free(p);
+/* ---- splitting by matches ------------------------------------------------------------------- */
+
+/* The pieces that a behavior makes of alternating matches and gaps. */
+typedef struct splitter {
+  text_pretok_cursor *c;
+  const step *s;
+  const text_slice *text;
+  mtk_split_behavior behavior;
+  bool invert;
+  size_t begin, end; /* what is held back */
+  bool held, was_match;
+} splitter;
+
+static mtk_status release(splitter *sp, mtk_error *err) {
+  if (!sp->held) return MTK_OK;
+  sp->held = false;
+  return pass(sp->c, sp->s, sp->text, sp->begin, sp->end, err);
 }
 
-/* Oniguruma's \s and \w are not PCRE2's: spell them out (White_Space; letters, marks, decimal
- * digits, connectors). */
-static void append_escape(mtk_bytes *out, char c, bool in_class) {
-  const char *word = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}";
-  if (c == 's' || c == 'S') {
-    mtk_bytes_printf(out, "\\%c{wspace}", c == 's' ? 'p' : 'P');
-  } else if (c == 'w' && in_class) {
-    mtk_bytes_puts(out, word);
-  } else if ((c == 'w' || c == 'W') && !in_class) {
-    mtk_bytes_printf(out, "[%s%s]", c == 'W' ? "^" : "", word);
+/* The next stretch: a match or the gap before one. */
+static mtk_status stretch(splitter *sp, size_t begin, size_t end, bool match, mtk_error *err) {
+  match ^= sp->invert;
+  bool join = false;
+  switch (sp->behavior) {
+  case MTK_SPLIT_ISOLATED: return pass(sp->c, sp->s, sp->text, begin, end, err);
+  case MTK_SPLIT_REMOVED: return match ? MTK_OK : pass(sp->c, sp->s, sp->text, begin, end, err);
+  case MTK_SPLIT_CONTIGUOUS: join = sp->held && match == sp->was_match; break;
+  case MTK_SPLIT_MERGED_WITH_PREVIOUS: join = sp->held && match && !sp->was_match; break;
+  case MTK_SPLIT_MERGED_WITH_NEXT: join = sp->held && !match && sp->was_match; break;
+  }
+  if (join) {
+    sp->end = end;
   } else {
-    mtk_bytes_append(out, "\\", 1);
-    mtk_bytes_append(out, &c, 1);
+    MTK_TRY(release(sp, err));
+    sp->held = true;
+    sp->begin = begin;
+    sp->end = end;
   }
+  sp->was_match = match;
+  return MTK_OK;
 }
 
-static void translate(mtk_bytes *out, const char *pattern) {
-  bool in_class = false;
-  for (const char *p = pattern; *p; p++) {
-    if (*p == '\\' && p[1]) {
-      append_escape(out, *++p, in_class);
-      continue;
+static mtk_status split_regex(splitter *sp, const text_regex *regex, mtk_error *err) {
+  text_regex_scan scan = {0, SIZE_MAX};
+  size_t done = 0, n = sp->text->n;
+  for (;;) {
+    bool found;
+    size_t begin, end;
+    MTK_TRY(
+        mtk_text_regex_next(regex, sp->c->regex, &scan, sp->text->s, n, &found, &begin, &end, err));
+    if (!found) break;
+    if (begin > done) MTK_TRY(stretch(sp, done, begin, false, err));
+    MTK_TRY(stretch(sp, begin, end, true, err));
+    done = end;
+  }
+  if (done < n) MTK_TRY(stretch(sp, done, n, false, err));
+  return release(sp, err);
+}
+
+static mtk_status split_literal(splitter *sp, const char *literal, size_t len, mtk_error *err) {
+  size_t done = 0, n = sp->text->n;
+  const char *s = sp->text->s, *at;
+  while (done < n && (at = memmem(s + done, n - done, literal, len)) != NULL) {
+    size_t begin = (size_t)(at - s);
+    if (begin > done) MTK_TRY(stretch(sp, done, begin, false, err));
+    MTK_TRY(stretch(sp, begin, begin + len, true, err));
+    done = begin + len;
+  }
+  if (done < n) MTK_TRY(stretch(sp, done, n, false, err));
+  return release(sp, err);
+}
+
+/* Each character that passes the test is a match. */
+static mtk_status split_chars(splitter *sp, char_test test, mtk_error *err) {
+  size_t done = 0, n = sp->text->n;
+  for (size_t at = 0; at < n;) {
+    uint32_t cp;
+    size_t len = text_utf8_decode(sp->text->s + at, n - at, &cp);
+    if (len == 0) break; /* stretches are valid */
+    if (test(sp->s, cp)) {
+      if (at > done) MTK_TRY(stretch(sp, done, at, false, err));
+      MTK_TRY(stretch(sp, at, at + len, true, err));
+      done = at + len;
     }
-    if (*p == '[') in_class = true;
-    if (*p == ']') in_class = false;
-    mtk_bytes_append(out, p, 1);
+    at += len;
   }
+  if (done < n) MTK_TRY(stretch(sp, done, n, false, err));
+  return release(sp, err);
 }
 
-static mtk_status add_pattern(text_pretok *p, const char *pattern, mtk_error *err) {
-  if (p->n_codes == MAX_PATTERNS || strlen(pattern) > MAX_PATTERN_BYTES) {
-    return mtk_fail(err, MTK_E_LIMIT, "pre-tokenizer", "too many or too long patterns");
-  }
-  mtk_bytes text = {0};
-  translate(&text, pattern);
-  mtk_status status = mtk_bytes_status(&text, err);
-  pcre2_compile_context *context = NULL;
-  if (status == MTK_OK) {
-    context = pcre2_compile_context_create(p->general);
-    if (!context) status = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory compiling a pattern");
-  }
-  if (status == MTK_OK) {
-    pcre2_set_parens_nest_limit(context, 100);
-    int code = 0;
-    PCRE2_SIZE offset = 0;
-    pcre2_code *compiled =
-        pcre2_compile((PCRE2_SPTR)(text.data ? text.data : ""), text.len,
-                      PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, context);
-    if (compiled) {
-      pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE); /* if it cannot, matching interprets */
-      p->codes[p->n_codes++] = compiled;
-    } else if (code == PCRE2_ERROR_NOMEMORY || code == 121 /* "failed to get memory" */) {
-      status = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory compiling a pattern");
-    } else {
-      char message[160] = "";
-      pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof message);
-      status = mtk_fail(err, MTK_E_FORMAT, "pre-tokenizer pattern", "%s at character %zu", message,
-                        offset);
-    }
-  }
-  pcre2_compile_context_free(context);
-  mtk_bytes_finish(&text);
-  return status;
+static mtk_status run_split(text_pretok_cursor *c, const step *s, const text_slice *text,
+                            mtk_error *err) {
+  if (c->raw) return pass(c, s, text, 0, text->n, err);
+  splitter sp = {
+      .c = c, .s = s, .text = text, .behavior = s->behavior, .invert = s->flags & MTK_STEP_INVERT};
+  if (s->test) return split_chars(&sp, s->test, err);
+  return s->regex ? split_regex(&sp, s->regex, err) : split_literal(&sp, s->text, s->n_text, err);
 }
 
-static mtk_status add_patterns(text_pretok *p, const mtk_vocab *vocab, mtk_error *err) {
-  if (vocab->split_digits) MTK_TRY(add_pattern(p, mtk_text_pattern_digit, err));
-  for (size_t i = 0; i < vocab->n_patterns; i++) {
-    MTK_TRY(add_pattern(p, vocab->patterns[i], err));
+/* ---- tests of characters -------------------------------------------------------------------- */
+
+static utf8proc_category_t category(uint32_t cp) { return utf8proc_category((utf8proc_int32_t)cp); }
+
+static bool is_numeric(const step *s, uint32_t cp) {
+  (void)s;
+  if (cp < 0x80) return cp >= '0' && cp <= '9';
+  utf8proc_category_t c = category(cp);
+  return c >= UTF8PROC_CATEGORY_ND && c <= UTF8PROC_CATEGORY_NO;
+}
+
+static bool is_punctuation(const step *s, uint32_t cp) {
+  (void)s;
+  if (cp < 0x80) {
+    return (cp > 0x20 && cp < '0') || (cp > '9' && cp < 'A') || (cp > 'Z' && cp < 'a') ||
+           (cp > 'z' && cp < 0x7F);
+  }
+  utf8proc_category_t c = category(cp);
+  return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
+}
+
+static bool is_white_space(const step *s, uint32_t cp) {
+  (void)s;
+  return text_is_space(cp);
+}
+
+static bool is_delimiter(const step *s, uint32_t cp) {
+  char utf8[4];
+  return text_utf8_encode(cp, utf8) == s->n_text && memcmp(utf8, s->text, s->n_text) == 0;
+}
+
+/* ---- other steps ---------------------------------------------------------------------------- */
+
+/* GPT-2: a leading space, the words, the byte alphabet. */
+static mtk_status run_byte_level(text_pretok_cursor *c, const step *s, const text_slice *text,
+                                 mtk_error *err) {
+  size_t index = (size_t)(s - c->pretok->steps);
+  text_slice words = *text;
+  if (s->flags & MTK_STEP_PREFIX_SPACE && !c->broken && !c->raw && text->s[0] != ' ') {
+    text_buffer *b = &c->buffers[index];
+    mtk_text_buffer_start(b, c->track);
+    MTK_TRY(mtk_text_buffer_put(b, " ", 1, text_slice_source(text, 0), err));
+    MTK_TRY(mtk_text_buffer_copy(b, text, 0, text->n, err));
+    words = mtk_text_buffer_slice(b);
+  }
+  if (!s->regex || c->raw) return pass(c, s, &words, 0, words.n, err);
+  splitter sp = {.c = c, .s = s, .text = &words};
+  return split_regex(&sp, s->regex, err);
+}
+
+static mtk_status run_spell(text_pretok_cursor *c, const step *s, const text_slice *text,
+                            mtk_error *err) {
+  text_buffer *b = &c->buffers[s - c->pretok->steps];
+  mtk_text_buffer_start(b, c->track);
+  MTK_TRY(mtk_text_buffer_spell(b, text, 0, text->n, err));
+  text_slice spelled = mtk_text_buffer_slice(b);
+  return pass(c, s, &spelled, 0, spelled.n, err);
+}
+
+static mtk_status replace_spaces(text_buffer *b, const step *s, const text_slice *text,
+                                 mtk_error *err) {
+  for (size_t at = 0; at < text->n;) {
+    const char *space = memchr(text->s + at, ' ', text->n - at);
+    size_t end = space ? (size_t)(space - text->s) : text->n;
+    MTK_TRY(mtk_text_buffer_copy(b, text, at, end, err));
+    if (space)
+      MTK_TRY(mtk_text_buffer_put(b, s->text, s->n_text, text_slice_source(text, end), err));
+    at = end + 1;
   }
   return MTK_OK;
 }
 
-mtk_status mtk_text_pretok_create(text_pretok **out, const mtk_vocab *vocab, mtk_error *err) {
-  text_pretok *p = mtk_alloc(1, sizeof *p);
-  if (p) p->general = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
-  if (!p || !p->general) {
-    mtk_free(p);
-    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory creating a pre-tokenizer");
+/* SentencePiece: blanks become U+2581, one in front; words begin with it. */
+static mtk_status run_metaspace(text_pretok_cursor *c, const step *s, const text_slice *text,
+                                mtk_error *err) {
+  if (c->raw) return pass(c, s, text, 0, text->n, err);
+  text_buffer *b = &c->buffers[s - c->pretok->steps];
+  bool begins =
+      text->s[0] == ' ' || (text->n >= s->n_text && memcmp(text->s, s->text, s->n_text) == 0);
+  size_t source = text_slice_source(text, 0);
+  bool wanted =
+      s->prepend == MTK_PREPEND_ALWAYS || (s->prepend == MTK_PREPEND_FIRST && source == 0);
+  mtk_text_buffer_start(b, c->track);
+  if (wanted && !begins && !c->broken)
+    MTK_TRY(mtk_text_buffer_put(b, s->text, s->n_text, source, err));
+  MTK_TRY(replace_spaces(b, s, text, err));
+  text_slice words = mtk_text_buffer_slice(b);
+  if (!(s->flags & MTK_STEP_SPLIT_PIECES)) return pass(c, s, &words, 0, words.n, err);
+  splitter sp = {.c = c, .s = s, .text = &words, .behavior = MTK_SPLIT_MERGED_WITH_NEXT};
+  return split_literal(&sp, s->text, s->n_text, err);
+}
+
+static mtk_status run_fixed_length(text_pretok_cursor *c, const step *s, const text_slice *text,
+                                   mtk_error *err) {
+  size_t begin = 0, chars = 0;
+  for (size_t at = 0; at < text->n;) {
+    uint32_t cp;
+    size_t len = text_utf8_decode(text->s + at, text->n - at, &cp);
+    at += len ? len : 1;
+    if (++chars < s->length && at < text->n) continue;
+    MTK_TRY(pass(c, s, text, begin, at, err));
+    begin = at;
+    chars = 0;
   }
-  p->add_prefix_space = vocab->add_prefix_space;
-  mtk_status status = add_patterns(p, vocab, err);
+  return MTK_OK;
+}
+
+/* ---- creation ------------------------------------------------------------------------------- */
+
+static mtk_status no_memory(mtk_error *err) {
+  return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory creating a pre-tokenizer");
+}
+
+/* A copy of the step's text, and the step filled as far as all kinds are alike. */
+static mtk_status add(text_pretok *p, const mtk_step *from, step s, mtk_error *err) {
+  if (p->n == MAX_STEPS) {
+    return mtk_fail(err, MTK_E_LIMIT, "pre-tokenizer", "too many steps");
+  }
+  const char *text = from->kind == MTK_STEP_SPLIT ? from->pattern : from->text;
+  s.n_text = from->kind == MTK_STEP_SPLIT ? from->n_pattern : from->n_text;
+  s.text = mtk_arena_strndup(p->arena, text ? text : "", s.n_text);
+  if (!s.text) return no_memory(err);
+  s.next = p->n + 1;
+  p->steps[p->n++] = s;
+  return MTK_OK;
+}
+
+static mtk_status add_regex(text_pretok *p, const mtk_step *from, step s, const char *pattern,
+                            size_t n, text_regex_syntax syntax, mtk_error *err) {
+  MTK_TRY(add(p, from, s, err));
+  return mtk_text_regex_create(&p->steps[p->n - 1].regex, pattern, n, syntax, err);
+}
+
+static mtk_status add_split(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  step s = {.run = run_split, .behavior = from->behavior, .flags = from->flags};
+  bool plain = !(from->flags & MTK_STEP_REGEX) && from->n_pattern > 0;
+  if (plain) return add(p, from, s, err);
+  return add_regex(p, from, s, from->pattern ? from->pattern : "", from->n_pattern,
+                   TEXT_REGEX_ONIGURUMA, err);
+}
+
+static mtk_status add_byte_level(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  step s = {.run = run_byte_level, .flags = from->flags};
+  if (from->flags & MTK_STEP_REGEX) {
+    MTK_TRY(add_regex(p, from, s, mtk_text_pattern_gpt2, strlen(mtk_text_pattern_gpt2),
+                      TEXT_REGEX_ONIGURUMA, err));
+  } else if (from->flags & MTK_STEP_PREFIX_SPACE) {
+    MTK_TRY(add(p, from, s, err));
+  }
+  return add(p, from, (step){.run = run_spell}, err);
+}
+
+static mtk_status add_metaspace(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  if (from->n_text == 0) {
+    return mtk_fail(err, MTK_E_FORMAT, "pre-tokenizer", "Metaspace has no replacement");
+  }
+  step s = {.run = run_metaspace, .flags = from->flags, .prepend = from->prepend};
+  return add(p, from, s, err);
+}
+
+static mtk_status add_bert(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  step blanks = {.run = run_split, .test = is_white_space, .behavior = MTK_SPLIT_REMOVED};
+  MTK_TRY(add(p, from, blanks, err));
+  return add(p, from, (step){.run = run_split, .test = is_punctuation}, err);
+}
+
+static mtk_status add_whitespace(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  step s = {.run = run_split, .behavior = MTK_SPLIT_REMOVED, .flags = MTK_STEP_INVERT};
+  return add_regex(p, from, s, "\\w+|[^\\w\\s]+", 12, TEXT_REGEX_RUST, err);
+}
+
+static mtk_status add_white_space_split(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  step s = {.run = run_split, .test = is_white_space, .behavior = MTK_SPLIT_REMOVED};
+  return add(p, from, s, err);
+}
+
+static mtk_status add_digits(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  step s = {.run = run_split, .test = is_numeric};
+  if (!(from->flags & MTK_STEP_INDIVIDUAL)) s.behavior = MTK_SPLIT_CONTIGUOUS;
+  return add(p, from, s, err);
+}
+
+static mtk_status add_punctuation(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  step s = {.run = run_split, .test = is_punctuation, .behavior = from->behavior};
+  return add(p, from, s, err);
+}
+
+static mtk_status add_delimiter(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  step s = {.run = run_split, .test = is_delimiter, .behavior = MTK_SPLIT_REMOVED};
+  return add(p, from, s, err);
+}
+
+static mtk_status add_scripts(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  step s = {.run = run_split, .behavior = MTK_SPLIT_REMOVED, .flags = MTK_STEP_INVERT};
+  mtk_bytes pattern = {0};
+  mtk_status status = mtk_text_scripts_pattern(&pattern, err);
+  if (status == MTK_OK) {
+    status = add_regex(p, from, s, pattern.data, pattern.len, TEXT_REGEX_ONIGURUMA, err);
+  }
+  mtk_bytes_finish(&pattern);
+  return status;
+}
+
+static mtk_status add_fixed_length(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  if (from->a < 1) {
+    return mtk_fail(err, MTK_E_FORMAT, "pre-tokenizer", "FixedLength of %d", (int)from->a);
+  }
+  return add(p, from, (step){.run = run_fixed_length, .length = (size_t)from->a}, err);
+}
+
+typedef mtk_status (*add_fn)(text_pretok *p, const mtk_step *from, mtk_error *err);
+static const struct {
+  mtk_step_kind kind;
+  add_fn add;
+} kinds[] = {
+    {MTK_STEP_SPLIT, add_split},
+    {MTK_STEP_DIGITS, add_digits},
+    {MTK_STEP_PUNCTUATION, add_punctuation},
+    {MTK_STEP_BERT_PRE_TOKENIZER, add_bert},
+    {MTK_STEP_WHITESPACE, add_whitespace},
+    {MTK_STEP_WHITESPACE_SPLIT, add_white_space_split},
+    {MTK_STEP_CHAR_DELIMITER, add_delimiter},
+    {MTK_STEP_UNICODE_SCRIPTS, add_scripts},
+    {MTK_STEP_FIXED_LENGTH, add_fixed_length},
+    {MTK_STEP_METASPACE, add_metaspace},
+    {MTK_STEP_BYTE_LEVEL, add_byte_level},
+};
+
+static mtk_status add_step(text_pretok *p, const mtk_step *from, mtk_error *err) {
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+    if (kinds[i].kind == from->kind) return kinds[i].add(p, from, err);
+  }
+  return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer", "step %d is no pre-tokenizer",
+                  (int)from->kind);
+}
+
+mtk_status mtk_text_pretok_create(text_pretok **out, const mtk_steps *steps, mtk_error *err) {
+  text_pretok *p = mtk_alloc(1, sizeof *p);
+  if (!p) return no_memory(err);
+  p->arena = mtk_arena_create();
+  mtk_status status = p->arena ? MTK_OK : no_memory(err);
+  for (size_t i = 0; i < steps->n && status == MTK_OK; i++) {
+    status = add_step(p, &steps->items[i], err);
+  }
   if (status != MTK_OK) {
     mtk_text_pretok_destroy(p);
     return status;
@@ -132,112 +409,53 @@ mtk_status mtk_text_pretok_create(text_pretok **out, const mtk_vocab *vocab, mtk
 
 void mtk_text_pretok_destroy(text_pretok *p) {
   if (!p) return;
-  for (size_t i = 0; i < p->n_codes; i++) pcre2_code_free(p->codes[i]);
-  pcre2_general_context_free(p->general);
+  for (size_t i = 0; i < p->n; i++) mtk_text_regex_destroy(p->steps[i].regex);
+  mtk_arena_destroy(p->arena);
   mtk_free(p);
 }
 
+bool mtk_text_pretok_needs_origin(const text_pretok *p) {
+  for (size_t i = 0; i < p->n; i++) {
+    if (p->steps[i].run == run_metaspace && p->steps[i].prepend == MTK_PREPEND_FIRST) return true;
+  }
+  return false;
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
 mtk_status mtk_text_pretok_cursor_create(text_pretok_cursor **out, const text_pretok *p,
-                                     mtk_error *err) {
+                                         text_regex_work *regex, mtk_error *err) {
   text_pretok_cursor *c = mtk_alloc(1, sizeof *c);
-  if (c) {
-    c->pretok = p;
-    c->match = pcre2_match_data_create(1, p->general);
-    c->context = pcre2_match_context_create(p->general);
-    c->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, p->general);
-  }
-  if (!c || !c->match || !c->context || !c->stack) {
-    mtk_text_pretok_cursor_destroy(c);
-    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory creating a pre-tokenizer");
-  }
-  pcre2_set_match_limit(c->context, MATCH_LIMIT);
-  pcre2_jit_stack_assign(c->context, NULL, c->stack);
+  if (!c) return no_memory(err);
+  c->pretok = p;
+  c->regex = regex;
   *out = c;
   return MTK_OK;
 }
 
 void mtk_text_pretok_cursor_destroy(text_pretok_cursor *c) {
   if (!c) return;
-  pcre2_match_data_free(c->match);
-  pcre2_match_context_free(c->context);
-  pcre2_jit_stack_free(c->stack);
-  mtk_bytes_finish(&c->prefixed);
+  for (size_t i = 0; i < MAX_STEPS; i++) mtk_text_buffer_finish(&c->buffers[i]);
   mtk_free(c);
 }
 
-/* The next match of pattern `code` in s[from..n): *begin..*end, or begin = end = n if none. */
-static mtk_status next_match(text_pretok_cursor *c, const pcre2_code *code, const char *s, size_t n,
-                             size_t from, size_t *begin, size_t *end, mtk_error *err) {
-  while (from < n) {
-    int rc = pcre2_match(code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK, c->match, c->context);
-    if (rc == PCRE2_ERROR_NOMATCH) break;
-    if (rc < 0) {
-      return mtk_fail(err, rc == PCRE2_ERROR_NOMEMORY ? MTK_E_NOMEM : MTK_E_LIMIT, "pre-tokenizer",
-                      "the pattern gave up on this text (PCRE2 error %d)", rc);
-    }
-    const PCRE2_SIZE *range = pcre2_get_ovector_pointer(c->match);
-    if (range[1] > range[0]) {
-      *begin = range[0];
-      *end = range[1];
-      return MTK_OK;
-    }
-    uint32_t cp;
-    from = range[0] + (range[0] < n ? text_utf8_decode(s + range[0], n - range[0], &cp) : 1);
-  }
-  *begin = *end = n;
-  return MTK_OK;
-}
-
-/* Where pieces go; a piece at p has the offset `start` + (p - text), less the prefix. */
-typedef struct piece_sink {
-  text_piece_fn fn;
-  void *ctx;
-  const char *text;
-  size_t start, prefix;
-} piece_sink;
-
-static mtk_status emit(const piece_sink *sink, const char *piece, size_t n, mtk_error *err) {
-  size_t at = (size_t)(piece - sink->text);
-  return sink->fn(sink->ctx, piece, n, sink->start + at - (at > 0 ? sink->prefix : 0), err);
-}
-
-/* Pieces of valid UTF-8 s[0..n) after patterns step..n_codes. */
-static mtk_status split_step(text_pretok_cursor *c, size_t step, const char *s, size_t n,
-                             const piece_sink *sink, mtk_error *err) {
-  if (step == c->pretok->n_codes) return n ? emit(sink, s, n, err) : MTK_OK;
-  for (size_t at = 0; at < n;) {
-    size_t begin = n, end = n;
-    MTK_TRY(next_match(c, c->pretok->codes[step], s, n, at, &begin, &end, err));
-    if (begin > at) MTK_TRY(split_step(c, step + 1, s + at, begin - at, sink, err));
-    if (end > begin) MTK_TRY(split_step(c, step + 1, s + begin, end - begin, sink, err));
-    at = end;
-  }
-  return MTK_OK;
-}
-
-/* ByteLevel(add_prefix_space): one space in front of text that has none. */
-static mtk_status split_prefixed(text_pretok_cursor *c, const char *s, size_t n, piece_sink *sink,
-                                 mtk_error *err) {
-  if (!c->pretok->add_prefix_space || s[0] == ' ') return split_step(c, 0, s, n, sink, err);
-  mtk_bytes_clear(&c->prefixed);
-  mtk_bytes_append(&c->prefixed, " ", 1);
-  mtk_bytes_append(&c->prefixed, s, n);
-  MTK_TRY(mtk_bytes_status(&c->prefixed, err));
-  sink->text = c->prefixed.data;
-  sink->prefix = 1;
-  return split_step(c, 0, c->prefixed.data, c->prefixed.len, sink, err);
-}
-
-mtk_status mtk_text_pretok_split(text_pretok_cursor *c, const char *s, size_t n, text_piece_fn fn,
-                             void *ctx, mtk_error *err) {
-  for (size_t i = 0; i < n;) {
-    size_t valid = text_utf8_valid(s + i, n - i);
-    piece_sink sink = {fn, ctx, s + i, i, 0};
-    if (valid > 0) MTK_TRY(split_prefixed(c, s + i, valid, &sink, err));
+mtk_status mtk_text_pretok_split(text_pretok_cursor *c, const text_slice *text, bool track,
+                                 text_piece_fn fn, void *ctx, mtk_error *err) {
+  const step start = {.next = 0};
+  c->track = track;
+  c->fn = fn;
+  c->ctx = ctx;
+  c->broken = c->raw = false;
+  for (size_t i = 0; i < text->n;) {
+    size_t valid = text_utf8_valid(text->s + i, text->n - i);
+    MTK_TRY(pass(c, &start, text, i, i + valid, err));
     size_t bad = i += valid;
     uint32_t cp;
-    while (bad < n && text_utf8_decode(s + bad, n - bad, &cp) == 0) bad++;
-    if (bad > i) MTK_TRY(fn(ctx, s + i, bad - i, i, err));
+    while (bad < text->n && text_utf8_decode(text->s + bad, text->n - bad, &cp) == 0) bad++;
+    c->raw = true;
+    MTK_TRY(pass(c, &start, text, i, bad, err));
+    c->raw = false;
+    c->broken = true;
     i = bad;
   }
   return MTK_OK;

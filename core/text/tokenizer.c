@@ -1,32 +1,10 @@
-/* text/tokenizer.c: the tokenizer: added tokens -> normalizer -> added tokens that are matched in
- * normalized text -> pre-tokenizer -> BPE, and back. Immutable after creation, shared by threads;
- * owns copies of everything it needs. */
+/* text/tokenizer.c: making a tokenizer, decoding, and questions about tokens (encoding: encode.c).
+ * Immutable after creation, shared by threads; owns copies of everything it needs. */
 #include "text/tokenizer.h"
 
 #include <string.h>
 
-#include "text/byte_alphabet.h"
-#include "text/normalize.h"
-#include "text/pretok.h"
-
-typedef struct piece {
-  const char *bytes;
-  uint32_t len;
-  uint8_t type;
-} piece;
-
-struct mtk_tokenizer {
-  mtk_arena *arena; /* piece bytes */
-  piece *pieces;
-  size_t n_pieces;
-  mtk_map *ids; /* token text as the source spells it -> id */
-  text_added raw, normalized;
-  text_pretok *pretok;
-  text_bpe *bpe;
-  bool nfc;
-  int32_t bos, eos, eot;
-  bool add_bos, add_eos;
-};
+#include "text/pipeline.h"
 
 /* Names of control tokens after which a model is done with its turn. */
 static const char *const end_names[] = {
@@ -60,55 +38,126 @@ static const char *const end_names[] = {
 
 /* ---- creation ------------------------------------------------------------------------------- */
 
-static mtk_status add_piece(mtk_tokenizer *tok, const mtk_token *token, size_t id, mtk_error *err) {
-  piece *p = &tok->pieces[id];
-  p->type = token->type;
-  if (!token->text) return MTK_OK;
-  char *bytes = mtk_arena_strndup(tok->arena, token->text, token->len);
-  bool found = false;
-  mtk_map_value *value = mtk_map_put(tok->ids, token->text, token->len, &found);
-  if (!bytes || !value) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building tokens");
-  if (!found) value->i = (int64_t)id;
-  size_t len = token->len;
-  bool spelled = token->type == MTK_TOKEN_NORMAL || token->type == MTK_TOKEN_UNUSED;
-  if (spelled && !mtk_text_from_alphabet(bytes, &len, token->text, token->len)) {
-    memcpy(bytes, token->text, token->len);
-    len = token->len;
+static mtk_status no_memory(mtk_error *err) {
+  return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building a tokenizer");
+}
+
+static mtk_status build_map(mtk_tokenizer *tok, const mtk_vocab *vocab, mtk_error *err) {
+  for (size_t i = 0; i < vocab->n_tokens; i++) {
+    const mtk_token *token = &vocab->tokens[i];
+    tok->tokens[i].type = token->type;
+    if (!token->text) continue;
+    bool found = false;
+    mtk_map_value *value = mtk_map_put(tok->ids, token->text, token->len, &found);
+    if (!value) return no_memory(err);
+    if (!found) value->i = (int64_t)i;
   }
-  bytes[len] = 0; /* raw bytes are never longer than their spelling */
-  p->bytes = bytes;
-  p->len = (uint32_t)len;
+  return MTK_OK;
+}
+
+/* A copy in the arena (it may hold NUL bytes); what equals `text` shares its memory. */
+static mtk_status keep(mtk_tokenizer *tok, const char **out, uint32_t *out_len, const char *s,
+                       size_t n, const char *text, size_t text_len, mtk_error *err) {
+  *out = text;
+  *out_len = (uint32_t)n;
+  if (text && n == text_len && memcmp(s, text, n) == 0) return MTK_OK;
+  char *copy = mtk_arena_alloc(tok->arena, n + 1, 1);
+  if (!copy) return no_memory(err);
+  memcpy(copy, s, n);
+  *out = copy;
+  return MTK_OK;
+}
+
+/* Text and bytes of a token. Added tokens that match in normalized text are decoded from there. */
+static mtk_status add_token(mtk_tokenizer *tok, const mtk_vocab *vocab, size_t id,
+                            text_normalize_work *work, mtk_bytes *piece, mtk_error *err) {
+  const mtk_token *token = &vocab->tokens[id];
+  text_token *t = &tok->tokens[id];
+  if (!token->text) return MTK_OK;
+  bool added = mtk_text_is_added(vocab, token);
+  text_slice text = {.s = token->text, .n = token->len};
+  if (added && token->normalized) {
+    MTK_TRY(mtk_text_normalize(tok->normalizer, work, &text, err));
+  }
+  MTK_TRY(keep(tok, &t->text, &t->text_len, text.s, text.n, NULL, 0, err));
+  if (added) {
+    return keep(tok, &t->bytes, &t->len, token->text, token->len, t->text, t->text_len, err);
+  }
+  mtk_bytes_clear(piece);
+  MTK_TRY(mtk_text_decoder_piece(tok->decoder, piece, token->text, token->len, err));
+  return keep(tok, &t->bytes, &t->len, piece->data ? piece->data : "", piece->len, t->text,
+              t->text_len, err);
+}
+
+static mtk_status build_tokens(mtk_tokenizer *tok, const mtk_vocab *vocab, mtk_error *err) {
+  text_normalize_work work = {0};
+  mtk_bytes piece = {0};
+  mtk_status status = mtk_text_regex_work_create(&work.regex, err);
+  if (status == MTK_OK) status = mtk_text_added_init(&tok->raw, vocab, NULL, &work, err);
+  if (status == MTK_OK) {
+    status = mtk_text_added_init(&tok->normalized, vocab, tok->normalizer, &work, err);
+  }
+  for (size_t i = 0; i < vocab->n_tokens && status == MTK_OK; i++) {
+    status = add_token(tok, vocab, i, &work, &piece, err);
+  }
+  mtk_text_regex_work_destroy(work.regex);
+  mtk_text_normalize_work_finish(&work);
+  mtk_bytes_finish(&piece);
+  return status;
+}
+
+/* The ids that are put around a text. */
+static mtk_status build_template(mtk_tokenizer *tok, const mtk_vocab *vocab, mtk_error *err) {
+  const int32_t *prefix = vocab->template_prefix, *suffix = vocab->template_suffix;
+  tok->n_prefix = vocab->n_template_prefix;
+  tok->n_suffix = vocab->n_template_suffix;
+  if (!vocab->has_template) {
+    prefix = &vocab->bos;
+    suffix = &vocab->eos;
+    tok->n_prefix = vocab->add_bos > 0 && vocab->bos >= 0;
+    tok->n_suffix = vocab->add_eos > 0 && vocab->eos >= 0;
+  }
+  size_t n = tok->n_prefix + tok->n_suffix;
+  int32_t *ids = mtk_arena_alloc(tok->arena, n, sizeof *ids);
+  if (!ids) return no_memory(err);
+  if (tok->n_prefix > 0) memcpy(ids, prefix, tok->n_prefix * sizeof *ids);
+  if (tok->n_suffix > 0) memcpy(ids + tok->n_prefix, suffix, tok->n_suffix * sizeof *ids);
+  for (size_t i = 0; i < n; i++) {
+    if (ids[i] < 0 || (size_t)ids[i] >= vocab->n_tokens) {
+      return mtk_fail(err, MTK_E_FORMAT, "tokenizer", "template id %d is not in the vocabulary",
+                      (int)ids[i]);
+    }
+  }
+  tok->prefix = ids;
+  tok->suffix = ids + tok->n_prefix;
   return MTK_OK;
 }
 
 static mtk_status build(mtk_tokenizer *tok, const mtk_vocab *vocab, mtk_error *err) {
+  text_pipeline steps;
+  MTK_TRY(mtk_text_pipeline_of(&steps, vocab, err));
   tok->arena = mtk_arena_create();
   tok->ids = mtk_map_create();
-  tok->pieces = mtk_alloc(vocab->n_tokens, sizeof *tok->pieces);
-  if (!tok->arena || !tok->ids || !tok->pieces) {
-    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building a tokenizer");
-  }
-  tok->n_pieces = vocab->n_tokens;
-  for (size_t i = 0; i < vocab->n_tokens; i++) {
-    MTK_TRY(add_piece(tok, &vocab->tokens[i], i, err));
-  }
-  MTK_TRY(mtk_text_added_init(&tok->raw, vocab, false, err));
-  MTK_TRY(mtk_text_added_init(&tok->normalized, vocab, true, err));
-  MTK_TRY(mtk_text_pretok_create(&tok->pretok, vocab, err));
-  MTK_TRY(mtk_text_bpe_create(&tok->bpe, vocab, tok->ids, err));
-  tok->nfc = vocab->nfc;
+  tok->tokens = mtk_alloc(vocab->n_tokens, sizeof *tok->tokens);
+  if (!tok->arena || !tok->ids || !tok->tokens) return no_memory(err);
+  tok->n_tokens = vocab->n_tokens;
+  MTK_TRY(mtk_text_spare_create(&tok->spare, err));
+  MTK_TRY(build_map(tok, vocab, err));
+  MTK_TRY(mtk_text_normalizer_create(&tok->normalizer, &steps.normalizers, err));
+  MTK_TRY(mtk_text_pretok_create(&tok->pretok, &steps.pre_tokenizers, err));
+  MTK_TRY(mtk_text_decoder_create(&tok->decoder, &steps.decoders, err));
+  MTK_TRY(build_tokens(tok, vocab, err));
+  MTK_TRY(build_template(tok, vocab, err));
+  MTK_TRY(tok->class->create(&tok->model, vocab, tok->ids, err));
   tok->bos = vocab->bos;
   tok->eos = vocab->eos;
   tok->eot = vocab->eot;
-  tok->add_bos = vocab->add_bos > 0 && vocab->bos >= 0;
-  tok->add_eos = vocab->add_eos > 0 && vocab->eos >= 0;
   return MTK_OK;
 }
 
 static mtk_status check_vocab(const mtk_vocab *vocab, mtk_error *err) {
-  if (vocab->kind != MTK_VOCAB_BPE) {
-    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer",
-                    "the model has no byte-level BPE vocabulary");
+  if (!mtk_text_model_find(vocab->kind)) {
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer", "the model has no vocabulary");
   }
   if (vocab->n_tokens == 0 || vocab->n_tokens > INT32_MAX) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer", "vocabulary of %zu tokens", vocab->n_tokens);
@@ -120,17 +169,14 @@ static mtk_status check_vocab(const mtk_vocab *vocab, mtk_error *err) {
                       "special token id %d is not in the vocabulary", (int)special[i]);
     }
   }
-  if (vocab->n_patterns == 0 && !vocab->split_digits && vocab->pre) {
-    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer", "pre-tokenizer \"%s\" is not known",
-                    vocab->pre);
-  }
   return MTK_OK;
 }
 
 mtk_status mtk_tokenizer_create(mtk_tokenizer **out, const mtk_vocab *vocab, mtk_error *err) {
   MTK_TRY(check_vocab(vocab, err));
   mtk_tokenizer *tok = mtk_alloc(1, sizeof *tok);
-  if (!tok) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building a tokenizer");
+  if (!tok) return no_memory(err);
+  tok->class = mtk_text_model_find(vocab->kind);
   mtk_status status = build(tok, vocab, err);
   if (status != MTK_OK) {
     mtk_tokenizer_destroy(tok);
@@ -142,13 +188,16 @@ mtk_status mtk_tokenizer_create(mtk_tokenizer **out, const mtk_vocab *vocab, mtk
 
 void mtk_tokenizer_destroy(mtk_tokenizer *tok) {
   if (!tok) return;
-  mtk_text_bpe_destroy(tok->bpe);
+  mtk_text_spare_destroy(tok->spare, tok->class);
+  tok->class->destroy(tok->model);
+  mtk_text_normalizer_destroy(tok->normalizer);
   mtk_text_pretok_destroy(tok->pretok);
+  mtk_text_decoder_destroy(tok->decoder);
   mtk_text_added_finish(&tok->raw);
   mtk_text_added_finish(&tok->normalized);
   mtk_map_destroy(tok->ids);
   mtk_arena_destroy(tok->arena);
-  mtk_free(tok->pieces);
+  mtk_free(tok->tokens);
   mtk_free(tok);
 }
 
@@ -171,111 +220,7 @@ void mtk_ids_finish(mtk_ids *ids) {
   *ids = (mtk_ids){0};
 }
 
-/* ---- encoding ------------------------------------------------------------------------------- */
-
-/* State of one encode call. */
-typedef struct encoder {
-  const mtk_tokenizer *tok;
-  text_sink *sink;
-  text_pretok_cursor *cursor;
-  text_bpe_work work;
-  size_t origin;              /* source offset of the segment being cut into pieces */
-  size_t words;               /* offset of the words in the (normalized) segment */
-  const text_normalized *map; /* normalized segment -> source, or NULL */
-} encoder;
-
-/* Source offset of an offset in the current segment. */
-static size_t source_offset(const encoder *e, size_t offset) {
-  return e->origin + (e->map ? mtk_text_normalized_source(e->map, offset) : offset);
-}
-
-static mtk_status encode_piece(void *ctx, const char *bytes, size_t n, size_t offset,
-                               mtk_error *err) {
-  encoder *e = ctx;
-  size_t first = e->sink->n_offsets;
-  MTK_TRY(mtk_text_bpe_encode(e->tok->bpe, &e->work, bytes, n, e->words + offset, e->sink, err));
-  for (size_t i = first; i < e->sink->n_offsets; i++) {
-    e->sink->offsets[i] = source_offset(e, e->sink->offsets[i]);
-  }
-  return MTK_OK;
-}
-
-/* A segment after normalization: added tokens of the `normalized` set, words between them. */
-static mtk_status encode_normalized(encoder *e, const char *text, size_t n,
-                                    const text_forbidden *forbidden, mtk_error *err) {
-  for (size_t at = 0; at < n;) {
-    text_added_match m =
-        mtk_text_added_next(&e->tok->normalized, text, n, at, e->origin, forbidden);
-    e->words = at;
-    if (m.begin > at) {
-      MTK_TRY(mtk_text_pretok_split(e->cursor, text + at, m.begin - at, encode_piece, e, err));
-    }
-    if (m.id >= 0) {
-      MTK_TRY(mtk_text_sink_push(e->sink, m.id, source_offset(e, m.token_begin), err));
-    }
-    at = m.end;
-  }
-  return MTK_OK;
-}
-
-static mtk_status encode_segment(encoder *e, const char *text, size_t n, size_t origin,
-                                 const text_forbidden *forbidden, mtk_error *err) {
-  e->origin = origin;
-  e->map = NULL;
-  if (!e->tok->nfc || mtk_text_is_plain(text, n)) {
-    return encode_normalized(e, text, n, forbidden, err);
-  }
-  text_normalized normal = {0};
-  mtk_status status = mtk_text_normalize_nfc(&normal, text, n, err);
-  if (status == MTK_OK) {
-    /* Offsets of a rewritten segment do not line up with the spans: no control tokens in it. */
-    static const text_forbidden everything = {.all = true};
-    bool same = normal.text.len == n && memcmp(normal.text.data, text, n) == 0;
-    e->map = same ? NULL : &normal;
-    status = encode_normalized(e, normal.text.data, normal.text.len, same ? forbidden : &everything,
-                               err);
-  }
-  e->map = NULL;
-  mtk_text_normalized_finish(&normal);
-  return status;
-}
-
-static mtk_status encode_all(encoder *e, const char *text, size_t n,
-                             const text_forbidden *forbidden, mtk_error *err) {
-  for (size_t at = 0; at < n;) {
-    text_added_match m = mtk_text_added_next(&e->tok->raw, text, n, at, 0, forbidden);
-    if (m.begin > at) MTK_TRY(encode_segment(e, text + at, m.begin - at, at, forbidden, err));
-    if (m.id >= 0) MTK_TRY(mtk_text_sink_push(e->sink, m.id, m.token_begin, err));
-    at = m.end;
-  }
-  return MTK_OK;
-}
-
-mtk_status mtk_text_encode(text_sink *sink, const mtk_tokenizer *tok, const char *text, size_t n,
-                       const text_forbidden *forbidden, mtk_error *err) {
-  if (n > INT32_MAX) {
-    return mtk_fail(err, MTK_E_LIMIT, "tokenizer", "a text of %zu bytes is too long", n);
-  }
-  encoder e = {.tok = tok, .sink = sink};
-  MTK_TRY(mtk_text_pretok_cursor_create(&e.cursor, tok->pretok, err));
-  mtk_status status = encode_all(&e, text, n, forbidden, err);
-  mtk_text_pretok_cursor_destroy(e.cursor);
-  mtk_text_bpe_work_finish(&e.work);
-  return status;
-}
-
-mtk_status mtk_tokenizer_encode(mtk_ids *out, const mtk_tokenizer *tok, const char *text, size_t n,
-                                unsigned flags, mtk_error *err) {
-  bool ends = flags & MTK_ENCODE_BOS;
-  text_sink sink = {.ids = out};
-  text_forbidden forbidden = {.all = !(flags & MTK_ENCODE_SPECIAL)};
-  if (ends && tok->add_bos) MTK_TRY(mtk_ids_push(out, tok->bos, err));
-  MTK_TRY(mtk_text_encode(&sink, tok, text, n, &forbidden, err));
-  if (ends && tok->add_eos) MTK_TRY(mtk_ids_push(out, tok->eos, err));
-  return MTK_OK;
-}
-
-/* ---- decoding and questions ----------------------------------------------------------------- */
+/* ---- decoding ------------------------------------------------------------------------------- */
 
 static bool is_control_type(uint8_t type) {
   return type == MTK_TOKEN_CONTROL || type == MTK_TOKEN_UNKNOWN;
@@ -283,27 +228,69 @@ static bool is_control_type(uint8_t type) {
 
 const char *mtk_tokenizer_piece(const mtk_tokenizer *tok, int32_t id, bool special, size_t *len) {
   *len = 0;
-  if (id < 0 || (size_t)id >= tok->n_pieces || !tok->pieces[id].bytes) return NULL;
-  const piece *p = &tok->pieces[id];
-  if (is_control_type(p->type) && !special) return "";
-  *len = p->len;
-  return p->bytes;
+  if (id < 0 || (size_t)id >= tok->n_tokens || !tok->tokens[id].bytes) return NULL;
+  const text_token *t = &tok->tokens[id];
+  if (is_control_type(t->type) && !special) return "";
+  *len = t->len;
+  return t->bytes;
+}
+
+struct mtk_token_stream {
+  const mtk_tokenizer *tok;
+  text_decode_stream *stages;
+  bool special;
+};
+
+mtk_status mtk_token_stream_create(mtk_token_stream **out, const mtk_tokenizer *tok, bool special,
+                                   mtk_error *err) {
+  mtk_token_stream *s = mtk_alloc(1, sizeof *s);
+  if (!s) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory decoding tokens");
+  s->tok = tok;
+  s->special = special;
+  mtk_status status = mtk_text_decode_create(&s->stages, tok->decoder, err);
+  if (status != MTK_OK) {
+    mtk_free(s);
+    return status;
+  }
+  *out = s;
+  return MTK_OK;
+}
+
+void mtk_token_stream_destroy(mtk_token_stream *s) {
+  if (!s) return;
+  mtk_text_decode_destroy(s->stages);
+  mtk_free(s);
+}
+
+mtk_status mtk_token_stream_push(mtk_token_stream *s, mtk_bytes *out, int32_t id, mtk_error *err) {
+  if (id < 0 || (size_t)id >= s->tok->n_tokens) {
+    return mtk_fail(err, MTK_E_INVALID, "tokenizer", "token id %d does not exist", (int)id);
+  }
+  const text_token *t = &s->tok->tokens[id];
+  if (!t->text || (is_control_type(t->type) && !s->special)) return MTK_OK;
+  return mtk_text_decode_push(s->stages, out, t->text, t->text_len, err);
+}
+
+mtk_status mtk_token_stream_finish(mtk_token_stream *s, mtk_bytes *out, mtk_error *err) {
+  return mtk_text_decode_finish(s->stages, out, err);
 }
 
 mtk_status mtk_tokenizer_decode(mtk_bytes *out, const mtk_tokenizer *tok, const int32_t *ids,
                                 size_t n, bool special, mtk_error *err) {
-  for (size_t i = 0; i < n; i++) {
-    size_t len;
-    const char *bytes = mtk_tokenizer_piece(tok, ids[i], special, &len);
-    if (!bytes) {
-      return mtk_fail(err, MTK_E_INVALID, "tokenizer", "token id %d does not exist", (int)ids[i]);
-    }
-    mtk_bytes_append(out, bytes, len);
+  mtk_token_stream *s;
+  MTK_TRY(mtk_token_stream_create(&s, tok, special, err));
+  mtk_status status = MTK_OK;
+  for (size_t i = 0; i < n && status == MTK_OK; i++) {
+    status = mtk_token_stream_push(s, out, ids[i], err);
   }
-  return mtk_bytes_status(out, err);
+  if (status == MTK_OK) status = mtk_token_stream_finish(s, out, err);
+  mtk_token_stream_destroy(s);
+  return status;
 }
 
-size_t mtk_tokenizer_size(const mtk_tokenizer *tok) { return tok->n_pieces; }
+/* ---- questions ------------------------------------------------------------------------------ */
+
+size_t mtk_tokenizer_size(const mtk_tokenizer *tok) { return tok->n_tokens; }
 
 int32_t mtk_tokenizer_find(const mtk_tokenizer *tok, const char *text) {
   const mtk_map_value *value = mtk_map_get(tok->ids, text, strlen(text));
@@ -315,15 +302,15 @@ int32_t mtk_tokenizer_bos(const mtk_tokenizer *tok) { return tok->bos; }
 int32_t mtk_tokenizer_eos(const mtk_tokenizer *tok) { return tok->eos; }
 
 bool mtk_tokenizer_is_control(const mtk_tokenizer *tok, int32_t id) {
-  return id >= 0 && (size_t)id < tok->n_pieces && is_control_type(tok->pieces[id].type);
+  return id >= 0 && (size_t)id < tok->n_tokens && is_control_type(tok->tokens[id].type);
 }
 
 bool mtk_tokenizer_is_eog(const mtk_tokenizer *tok, int32_t id) {
   if (id < 0) return false;
   if (id == tok->eos || id == tok->eot) return true;
-  if (!mtk_tokenizer_is_control(tok, id) || !tok->pieces[id].bytes) return false;
+  if (!mtk_tokenizer_is_control(tok, id) || !tok->tokens[id].bytes) return false;
   for (size_t i = 0; i < sizeof end_names / sizeof end_names[0]; i++) {
-    if (strcmp(tok->pieces[id].bytes, end_names[i]) == 0) return true;
+    if (strcmp(tok->tokens[id].bytes, end_names[i]) == 0) return true;
   }
   return false;
 }

@@ -54,6 +54,14 @@ static inline size_t text_utf8_valid(const char *s, size_t n) {
   return i;
 }
 
+/* Length of the character that ends s[0..n), with its code point, or 0 if the bytes are not one. */
+static inline size_t text_utf8_decode_last(const char *s, size_t n, uint32_t *cp) {
+  for (size_t len = 1; len <= 4 && len <= n; len++) {
+    if (text_utf8_decode(s + n - len, len, cp) == len) return len;
+  }
+  return 0;
+}
+
 /* Number of characters in valid UTF-8 (bytes that are no continuation). */
 static inline size_t text_utf8_count(const char *s, size_t n) {
   size_t count = 0;

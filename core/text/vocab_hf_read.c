@@ -1,10 +1,10 @@
-/* text/vocab_hf_read.c: tokenizer.json and tokenizer_config.json into a vocabulary. One thread per
- * vocabulary. Components of tokenizer.json are rows of tables: a new normalizer or pre-tokenizer is
- * a row and a function. */
+/* text/vocab_hf_read.c: tokenizer.json and tokenizer_config.json into a vocabulary: tokens, model,
+ * post-processor (the pipeline's steps: hf_steps.c). One thread per vocabulary. */
 #include <string.h>
 
 #include "base/hashmap.h"
-#include "text/pretok.h"
+#include "text/hf_steps.h"
+#include "text/pipeline.h"
 #include "text/vocab_hf.h"
 
 const text_hf_special mtk_text_hf_specials[] = {
@@ -23,9 +23,6 @@ typedef struct reader {
   mtk_vocab *vocab;
   mtk_map *ids; /* token text -> id */
   size_t max_tokens, cap_tokens;
-  const char **patterns;
-  size_t cap_patterns;
-  bool byte_level; /* a ByteLevel pre-tokenizer was seen */
 } reader;
 
 static mtk_status no_memory(mtk_error *err) {
@@ -90,10 +87,10 @@ static mtk_status set_token(reader *r, json_int_t id, const char *text, size_t l
     bool found = false;
     mtk_map_value *value = token->text ? mtk_map_put(r->ids, text, len, &found) : NULL;
     if (!value) return no_memory(err);
-    if (found) {
+    if (found && r->vocab->kind != MTK_VOCAB_UNIGRAM) {
       return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json", "token \"%.60s\" has two ids", text);
     }
-    value->i = id;
+    if (!found) value->i = id;
   }
   token->type = type;
   return MTK_OK;
@@ -105,7 +102,7 @@ static mtk_status check_id(const reader *r, json_int_t id, mtk_error *err) {
                   (long long)id);
 }
 
-static mtk_status read_vocab(reader *r, const json_t *model, mtk_error *err) {
+static mtk_status read_vocab_object(reader *r, const json_t *model, mtk_error *err) {
   json_t *tokens = json_object_get(model, "vocab"), *value;
   if (!json_is_object(tokens)) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: model.vocab", "is not an object");
@@ -123,6 +120,27 @@ static mtk_status read_vocab(reader *r, const json_t *model, mtk_error *err) {
   MTK_TRY(grow_tokens(r, (size_t)(last + 1), err));
   json_object_foreach(tokens, text, value) {
     MTK_TRY(set_token(r, json_integer_value(value), text, strlen(text), MTK_TOKEN_NORMAL, err));
+  }
+  return MTK_OK;
+}
+
+/* Unigram: [[text, score], ...] in order of ids. */
+static mtk_status read_vocab_scores(reader *r, const json_t *model, mtk_error *err) {
+  json_t *tokens = json_object_get(model, "vocab"), *entry;
+  size_t i;
+  if (!json_is_array(tokens)) {
+    return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: model.vocab", "is not an array");
+  }
+  MTK_TRY(grow_tokens(r, json_array_size(tokens), err));
+  json_array_foreach(tokens, i, entry) {
+    const json_t *text = json_array_get(entry, 0), *score = json_array_get(entry, 1);
+    if (!json_is_string(text) || !json_is_number(score)) {
+      return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: model.vocab",
+                      "entry %zu is no token with a score", i);
+    }
+    MTK_TRY(set_token(r, (json_int_t)i, json_string_value(text), json_string_length(text),
+                      MTK_TOKEN_NORMAL, err));
+    r->vocab->tokens[i].score = (float)json_number_value(score);
   }
   return MTK_OK;
 }
@@ -174,7 +192,7 @@ static mtk_status merge_text(reader *r, const json_t *merge, const char **out, m
   }
   const char *left = json_string_value(json_array_get(merge, 0));
   const char *right = json_string_value(json_array_get(merge, 1));
-  if (!left || !right || strchr(left, ' ') || strchr(right, ' ')) {
+  if (!left || !right) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: model.merges", "a merge is not two tokens");
   }
   mtk_bytes joined = {0};
@@ -204,175 +222,217 @@ static mtk_status read_merges(reader *r, const json_t *model, mtk_error *err) {
   return MTK_OK;
 }
 
-static mtk_status unsupported(mtk_error *err, const char *what, const char *value) {
-  return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer.json", "%s %.80s is not supported", what,
-                  value);
+/* The id of a token named in the model, or -1. */
+static int32_t id_of(const reader *r, const char *text) {
+  const mtk_map_value *id = *text ? mtk_map_get(r->ids, text, strlen(text)) : NULL;
+  return id ? (int32_t)id->i : -1;
+}
+
+static mtk_status copy_string(reader *r, const json_t *model, const char *key, const char **out,
+                              mtk_error *err) {
+  const char *text = string_of(model, key);
+  if (!*text) return MTK_OK;
+  *out = mtk_arena_strndup(r->vocab->arena, text, strlen(text));
+  return *out ? MTK_OK : no_memory(err);
+}
+
+static mtk_status read_bpe(reader *r, const json_t *model, mtk_error *err) {
+  mtk_vocab *vocab = r->vocab;
+  if (json_number_value(json_object_get(model, "dropout")) != 0) {
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer.json", "model.dropout makes ids random");
+  }
+  vocab->ignore_merges = flag_of(model, "ignore_merges", false);
+  vocab->fuse_unk = flag_of(model, "fuse_unk", false);
+  MTK_TRY(copy_string(r, model, "continuing_subword_prefix", &vocab->continuing_prefix, err));
+  MTK_TRY(copy_string(r, model, "end_of_word_suffix", &vocab->end_of_word_suffix, err));
+  MTK_TRY(read_vocab_object(r, model, err));
+  vocab->unk = id_of(r, string_of(model, "unk_token"));
+  return read_merges(r, model, err);
+}
+
+static mtk_status read_unigram(reader *r, const json_t *model, mtk_error *err) {
+  MTK_TRY(read_vocab_scores(r, model, err));
+  const json_t *unk = json_object_get(model, "unk_id");
+  if (!json_is_integer(unk)) return MTK_OK;
+  if (json_integer_value(unk) < 0 || (size_t)json_integer_value(unk) >= r->vocab->n_tokens) {
+    return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: model.unk_id", "is not in the vocabulary");
+  }
+  r->vocab->unk = (int32_t)json_integer_value(unk);
+  r->vocab->fuse_unk = true;
+  return MTK_OK;
+}
+
+static mtk_status read_words(reader *r, const json_t *model, mtk_error *err) {
+  MTK_TRY(read_vocab_object(r, model, err));
+  r->vocab->unk = id_of(r, string_of(model, "unk_token"));
+  return MTK_OK;
+}
+
+static mtk_status read_wordpiece(reader *r, const json_t *model, mtk_error *err) {
+  const json_t *limit = json_object_get(model, "max_input_chars_per_word");
+  r->vocab->max_word_chars = 100;
+  if (json_is_integer(limit) && json_integer_value(limit) > 0) {
+    r->vocab->max_word_chars = (size_t)json_integer_value(limit);
+  }
+  r->vocab->continuing_prefix = "##";
+  if (json_is_string(json_object_get(model, "continuing_subword_prefix"))) {
+    r->vocab->continuing_prefix = "";
+    MTK_TRY(copy_string(r, model, "continuing_subword_prefix", &r->vocab->continuing_prefix, err));
+  }
+  return read_words(r, model, err);
+}
+
+typedef struct model_row {
+  const char *type;
+  const char *key; /* tells it from the others where older files give no type */
+  mtk_vocab_kind kind;
+  mtk_status (*read)(reader *r, const json_t *model, mtk_error *err);
+} model_row;
+static const model_row models[] = {
+    {"BPE", "merges", MTK_VOCAB_BPE, read_bpe},
+    {"WordPiece", "max_input_chars_per_word", MTK_VOCAB_WORDPIECE, read_wordpiece},
+    {"Unigram", "unk_id", MTK_VOCAB_UNIGRAM, read_unigram},
+    {"WordLevel", "unk_token", MTK_VOCAB_WORDLEVEL, read_words},
+};
+
+/* "<0x41>" and its like are bytes. */
+static void mark_bytes(mtk_vocab *vocab) {
+  for (size_t i = 0; i < vocab->n_tokens; i++) {
+    mtk_token *t = &vocab->tokens[i];
+    bool byte = t->text && t->len == 6 && memcmp(t->text, "<0x", 3) == 0 && t->text[5] == '>' &&
+                strspn(t->text + 3, "0123456789ABCDEF") == 2;
+    if (byte && t->type == MTK_TOKEN_NORMAL) t->type = MTK_TOKEN_BYTE;
+  }
 }
 
 static mtk_status read_model(reader *r, const json_t *root, mtk_error *err) {
-  static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
   const json_t *model = json_object_get(root, "model");
   const char *type = string_of(model, "type");
-  bool bpe = strcmp(type, "BPE") == 0 || (!*type && json_object_get(model, "merges"));
-  if (!bpe) return unsupported(err, "model.type", *type ? type : "(none)");
-  if (flag_of(model, "byte_fallback", false)) return unsupported(err, "model", "byte_fallback");
-  for (size_t i = 0; i < 2; i++) {
-    if (*string_of(model, affixes[i])) return unsupported(err, "model", affixes[i]);
+  const model_row *row = NULL;
+  for (size_t i = 0; i < sizeof models / sizeof models[0] && !row; i++) {
+    bool is_it =
+        *type ? strcmp(models[i].type, type) == 0 : json_object_get(model, models[i].key) != NULL;
+    if (is_it) row = &models[i];
   }
-  r->vocab->kind = MTK_VOCAB_BPE;
-  r->vocab->ignore_merges = flag_of(model, "ignore_merges", false);
-  MTK_TRY(read_vocab(r, model, err));
-  MTK_TRY(read_merges(r, model, err));
-  const char *unk = string_of(model, "unk_token");
-  const mtk_map_value *id = *unk ? mtk_map_get(r->ids, unk, strlen(unk)) : NULL;
-  if (id) r->vocab->unk = (int32_t)id->i;
-  r->vocab->bytes_to_unk = id != NULL;
+  if (!row) {
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer.json", "model.type %.80s is not supported",
+                    *type ? type : "(none)");
+  }
+  r->vocab->kind = row->kind;
+  r->vocab->byte_fallback = flag_of(model, "byte_fallback", false);
+  MTK_TRY(row->read(r, model, err));
+  r->vocab->bytes_to_unk = r->vocab->unk >= 0;
+  if (r->vocab->byte_fallback) mark_bytes(r->vocab);
   return MTK_OK;
 }
 
-/* ---- normalizer, pre-tokenizer, decoder, post-processor ------------------------------------- */
+/* ---- post-processor ------------------------------------------------------------------------- */
 
-typedef mtk_status (*component_fn)(reader *r, const json_t *component, mtk_error *err);
-typedef struct component_row {
-  const char *type;
-  component_fn read;
-} component_row;
+enum { MAX_TEMPLATE = 64 };
 
-/* Runs the row of a component's type; a Sequence (items under `list`) runs each of its items. */
-static mtk_status read_component(reader *r, const json_t *component, const char *what,
-                                 const char *list, const component_row *rows, mtk_error *err) {
-  if (!component || json_is_null(component)) return MTK_OK;
-  const char *type = string_of(component, "type");
-  if (strcmp(type, "Sequence") == 0) {
+/* Ids around the text: what a later processor adds goes outside of what is there. */
+typedef struct template {
+  int32_t prefix[MAX_TEMPLATE], suffix[MAX_TEMPLATE];
+  size_t n_prefix, n_suffix;
+}
+template;
+
+static mtk_status template_id(const reader *r, template *t, bool after, json_int_t id,
+                              mtk_error *err) {
+  size_t *n = after ? &t->n_suffix : &t->n_prefix;
+  if (*n == MAX_TEMPLATE || id < 0 || (size_t)id >= r->vocab->n_tokens) {
+    return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: post_processor",
+                    "id %lld is not in the vocabulary, or there are too many", (long long)id);
+  }
+  (after ? t->suffix : t->prefix)[(*n)++] = (int32_t)id;
+  return MTK_OK;
+}
+
+/* TemplateProcessing.single: special tokens before and after the text. */
+static mtk_status read_single(const reader *r, template *t, const json_t *processor,
+                              mtk_error *err) {
+  const json_t *specials = json_object_get(processor, "special_tokens");
+  size_t i, k, texts = 0;
+  json_t *item, *id;
+  json_array_foreach(json_object_get(processor, "single"), i, item) {
+    if (json_object_get(item, "Sequence")) texts++;
+    const char *name = string_of(json_object_get(item, "SpecialToken"), "id");
+    json_t *ids = *name ? json_object_get(json_object_get(specials, name), "ids") : NULL;
+    json_array_foreach(ids, k, id) {
+      MTK_TRY(template_id(r, t, texts > 0, json_is_integer(id) ? json_integer_value(id) : -1, err));
+    }
+    if (*name && !ids) MTK_TRY(template_id(r, t, texts > 0, id_of(r, name), err));
+  }
+  if (texts == 1) return MTK_OK;
+  return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer.json: post_processor",
+                  "a template with %zu texts", texts);
+}
+
+/* BertProcessing and RobertaProcessing: "cls": [text, id] before, "sep" after. */
+static mtk_status read_cls_sep(const reader *r, template *t, const json_t *processor,
+                               mtk_error *err) {
+  const json_t *cls = json_array_get(json_object_get(processor, "cls"), 1);
+  const json_t *sep = json_array_get(json_object_get(processor, "sep"), 1);
+  if (!json_is_integer(cls) || !json_is_integer(sep)) {
+    return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: post_processor", "cls or sep has no id");
+  }
+  MTK_TRY(template_id(r, t, false, json_integer_value(cls), err));
+  return template_id(r, t, true, json_integer_value(sep), err);
+}
+
+static mtk_status keep_ids(mtk_vocab *vocab, const int32_t **out, size_t *n_out,
+                           const int32_t *outer, size_t n, bool after, mtk_error *err) {
+  int32_t *ids = mtk_arena_alloc(vocab->arena, n + *n_out, sizeof *ids);
+  if (!ids) return no_memory(err);
+  const int32_t *inner = *out;
+  for (size_t i = 0; i < n; i++) ids[after ? *n_out + i : i] = outer[i];
+  for (size_t i = 0; i < *n_out; i++) ids[after ? i : n + i] = inner[i];
+  *out = ids;
+  *n_out += n;
+  return MTK_OK;
+}
+
+static mtk_status read_processor(reader *r, const json_t *processor, int depth, mtk_error *err) {
+  const char *type = string_of(processor, "type");
+  mtk_vocab *vocab = r->vocab;
+  if (strcmp(type, "ByteLevel") == 0) return MTK_OK; /* changes offsets only */
+  if (strcmp(type, "Sequence") == 0 && depth < 8) {
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(component, list), i, item) {
-      if (strcmp(string_of(item, "type"), "Sequence") == 0) {
-        return unsupported(err, what, "Sequence in a Sequence");
-      }
-      MTK_TRY(read_component(r, item, what, list, rows, err));
+    json_array_foreach(json_object_get(processor, "processors"), i, item) {
+      MTK_TRY(read_processor(r, item, depth + 1, err));
     }
     return MTK_OK;
   }
-  for (; rows->type; rows++) {
-    if (strcmp(rows->type, type) == 0) return rows->read(r, component, err);
+  template t = {.n_prefix = 0};
+  if (strcmp(type, "TemplateProcessing") == 0) {
+    MTK_TRY(read_single(r, &t, processor, err));
+  } else if (strcmp(type, "BertProcessing") == 0 || strcmp(type, "RobertaProcessing") == 0) {
+    MTK_TRY(read_cls_sep(r, &t, processor, err));
+  } else {
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer.json",
+                    "post_processor %.80s is not supported", *type ? type : "without a type");
   }
-  return unsupported(err, what, *type ? type : "without a type");
+  vocab->has_template = true;
+  MTK_TRY(keep_ids(vocab, &vocab->template_prefix, &vocab->n_template_prefix, t.prefix, t.n_prefix,
+                   false, err));
+  return keep_ids(vocab, &vocab->template_suffix, &vocab->n_template_suffix, t.suffix, t.n_suffix,
+                  true, err);
 }
 
-static mtk_status read_nfc(reader *r, const json_t *component, mtk_error *err) {
-  (void)component;
-  (void)err;
-  r->vocab->nfc = true;
-  return MTK_OK;
-}
-
-static const component_row normalizers[] = {{"NFC", read_nfc}, {NULL, NULL}};
-
-static mtk_status add_pattern(reader *r, const char *pattern, size_t n, mtk_error *err) {
-  if (r->byte_level) return unsupported(err, "pre_tokenizer", "steps after ByteLevel");
-  if (r->vocab->n_patterns == r->cap_patterns) {
-    return mtk_fail(err, MTK_E_LIMIT, "tokenizer.json: pre_tokenizer", "too many steps");
-  }
-  const char *copy = mtk_arena_strndup(r->vocab->arena, pattern, n);
-  if (!copy) return no_memory(err);
-  r->patterns[r->vocab->n_patterns++] = copy;
-  return MTK_OK;
-}
-
-/* A literal as a regular expression. */
-static mtk_status add_literal(reader *r, const char *text, mtk_error *err) {
-  mtk_bytes quoted = {0};
-  for (; *text; text++) {
-    if (strchr("\\^$.[]|()?*+{}-/#", *text)) mtk_bytes_puts(&quoted, "\\");
-    mtk_bytes_append(&quoted, text, 1);
-  }
-  mtk_status status = mtk_bytes_status(&quoted, err);
-  if (status == MTK_OK) status = add_pattern(r, quoted.data ? quoted.data : "", quoted.len, err);
-  mtk_bytes_finish(&quoted);
-  return status;
-}
-
-static mtk_status read_split(reader *r, const json_t *component, mtk_error *err) {
-  const char *behavior = string_of(component, "behavior");
-  bool invert = flag_of(component, "invert", false);
-  /* Removed + invert keeps the matches: the same for patterns that match everything. */
-  bool isolated = strcmp(behavior, "Isolated") == 0 || (strcmp(behavior, "Removed") == 0 && invert);
-  if (!isolated) return unsupported(err, "pre_tokenizer Split with behavior", behavior);
-  const json_t *pattern = json_object_get(component, "pattern");
-  const char *literal = json_string_value(json_object_get(pattern, "String"));
-  if (literal) return add_literal(r, literal, err);
-  const json_t *regex = json_object_get(pattern, "Regex");
-  if (!json_is_string(regex)) {
-    return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: pre_tokenizer", "a Split has no pattern");
-  }
-  return add_pattern(r, json_string_value(regex), json_string_length(regex), err);
-}
-
-static mtk_status read_digits(reader *r, const json_t *component, mtk_error *err) {
-  bool individual = flag_of(component, "individual_digits", false);
-  if (individual && r->vocab->n_patterns == 0 && !r->byte_level) {
-    r->vocab->split_digits = true;
-    return MTK_OK;
-  }
-  return individual ? add_pattern(r, mtk_text_pattern_digit, strlen(mtk_text_pattern_digit), err)
-                    : add_pattern(r, "\\p{N}+", 6, err);
-}
-
-static mtk_status read_byte_level(reader *r, const json_t *component, mtk_error *err) {
-  if (flag_of(component, "use_regex", true)) {
-    MTK_TRY(add_pattern(r, mtk_text_pattern_gpt2, strlen(mtk_text_pattern_gpt2), err));
-  }
-  if (flag_of(component, "add_prefix_space", true)) r->vocab->add_prefix_space = true;
-  r->byte_level = true;
-  return MTK_OK;
-}
-
-static const component_row pre_tokenizers[] = {
-    {"Split", read_split}, {"Digits", read_digits}, {"ByteLevel", read_byte_level}, {NULL, NULL}};
-
-static mtk_status read_pre_tokenizer(reader *r, const json_t *root, mtk_error *err) {
-  r->cap_patterns = 16;
-  r->patterns = mtk_arena_alloc(r->vocab->arena, r->cap_patterns, sizeof *r->patterns);
-  if (!r->patterns) return no_memory(err);
-  MTK_TRY(read_component(r, json_object_get(root, "pre_tokenizer"), "pre_tokenizer",
-                         "pretokenizers", pre_tokenizers, err));
-  r->vocab->patterns = r->patterns;
-  if (!r->byte_level) return unsupported(err, "pre_tokenizer", "without ByteLevel");
-  r->vocab->pre = mtk_vocab_find_pre(r->vocab);
-  return MTK_OK;
-}
-
-static mtk_status ignore(reader *r, const json_t *component, mtk_error *err) {
-  (void)r;
-  (void)component;
-  (void)err;
-  return MTK_OK;
-}
-
-static const component_row decoders[] = {{"ByteLevel", ignore}, {NULL, NULL}};
-
-/* TemplateProcessing: special tokens before and after the sequence are BOS and EOS. */
-static mtk_status read_template(reader *r, const json_t *component, mtk_error *err) {
-  (void)err;
+/* The special tokens of a template are BOS and EOS, for formats that know only those. */
+static mtk_status read_post_processor(reader *r, const json_t *root, mtk_error *err) {
+  const json_t *processor = json_object_get(root, "post_processor");
   mtk_vocab *vocab = r->vocab;
-  bool after = false;
-  size_t i;
-  json_t *item;
-  vocab->add_bos = vocab->add_eos = 0;
-  json_array_foreach(json_object_get(component, "single"), i, item) {
-    const char *name = string_of(json_object_get(item, "SpecialToken"), "id");
-    const mtk_map_value *id = *name ? mtk_map_get(r->ids, name, strlen(name)) : NULL;
-    if (json_object_get(item, "Sequence")) after = true;
-    if (!id) continue;
-    *(after ? &vocab->eos : &vocab->bos) = (int32_t)id->i;
-    *(after ? &vocab->add_eos : &vocab->add_bos) = 1;
-  }
+  if (!processor || json_is_null(processor)) return MTK_OK;
+  MTK_TRY(read_processor(r, processor, 0, err));
+  if (!vocab->has_template) return MTK_OK;
+  vocab->add_bos = vocab->n_template_prefix > 0;
+  vocab->add_eos = vocab->n_template_suffix > 0;
+  if (vocab->add_bos) vocab->bos = vocab->template_prefix[0];
+  if (vocab->add_eos) vocab->eos = vocab->template_suffix[vocab->n_template_suffix - 1];
   return MTK_OK;
 }
-
-static const component_row post_processors[] = {
-    {"TemplateProcessing", read_template}, {"ByteLevel", ignore}, {NULL, NULL}};
 
 /* ---- tokenizer_config.json ------------------------------------------------------------------ */
 
@@ -416,21 +476,29 @@ static mtk_status read_config(reader *r, const json_t *config, mtk_error *err) {
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
+static mtk_status read_steps(reader *r, const json_t *root, mtk_error *err) {
+  mtk_vocab *vocab = r->vocab;
+  mtk_arena *arena = vocab->arena;
+  MTK_TRY(mtk_text_hf_read_steps(&vocab->normalizers, arena, json_object_get(root, "normalizer"),
+                                 TEXT_HF_NORMALIZER, err));
+  MTK_TRY(mtk_text_hf_read_steps(&vocab->pre_tokenizers, arena,
+                                 json_object_get(root, "pre_tokenizer"), TEXT_HF_PRE_TOKENIZER,
+                                 err));
+  MTK_TRY(mtk_text_hf_read_steps(&vocab->decoders, arena, json_object_get(root, "decoder"),
+                                 TEXT_HF_DECODER, err));
+  return mtk_text_pipeline_name(vocab, err);
+}
+
 static mtk_status read_all(reader *r, const json_t *root, const json_t *config, mtk_error *err) {
   mtk_vocab *vocab = r->vocab;
   const json_t *tokens = json_object_get(json_object_get(root, "model"), "vocab");
-  r->max_tokens =
-      2 * (json_object_size(tokens) + json_array_size(json_object_get(root, "added_tokens"))) +
-      4096;
-  MTK_TRY(read_component(r, json_object_get(root, "normalizer"), "normalizer", "normalizers",
-                         normalizers, err));
+  r->max_tokens = 2 * (json_object_size(tokens) + json_array_size(tokens) +
+                       json_array_size(json_object_get(root, "added_tokens"))) +
+                  4096;
   MTK_TRY(read_model(r, root, err));
+  MTK_TRY(read_steps(r, root, err));
   MTK_TRY(read_added(r, root, err));
-  MTK_TRY(read_pre_tokenizer(r, root, err));
-  MTK_TRY(
-      read_component(r, json_object_get(root, "decoder"), "decoder", "decoders", decoders, err));
-  MTK_TRY(read_component(r, json_object_get(root, "post_processor"), "post_processor", "processors",
-                         post_processors, err));
+  MTK_TRY(read_post_processor(r, root, err));
   if (config) MTK_TRY(read_config(r, config, err));
   if (vocab->add_bos < 0) vocab->add_bos = 0; /* no post-processor adds it */
   if (vocab->add_eos < 0) vocab->add_eos = 0;

@@ -3,8 +3,19 @@
  * each the id it has here. */
 #include <string.h>
 
-#include "text/pretok.h"
+#include "text/hf_steps.h"
+#include "text/model.h"
+#include "text/pipeline.h"
 #include "text/vocab_hf.h"
+
+/* What the parts of a file are written from. */
+typedef struct writer {
+  const mtk_vocab *vocab;
+  const text_pipeline *steps;
+  const char *const *merges;
+  size_t n_merges;
+  const mtk_step *bad; /* a step that cannot be written */
+} writer;
 
 /* Puts `value` (stolen) under key; false if out of memory anywhere. */
 static bool put(json_t *object, const char *key, json_t *value) {
@@ -17,9 +28,16 @@ static bool push(json_t *array, json_t *value) {
 
 static json_t *text_of(const mtk_token *token) { return json_stringn(token->text, token->len); }
 
-static bool is_added(const mtk_token *token) {
-  return token->text && (token->type == MTK_TOKEN_CONTROL || token->type == MTK_TOKEN_UNKNOWN ||
-                         token->type == MTK_TOKEN_USER_DEFINED);
+/* U+2581, which stands for a space in the tokens of SentencePiece. */
+static const char spm_space[] = "\xE2\x96\x81";
+
+/* Tokens that `tokenizers` shall cut out of the text. Those that the model finds by itself go there
+ * too, unless they hold spaces in their spelled form, which the text does not have. */
+static bool is_added(const mtk_vocab *vocab, const mtk_token *token) {
+  if (!token->text) return false;
+  if (token->type == MTK_TOKEN_CONTROL || token->type == MTK_TOKEN_UNKNOWN) return true;
+  return token->type == MTK_TOKEN_USER_DEFINED &&
+         (!vocab->user_defined_in_model || !strstr(token->text, spm_space));
 }
 
 /* An entry of added_tokens (with id) or added_tokens_decoder (without). */
@@ -42,64 +60,126 @@ static bool write_added(json_t *root, const mtk_vocab *vocab) {
   if (!put(root, "added_tokens", list)) return false;
   for (size_t i = 0; i < vocab->n_tokens; i++) {
     const mtk_token *token = &vocab->tokens[i];
-    if (is_added(token) && !push(list, added_token(token, i, true))) return false;
+    if (is_added(vocab, token) && !push(list, added_token(token, i, true))) return false;
   }
   return true;
 }
 
-static json_t *unk_token(const mtk_vocab *vocab) {
-  bool has = vocab->bytes_to_unk && vocab->unk >= 0 && (size_t)vocab->unk < vocab->n_tokens;
-  const char *text = has ? vocab->tokens[vocab->unk].text : NULL;
-  return text ? json_string(text) : json_null();
+static const char *unk_text(const mtk_vocab *vocab) {
+  bool has = vocab->unk >= 0 && (size_t)vocab->unk < vocab->n_tokens &&
+             (vocab->kind != MTK_VOCAB_BPE || vocab->bytes_to_unk);
+  return has ? vocab->tokens[vocab->unk].text : NULL;
 }
 
-static bool write_model(json_t *root, const mtk_vocab *vocab) {
-  json_t *model = json_object(), *tokens = json_object(), *merges = json_array();
-  bool ok = put(root, "model", model) && put(model, "type", json_string("BPE")) &&
-            put(model, "dropout", json_null()) && put(model, "unk_token", unk_token(vocab)) &&
-            put(model, "continuing_subword_prefix", json_null()) &&
-            put(model, "end_of_word_suffix", json_null()) && put(model, "fuse_unk", json_false()) &&
-            put(model, "byte_fallback", json_false()) &&
-            put(model, "ignore_merges", json_boolean(vocab->ignore_merges));
-  if (!ok) {
-    json_decref(tokens);
-    json_decref(merges);
-    return false;
-  }
-  ok = put(model, "vocab", tokens);
-  ok = put(model, "merges", merges) && ok;
-  for (size_t i = 0; i < vocab->n_tokens && ok; i++) {
-    const mtk_token *token = &vocab->tokens[i];
-    if (token->text) {
-      ok = json_object_setn_new(tokens, token->text, token->len, json_integer((json_int_t)i)) == 0;
+static json_t *text_or_null(const char *text) {
+  return text && *text ? json_string(text) : json_null();
+}
+
+static bool put_tokens(json_t *model, const mtk_vocab *vocab) {
+  json_t *tokens = json_object();
+  if (!put(model, "vocab", tokens)) return false;
+  for (size_t i = 0; i < vocab->n_tokens; i++) {
+    const mtk_token *t = &vocab->tokens[i];
+    if (t->text &&
+        json_object_setn_new(tokens, t->text, t->len, json_integer((json_int_t)i)) != 0) {
+      return false;
     }
   }
-  for (size_t i = 0; i < vocab->n_merges && ok; i++)
-    ok = push(merges, json_string(vocab->merges[i]));
+  return true;
+}
+
+/* All merges as "left right", or all as pairs where a token holds a blank. */
+static bool put_merges(json_t *model, const writer *w) {
+  json_t *list = json_array();
+  mtk_map *ids = NULL;
+  bool ok = put(model, "merges", list);
+  for (size_t i = 0; i < w->n_merges && !ids; i++) {
+    const char *space = strchr(w->merges[i], ' ');
+    if (space && strchr(space + 1, ' ')) ids = mtk_map_create();
+  }
+  for (size_t i = 0; ids && i < w->vocab->n_tokens; i++) {
+    const mtk_token *t = &w->vocab->tokens[i];
+    if (t->text && !mtk_map_put(ids, t->text, t->len, NULL)) ok = false;
+  }
+  for (size_t i = 0; i < w->n_merges && ok; i++) {
+    const char *text = w->merges[i];
+    size_t n = strlen(text);
+    const char *space = ids ? mtk_text_part_merge(ids, text, n) : NULL;
+    json_t *pair = space ? json_pack("[s%,s%]", text, (size_t)(space - text), space + 1,
+                                     n - 1 - (size_t)(space - text))
+                         : json_stringn(text, n);
+    ok = push(list, pair);
+  }
+  mtk_map_destroy(ids);
   return ok;
 }
 
-static json_t *byte_level(bool add_prefix_space, bool use_regex) {
-  return json_pack("{s:s,s:b,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", add_prefix_space,
-                   "trim_offsets", 1, "use_regex", use_regex);
+static bool write_bpe(json_t *model, const writer *w) {
+  const mtk_vocab *vocab = w->vocab;
+  bool whole = vocab->ignore_merges || vocab->kind == MTK_VOCAB_RANKS;
+  return put(model, "type", json_string("BPE")) && put(model, "dropout", json_null()) &&
+         put(model, "unk_token", text_or_null(unk_text(vocab))) &&
+         put(model, "continuing_subword_prefix", text_or_null(vocab->continuing_prefix)) &&
+         put(model, "end_of_word_suffix", text_or_null(vocab->end_of_word_suffix)) &&
+         put(model, "fuse_unk", json_boolean(vocab->fuse_unk)) &&
+         put(model, "byte_fallback", json_boolean(vocab->byte_fallback)) &&
+         put(model, "ignore_merges", json_boolean(whole)) && put_tokens(model, vocab) &&
+         put_merges(model, w);
 }
 
-static bool write_pre_tokenizer(json_t *root, const mtk_vocab *vocab) {
-  json_t *steps = json_array();
-  json_t *sequence = json_pack("{s:s,s:o}", "type", "Sequence", "pretokenizers", steps);
-  if (!put(root, "pre_tokenizer", sequence)) return false;
-  if (vocab->split_digits &&
-      !push(steps, json_pack("{s:s,s:b}", "type", "Digits", "individual_digits", 1))) {
-    return false;
+static bool write_unigram(json_t *model, const writer *w) {
+  const mtk_vocab *vocab = w->vocab;
+  json_t *unk = vocab->unk >= 0 ? json_integer(vocab->unk) : json_null(), *list = json_array();
+  bool ok = put(model, "type", json_string("Unigram")) && put(model, "unk_id", unk) &&
+            put(model, "byte_fallback", json_boolean(vocab->byte_fallback));
+  ok = put(model, "vocab", list) && ok;
+  for (size_t i = 0; i < vocab->n_tokens && ok; i++) {
+    const mtk_token *t = &vocab->tokens[i];
+    mtk_bytes hole = {0}; /* a list has no holes */
+    if (!t->text) mtk_bytes_printf(&hole, "\xEF\xBF\xBF<%zu>", i);
+    ok = !hole.failed &&
+         push(list, json_pack("[s%,f]", t->text ? t->text : hole.data,
+                              t->text ? (size_t)t->len : hole.len, (double)t->score));
+    mtk_bytes_finish(&hole);
   }
-  size_t n = vocab->n_patterns;
-  bool gpt2 = n > 0 && strcmp(vocab->patterns[n - 1], mtk_text_pattern_gpt2) == 0;
-  for (size_t i = 0; i < n - gpt2; i++) {
-    json_t *split = json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "Regex",
-                              vocab->patterns[i], "behavior", "Isolated", "invert", 0);
-    if (!push(steps, split)) return false;
-  }
-  return push(steps, byte_level(vocab->add_prefix_space, gpt2));
+  return ok;
+}
+
+static bool write_wordpiece(json_t *model, const writer *w) {
+  const mtk_vocab *vocab = w->vocab;
+  const char *unk = unk_text(vocab), *prefix = vocab->continuing_prefix;
+  size_t limit = vocab->max_word_chars ? vocab->max_word_chars : INT32_MAX;
+  return put(model, "type", json_string("WordPiece")) &&
+         put(model, "unk_token", json_string(unk ? unk : "[UNK]")) &&
+         put(model, "continuing_subword_prefix", json_string(prefix ? prefix : "")) &&
+         put(model, "max_input_chars_per_word", json_integer((json_int_t)limit)) &&
+         put_tokens(model, vocab);
+}
+
+static bool write_wordlevel(json_t *model, const writer *w) {
+  const char *unk = unk_text(w->vocab);
+  return put(model, "type", json_string("WordLevel")) && put_tokens(model, w->vocab) &&
+         put(model, "unk_token", json_string(unk ? unk : "[UNK]"));
+}
+
+/* By kind; merges of scores and ranks become a ranked list. */
+static bool (*const models[])(json_t *model, const writer *w) = {
+    [MTK_VOCAB_BPE] = write_bpe,
+    [MTK_VOCAB_SPM] = write_bpe,
+    [MTK_VOCAB_RANKS] = write_bpe,
+    [MTK_VOCAB_UNIGRAM] = write_unigram,
+    [MTK_VOCAB_WORDPIECE] = write_wordpiece,
+    [MTK_VOCAB_WORDLEVEL] = write_wordlevel,
+};
+
+static bool write_steps(json_t *root, const char *key, const mtk_steps *steps, text_hf_role role,
+                        writer *w) {
+  return put(root, key, w->bad ? NULL : mtk_text_hf_write_steps(steps, role, &w->bad));
+}
+
+static bool is_byte_level(const writer *w) {
+  const mtk_steps *steps = &w->steps->pre_tokenizers;
+  return steps->n > 0 && steps->items[steps->n - 1].kind == MTK_STEP_BYTE_LEVEL;
 }
 
 /* One item of TemplateProcessing and, for a special token, its entry in special_tokens. */
@@ -116,9 +196,39 @@ static bool template_special(json_t *items, json_t *specials, const mtk_token *t
   return json_object_setn_new(specials, token->text, token->len, entry) == 0;
 }
 
-static bool write_post_processor(json_t *root, const mtk_vocab *vocab) {
-  bool bos = vocab->add_bos > 0 && vocab->bos >= 0, eos = vocab->add_eos > 0 && vocab->eos >= 0;
-  if (!bos && !eos) return put(root, "post_processor", byte_level(false, false));
+/* The ids before and after a text. */
+typedef struct around {
+  const int32_t *prefix, *suffix;
+  size_t n_prefix, n_suffix;
+} around;
+
+static around ids_around(const mtk_vocab *vocab) {
+  if (vocab->has_template) {
+    return (around){vocab->template_prefix, vocab->template_suffix, vocab->n_template_prefix,
+                    vocab->n_template_suffix};
+  }
+  return (around){&vocab->bos, &vocab->eos, vocab->add_bos > 0 && vocab->bos >= 0,
+                  vocab->add_eos > 0 && vocab->eos >= 0};
+}
+
+static bool template_ids(json_t *items, json_t *specials, const mtk_vocab *vocab,
+                         const int32_t *ids, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    bool exists = ids[i] >= 0 && (size_t)ids[i] < vocab->n_tokens && vocab->tokens[ids[i]].text;
+    if (!exists || !template_special(items, specials, &vocab->tokens[ids[i]], ids[i])) return false;
+  }
+  return true;
+}
+
+static bool write_post_processor(json_t *root, const writer *w) {
+  around ids = ids_around(w->vocab);
+  if (ids.n_prefix + ids.n_suffix == 0) {
+    json_t *bytes = json_pack("{s:s,s:b,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0,
+                              "trim_offsets", 1, "use_regex", 0);
+    if (is_byte_level(w)) return put(root, "post_processor", bytes);
+    json_decref(bytes);
+    return put(root, "post_processor", json_null());
+  }
   json_t *items = json_array(), *pair = json_array(), *specials = json_object();
   json_t *processor = json_pack("{s:s,s:o,s:o,s:o}", "type", "TemplateProcessing", "single", items,
                                 "pair", pair, "special_tokens", specials);
@@ -126,32 +236,34 @@ static bool write_post_processor(json_t *root, const mtk_vocab *vocab) {
   const char *sequence = "{s:{s:s,s:i}}";
   for (int part = 0; part < 2; part++) { /* pair = the single pattern for A, then for B */
     json_t *to = part == 0 ? items : pair;
-    if (bos && !template_special(to, specials, &vocab->tokens[vocab->bos], vocab->bos))
-      return false;
+    if (!template_ids(to, specials, w->vocab, ids.prefix, ids.n_prefix)) return false;
     if (!push(to, json_pack(sequence, "Sequence", "id", "A", "type_id", 0))) return false;
     if (part == 1 && !push(to, json_pack(sequence, "Sequence", "id", "B", "type_id", 1))) {
       return false;
     }
-    if (eos && !template_special(to, specials, &vocab->tokens[vocab->eos], vocab->eos))
-      return false;
+    if (!template_ids(to, specials, w->vocab, ids.suffix, ids.n_suffix)) return false;
   }
   return true;
 }
 
-static bool write_tokenizer(json_t *root, const mtk_vocab *vocab) {
-  json_t *normalizer = vocab->nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
-  return put(root, "version", json_string("1.0")) && put(root, "truncation", json_null()) &&
-         put(root, "padding", json_null()) && write_added(root, vocab) &&
-         put(root, "normalizer", normalizer) && write_pre_tokenizer(root, vocab) &&
-         write_post_processor(root, vocab) && put(root, "decoder", byte_level(true, true)) &&
-         write_model(root, vocab);
+static bool write_tokenizer(json_t *root, writer *w) {
+  json_t *model = json_object();
+  bool ok =
+      put(root, "version", json_string("1.0")) && put(root, "truncation", json_null()) &&
+      put(root, "padding", json_null()) && write_added(root, w->vocab) &&
+      write_steps(root, "normalizer", &w->steps->normalizers, TEXT_HF_NORMALIZER, w) &&
+      write_steps(root, "pre_tokenizer", &w->steps->pre_tokenizers, TEXT_HF_PRE_TOKENIZER, w) &&
+      write_post_processor(root, w) &&
+      write_steps(root, "decoder", &w->steps->decoders, TEXT_HF_DECODER, w);
+  return put(root, "model", model) && ok && models[w->vocab->kind](model, w);
 }
 
-static bool write_config(json_t *root, const mtk_vocab *vocab) {
+static bool write_config(json_t *root, writer *w) {
+  const mtk_vocab *vocab = w->vocab;
   json_t *decoder = json_object();
   if (!put(root, "added_tokens_decoder", decoder)) return false;
   for (size_t i = 0; i < vocab->n_tokens; i++) {
-    if (!is_added(&vocab->tokens[i])) continue;
+    if (!is_added(vocab, &vocab->tokens[i])) continue;
     mtk_bytes key = {0};
     mtk_bytes_printf(&key, "%zu", i);
     bool ok = !key.failed && put(decoder, key.data, added_token(&vocab->tokens[i], i, false));
@@ -177,13 +289,18 @@ static int append_chunk(const char *chunk, size_t n, void *out) {
 }
 
 /* Builds a document with `fill` and appends its text. */
-static mtk_status write_json(mtk_bytes *out, const mtk_vocab *vocab,
-                             bool (*fill)(json_t *root, const mtk_vocab *vocab), mtk_error *err) {
+static mtk_status write_json(mtk_bytes *out, writer *w, bool (*fill)(json_t *root, writer *w),
+                             mtk_error *err) {
   json_t *root = json_object();
   bool ok =
-      root && fill(root, vocab) && json_dump_callback(root, append_chunk, out, JSON_INDENT(2)) == 0;
+      root && fill(root, w) && json_dump_callback(root, append_chunk, out, JSON_INDENT(2)) == 0;
   json_decref(root);
   MTK_TRY(mtk_bytes_status(out, err));
+  if (w->bad) {
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer",
+                    "step %d of the vocabulary cannot be written to a tokenizer.json",
+                    (int)w->bad->kind);
+  }
   if (!ok) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer",
                     "the vocabulary cannot be written as JSON (is every token valid UTF-8?)");
@@ -192,21 +309,38 @@ static mtk_status write_json(mtk_bytes *out, const mtk_vocab *vocab,
   return mtk_bytes_status(out, err);
 }
 
+static mtk_status write_fields(mtk_bytes *json, writer *w, mtk_error *err) {
+  text_pipeline steps;
+  MTK_TRY(mtk_text_pipeline_of(&steps, w->vocab, err));
+  w->steps = &steps;
+  mtk_arena *arena = mtk_arena_create();
+  if (!arena) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory writing a tokenizer");
+  mtk_status status = MTK_OK;
+  w->merges = w->vocab->merges;
+  w->n_merges = w->vocab->n_merges;
+  if (w->vocab->kind == MTK_VOCAB_SPM || w->vocab->kind == MTK_VOCAB_RANKS) {
+    status = mtk_vocab_merges(&w->merges, &w->n_merges, arena, w->vocab, err);
+  }
+  if (status == MTK_OK) status = write_json(json, w, write_tokenizer, err);
+  mtk_arena_destroy(arena);
+  return status;
+}
+
 mtk_status mtk_vocab_to_hf(mtk_bytes *json, mtk_bytes *config_json, const mtk_vocab *vocab,
                            mtk_error *err) {
-  if (vocab->kind != MTK_VOCAB_BPE) {
-    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer",
-                    "the model has no byte-level BPE vocabulary");
+  if (!mtk_text_model_find(vocab->kind)) {
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer", "the model has no vocabulary");
   }
+  writer w = {.vocab = vocab};
   if (vocab->hf_json) {
     mtk_bytes_append(json, vocab->hf_json, vocab->hf_json_len);
     MTK_TRY(mtk_bytes_status(json, err));
   } else {
-    MTK_TRY(write_json(json, vocab, write_tokenizer, err));
+    MTK_TRY(write_fields(json, &w, err));
   }
   if (vocab->hf_config_json) {
     mtk_bytes_append(config_json, vocab->hf_config_json, vocab->hf_config_json_len);
     return mtk_bytes_status(config_json, err);
   }
-  return write_json(config_json, vocab, write_config, err);
+  return write_json(config_json, &w, write_config, err);
 }

@@ -51,13 +51,27 @@ static mtk_ids encode(const mtk_tokenizer *tok, const char *text, size_t n, unsi
   return ids;
 }
 
+/* The raw bytes of the tokens, joined, are the text; so is what decoding gives if it is UTF-8. */
 static void assert_decodes_to(const mtk_tokenizer *tok, const mtk_ids *ids, const char *text,
                               size_t n) {
   mtk_bytes out = {0};
   mtk_error err;
-  ck_assert_int_eq(mtk_tokenizer_decode(&out, tok, ids->data, ids->len, true, &err), MTK_OK);
+  bool incomplete;
+  for (size_t i = 0; i < ids->len; i++) {
+    size_t len;
+    const char *piece = mtk_tokenizer_piece(tok, ids->data[i], true, &len);
+    if (!piece) ck_abort_msg("id %d has no bytes", (int)ids->data[i]);
+    mtk_bytes_append(&out, piece, len);
+  }
   ck_assert_uint_eq(out.len, n);
   ck_assert(n == 0 || memcmp(out.data, text, n) == 0);
+  mtk_bytes_clear(&out);
+  ck_assert_int_eq(mtk_tokenizer_decode(&out, tok, ids->data, ids->len, true, &err), MTK_OK);
+  ck_assert_uint_eq(mtk_utf8_prefix(out.data ? out.data : "", out.len, &incomplete), out.len);
+  if (mtk_utf8_prefix(text, n, &incomplete) == n) {
+    ck_assert_uint_eq(out.len, n);
+    ck_assert(n == 0 || memcmp(out.data, text, n) == 0);
+  }
   mtk_bytes_finish(&out);
 }
 
@@ -263,7 +277,9 @@ START_TEST(malformed_json) {
       {"[]", MTK_E_FORMAT},
       {"{", MTK_E_FORMAT},
       {"{}", MTK_E_UNSUPPORTED},
-      {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", MTK_E_UNSUPPORTED},
+      {"{\"model\":{\"type\":\"Unknown\",\"vocab\":[]}}", MTK_E_UNSUPPORTED},
+      {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}", MTK_E_FORMAT},
+      {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1]],\"unk_id\":1}}", MTK_E_FORMAT},
       {"{\"model\":{\"type\":\"BPE\"}}", MTK_E_FORMAT},
       {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":\"x\"},\"merges\":[]}}", MTK_E_FORMAT},
       {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", MTK_E_FORMAT},
@@ -272,7 +288,8 @@ START_TEST(malformed_json) {
       {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}}", MTK_E_FORMAT},
       {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[1]}}", MTK_E_FORMAT},
       {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[[\"a\"]]}}", MTK_E_FORMAT},
-      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", MTK_E_UNSUPPORTED},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"normalizer\":{\"type\":\"Up\"}}",
+       MTK_E_UNSUPPORTED},
       {"{\"normalizer\":{\"type\":\"NFKC\"}}", MTK_E_UNSUPPORTED},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -297,6 +314,7 @@ START_TEST(malformed_vocab) {
   vocab->merges[0] = "zzzz yyyy";
   ck_assert_int_eq(mtk_tokenizer_create(&tok, vocab, &err), MTK_E_FORMAT);
   vocab->n_merges = 0;
+  ck_assert_int_eq(mtk_vocab_set_pre(vocab, "gpt-2", &err), MTK_OK);
   vocab->patterns[0] = "(unclosed";
   ck_assert_int_eq(mtk_tokenizer_create(&tok, vocab, &err), MTK_E_FORMAT);
   vocab->n_patterns = 0;

@@ -2,10 +2,10 @@
  *
  * One row per function: X(return type, name without mtk_, (arguments), attribute). The order is
  * part of the ABI: rows are only ever appended, below those of the last minor version. Every
- * public function of base.h, dtype.h, option.h, text.h, model.h, graph.h, engine.h and train.h, the
- * scalar math of kernel.h, and what plugins need of registry.h has a row; what each one does stands
- * there. A row newer than the host lies beyond struct_size; the abi block refuses such a plugin
- * (host.minor >= plugin.minor). Included by plugin.h. */
+ * public function of base.h, dtype.h, option.h, text.h, model.h, graph.h, chat.h, engine.h and
+ * train.h, the scalar math of kernel.h, and what plugins need of registry.h has a row; what each
+ * one does stands there. A row newer than the host lies beyond struct_size; the abi block refuses
+ * such a plugin (host.minor >= plugin.minor). Included by plugin.h. */
 #ifndef MTK_HOST_H
 #define MTK_HOST_H
 
@@ -277,12 +277,8 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(void, chat_destroy, (mtk_chat *chat), )                                                       \
   X(const mtk_tokenizer *, chat_tokenizer, (const mtk_chat *chat), )                              \
   X(mtk_status, chat_render, (mtk_bytes *text, mtk_ids *ids, uint8_t **mask, const mtk_chat       \
-    *chat, const char *context_json, size_t n, bool generation_prompt, const char *now,           \
+    *chat, const char *request_json, size_t n, bool generation_prompt, const char *now,           \
     mtk_error *err), )                                                                            \
-  X(const char *, chat_think_open, (const mtk_chat *chat), )                                      \
-  X(const char *, chat_think_close, (const mtk_chat *chat), )                                     \
-  X(void, reasoning_push, (mtk_reasoning_split *s, const mtk_chat *chat, const char *text,        \
-    size_t n, bool finish, mtk_bytes *reasoning, mtk_bytes *content), )                           \
   /* train.h */                                                                                   \
   X(mtk_status, trainer_create, (mtk_trainer **out, const mtk_model *model, const                 \
     mtk_train_options *options, mtk_error *err), )                                                \
@@ -375,7 +371,23 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
     const mtk_vocab *vocab, mtk_error *err), ) \
   X(mtk_status, vocab_scores, (float *scores, const mtk_vocab *vocab, mtk_error *err), )          \
   X(mtk_status, expand_check, (uint64_t size, uint64_t stored_size, const char *path,             \
-    mtk_error *err), )
+    mtk_error *err), ) \
+  X(mtk_status, token_stream_create, (mtk_token_stream **out, const mtk_tokenizer *tok, bool      \
+    special, mtk_error *err), ) \
+  X(void, token_stream_destroy, (mtk_token_stream *s), ) \
+  X(mtk_status, token_stream_push, (mtk_token_stream *s, mtk_bytes *out, int32_t id, mtk_error    \
+    *err), ) \
+  X(mtk_status, token_stream_finish, (mtk_token_stream *s, mtk_bytes *out, mtk_error *err), ) \
+  X(const char *, chat_encoding, (const mtk_chat *chat), )                                        \
+  X(mtk_status, chat_parser_create, (mtk_chat_parser **out, const mtk_chat *chat, const           \
+    mtk_chat_parser_options *options, mtk_error *err), )                                          \
+  X(void, chat_parser_destroy, (mtk_chat_parser *parser), )                                       \
+  X(bool, chat_parser_is_active, (const mtk_chat_parser *parser), )                               \
+  X(mtk_status, chat_parser_push, (const mtk_chat_delta **deltas, size_t *n_deltas,               \
+    mtk_chat_parser *parser, const char *text, size_t n, bool finish, mtk_error *err), )          \
+  X(const char *, chat_parser_names, (void), )                                                    \
+  X(mtk_status, model_shift_norms, (mtk_model *model, const struct mtk_arch_v1 *arch, bool        \
+    to_hf, mtk_error *err), )
 
 /* clang-format on */
 

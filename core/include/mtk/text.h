@@ -254,8 +254,20 @@ mtk_status mtk_tokenizer_encode(mtk_ids *out, const mtk_tokenizer *tok, const ch
 /* Raw bytes of a token (may be part of a UTF-8 sequence); NULL for a bad id. Control tokens give
  * their text only if `special`, else length 0. Borrowed. */
 const char *mtk_tokenizer_piece(const mtk_tokenizer *tok, int32_t id, bool special, size_t *len);
+/* Append the text of a whole sequence, as the `tokenizers` library decodes it: always valid UTF-8
+ * (bytes that are none become U+FFFD). Control tokens count only if `special`. */
 mtk_status mtk_tokenizer_decode(mtk_bytes *out, const mtk_tokenizer *tok, const int32_t *ids,
                                 size_t n, bool special, mtk_error *err);
+/* The same token by token: what comes out of all pushes and finish, joined, is what decode gives.
+ * Only whole UTF-8 sequences come out, as soon as later tokens cannot change them. The tokenizer
+ * must outlive the stream; one thread at a time. */
+typedef struct mtk_token_stream mtk_token_stream;
+mtk_status mtk_token_stream_create(mtk_token_stream **out, const mtk_tokenizer *tok, bool special,
+                                   mtk_error *err);
+void mtk_token_stream_destroy(mtk_token_stream *s);
+mtk_status mtk_token_stream_push(mtk_token_stream *s, mtk_bytes *out, int32_t id, mtk_error *err);
+/* Append what is still held back; the stream begins anew. */
+mtk_status mtk_token_stream_finish(mtk_token_stream *s, mtk_bytes *out, mtk_error *err);
 size_t mtk_tokenizer_size(const mtk_tokenizer *tok);
 /* id by source text, or -1 */
 int32_t mtk_tokenizer_find(const mtk_tokenizer *tok, const char *text);
