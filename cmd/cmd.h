@@ -101,6 +101,8 @@ mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const 
                                   mtk_error *err);
 
 /* convert.c: shared by the commands that write models. */
+/* `first` and the options of all formats, as one table in static memory. */
+const mtk_option_def *mtk_cmd_format_options(const mtk_option_def *first);
 mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line,
                                  const char *dst, mtk_error *err);
 /* Write with provenance (sources: what is digested in it); --force of the command applies; warnings

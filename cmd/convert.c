@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <mtk/quantize.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -17,30 +18,75 @@ static const mtk_option_def g_options[] = {
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list the formats and what they can do"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
-/* The output format's own options (DST is not known yet: without --to, those of folders). */
+static bool has_option(const mtk_option_def *table, const char *name) {
+  for (; table && table->name; table++)
+    if (strcmp(table->name, name) == 0) return true;
+  return false;
+}
+
+/* Static memory: `first` (may be NULL), then the options of all formats; a name's first row
+ * counts. Which of them the output's format has is checked when it is known. */
+const mtk_option_def *mtk_cmd_format_options(const mtk_option_def *first) {
+  enum { ROOM = 64 };
+  static mtk_option_def table[ROOM + 1];
+  size_t n = 0;
+  memset(table, 0, sizeof table);
+  for (; first && first->name && n < ROOM; first++) table[n++] = *first;
+  const mtk_format_v1 *f;
+  for (size_t i = 0; (f = mtk_feature_at(MTK_EXT_FORMAT, i, NULL)); i++)
+    for (const mtk_option_def *o = f->options; o && o->name && n < ROOM; o++)
+      if (!has_option(table, o->name)) table[n++] = *o;
+  return table;
+}
+
 static const mtk_option_def *extra_options(int argc, const char *const *argv) {
-  const mtk_format_v1 *f = mtk_format_find(mtk_cmd_peek(argc, argv, "to", "hf"));
-  return f ? f->options : NULL;
+  (void)argc, (void)argv;
+  return mtk_cmd_format_options(NULL);
+}
+
+static json_t *format_json(const mtk_format_v1 *f, const char *plugin) {
+  json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:b,s:b,s:b,s:b}", "id", f->id, "title", f->title,
+                        "plugin", plugin, "extensions", f->extensions, "reads",
+                        f->read_model != NULL, "writes", f->write_model != NULL, "reads_adapters",
+                        f->read_adapter != NULL, "writes_adapters", f->write_adapter != NULL);
+  json_t *options = json_array();
+  for (const mtk_option_def *d = f->options; d && d->name; d++)
+    json_array_append_new(options, json_string(d->name));
+  if (o) json_object_set_new(o, "options", options);
+  return o;
+}
+
+static const char *access_text(bool reads, bool writes) {
+  return reads ? writes ? "read, write" : "read" : writes ? "write" : "-";
 }
 
 static mtk_status list_formats(const mtk_cmd_line *line, mtk_error *err) {
   json_t *list = json_array();
   const mtk_plugin_info *from;
   const mtk_format_v1 *f;
+  if (!line->json)
+    mtk_cmd_print("%-10s %-12s %-12s %-18s %s\n", "FORMAT", "MODELS", "ADAPTERS", "NAMES",
+                  "WHAT IT IS");
   for (size_t i = 0; (f = mtk_feature_at(MTK_EXT_FORMAT, i, &from)); i++) {
-    json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:b,s:b,s:b,s:b}", "id", f->id, "title",
-                                          f->title, "plugin", from->name, "reads",
-                                          f->read_model != NULL, "writes", f->write_model != NULL,
-                                          "reads_adapters", f->read_adapter != NULL,
-                                          "writes_adapters", f->write_adapter != NULL));
-    if (!line->json)
-      mtk_cmd_print("%-8s %-44s model %s%s  adapter %s%s  (%s)\n", f->id, f->title,
-                    f->read_model ? "r" : "-", f->write_model ? "w" : "-",
-                    f->read_adapter ? "r" : "-", f->write_adapter ? "w" : "-", from->name);
+    json_array_append_new(list, format_json(f, from->name));
+    if (line->json) continue;
+    bool folder = f->flags & MTK_FORMAT_FOLDER;
+    char names[32];
+    snprintf(names, sizeof names, "%s%s%s", folder ? "folder" : "",
+             folder && f->extensions[0] ? " " : "", f->extensions);
+    mtk_cmd_print("%-10s %-12s %-12s %-18s %s\n", f->id, access_text(f->read_model, f->write_model),
+                  access_text(f->read_adapter, f->write_adapter), names, f->title);
   }
   if (line->json) return mtk_cmd_print_json(list, false, err);
   json_decref(list);
   return MTK_OK;
+}
+
+/* "gguf, hf, npz" */
+static void list_writable(mtk_bytes *out) {
+  const mtk_format_v1 *f;
+  for (size_t i = 0; (f = mtk_feature_at(MTK_EXT_FORMAT, i, NULL)); i++)
+    if (f->write_model) mtk_bytes_printf(out, "%s%s", out->len ? ", " : "", f->id);
 }
 
 mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line,
@@ -48,8 +94,15 @@ mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *
   const char *to = mtk_options_string(line->options, "to");
   *out = to ? mtk_format_find(to) : mtk_format_for_output(dst);
   if (*out) return MTK_OK;
-  return mtk_fail(err, MTK_E_INVALID, NULL, "no format '%s'; 'mtk convert --list' shows them",
-                  to ? to : dst);
+  mtk_bytes formats = {.max = 300};
+  list_writable(&formats);
+  mtk_status st = to ? mtk_fail(err, MTK_E_INVALID, NULL, "no format '%s': --to takes one of %s",
+                                to, formats.data ? formats.data : "")
+                     : mtk_fail(err, MTK_E_INVALID, dst,
+                                "the name does not tell the output format: give --to (one of %s)",
+                                formats.data ? formats.data : "");
+  mtk_bytes_finish(&formats);
+  return st;
 }
 
 void mtk_cmd_print_warnings(const mtk_model *model) {
@@ -57,10 +110,15 @@ void mtk_cmd_print_warnings(const mtk_model *model) {
     mtk_log(MTK_LOG_WARN, "%s", mtk_model_warning(model, i));
 }
 
-static bool has_option(const mtk_option_def *table, const char *name) {
-  for (; table && table->name; table++)
-    if (strcmp(table->name, name) == 0) return true;
-  return false;
+static mtk_status copy_option(mtk_option_values *to, const mtk_option_values *from,
+                              const mtk_option_def *o, mtk_error *err) {
+  const char *const *items = NULL;
+  if (o->type == MTK_OPT_FLAG) return mtk_options_set(to, o->name, NULL, err);
+  if (o->type != MTK_OPT_LIST)
+    return mtk_options_set(to, o->name, mtk_options_string(from, o->name), err);
+  size_t n = mtk_options_list(from, o->name, &items);
+  for (size_t i = 0; i < n; i++) MTK_TRY(mtk_options_set(to, o->name, items[i], err));
+  return MTK_OK;
 }
 
 /* The values of the command line for a format's own table; *out may be NULL. */
@@ -68,13 +126,11 @@ static mtk_status format_options(mtk_option_values **out, const mtk_format_v1 *f
                                  const mtk_cmd_line *line, mtk_error *err) {
   *out = format->options ? mtk_options_create(format->options) : NULL;
   if (format->options && !*out) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  const mtk_option_def *given = extra_options(line->argc, line->argv);
-  for (; given && given->name; given++) {
-    const char *name = given->name;
-    if (!mtk_options_is_set(line->options, name)) continue;
-    if (!has_option(format->options, name))
-      return mtk_fail(err, MTK_E_INVALID, NULL, "format %s has no --%s", format->id, name);
-    MTK_TRY(mtk_options_set(*out, name, mtk_options_string(line->options, name), err));
+  for (const mtk_option_def *o = mtk_cmd_format_options(NULL); o->name; o++) {
+    if (!mtk_options_is_set(line->options, o->name)) continue;
+    if (!has_option(format->options, o->name))
+      return mtk_fail(err, MTK_E_INVALID, NULL, "format %s has no --%s", format->id, o->name);
+    MTK_TRY(copy_option(*out, line->options, o, err));
   }
   return MTK_OK;
 }

@@ -1,5 +1,5 @@
 /* inspect.c: mtk inspect: what a file is and what is in it. */
-#include "cmd.h"
+#include "inspect.h"
 
 #include <string.h>
 
@@ -59,12 +59,22 @@ static json_t *value_json(const mtk_value *v) {
   return o;
 }
 
+static const char *const vocab_kinds[] = {
+    [MTK_VOCAB_NONE] = "unknown",          [MTK_VOCAB_BPE] = "BPE",
+    [MTK_VOCAB_SPM] = "SentencePiece BPE", [MTK_VOCAB_RANKS] = "BPE by ranks (tiktoken)",
+    [MTK_VOCAB_UNIGRAM] = "Unigram",       [MTK_VOCAB_WORDPIECE] = "WordPiece",
+    [MTK_VOCAB_WORDLEVEL] = "WordLevel",
+};
+enum { N_VOCAB_KINDS = sizeof vocab_kinds / sizeof vocab_kinds[0] };
+
 static json_t *vocab_json(const mtk_vocab *v) {
   if (!v) return json_null();
   json_t *o = json_object();
-  json_object_set_new(o, "kind",
-                      json_string(v->kind == MTK_VOCAB_BPE ? "byte-level BPE" : "unknown"));
+  size_t kind = (size_t)v->kind < N_VOCAB_KINDS ? (size_t)v->kind : 0, n_special = 0;
+  for (size_t i = 0; i < v->n_tokens; i++) n_special += v->tokens[i].type == MTK_TOKEN_CONTROL;
+  json_object_set_new(o, "kind", json_string(vocab_kinds[kind]));
   json_object_set_new(o, "tokens", json_integer((json_int_t)v->n_tokens));
+  json_object_set_new(o, "special", json_integer((json_int_t)n_special));
   json_object_set_new(o, "merges", json_integer((json_int_t)v->n_merges));
   const char *pre = v->pre ? v->pre : mtk_vocab_find_pre(v);
   json_object_set_new(o, "pre", pre ? json_string(pre) : json_null());
@@ -104,12 +114,23 @@ static json_t *attachments_json(const mtk_model *m) {
   return o;
 }
 
+/* "GGUF v3 (llama.cpp)" for "gguf" and for "gguf in an archive". */
+static const char *format_title(const char *id) {
+  const mtk_format_v1 *f;
+  size_t n = strcspn(id, " ");
+  for (size_t i = 0; (f = mtk_feature_at(MTK_EXT_FORMAT, i, NULL)); i++)
+    if (strlen(f->id) == n && memcmp(f->id, id, n) == 0) return f->title;
+  return "";
+}
+
 static json_t *report(const mtk_model *m, const mtk_cmd_line *line) {
   json_t *o = json_object();
   uint64_t total = 0, params = mtk_model_param_count(m);
   json_t *types = types_json(m, &total);
   json_object_set_new(o, "path", json_string(line->args[0]));
   json_object_set_new(o, "format", json_string(mtk_model_format(m)));
+  json_object_set_new(o, "kind", json_string("model"));
+  json_object_set_new(o, "title", json_string(format_title(mtk_model_format(m))));
   json_object_set_new(o, "architecture", json_string(mtk_model_arch(m)));
   json_object_set_new(o, "name", json_string(mtk_meta_str(mtk_model_meta(m), "general.name", "")));
   json_object_set_new(o, "parameters", json_integer((json_int_t)params));
@@ -118,6 +139,9 @@ static json_t *report(const mtk_model *m, const mtk_cmd_line *line) {
                       json_real(params ? 8.0 * (double)total / (double)params : 0));
   json_object_set_new(o, "types", types);
   json_object_set_new(o, "tokenizer", vocab_json(mtk_model_vocab(m)));
+  json_object_set_new(o, "chat_templates", mtk_cmd_templates_json(m));
+  json_object_set_new(o, "license", mtk_cmd_license_json(m));
+  json_object_set_new(o, "provenance", mtk_cmd_provenance_record(m));
   json_object_set_new(o, "attachments", attachments_json(m));
   json_t *meta = json_object(), *warnings = json_array();
   const mtk_meta *src = mtk_model_meta(m);
@@ -171,10 +195,37 @@ static void print_tensors(const mtk_model *m) {
   }
 }
 
+static void print_templates(const json_t *list) {
+  for (size_t i = 0; i < json_array_size(list); i++) {
+    const json_t *t = json_array_get(list, i), *roles = json_object_get(t, "roles");
+    const char *error = json_string_value(json_object_get(t, "error"));
+    mtk_cmd_print("%-13s %s", i ? "" : "chat template",
+                  json_string_value(json_object_get(t, "name")));
+    for (size_t r = 0; r < json_array_size(roles); r++)
+      mtk_cmd_print("%s%s", r ? ", " : ": ", json_string_value(json_array_get(roles, r)));
+    mtk_cmd_print("%s%s%s%s\n", json_is_true(json_object_get(t, "tools")) ? "; tools" : "",
+                  json_is_true(json_object_get(t, "reasoning")) ? "; reasoning" : "",
+                  error ? ": " : "", error ? error : "");
+  }
+}
+
+/* Where it is from, in one line each. */
+static void print_origin(const json_t *r) {
+  const json_t *license = json_object_get(r, "license"), *made = json_object_get(r, "provenance");
+  if (json_is_object(license))
+    mtk_cmd_print("licence       %s (%s)\n", json_string_value(json_object_get(license, "license")),
+                  json_string_value(json_object_get(license, "from")));
+  const char *command = json_string_value(json_object_get(made, "command"));
+  const char *version = json_string_value(json_object_get(made, "mtk"));
+  if (command && version)
+    mtk_cmd_print("made by       mtk %s %s (--provenance shows more)\n", version, command);
+}
+
 static void print_text(const mtk_model *m, const json_t *r, const mtk_cmd_line *line) {
   const char *arch = json_string_value(json_object_get(r, "architecture"));
   mtk_cmd_print("%s\n", line->args[0]);
-  mtk_cmd_print("format        %s\n", json_string_value(json_object_get(r, "format")));
+  mtk_cmd_print("format        %s: %s\n", json_string_value(json_object_get(r, "format")),
+                json_string_value(json_object_get(r, "title")));
   mtk_cmd_print("architecture  %s\n", arch && *arch ? arch : "(unknown: bare tensors)");
   mtk_cmd_print("parameters    %lld\n",
                 (long long)json_integer_value(json_object_get(r, "parameters")));
@@ -187,6 +238,8 @@ static void print_text(const mtk_model *m, const json_t *r, const mtk_cmd_line *
     print_map("tokenizer", tok);
   else
     mtk_cmd_print("tokenizer     none\n");
+  print_templates(json_object_get(r, "chat_templates"));
+  print_origin(r);
   print_map("attachments (bytes)", json_object_get(r, "attachments"));
   if (mtk_options_flag(line->options, "meta")) print_map("metadata", json_object_get(r, "meta"));
   if (mtk_options_flag(line->options, "tensors")) print_tensors(m);

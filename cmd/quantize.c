@@ -30,7 +30,7 @@ static const char *const g_reasons[] = {"",
 
 static const mtk_option_def *extra_options(int argc, const char *const *argv) {
   const mtk_quantizer_v1 *q = mtk_quantizer_find(mtk_cmd_peek(argc, argv, "method", "rtn"));
-  return q ? q->options : NULL;
+  return mtk_cmd_format_options(q ? q->options : NULL);
 }
 
 static mtk_status list_targets(const mtk_cmd_line *line, mtk_error *err) {

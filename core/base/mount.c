@@ -169,8 +169,10 @@ static size_t first_at(const mtk_mount *m, const char *name, size_t n) {
     const char *have = m->entries[middle].name;
     size_t same = 0;
     while (same < n && have[same] == name[same]) same++;
-    if (same < n && rank_of(have[same]) < rank_of(name[same])) low = middle + 1;
-    else high = middle;
+    if (same < n && rank_of(have[same]) < rank_of(name[same]))
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }

@@ -77,7 +77,7 @@ static mtk_status read_end(zip_reader *z, mtk_zip *out) {
   return MTK_OK;
 }
 
-/* Sizes and offset that are all ones in the record stand in the zip64 extra field, in this order. */
+/* Sizes and offset of all ones in the record stand in the zip64 extra field, in this order. */
 static bool read_zip64(const uint8_t *extra, size_t n, uint64_t *const fields[3]) {
   for (size_t at = 0; at + 4 <= n;) {
     size_t id = get16(extra + at), len = get16(extra + at + 2), pos = at + 4;

@@ -1,5 +1,5 @@
-/* read.c: finds the model or adapter in an archive, and lets the reader of its format read it there.
- * The archive looks like a folder named "ARCHIVE!" while that happens (mtk/archive.h). */
+/* read.c: finds the model or adapter in an archive; the reader of its format reads it there. The
+ * archive looks like a folder named "ARCHIVE!" while that happens (mtk/archive.h). */
 #include "archive.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
-/* unpack.c: the members of a tar or zip file, through libarchive, as files of a mount. libarchive is
- * given the mapped archive as memory; where it hands out a member's bytes as a pointer into that
- * memory (uncompressed tar, stored zip), they are used there. Anything else goes to one scratch file
- * that has no name. Names that would leave the folder, links and devices are refused. */
+/* unpack.c: the members of a tar or zip file, through libarchive, as files of a mount. libarchive
+ * is given the mapped archive as memory; where it hands out a member's bytes as a pointer into that
+ * memory (uncompressed tar, stored zip), they are used there. Anything else goes to one scratch
+ * file that has no name. Names that leave the folder, links and devices are refused. */
 #include "archive.h"
 
 #include <archive.h>

@@ -43,7 +43,7 @@ const char *st_dtype_name(mtk_dtype dtype);
 /* The alignment that values want: the size of an element; 1 for packed ones. */
 size_t st_alignment(mtk_dtype dtype);
 
-/* ---- folder.c: files, shards ---------------------------------------------------------------------- */
+/* ---- folder.c: files, shards ---------------------------------------------------------------- */
 
 /* All tensors of a folder or file. by_name is sorted. */
 typedef struct hf_source {

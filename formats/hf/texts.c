@@ -161,7 +161,8 @@ static mtk_status attach_template_folder(mtk_model *model, mtk_arena *arena, con
   size_t n = 0;
   char *path = mtk_path_join(folder, TEMPLATE_FOLDER);
   if (!path) return mtk_fail(err, MTK_E_NOMEM, folder, "out of memory");
-  mtk_status status = mtk_path_is_dir(path) ? mtk_folder_list(&names, &n, arena, path, err) : MTK_OK;
+  mtk_status status =
+      mtk_path_is_dir(path) ? mtk_folder_list(&names, &n, arena, path, err) : MTK_OK;
   for (size_t i = 0; i < n && status == MTK_OK; i++) {
     if (!ends_with(names[i], ".jinja")) continue;
     char *key = template_key(names[i], strlen(names[i]) - strlen(".jinja"));
@@ -228,8 +229,7 @@ static mtk_status make_vocab(mtk_model *model, const tokenizer_texts *t, mtk_err
   if (t->json) {
     mtk_vocab *vocab = NULL;
     mtk_error why = {0};
-    mtk_status status =
-        mtk_vocab_from_hf(&vocab, t->json, t->n_json, t->config, t->n_config, &why);
+    mtk_status status = mtk_vocab_from_hf(&vocab, t->json, t->n_json, t->config, t->n_config, &why);
     MTK_TRY(take_vocab(model, vocab, status, &why, err));
     if (vocab) return MTK_OK;
     MTK_TRY(mtk_model_attach(model, "tokenizer.json", t->json, t->n_json, err));

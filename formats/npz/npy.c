@@ -11,8 +11,8 @@ static const struct {
   const char *descr; /* without the byte order */
   mtk_dtype dtype;
 } types[] = {
-    {"f4", MTK_F32}, {"f2", MTK_F16}, {"f8", MTK_F64}, {"i1", MTK_I8},   {"i2", MTK_I16},
-    {"i4", MTK_I32}, {"i8", MTK_I64}, {"u1", MTK_U8},  {"u2", MTK_U16},  {"u4", MTK_U32},
+    {"f4", MTK_F32}, {"f2", MTK_F16}, {"f8", MTK_F64},  {"i1", MTK_I8},  {"i2", MTK_I16},
+    {"i4", MTK_I32}, {"i8", MTK_I64}, {"u1", MTK_U8},   {"u2", MTK_U16}, {"u4", MTK_U32},
     {"u8", MTK_U64}, {"c8", MTK_C64}, {"b1", MTK_BOOL},
 };
 enum { N_TYPES = sizeof types / sizeof types[0] };
@@ -89,8 +89,7 @@ static bool take_shape(scanner *p, npy_array *a) {
 static mtk_status take_descr(scanner *p, npy_array *a, const char *path, mtk_error *err) {
   const char *s = NULL;
   size_t n = 0;
-  if (accept(p, "["))
-    return mtk_fail(err, MTK_E_UNSUPPORTED, path, "an array of records: refused");
+  if (accept(p, "[")) return mtk_fail(err, MTK_E_UNSUPPORTED, path, "an array of records: refused");
   if (!take_text(p, &s, &n)) return mtk_fail(err, MTK_E_FORMAT, path, "npy: descr is no text");
   bool order = n && strchr("<>|=", s[0]);
   for (size_t i = 0; i < N_TYPES; i++) {
@@ -107,8 +106,9 @@ static mtk_status take_descr(scanner *p, npy_array *a, const char *path, mtk_err
 
 static mtk_status parse_dictionary(npy_array *a, scanner *p, const char *path, mtk_error *err) {
   bool descr = false, order = false, shape = false;
-  mtk_status bad = mtk_fail(err, MTK_E_FORMAT, path, "npy: the header is no dictionary of descr, "
-                                                     "fortran_order and shape");
+  mtk_status bad = mtk_fail(err, MTK_E_FORMAT, path,
+                            "npy: the header is no dictionary of descr, "
+                            "fortran_order and shape");
   if (!accept(p, "{")) return bad;
   while (!accept(p, "}")) {
     const char *key = NULL;
@@ -136,8 +136,8 @@ static mtk_status parse_dictionary(npy_array *a, scanner *p, const char *path, m
 
 static mtk_status check_size(npy_array *a, uint64_t left, const char *path, mtk_error *err) {
   if (a->n_dims > MTK_MAX_DIMS) {
-    return mtk_fail(err, MTK_E_UNSUPPORTED, path, "an array of %d dimensions, at most %d", a->n_dims,
-                    MTK_MAX_DIMS);
+    return mtk_fail(err, MTK_E_UNSUPPORTED, path, "an array of %d dimensions, at most %d",
+                    a->n_dims, MTK_MAX_DIMS);
   }
   uint64_t n = mtk_dtype_get(a->dtype)->block_bytes;
   for (int i = 0; i < a->n_dims; i++)

@@ -1,5 +1,5 @@
-/* read.c: a .npy array, or the arrays of a .npz file, as tensors. Stored members are read where they
- * lie; deflated ones are unpacked into a scratch file first. */
+/* read.c: a .npy array, or the arrays of a .npz file, as tensors. Stored members are read where
+ * they lie; deflated ones are unpacked into a scratch file first. */
 #include "npz.h"
 
 #include <string.h>
@@ -174,9 +174,10 @@ static mtk_status add_members(mtk_model *model, const mtk_zip *zip, const mtk_fi
     status = add_member(model, e, data, &left, err);
   }
   if (status == MTK_OK && left.len) {
-    status = mtk_model_tensor_count(model)
-                 ? mtk_model_warn(model, "members left out: %.400s", left.data)
-                 : mtk_fail(err, MTK_E_UNSUPPORTED, path, "no arrays of numbers: %.200s", left.data);
+    status =
+        mtk_model_tensor_count(model)
+            ? mtk_model_warn(model, "members left out: %.400s", left.data)
+            : mtk_fail(err, MTK_E_UNSUPPORTED, path, "no arrays of numbers: %.200s", left.data);
   }
   mtk_bytes_finish(&left);
   return status;

@@ -69,8 +69,8 @@ static mtk_status warn_left(writer *w, size_t n_widened, const mtk_write_options
                                      "texts were left out"));
   }
   if (provenance && (npy || provenance > UINT16_MAX)) {
-    MTK_TRY(mtk_model_warn(w->model, "provenance was left out: no place for %zu bytes",
-                           provenance));
+    MTK_TRY(
+        mtk_model_warn(w->model, "provenance was left out: no place for %zu bytes", provenance));
   }
   if (!n_widened) return MTK_OK;
   return mtk_model_warn(w->model, "%zu tensors were written as f32: NumPy has no such type",
@@ -252,8 +252,7 @@ static mtk_status write_npz(writer *w, const char *provenance) {
   for (size_t i = 0; i < w->n; i++) put_central(&directory, &w->members[i]);
   put_end(&directory, w->n, begin, directory.len, provenance);
   mtk_status status = mtk_bytes_status(&directory, w->err);
-  if (status == MTK_OK)
-    status = mtk_output_write(w->out, directory.data, directory.len, w->err);
+  if (status == MTK_OK) status = mtk_output_write(w->out, directory.data, directory.len, w->err);
   mtk_bytes_finish(&directory);
   return status;
 }

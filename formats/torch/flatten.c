@@ -142,10 +142,10 @@ static mtk_status visit_items(walk *w, const pk_value *v, int depth) {
 }
 
 /* No list or tuple of numbers is taken apart: it is one value that is no tensor. */
-static bool has_parts(const pk_value *v) {
+static bool has_parts(walk *w, const pk_value *v) {
   if (v->kind == PK_DICT) return true;
   if (v->kind != PK_LIST && v->kind != PK_TUPLE) return false;
-  for (size_t i = 0; i < v->as.list->n; i++)
+  for (size_t i = 0; i < v->as.list->n; i++, w->visits++)
     if (v->as.list->items[i].kind >= PK_LIST) return true;
   return false;
 }
@@ -159,7 +159,7 @@ static mtk_status visit(walk *w, const pk_value *v, int depth) {
     if (!w->n_name) MTK_TRY(extend_name(w, "tensor", 6));
     return add_tensor(w, v->as.tensor);
   }
-  if (has_parts(v)) return visit_items(w, v, depth);
+  if (has_parts(w, v)) return visit_items(w, v, depth);
   note_other(w);
   return MTK_OK;
 }

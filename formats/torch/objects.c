@@ -86,8 +86,8 @@ static mtk_status take_sizes(int64_t *out, int *n_dims, const pk_machine *m, con
   if (v->kind != PK_TUPLE && v->kind != PK_LIST) return pk_bad(m, "a shape that is no tuple");
   if (v->as.list->n > MTK_MAX_DIMS) {
     return mtk_fail_at(m->err, MTK_E_UNSUPPORTED, m->path, m->pos,
-                       "pickle: a tensor of %zu dimensions, at most %d are possible",
-                       v->as.list->n, MTK_MAX_DIMS);
+                       "pickle: a tensor of %zu dimensions, at most %d are possible", v->as.list->n,
+                       MTK_MAX_DIMS);
   }
   *n_dims = (int)v->as.list->n;
   for (int i = 0; i < *n_dims; i++) {
@@ -141,8 +141,8 @@ static mtk_status call_tensor(pk_value *out, pk_machine *m, const pk_list *args)
     t->dtype = a[6].as.global->dtype;
   if (t->dtype == UNTYPED) return pk_bad(m, "a tensor without a type");
   if (!mtk_dtype_get(t->dtype)) return pk_bad(m, "a tensor of a type that mtk does not have");
-  if (t->storage->dtype != UNTYPED && mtk_dtype_get(t->storage->dtype)->block_bytes !=
-                                          mtk_dtype_get(t->dtype)->block_bytes)
+  if (t->storage->dtype != UNTYPED &&
+      mtk_dtype_get(t->storage->dtype)->block_bytes != mtk_dtype_get(t->dtype)->block_bytes)
     return pk_bad(m, "a tensor of another element size than its storage");
   MTK_TRY(check_reach(m, t));
   *out = (pk_value){.kind = PK_TENSOR, .as.tensor = t};

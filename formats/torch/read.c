@@ -139,18 +139,20 @@ static mtk_status place_storage(reader *r, const pk_value *key) {
   while (low < high) {
     size_t middle = (low + high) / 2;
     const pk_storage *s = r->list[middle];
-    if (compare_keys(s->key, s->n_key, key->as.str.s, key->as.str.n) < 0) low = middle + 1;
-    else high = middle;
+    if (compare_keys(s->key, s->n_key, key->as.str.s, key->as.str.n) < 0)
+      low = middle + 1;
+    else
+      high = middle;
   }
   uint64_t n = 0;
   if (m->end - m->pos < 8) return pk_bad(m, "the file ends before its storages");
   for (int i = 0; i < 8; i++) n |= (uint64_t)m->data[m->pos++] << (8 * i);
-  if (low == r->n || compare_keys(r->list[low]->key, r->list[low]->n_key, key->as.str.s,
-                                  key->as.str.n) != 0)
+  if (low == r->n ||
+      compare_keys(r->list[low]->key, r->list[low]->n_key, key->as.str.s, key->as.str.n) != 0)
     return pk_bad(m, "a storage that no tensor has");
   uint64_t size_bytes = r->list[low]->size_bytes;
-  for (; low < r->n && compare_keys(r->list[low]->key, r->list[low]->n_key, key->as.str.s,
-                                    key->as.str.n) == 0;
+  for (; low < r->n &&
+         compare_keys(r->list[low]->key, r->list[low]->n_key, key->as.str.s, key->as.str.n) == 0;
        low++) {
     pk_storage *s = r->list[low];
     if (s->n != n || s->size_bytes != size_bytes || size_bytes > m->end - m->pos)
@@ -161,7 +163,7 @@ static mtk_status place_storage(reader *r, const pk_value *key) {
   return MTK_OK;
 }
 
-/* Magic number, protocol, system information, the object, the keys of the storages: five pickles. */
+/* Five pickles: magic number, protocol, system information, the object, the storages' keys. */
 static mtk_status read_legacy(reader *r, pk_value *out) {
   static const uint8_t magic[] = {0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
   pk_machine *m = &r->m;
@@ -179,8 +181,7 @@ static mtk_status read_legacy(reader *r, pk_value *out) {
   MTK_TRY(pk_run(&keys, m));
   if (keys.kind != PK_LIST) return pk_bad(m, "no list of storages");
   if (r->n) qsort(r->list, r->n, sizeof *r->list, by_key);
-  for (size_t i = 0; i < keys.as.list->n; i++)
-    MTK_TRY(place_storage(r, &keys.as.list->items[i]));
+  for (size_t i = 0; i < keys.as.list->n; i++) MTK_TRY(place_storage(r, &keys.as.list->items[i]));
   for (size_t i = 0; i < r->n; i++)
     if (!r->list[i]->data) return pk_bad(m, "a storage is missing");
   return MTK_OK;

@@ -18,8 +18,8 @@ static bool has_extension(const char *path) {
 /* A zip file whose first member is "<name>/data.pkl", or a pickle; a pickle that does not begin
  * like torch's old files only under one of its names. */
 static int torch_probe(const char *path, const uint8_t *head, size_t n) {
-  static const uint8_t legacy[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a,
-                                   0xa8, 0x50, 0x19};
+  static const uint8_t legacy[] = {0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c,
+                                   0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
   if (n >= sizeof legacy && memcmp(head, legacy, sizeof legacy) == 0) return 95;
   if (n > 30 && memcmp(head, "PK\3\4", 4) == 0) {
     size_t len = (size_t)(head[26] | head[27] << 8);

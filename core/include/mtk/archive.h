@@ -51,7 +51,7 @@ typedef struct mtk_zip {
   const mtk_zip_entry *entries; /* in the order of the central directory */
   size_t n;
   const mtk_zip_entry *const *by_name; /* sorted; no two are equal */
-  const char *comment; /* of the whole file; borrowed, not terminated */
+  const char *comment;                 /* of the whole file; borrowed, not terminated */
   size_t n_comment;
 } mtk_zip;
 /* The members of a zip file in memory, zip64 too (APPNOTE.TXT 6.3.10, sections 4.3 and 4.5), by its
