@@ -73,19 +73,25 @@ static mtk_status set_decoders(mtk_vocab *vocab, const mtk_spm_pipeline *p, mtk_
 }
 
 mtk_status mtk_vocab_set_spm(mtk_vocab *vocab, const mtk_spm_pipeline *p, mtk_error *err) {
-  mtk_step steps[4];
+  mtk_step steps[6];
   size_t n = 0;
+  mtk_step space = {.kind = MTK_STEP_PREPEND, .text = " ", .n_text = 1};
   if (p->n_charsmap > 0) MTK_TRY(charsmap_step(&steps[n++], vocab, p, err));
   if (p->remove_extra_whitespaces) {
     steps[n++] = (mtk_step){.kind = MTK_STEP_REMOVE_EXTRA_WHITESPACES};
   }
-  if (p->dummy_prefix) {
-    steps[n++] = (mtk_step){.kind = MTK_STEP_PREPEND,
-                            .text = " ",
-                            .n_text = 1,
-                            .flags = p->whitespace_suffix ? MTK_STEP_RIGHT : 0};
-  }
+  if (p->dummy_prefix && !p->whitespace_suffix) steps[n++] = space;
   if (p->escape_whitespaces) steps[n++] = replace_step(" ", TEXT_SPM_SPACE);
+  if (p->escape_whitespaces && p->remove_extra_whitespaces) {
+    steps[n] = replace_step(TEXT_SPM_TRAILING, "");
+    steps[n++].flags = MTK_STEP_REGEX;
+  }
+  if (p->dummy_prefix && p->whitespace_suffix) {
+    if (p->escape_whitespaces) space = replace_step("", TEXT_SPM_SPACE);
+    space.kind = MTK_STEP_PREPEND;
+    space.flags = MTK_STEP_RIGHT;
+    steps[n++] = space;
+  }
   vocab->pre_tokenizers = (mtk_steps){0};
   MTK_TRY(set_steps(&vocab->normalizers, vocab, steps, n, err));
   return set_decoders(vocab, p, err);
@@ -102,6 +108,7 @@ static bool is_space(const char *text, size_t n) {
 }
 
 static bool take_replace(mtk_spm_pipeline *out, const mtk_step *s) {
+  if (is(s->pattern, s->n_pattern, TEXT_SPM_TRAILING)) return s->n_text == 0;
   if (!is_space(s->text, s->n_text)) return false;
   if (is(s->pattern, s->n_pattern, " {2,}") && s->flags & MTK_STEP_REGEX) {
     out->remove_extra_whitespaces = true;

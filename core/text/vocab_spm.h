@@ -6,6 +6,8 @@
 #include <mtk/text.h>
 
 #define TEXT_SPM_SPACE "\xE2\x96\x81" /* U+2581 */
+/* Removing extra white space takes away U+2581 at the end, too, even where it was in the text. */
+#define TEXT_SPM_TRAILING "(?<!" TEXT_SPM_SPACE ")" TEXT_SPM_SPACE "+\\z"
 
 /* Fields of ModelProto and of the messages in it. Piece types are those of mtk_token_type. */
 enum {
