@@ -174,28 +174,9 @@ void mtk_cmd_engine_close(mtk_cmd_engine *e) {
   *e = (mtk_cmd_engine){0};
 }
 
-/* A bare tokenizer.json: a model with a vocabulary and nothing else. */
-static mtk_status load_bare_tokenizer(mtk_model **out, const char *path, mtk_error *err) {
-  mtk_file *file = NULL;
-  MTK_TRY(mtk_file_open(&file, path, err));
-  mtk_vocab *vocab = NULL;
-  mtk_status st = mtk_vocab_from_hf(&vocab, (const char *)file->data, file->size, NULL, 0, err);
-  mtk_file_close(file);
-  if (st != MTK_OK) return mtk_fail_in(err, st, mtk_path_base(path));
-  *out = mtk_model_create();
-  if (!*out) {
-    mtk_vocab_destroy(vocab);
-    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  }
-  mtk_model_set_vocab(*out, vocab);
-  return MTK_OK;
-}
-
 mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const char *path,
                                   mtk_error *err) {
-  size_t len = strlen(path);
-  bool bare = len > 5 && !strcmp(path + len - 5, ".json") && !mtk_path_is_dir(path);
-  MTK_TRY(bare ? load_bare_tokenizer(model, path, err) : mtk_model_load(model, path, err));
+  MTK_TRY(mtk_model_load(model, path, err));
   const mtk_vocab *vocab = mtk_model_vocab(*model);
   mtk_status st =
       vocab ? mtk_tokenizer_create(tok, vocab, err)
