@@ -1,4 +1,4 @@
-/* kernels/exp_poly.h: the constants of mtk_math_expf, shared by the scalar (math.c) and the vector
+/* kernels/exp_poly.h: the constants of mtk_math_expf and mtk_math_tanhf, shared by the scalar (math.c) and the vector
  * forms (simd/lanes.h), so that both compute the same bits:
  *   t = fma(x, log2e, MAGIC), n = t - MAGIC (rint, kept in t's low mantissa bits);
  *   r = fma(n, -ln2_hi, x), r = fma(n, -ln2_lo, r), |r| <= ln2/2;
@@ -19,5 +19,25 @@
 #define MTK_EXPF_C6      0x1.6a2438p-10f
 #define MTK_EXPF_LOWEST  (-87.3f)
 #define MTK_EXPF_HIGHEST 0x1.62e42ep+6f /* 88.72283: the last float below log(FLT_MAX) */
+
+/* mtk_math_tanhf: with a = |x| and then the sign of x: a < SMALL: z = a*a, a + (a*z) * (C3 + ... +
+ * C11 z^4) by Horner, one fma a step; else 1 - 2 / (exp(a + a) + 1). */
+#define MTK_TANHF_SMALL  0.6f
+#define MTK_TANHF_C3     -0x1.55553ep-2f
+#define MTK_TANHF_C5     0x1.1109aep-3f
+#define MTK_TANHF_C7     -0x1.b898dep-5f
+#define MTK_TANHF_C9     0x1.54b8a4p-6f
+#define MTK_TANHF_C11    -0x1.825868p-8f
+
+/* Both forms of GELU (<mtk/kernel.h>, gelu_mul). Q(u) = exp(t^2/2) erfc(t/sqrt 2)/2 at t =
+ * (1/u - 1)/0.3, 0 <= t <= 13, is a polynomial of degree 8 in u: one fma a step. */
+#define MTK_GELU_C0      0x1.988454p+0f /* sqrt(8/pi) */
+#define MTK_GELU_C1      0x1.2444f2p-4f /* 0.044715 sqrt(8/pi) */
+#define MTK_GELU_C1X3    0x1.b6676cp-3f
+#define MTK_GELU_PDF     0x1.988454p-2f /* 1/sqrt(2 pi) */
+#define MTK_GELU_U       0.3f
+#define MTK_GELU_Q                                                                                 \
+  { 0x1.ac5942p-18f,  0x1.e979e2p-4f, 0x1.f2ffaap-4f,  0x1.855474p-4f, 0x1.2226b8p-3f,             \
+    -0x1.344932p-4f, 0x1.d2143cp-3f, -0x1.5961b2p-3f, 0x1.39840ap-5f }
 
 #endif

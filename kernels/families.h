@@ -23,6 +23,16 @@ void mtk_k_attention_init__ref(mtk_kernels *table);
 void mtk_k_attention_init__avx2(mtk_kernels *table);
 void mtk_k_attention_init__avx512(mtk_kernels *table);
 
+/* Mixtures of experts: routing and gates. */
+void mtk_k_moe_init__ref(mtk_kernels *table);
+void mtk_k_moe_init__avx2(mtk_kernels *table);
+void mtk_k_moe_init__avx512(mtk_kernels *table);
+
+/* 4-bit float encoding. */
+void mtk_k_encode_init__ref(mtk_kernels *table);
+void mtk_k_encode_init__avx2(mtk_kernels *table);
+void mtk_k_encode_init__avx512(mtk_kernels *table);
+
 /* gemm_nn and gemm_tn. */
 void mtk_k_gemm_init__ref(mtk_kernels *table);
 void mtk_k_gemm_init__avx2(mtk_kernels *table);

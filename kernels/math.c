@@ -1,4 +1,4 @@
-/* kernels/math.c: scalar exp, log, pow, sin and cos with the same bits on every machine.
+/* kernels/math.c: scalar exp, tanh, log, pow, sin and cos with the same bits on every machine.
  *
  * Only correctly rounded operations (+ - * / fma), no libm approximations, no tables. Double
  * functions work in double-double where one rounding would not do. Minimax coefficients come from
@@ -65,6 +65,18 @@ float mtk_math_expf(float x) {
   uint32_t u = bits_f32(p) + (bits_f32(t) << 23);
   memcpy(&p, &u, sizeof p);
   return p;
+}
+
+float mtk_math_tanhf(float x) {
+  float a = fabsf(x);
+  if (!(a < MTK_TANHF_SMALL))
+    return copysignf(1.0f - 2.0f / (mtk_math_expf(a + a) + 1.0f), x);
+  float z = a * a;
+  float p = fmaf(MTK_TANHF_C11, z, MTK_TANHF_C9);
+  p = fmaf(p, z, MTK_TANHF_C7);
+  p = fmaf(p, z, MTK_TANHF_C5);
+  p = fmaf(p, z, MTK_TANHF_C3);
+  return copysignf(fmaf(a * z, p, a), x);
 }
 
 /* exp(hi + lo), |lo| small: n = rint(hi / ln 2), r = the rest, degree 11. */

@@ -22,6 +22,10 @@ bool mtk_backward_trains(const mtk_backward *b, int32_t weight) {
   return b->g->weights[weight].trainable;
 }
 
+void mtk_backward_refuse(mtk_backward *b, mtk_op op, const char *message) {
+  mtk_graph_fail(b->g, MTK_E_UNSUPPORTED, mtk_op_get(op)->name, message);
+}
+
 void mtk_backward_give(mtk_backward *b, mtk_node_value v, mtk_node_value grad) {
   if (b->g->status != MTK_OK || !b->wants[v]) return;
   if (b->grad[v] >= 0) {

@@ -45,8 +45,7 @@ void mtk_exec_fail(mtk_exec *e, const mtk_error *error) {
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-/* Make *buffer hold at least `want` elements; old contents are lost. */
-static mtk_status reserve(void **buffer, size_t *have, size_t want, size_t size, mtk_error *err) {
+mtk_status mtk_reserve(void **buffer, size_t *have, size_t want, size_t size, mtk_error *err) {
   if (want <= *have) return MTK_OK;
   mtk_free(*buffer);
   *have = 0;
@@ -67,11 +66,12 @@ void mtk_workspace_finish(mtk_workspace *ws) {
   mtk_free(ws->kv);
   mtk_free((void *)ws->kv_pages);
   mtk_free(ws->kv_table);
+  mtk_free(ws->expert_rows);
   *ws = (mtk_workspace){0};
 }
 
 int64_t mtk_kv_layer_floats(const mtk_graph *g) {
-  return (int64_t)g->n_head_kv * 2 * MTK_KV_PAGE * g->head_dim;
+  return (int64_t)g->n_head_kv * MTK_KV_PAGE * (g->head_dim + g->v_dim);
 }
 
 int64_t mtk_kv_page_floats(const mtk_graph *g) { return g->n_layer * mtk_kv_layer_floats(g); }
@@ -81,15 +81,16 @@ static mtk_status reserve_linear(mtk_exec *e, mtk_error *err) {
   mtk_workspace *ws = e->ws;
   for (size_t i = 0; i < e->g->n_nodes; i++) {
     const mtk_graph_node *n = &e->g->nodes[i];
+    if (n->op == MTK_OP_MOE_LINEAR) MTK_TRY(mtk_exec_reserve_moe(e, n, err));
     if (n->op != MTK_OP_LINEAR && n->op != MTK_OP_LINEAR_DX) continue;
     const mtk_weight *w = e->weights[n->weight];
     bool tokens = e->g->values[n->in[0]].rows == MTK_ROWS_TOKENS;
     int a = (int)w->kernel->arith;
     if (n->op == MTK_OP_LINEAR)
-      MTK_TRY(reserve(&ws->act[a], &ws->act_bytes[a],
+      MTK_TRY(mtk_reserve(&ws->act[a], &ws->act_bytes[a],
                       w->kernel->act_bytes(tokens ? e->max_tokens : e->max_outputs, w->k), 1, err));
     else if (!w->value)
-      MTK_TRY(reserve((void **)&ws->decoded, &ws->decoded_floats,
+      MTK_TRY(mtk_reserve((void **)&ws->decoded, &ws->decoded_floats,
                       (size_t)(mtk_exec_decode_rows(w) * w->k), sizeof(float), err));
   }
   return MTK_OK;
@@ -118,13 +119,13 @@ mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *o, mtk_error 
   mtk_status status;
   MTK_TRY_GOTO(status, fail, mtk_plan_create(&e->plan, e->g, e->max_tokens, e->max_outputs, outside,
                                              NULL, 0, err));
-  MTK_TRY_GOTO(status, fail, reserve((void **)&ws->arena, &ws->arena_floats, e->plan->floats,
+  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->arena, &ws->arena_floats, e->plan->floats,
                                      sizeof(float), err));
   MTK_TRY_GOTO(status, fail, reserve_linear(e, err));
-  MTK_TRY_GOTO(status, fail, reserve((void **)&ws->pos, &ws->n_pos, (size_t)e->max_tokens,
+  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->pos, &ws->n_pos, (size_t)e->max_tokens,
                                      sizeof(int32_t), err));
-  MTK_TRY_GOTO(status, fail, reserve((void **)&ws->cos_sin, &ws->cos_sin_floats,
-                                     (size_t)(e->max_tokens * e->g->rope_dim), sizeof(float), err));
+  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->cos_sin, &ws->cos_sin_floats,
+                                     (size_t)(e->max_tokens * mtk_exec_rope_dims(e, e->g->n_ropes)), sizeof(float), err));
   *out = e;
   return MTK_OK;
 fail:
@@ -149,11 +150,13 @@ static size_t scratch_needed(const mtk_exec *e, bool backward) {
     const mtk_step_seq *q = &e->step->seqs[s];
     int64_t end = q->pos0 + q->n_rows;
     int64_t block = q->n_rows < MTK_QUERY_BLOCK ? q->n_rows : MTK_QUERY_BLOCK;
-    size_t n = e->k->attn_scratch_floats(e->g->head_dim, e->max_group, block, end - block);
-    if (backward) {
-      size_t b = e->k->attn_bwd_scratch_floats(e->g->head_dim, e->max_group, q->n_rows);
-      if (b > n) n = b;
-    }
+    const mtk_attn_args forward = {.n_tokens = block, .n_keys = end, .head_dim = e->g->head_dim,
+                                   .v_dim = e->g->v_dim, .group = e->max_group};
+    const mtk_attn_bwd_args derivative = {.n_tokens = q->n_rows, .head_dim = e->g->head_dim,
+                                          .v_dim = e->g->v_dim, .group = e->max_group};
+    size_t n = e->k->attn_scratch_floats(&forward);
+    size_t b = backward ? e->k->attn_bwd_scratch_floats(&derivative) : 0;
+    if (b > n) n = b;
     size_t pages = (size_t)((end + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
     n = (n + 15) / 16 * 16 + pages * (2 * sizeof(float *)) / sizeof(float);
     if (n > most) most = n;
@@ -171,9 +174,9 @@ static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seq
   size_t n_pages = 0, page = (size_t)mtk_kv_layer_floats(e->g);
   for (int s = 0; s < step->n_seqs; s++)
     n_pages += (size_t)((step->seqs[s].n_rows + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
-  MTK_TRY(reserve((void **)&ws->kv, &ws->kv_floats, n_pages * page, sizeof(float), err));
-  MTK_TRY(reserve((void **)&ws->kv_pages, &ws->n_kv_pages, n_pages, sizeof(float *), err));
-  MTK_TRY(reserve((void **)&ws->kv_table, &ws->n_kv_table, n_pages, sizeof(int32_t), err));
+  MTK_TRY(mtk_reserve((void **)&ws->kv, &ws->kv_floats, n_pages * page, sizeof(float), err));
+  MTK_TRY(mtk_reserve((void **)&ws->kv_pages, &ws->n_kv_pages, n_pages, sizeof(float *), err));
+  MTK_TRY(mtk_reserve((void **)&ws->kv_table, &ws->n_kv_table, n_pages, sizeof(int32_t), err));
   for (size_t i = 0; i < n_pages; i++) {
     ws->kv_pages[i] = ws->kv + i * page;
     ws->kv_table[i] = (int32_t)i;
@@ -193,9 +196,11 @@ static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seq
 static void fill_cos_sin(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
   (void)n;
   (void)worker;
-  const mtk_graph *g = e->g;
-  mtk_rope_table(e->ws->cos_sin + r0 * g->rope_dim, e->ws->pos + r0, r1 - r0, g->inv_freq,
-                 g->rope_dim, g->rope_mscale);
+  for (int i = 0; i < e->g->n_ropes; i++) {
+    const mtk_graph_rope *rope = &e->g->ropes[i];
+    mtk_rope_table(mtk_exec_cos_sin(e, i) + r0 * rope->dim, e->ws->pos + r0, r1 - r0,
+                   rope->inv_freq, rope->dim, rope->mscale);
+  }
 }
 
 static void fill_positions(mtk_exec *e) {
@@ -203,18 +208,20 @@ static void fill_positions(mtk_exec *e) {
     const mtk_step_seq *q = &e->step->seqs[s];
     for (int64_t t = 0; t < q->n_rows; t++) e->ws->pos[q->row0 + t] = (int32_t)(q->pos0 + t);
   }
-  if (e->g->rope_dim > 0)
-    mtk_exec_split(e, NULL, e->step->n_tokens, 8, 60.0 * e->g->rope_dim, fill_cos_sin);
+  int64_t dims = mtk_exec_rope_dims(e, e->g->n_ropes);
+  if (dims > 0) mtk_exec_split(e, NULL, e->step->n_tokens, 8, 60.0 * (double)dims, fill_cos_sin);
 }
 
 static mtk_status run_nodes(mtk_exec *e, size_t n_nodes, mtk_error *err) {
-  for (int a = 0; a < MTK_ARITH_COUNT; a++) e->prepared[a] = (mtk_prepared){-1, NULL};
+  for (int a = 0; a < MTK_ARITH_COUNT; a++) e->prepared[a] = (mtk_prepared){-1, NULL, 0};
+  e->ordered_by = -1;
   atomic_flag_clear(&e->failed);
   e->error.code = MTK_OK;
   fill_positions(e);
   for (size_t i = 0; i < n_nodes; i++) {
     const mtk_graph_node *n = &e->g->nodes[i];
     mtk_run_fn *run = mtk_exec_forward_ops[n->op];
+    if (!run) run = mtk_exec_moe_ops[n->op];
     if (!run) run = mtk_exec_backward_ops[n->op];
     run(e, n);
     if (e->error.code == MTK_OK) continue;
@@ -244,7 +251,7 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_on
     if (need > e->ws->scratch_floats || !e->ws->scratch) {
       need = (need + need / 2 + 15) / 16 * 16;
       size_t have = 0;
-      status = reserve((void **)&e->ws->scratch, &have, need * workers, sizeof(float), err);
+      status = mtk_reserve((void **)&e->ws->scratch, &have, need * workers, sizeof(float), err);
       e->ws->scratch_floats = status == MTK_OK ? need : 0;
     }
   }

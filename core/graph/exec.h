@@ -21,7 +21,7 @@ typedef struct mtk_workspace {
   size_t scratch_floats; /* of one worker */
   float *decoded; /* rows of a frozen weight as f32 (LINEAR_DX) */
   size_t decoded_floats;
-  float *cos_sin; /* [T, rope_dim] of this step */
+  float *cos_sin; /* of this step: [T, dim] of each rope table, one after the other */
   size_t cos_sin_floats;
   int32_t *pos; /* [T] */
   size_t n_pos;
@@ -31,6 +31,8 @@ typedef struct mtk_workspace {
   size_t n_kv_pages;
   int32_t *kv_table; /* page numbers of the temporary pages */
   size_t n_kv_table;
+  int32_t *expert_rows; /* the order of chosen experts (exec_moe.c) */
+  size_t n_expert_rows;
 } mtk_workspace;
 void mtk_workspace_finish(mtk_workspace *ws);
 
@@ -62,7 +64,7 @@ typedef struct mtk_exec_step {
   const int32_t *targets;
   const float *target_weights;
   /* KV cache: float block of each page; layer l, head h has K at l*kv_layer_stride +
-   * h*2*64*head_dim and V right behind it. kv_pages NULL: pages of this step only (all sequences
+   * h*64*(head_dim + v_dim) and V right behind it. kv_pages NULL: pages of this step only (all sequences
    * start at position 0; seqs[i].pages is not read): training and evaluation. */
   float *const *kv_pages;
   int64_t kv_layer_stride;

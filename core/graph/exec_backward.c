@@ -24,8 +24,9 @@ static void rmsnorm_dw_columns(mtk_exec *e, const mtk_graph_node *n, int64_t c0,
                                int worker) {
   (void)worker;
   const mtk_weight *w = e->weights[n->weight];
+  int64_t heads = mtk_exec_width(e, n->in[0]) / w->k;
   e->k->rmsnorm_dw(w->grad, mtk_exec_data(e, n->in[0]), mtk_exec_data(e, n->in[1]), n->attrs.eps,
-                   mtk_exec_rows(e, n->in[0]), w->k, c0, c1);
+                   mtk_exec_rows(e, n->in[0]) * heads, w->k, c0, c1);
 }
 
 static void add_row_dw_columns(mtk_exec *e, const mtk_graph_node *n, int64_t c0, int64_t c1,
@@ -123,10 +124,11 @@ static void run_linear_dx(mtk_exec *e, const mtk_graph_node *n) {
 static void rmsnorm_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
                             int worker) {
   (void)worker;
+  const mtk_weight *w = e->weights[n->weight];
   int64_t d = mtk_exec_width(e, n->in[0]);
   e->k->rmsnorm_dx(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                   mtk_exec_data(e, n->in[1]) + r0 * d, e->weights[n->weight]->value, n->attrs.eps,
-                   r1 - r0, d);
+                   mtk_exec_data(e, n->in[1]) + r0 * d, w->value, n->attrs.eps,
+                   (r1 - r0) * (d / w->k), w->k);
 }
 
 static void silu_mul_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
@@ -136,6 +138,35 @@ static void silu_mul_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, i
   e->k->silu_mul_bwd(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->out[1]) + r0 * d,
                      mtk_exec_data(e, n->in[0]) + r0 * d, mtk_exec_data(e, n->in[1]) + r0 * d,
                      mtk_exec_data(e, n->in[2]) + r0 * d, (r1 - r0) * d);
+}
+
+static void gelu_mul_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                             int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->gelu_mul_bwd(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->out[1]) + r0 * d,
+                     mtk_exec_data(e, n->in[0]) + r0 * d, mtk_exec_data(e, n->in[1]) + r0 * d,
+                     mtk_exec_data(e, n->in[2]) + r0 * d, n->attrs.activation == MTK_GELU_ERF,
+                     (r1 - r0) * d);
+}
+
+static void softcap_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                            int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->softcap_bwd(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+                    mtk_exec_data(e, n->in[1]) + r0 * d, n->attrs.softcap, (r1 - r0) * d);
+}
+
+static void slice_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                          int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->out[0]), part = n->attrs.n_column;
+  const float *dy = mtk_exec_data(e, n->in[0]);
+  float *dx = mtk_exec_data(e, n->out[0]);
+  memset(dx + r0 * d, 0, (size_t)((r1 - r0) * d) * sizeof *dx);
+  for (int64_t r = r0; r < r1; r++)
+    memcpy(dx + r * d + n->attrs.column, dy + r * part, (size_t)part * sizeof *dx);
 }
 
 static void cross_entropy_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
@@ -152,6 +183,9 @@ static void cross_entropy_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t 
 static const mtk_range_fn row_ops[MTK_OP_COUNT] = {
     [MTK_OP_RMSNORM_DX] = rmsnorm_dx_rows,
     [MTK_OP_SILU_MUL_DX] = silu_mul_dx_rows,
+    [MTK_OP_GELU_MUL_DX] = gelu_mul_dx_rows,
+    [MTK_OP_SOFTCAP_DX] = softcap_dx_rows,
+    [MTK_OP_SLICE_DX] = slice_dx_rows,
     [MTK_OP_CROSS_ENTROPY_DX] = cross_entropy_dx_rows,
 };
 
@@ -175,20 +209,27 @@ static void run_select_dx(mtk_exec *e, const mtk_graph_node *n) {
 static void attention_dx_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1,
                                int worker) {
   int heads = n->attrs.n_head_kv, group = n->attrs.n_head / heads, hd = n->attrs.head_dim;
-  int64_t ld_q = mtk_exec_width(e, n->in[1]), ld_kv = mtk_exec_width(e, n->in[2]);
+  int vd = n->attrs.v_dim;
+  int64_t ld_q = mtk_exec_width(e, n->in[1]), ld_out = mtk_exec_width(e, n->in[0]);
+  int64_t ld_k = mtk_exec_width(e, n->in[2]), ld_v = mtk_exec_width(e, n->in[3]);
   for (int64_t i = i0; i < i1; i++) {
     const mtk_step_seq *s = &e->step->seqs[i / heads];
-    int64_t q = s->row0 * ld_q + i % heads * group * hd, kv = s->row0 * ld_kv + i % heads * hd;
+    int64_t head = i % heads, q = s->row0 * ld_q + head * group * hd;
+    int64_t k = s->row0 * ld_k + head * hd, v = s->row0 * ld_v + head * vd;
     mtk_attn_bwd_args a = {.d_q = mtk_exec_data(e, n->out[0]) + q,
-                           .d_k = mtk_exec_data(e, n->out[1]) + kv,
-                           .d_v = mtk_exec_data(e, n->out[2]) + kv,
-                           .d_out = mtk_exec_data(e, n->in[0]) + q,
+                           .d_k = mtk_exec_data(e, n->out[1]) + k,
+                           .d_v = mtk_exec_data(e, n->out[2]) + v,
+                           .d_out = mtk_exec_data(e, n->in[0]) + s->row0 * ld_out +
+                                    head * group * vd,
                            .q = mtk_exec_data(e, n->in[1]) + q,
-                           .k = mtk_exec_data(e, n->in[2]) + kv,
-                           .v = mtk_exec_data(e, n->in[3]) + kv,
-                           .ld_q = ld_q, .ld_kv = ld_kv, .ld_out = ld_q,
-                           .n_tokens = s->n_rows, .head_dim = hd, .group = group,
-                           .scale = n->attrs.scale, .scratch = mtk_exec_scratch(e, worker)};
+                           .k = mtk_exec_data(e, n->in[2]) + k,
+                           .v = mtk_exec_data(e, n->in[3]) + v,
+                           .ld_q = ld_q, .ld_k = ld_k, .ld_v = ld_v, .ld_out = ld_out,
+                           .n_tokens = s->n_rows, .window = n->attrs.window, .head_dim = hd,
+                           .v_dim = vd, .group = group,
+                           .bidirectional = n->attrs.bidirectional, .scale = n->attrs.scale,
+                           .softcap = n->attrs.softcap, .scratch = mtk_exec_scratch(e, worker)};
+    if (n->weight >= 0) a.sinks = e->weights[n->weight]->value + head * group;
     e->k->attention_bwd(&a);
   }
 }
@@ -198,11 +239,10 @@ static void run_attention_dx(mtk_exec *e, const mtk_graph_node *n) {
   for (int s = 0; s < e->step->n_seqs; s++) {
     const mtk_step_seq *q = &e->step->seqs[s];
     dots += 0.5 * (double)q->n_rows * (double)q->n_rows;
-    if ((n->attrs.window > 0 && q->n_rows > n->attrs.window) || q->pos0 != 0) {
+    if (q->pos0 != 0) {
       mtk_error error;
       mtk_fail(&error, MTK_E_UNSUPPORTED, "attention_dx",
-               "a training sequence is longer than the model's sliding window of %d",
-               (int)n->attrs.window);
+               "a training sequence does not begin at position 0");
       mtk_exec_fail(e, &error);
       return;
     }

@@ -37,9 +37,10 @@ static void prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64
 /* Neighbouring layers on the same input (q, k, v; gate, up) share one prepared activation. */
 static void prepare(mtk_exec *e, const mtk_graph_node *n, const mtk_weight *w) {
   mtk_prepared *have = &e->prepared[w->kernel->arith];
-  if (have->x == n->in[0] && have->kernel->prepare == w->kernel->prepare) return;
+  if (have->x == n->in[0] && !have->sorted_by && have->kernel->prepare == w->kernel->prepare)
+    return;
   mtk_exec_split(e, n, mtk_exec_rows(e, n->in[0]), 4, 4.0 * (double)w->k, prepare_rows);
-  *have = (mtk_prepared){n->in[0], w->kernel};
+  *have = (mtk_prepared){n->in[0], w->kernel, 0};
 }
 
 typedef struct linear_job {
@@ -79,9 +80,10 @@ static void run_linear(mtk_exec *e, const mtk_graph_node *n) {
 
 static void rmsnorm_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
   (void)worker;
+  const mtk_weight *w = e->weights[n->weight];
   int64_t d = mtk_exec_width(e, n->in[0]);
   e->k->rmsnorm(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                e->weights[n->weight]->value, n->attrs.eps, r1 - r0, d);
+                w->value, n->attrs.eps, (r1 - r0) * (d / w->k), w->k);
 }
 
 static void add_row_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
@@ -98,7 +100,7 @@ static void rope_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t 
   const mtk_attrs *a = &n->attrs;
   int64_t d = mtk_exec_width(e, n->in[0]);
   e->k->rope(mtk_exec_data(e, n->out[0]) + r0 * d, d, mtk_exec_data(e, n->in[0]) + r0 * d, d,
-             e->ws->cos_sin + r0 * a->rope_dim, r1 - r0, a->n_head, a->head_dim, a->rope_dim,
+             mtk_exec_cos_sin(e, a->rope_table) + r0 * a->rope_dim, r1 - r0, a->n_head, a->head_dim, a->rope_dim,
              a->interleaved, n->op == MTK_OP_ROPE_DX);
 }
 
@@ -108,6 +110,31 @@ static void silu_mul_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int6
   int64_t d = mtk_exec_width(e, n->in[0]);
   e->k->silu_mul(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
                  mtk_exec_data(e, n->in[1]) + r0 * d, (r1 - r0) * d);
+}
+
+static void gelu_mul_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                          int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->gelu_mul(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+                 n->n_in > 1 ? mtk_exec_data(e, n->in[1]) + r0 * d : NULL,
+                 n->attrs.activation == MTK_GELU_ERF, (r1 - r0) * d);
+}
+
+static void softcap_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                         int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->softcap(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+                n->attrs.softcap, (r1 - r0) * d);
+}
+
+static void slice_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)worker;
+  int64_t from = mtk_exec_width(e, n->in[0]), d = n->attrs.n_column;
+  const float *x = mtk_exec_data(e, n->in[0]) + n->attrs.column;
+  float *y = mtk_exec_data(e, n->out[0]);
+  for (int64_t r = r0; r < r1; r++) memcpy(y + r * d, x + r * from, (size_t)d * sizeof *y);
 }
 
 static void add_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
@@ -158,6 +185,8 @@ static const mtk_range_fn row_ops[MTK_OP_COUNT] = {
     [MTK_OP_SILU_MUL] = silu_mul_rows,     [MTK_OP_ADD] = add_rows,
     [MTK_OP_ADD_SCALED] = add_scaled_rows, [MTK_OP_SCALE] = scale_rows,
     [MTK_OP_SELECT] = select_rows,         [MTK_OP_CROSS_ENTROPY] = cross_entropy_rows,
+    [MTK_OP_GELU_MUL] = gelu_mul_rows,     [MTK_OP_SOFTCAP] = softcap_rows,
+    [MTK_OP_SLICE] = slice_rows,           [MTK_OP_GELU] = gelu_mul_rows,
 };
 
 static void run_rows(mtk_exec *e, const mtk_graph_node *n) {
@@ -172,7 +201,8 @@ static float **page_pointers(const mtk_exec *e, const mtk_graph_node *n, const m
                              int64_t head, int64_t p0, int64_t p1, size_t floats, int worker) {
   const mtk_exec_step *step = e->step;
   int64_t page = (int64_t)MTK_KV_PAGE * n->attrs.head_dim;
-  int64_t at = n->attrs.layer * step->kv_layer_stride + head * 2 * page;
+  int64_t at = n->attrs.layer * step->kv_layer_stride +
+               head * (page + (int64_t)MTK_KV_PAGE * n->attrs.v_dim);
   float **k = (float **)(void *)(mtk_exec_scratch(e, worker) + (floats + 15) / 16 * 16);
   for (int64_t i = p0; i < p1; i++) {
     k[i] = step->kv_pages[s->pages[i]] + at;
@@ -183,35 +213,39 @@ static float **page_pointers(const mtk_exec *e, const mtk_graph_node *n, const m
 
 /* Items: (sequence, KV head). */
 static void store_kv(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
-  int64_t ld = mtk_exec_width(e, n->in[1]), hd = n->attrs.head_dim;
+  int64_t ld_k = mtk_exec_width(e, n->in[1]), ld_v = mtk_exec_width(e, n->in[2]);
+  int hd = n->attrs.head_dim, vd = n->attrs.v_dim;
   for (int64_t i = i0; i < i1; i++) {
     const mtk_step_seq *s = &e->step->seqs[i / n->attrs.n_head_kv];
     int64_t head = i % n->attrs.n_head_kv, end = s->pos0 + s->n_rows;
     int64_t n_pages = (end + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
     float **k = page_pointers(e, n, s, head, s->pos0 / MTK_KV_PAGE, n_pages, 0, worker);
-    int64_t at = s->row0 * ld + head * hd;
-    e->k->kv_store(k, k + n_pages, mtk_exec_data(e, n->in[1]) + at,
-                   mtk_exec_data(e, n->in[2]) + at, ld, s->n_rows, s->pos0, (int)hd);
+    e->k->kv_store(k, k + n_pages, mtk_exec_data(e, n->in[1]) + s->row0 * ld_k + head * hd, ld_k,
+                   mtk_exec_data(e, n->in[2]) + s->row0 * ld_v + head * vd, ld_v, s->n_rows,
+                   s->pos0, hd, vd);
   }
 }
 
 /* One block of queries of one sequence for one KV head. */
 static void attend(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s, int64_t head,
                    int64_t t0, int worker) {
-  int group = n->attrs.n_head / n->attrs.n_head_kv;
-  int64_t ld = mtk_exec_width(e, n->in[0]), left = s->n_rows - t0;
-  mtk_attn_args a = {.ld_out = ld, .ld_q = ld, .pos0 = s->pos0 + t0, .window = n->attrs.window,
-                     .head_dim = n->attrs.head_dim, .group = group, .scale = n->attrs.scale,
-                     .n_tokens = left < MTK_QUERY_BLOCK ? left : MTK_QUERY_BLOCK,
-                     .scratch = mtk_exec_scratch(e, worker)};
-  size_t floats = e->k->attn_scratch_floats(a.head_dim, group, a.n_tokens, a.pos0);
-  int64_t n_pages = (a.pos0 + a.n_tokens + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
+  const mtk_attrs *at = &n->attrs;
+  int group = at->n_head / at->n_head_kv;
+  int64_t ld_q = mtk_exec_width(e, n->in[0]), ld_out = mtk_exec_width(e, n->out[0]);
+  int64_t left = s->n_rows - t0, block = left < MTK_QUERY_BLOCK ? left : MTK_QUERY_BLOCK;
+  mtk_attn_args a = {.ld_out = ld_out, .ld_q = ld_q, .n_tokens = block, .pos0 = s->pos0 + t0,
+                     .window = at->window, .head_dim = at->head_dim, .v_dim = at->v_dim,
+                     .group = group, .bidirectional = at->bidirectional, .scale = at->scale,
+                     .softcap = at->softcap, .scratch = mtk_exec_scratch(e, worker)};
+  a.n_keys = at->bidirectional ? s->pos0 + s->n_rows : a.pos0 + block;
+  if (n->weight >= 0) a.sinks = e->weights[n->weight]->value + head * group;
+  size_t floats = e->k->attn_scratch_floats(&a);
+  int64_t n_pages = (a.n_keys + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
   float **k = page_pointers(e, n, s, head, 0, n_pages, floats, worker);
   a.k_pages = (const float *const *)k;
   a.v_pages = (const float *const *)(k + n_pages);
-  int64_t at = (s->row0 + t0) * ld + head * group * a.head_dim;
-  a.out = mtk_exec_data(e, n->out[0]) + at;
-  a.q = mtk_exec_data(e, n->in[0]) + at;
+  a.out = mtk_exec_data(e, n->out[0]) + (s->row0 + t0) * ld_out + head * group * a.v_dim;
+  a.q = mtk_exec_data(e, n->in[0]) + (s->row0 + t0) * ld_q + head * group * a.head_dim;
   e->k->attention(&a);
 }
 
@@ -254,5 +288,7 @@ mtk_run_fn *const mtk_exec_forward_ops[MTK_OP_COUNT] = {
     [MTK_OP_ATTENTION] = run_attention, [MTK_OP_SILU_MUL] = run_rows,
     [MTK_OP_ADD] = run_rows,         [MTK_OP_ADD_SCALED] = run_rows,
     [MTK_OP_SCALE] = run_rows,       [MTK_OP_SELECT] = run_rows,
-    [MTK_OP_CROSS_ENTROPY] = run_rows,
+    [MTK_OP_CROSS_ENTROPY] = run_rows, [MTK_OP_GELU_MUL] = run_rows,
+    [MTK_OP_SOFTCAP] = run_rows,     [MTK_OP_SLICE] = run_rows,
+    [MTK_OP_GELU] = run_rows,
 };

@@ -15,6 +15,7 @@ enum { MTK_QUERY_BLOCK = 32 };
 typedef struct mtk_prepared {
   mtk_node_value x;
   const mtk_linear_kernel *kernel;
+  int32_t sorted_by; /* 1 + value of the expert ids that order its rows; 0 = rows as they are */
 } mtk_prepared;
 
 struct mtk_exec {
@@ -30,6 +31,7 @@ struct mtk_exec {
   /* The running step. */
   const mtk_exec_step *step;
   mtk_prepared prepared[MTK_ARITH_COUNT];
+  mtk_node_value ordered_by; /* the expert ids whose order lies in ws->expert_rows; -1 = none */
   atomic_flag failed; /* first failing task fills error */
   mtk_error error;
 };
@@ -38,8 +40,9 @@ typedef void mtk_run_fn(mtk_exec *e, const mtk_graph_node *n);
 typedef void (*mtk_range_fn)(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1,
                              int worker);
 
-/* Tables of exec_forward.c and exec_backward.c: NULL where the other one has the op. */
+/* Tables of exec_forward.c, exec_moe.c and exec_backward.c: NULL where another one has the op. */
 extern mtk_run_fn *const mtk_exec_forward_ops[MTK_OP_COUNT];
+extern mtk_run_fn *const mtk_exec_moe_ops[MTK_OP_COUNT];
 extern mtk_run_fn *const mtk_exec_backward_ops[MTK_OP_COUNT];
 
 /* fn over the items 0..n_items-1 in ranges that are multiples of grain (but the last); on this
@@ -48,6 +51,10 @@ void mtk_exec_split(mtk_exec *e, const mtk_graph_node *n, int64_t n_items, int64
                     double flops_per_item, mtk_range_fn fn);
 /* Rows of a frozen weight that LINEAR_DX decodes at a time. */
 int64_t mtk_exec_decode_rows(const mtk_weight *w);
+/* Make *buffer hold at least `want` elements of `size` bytes; old contents are lost. */
+mtk_status mtk_reserve(void **buffer, size_t *have, size_t want, size_t size, mtk_error *err);
+/* Room for what a MOE_LINEAR node needs besides its values (exec_moe.c). */
+mtk_status mtk_exec_reserve_moe(mtk_exec *e, const mtk_graph_node *n, mtk_error *err);
 /* Note the first error of a task; the step ends after this node. */
 void mtk_exec_fail(mtk_exec *e, const mtk_error *error);
 
@@ -60,6 +67,15 @@ static inline int64_t mtk_exec_width(const mtk_exec *e, mtk_node_value v) {
 }
 static inline int64_t mtk_exec_rows(const mtk_exec *e, mtk_node_value v) {
   return e->g->values[v].rows == MTK_ROWS_TOKENS ? e->step->n_tokens : e->step->n_outputs;
+}
+/* Sum of the sizes of the first n rope tables; the angles of table n for this step. */
+static inline int64_t mtk_exec_rope_dims(const mtk_exec *e, int n) {
+  int64_t dims = 0;
+  for (int i = 0; i < n; i++) dims += e->g->ropes[i].dim;
+  return dims;
+}
+static inline float *mtk_exec_cos_sin(const mtk_exec *e, int n) {
+  return e->ws->cos_sin + e->max_tokens * mtk_exec_rope_dims(e, n);
 }
 static inline float *mtk_exec_scratch(const mtk_exec *e, int worker) {
   return e->ws->scratch + (size_t)worker * e->ws->scratch_floats;

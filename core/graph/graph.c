@@ -83,11 +83,33 @@ static int32_t enter_weight(mtk_graph *g, const char *name, unsigned use, int64_
   return at;
 }
 
-static int32_t enter_op_weight(mtk_graph *g, const mtk_op_info *op, const char *name,
-                               const mtk_node_value *in, int64_t width) {
-  int64_t in_width = op->n_in > 0 ? g->values[in[0]].width : width;
-  int64_t n = op->use == MTK_USE_LINEAR ? width : op->use == MTK_USE_EMBED ? 0 : 1;
-  return enter_weight(g, name, op->use, n, in_width);
+/* Weights of experts: the shapes of one, and how many there are. */
+static int32_t enter_experts(mtk_graph *g, mtk_op op, const char *name, int64_t in_width,
+                             int64_t width, const mtk_attrs *attrs) {
+  if (!attrs || attrs->n_expert <= 0 || attrs->n_slot <= 0 || in_width > INT32_MAX ||
+      width > INT32_MAX) {
+    mtk_graph_fail(g, MTK_E_INVALID, name, "the weight of experts has no shape");
+    return -1;
+  }
+  if (op == MTK_OP_MOE_ADD_ROW)
+    return enter_weight(g, name, MTK_USE_VECTOR, 1, in_width / attrs->n_slot * attrs->n_expert);
+  int64_t k = attrs->slot_input ? in_width / attrs->n_slot : in_width;
+  int32_t at = enter_weight(g, name, MTK_USE_EXPERTS, width / attrs->n_slot * attrs->n_expert, k);
+  if (at >= 0) g->weights[at].n_expert = attrs->n_expert;
+  return at;
+}
+
+static int32_t enter_op_weight(mtk_graph *g, mtk_op op, const char *name, const mtk_node_value *in,
+                               int64_t width, const mtk_attrs *attrs) {
+  const mtk_op_info *info = mtk_op_get(op);
+  int64_t in_width = info->n_in > 0 ? g->values[in[0]].width : width;
+  if (op == MTK_OP_MOE_LINEAR || op == MTK_OP_MOE_ADD_ROW)
+    return enter_experts(g, op, name, in_width, width, attrs);
+  int64_t n = info->use == MTK_USE_LINEAR ? width : info->use == MTK_USE_EMBED ? 0 : 1;
+  int64_t n_head = attrs && attrs->n_head > 0 ? attrs->n_head : 1, k = in_width;
+  if (info->vector == MTK_VECTOR_PER_HEAD) k /= n_head;
+  if (info->vector == MTK_VECTOR_HEADS) k = n_head;
+  return enter_weight(g, name, info->use, n, k);
 }
 
 static const char *check_rows(const mtk_graph *g, const mtk_op_info *op,
@@ -114,6 +136,9 @@ static int64_t result_width(const mtk_graph *g, const mtk_graph_node *node, mtk_
   case MTK_WIDTH_GIVEN: return given;
   case MTK_WIDTH_WEIGHT_K: return g->weights[node->weight].k;
   case MTK_WIDTH_ONE: return 1;
+  case MTK_WIDTH_COLUMNS: return node->attrs.n_column;
+  case MTK_WIDTH_V_HEADS: return (int64_t)node->attrs.n_head * node->attrs.v_dim;
+  case MTK_WIDTH_PER_SLOT: return g->values[node->in[0]].width / node->attrs.n_slot;
   case MTK_WIDTH_NONE: break;
   }
   return 0;
@@ -136,6 +161,7 @@ mtk_node_value mtk_graph_append(mtk_graph *g, mtk_op op, const mtk_node_value *i
   mtk_graph_node node = {.op = op, .n_in = n_in, .n_out = info->n_out, .weight = weight};
   if (n_in > 0) memcpy(node.in, in, (size_t)n_in * sizeof *in);
   if (attrs) node.attrs = *attrs;
+  if (node.attrs.v_dim == 0) node.attrs.v_dim = node.attrs.head_dim;
   const char *wrong = check_rows(g, info, &node);
   if (!wrong && info->check) wrong = info->check(g, &node);
   if (wrong) mtk_graph_fail(g, MTK_E_INVALID, info->name, wrong);
@@ -161,7 +187,8 @@ mtk_node_value mtk_graph_add(mtk_graph *g, mtk_op op, const mtk_node_value *in, 
                              const char *weight, int64_t width, const mtk_attrs *attrs) {
   if (g->status != MTK_OK) return -1;
   const mtk_op_info *info = mtk_op_get(op);
-  if (!info || info->n_in != n_in || (info->use != 0) != (weight != NULL)) {
+  bool weight_fits = info && (weight ? info->use != 0 : !info->use || info->optional_weight);
+  if (!info || info->n_in != n_in || !weight_fits) {
     mtk_graph_fail(g, MTK_E_INVALID, info ? info->name : "graph",
                    "unknown op, or wrong number of inputs or weights");
     return -1;
@@ -178,7 +205,7 @@ mtk_node_value mtk_graph_add(mtk_graph *g, mtk_op op, const mtk_node_value *in, 
   }
   int32_t w = -1;
   if (weight) {
-    w = enter_op_weight(g, info, weight, in, width);
+    w = enter_op_weight(g, op, weight, in, width, attrs);
     if (w < 0) return -1;
   }
   return mtk_graph_append(g, op, in, n_in, w, width, attrs);
@@ -222,20 +249,23 @@ void mtk_graph_set_logits(mtk_graph *g, mtk_node_value logits) {
     g->logits = logits;
 }
 
-void mtk_graph_set_kv(mtk_graph *g, int n_layer, int n_head_kv, int head_dim) {
-  if (n_layer <= 0 || n_head_kv <= 0 || head_dim <= 0)
-    mtk_graph_fail(g, MTK_E_INVALID, "kv", "layers, heads and head size must be positive");
+void mtk_graph_set_kv(mtk_graph *g, int n_layer, int n_head_kv, int head_dim, int v_dim) {
+  if (n_layer <= 0 || n_head_kv <= 0 || head_dim <= 0 || v_dim <= 0)
+    mtk_graph_fail(g, MTK_E_INVALID, "kv", "layers, heads and head sizes must be positive");
   g->n_layer = n_layer;
   g->n_head_kv = n_head_kv;
   g->head_dim = head_dim;
+  g->v_dim = v_dim;
 }
 
-void mtk_graph_set_rope(mtk_graph *g, const double *inv_freq, int n, double mscale) {
-  g->inv_freq = mtk_arena_alloc(g->arena, (size_t)(n > 0 ? n : 1), sizeof *inv_freq);
-  if (!g->inv_freq) mtk_graph_fail(g, MTK_E_NOMEM, "rope", "out of memory for a graph");
+int32_t mtk_graph_add_rope(mtk_graph *g, const double *inv_freq, int n, double mscale) {
+  double *copy = mtk_arena_alloc(g->arena, (size_t)(n > 0 ? n : 1), sizeof *inv_freq);
+  if (!copy) mtk_graph_fail(g, MTK_E_NOMEM, "rope", "out of memory for a graph");
   if (n <= 0) mtk_graph_fail(g, MTK_E_INVALID, "rope", "the rope table is empty");
-  if (g->status != MTK_OK) return;
-  memcpy(g->inv_freq, inv_freq, (size_t)n * sizeof *inv_freq);
-  g->rope_dim = 2 * n;
-  g->rope_mscale = mscale;
+  if (g->n_ropes == MTK_GRAPH_MAX_ROPE)
+    mtk_graph_fail(g, MTK_E_INVALID, "rope", "the graph has too many rope tables");
+  if (g->status != MTK_OK) return -1;
+  memcpy(copy, inv_freq, (size_t)n * sizeof *inv_freq);
+  g->ropes[g->n_ropes] = (mtk_graph_rope){.inv_freq = copy, .dim = 2 * n, .mscale = mscale};
+  return g->n_ropes++;
 }

@@ -30,7 +30,8 @@ typedef struct mtk_graph_value {
 enum {
   MTK_USE_VECTOR = 1, /* [k]: norm weight or bias, n = 1 */
   MTK_USE_EMBED = 2,  /* rows of [n, k] looked up by token id */
-  MTK_USE_LINEAR = 4  /* [n, k]: y = x W^T */
+  MTK_USE_LINEAR = 4, /* [n, k]: y = x W^T */
+  MTK_USE_EXPERTS = 8 /* [n_expert, n / n_expert, k]: a linear layer per expert */
 };
 
 typedef struct mtk_graph_weight {
@@ -38,6 +39,7 @@ typedef struct mtk_graph_weight {
   int64_t n, k;     /* n = 0: not known from the graph (an embedding's vocabulary) */
   unsigned use;     /* MTK_USE_ bits */
   bool trainable;   /* set by mtk_graph_backward */
+  int64_t n_expert; /* matrices of n / n_expert rows that are packed apart; 0 = one */
 } mtk_graph_weight;
 
 typedef struct mtk_graph_node {
@@ -56,6 +58,13 @@ typedef struct mtk_adapter_spec {
   void *ctx;
 } mtk_adapter_spec;
 
+/* A table of rotary angles. */
+typedef struct mtk_graph_rope {
+  const double *inv_freq; /* dim / 2 */
+  int dim;
+  double mscale;
+} mtk_graph_rope;
+
 struct mtk_graph {
   mtk_arena *arena; /* names, rope table */
   mtk_graph_node *nodes;
@@ -69,10 +78,9 @@ struct mtk_graph {
   mtk_node_value loss;             /* [O, 1] nats per output row; -1 until mtk_graph_backward or
                                       mtk_graph_add_loss */
   size_t n_forward;                /* nodes before the first derivative node */
-  int n_layer, n_head_kv, head_dim; /* KV cache; 0 = none */
-  double *inv_freq;                /* rope_dim / 2 */
-  int rope_dim;
-  double rope_mscale;
+  int n_layer, n_head_kv, head_dim, v_dim; /* KV cache; 0 = none */
+  mtk_graph_rope ropes[MTK_GRAPH_MAX_ROPE];
+  int n_ropes;
   mtk_status status; /* of the builder, sticky */
   mtk_error error;
 };
@@ -107,8 +115,18 @@ typedef enum mtk_width_rule {
   MTK_WIDTH_IN3,
   MTK_WIDTH_GIVEN,    /* the caller of mtk_graph_add says (EMBED, LINEAR) */
   MTK_WIDTH_WEIGHT_K, /* columns of the weight */
-  MTK_WIDTH_ONE
+  MTK_WIDTH_ONE,
+  MTK_WIDTH_V_HEADS,   /* n_head * v_dim */
+  MTK_WIDTH_COLUMNS,   /* n_column */
+  MTK_WIDTH_PER_SLOT /* of the first input, divided by n_slot */
 } mtk_width_rule;
+
+/* Size of a vector weight. */
+typedef enum mtk_vector_rule {
+  MTK_VECTOR_IN0 = 0,  /* width of the first input */
+  MTK_VECTOR_PER_HEAD, /* that over n_head (0 = 1) */
+  MTK_VECTOR_HEADS     /* n_head */
+} mtk_vector_rule;
 
 /* Rows: which rows the inputs must have, and those of the results. */
 typedef enum mtk_rows_rule {
@@ -131,6 +149,8 @@ typedef struct mtk_op_info {
   const char *name;
   int n_in, n_out;
   unsigned use; /* MTK_USE_ bit of its weight, 0 = takes none */
+  bool optional_weight;
+  mtk_vector_rule vector; /* size of its weight where that is a vector */
   mtk_rows_rule rows;
   mtk_width_rule width[MTK_OP_MAX_OUT];
   bool same_width;   /* all inputs have one width */
@@ -151,6 +171,8 @@ mtk_node_value mtk_backward_add(mtk_backward *b, mtk_op op, const mtk_node_value
 /* Is the gradient of this value needed? Of this weight? */
 bool mtk_backward_wants(const mtk_backward *b, mtk_node_value v);
 bool mtk_backward_trains(const mtk_backward *b, int32_t weight);
+/* Refuse: the op has no derivative for what is asked. */
+void mtk_backward_refuse(mtk_backward *b, mtk_op op, const char *message);
 /* Add `grad` to the gradient of value v. */
 void mtk_backward_give(mtk_backward *b, mtk_node_value v, mtk_node_value grad);
 /* Append without the checks of mtk_graph_add on the weight: it is known already. */

@@ -23,12 +23,16 @@ mtk_cost mtk_node_cost(const mtk_graph *g, const mtk_graph_node *n, double token
     cost.weight_elems = r * (double)w->k;
   else if (w)
     cost.weight_elems = (double)w->k * (double)(w->n > 0 ? w->n : 1);
-  if (op->cost == MTK_COST_MATMUL) {
+  if (w && w->n_expert > 0) { /* each row meets n_slot experts; so many are read at most */
+    double per_expert = cost.weight_elems / (double)w->n_expert, met = r * n->attrs.n_slot;
+    cost.weight_elems = per_expert * (met < (double)w->n_expert ? met : (double)w->n_expert);
+    cost.flops = op->flops * met * per_expert;
+  } else if (op->cost == MTK_COST_MATMUL) {
     cost.flops = op->flops * r * cost.weight_elems;
   } else if (op->cost == MTK_COST_ATTENTION) {
-    double width = (double)n->attrs.n_head * n->attrs.head_dim;
-    cost.flops = op->flops * r * keys * width;
-    cost.value_bytes += 8.0 * r * keys * (double)n->attrs.n_head_kv * n->attrs.head_dim;
+    double both = (double)n->attrs.head_dim + n->attrs.v_dim;
+    cost.flops = op->flops * r * keys * n->attrs.n_head * both / 2.0;
+    cost.value_bytes += 4.0 * r * keys * n->attrs.n_head_kv * both;
   } else {
     cost.flops = op->flops * r * (double)main->width;
   }
@@ -48,15 +52,32 @@ mtk_cost mtk_graph_cost(const mtk_graph *g, double tokens, double outputs, doubl
 
 static void print_attrs(mtk_bytes *out, const mtk_graph_node *n) {
   const mtk_attrs *a = &n->attrs;
-  if (n->op == MTK_OP_RMSNORM) mtk_bytes_printf(out, " eps=%g", (double)a->eps);
+  if (n->op == MTK_OP_RMSNORM) {
+    mtk_bytes_printf(out, " eps=%g", (double)a->eps);
+    if (a->n_head > 1) mtk_bytes_printf(out, " heads=%d", a->n_head);
+  }
+  if (n->op == MTK_OP_SOFTCAP) mtk_bytes_printf(out, " softcap=%g", (double)a->softcap);
+  if (n->op == MTK_OP_SLICE)
+    mtk_bytes_printf(out, " columns=%d+%d", a->column, a->n_column);
   if (n->op == MTK_OP_ROPE)
     mtk_bytes_printf(out, " heads=%d head_dim=%d rope_dim=%d %s", a->n_head, a->head_dim,
                      a->rope_dim, a->interleaved ? "interleaved" : "half");
+  if (n->op == MTK_OP_ROPE && a->rope_table > 0)
+    mtk_bytes_printf(out, " table=%d", a->rope_table);
   if (n->op == MTK_OP_ATTENTION) {
     mtk_bytes_printf(out, " layer=%d heads=%d/%d head_dim=%d scale=%g", a->layer, a->n_head,
                      a->n_head_kv, a->head_dim, (double)a->scale);
+    if (a->v_dim != a->head_dim) mtk_bytes_printf(out, " v_dim=%d", a->v_dim);
     if (a->window > 0) mtk_bytes_printf(out, " window=%d", a->window);
+    if (a->softcap > 0.0f) mtk_bytes_printf(out, " softcap=%g", (double)a->softcap);
+    if (a->bidirectional) mtk_bytes_puts(out, " bidirectional");
   }
+  if (n->op == MTK_OP_MOE_ROUTE || n->op == MTK_OP_MOE_ROUTE_BIASED) {
+    mtk_bytes_printf(out, " experts=%d/%d", a->n_slot, a->n_expert);
+    if (a->n_group > 1) mtk_bytes_printf(out, " groups=%d/%d", a->n_group_used, a->n_group);
+  }
+  if (n->op == MTK_OP_SWIGLU_CLAMPED)
+    mtk_bytes_printf(out, " alpha=%g limit=%g", (double)a->alpha, (double)a->limit);
   if (n->op == MTK_OP_ADD_SCALED || n->op == MTK_OP_SCALE)
     mtk_bytes_printf(out, " scale=%g", (double)a->scale);
 }
@@ -96,5 +117,5 @@ void mtk_graph_print(mtk_bytes *out, const mtk_graph *g) {
                    "\nper token with one key and one row of logits: %.4g FLOPs, %.4g B of values, "
                    "%.4g weights; KV cache %lld B per position\n",
                    c.flops, c.value_bytes, c.weight_elems,
-                   8LL * g->n_layer * g->n_head_kv * g->head_dim);
+                   4LL * g->n_layer * g->n_head_kv * (g->head_dim + g->v_dim));
 }

@@ -27,10 +27,13 @@ struct mtk_weight {
    * micro-batches; the same pointer as grad where it is only an embedding. mtk_weights_join_grads
    * adds them up. */
   float *grad, *grad_embed;
-  /* Linear layers: kernel row and packed panels. */
+  /* Linear layers: kernel row and packed panels. Experts: n_expert matrices of n / n_expert rows,
+   * one after the other, expert_bytes (a multiple of 64) apart; otherwise n_expert = 0. */
   const mtk_linear_kernel *kernel;
   void *packed;
   size_t packed_bytes;
+  int64_t n_expert;
+  size_t expert_bytes;
 };
 
 #endif

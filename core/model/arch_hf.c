@@ -69,6 +69,21 @@ static mtk_status wrong_type(mtk_error *err, const char *where, const char *want
 static mtk_status from_json(mtk_value *out, const json_t *j, mtk_meta_type type, const char *where,
                             mtk_error *err) {
   *out = (mtk_value){.type = type};
+  if (type == MTK_META_ARRAY) {
+    if (!json_is_array(j)) return wrong_type(err, where, "a list");
+    bool texts = json_is_string(json_array_get(j, 0));
+    size_t n = json_array_size(j);
+    mtk_value *items = mtk_alloc(n ? n : 1, sizeof *items);
+    if (!items) return mtk_fail(err, MTK_E_NOMEM, where, "out of memory");
+    out->as.arr.type = texts ? MTK_META_STRING : MTK_META_F32;
+    out->as.arr.n = n;
+    out->as.arr.items = items;
+    mtk_status status = MTK_OK;
+    for (size_t i = 0; i < n && status == MTK_OK; i++)
+      status = from_json(&items[i], json_array_get(j, i), out->as.arr.type, where, err);
+    if (status != MTK_OK) mtk_free(items);
+    return status;
+  }
   if (type == MTK_META_U32) {
     double v = json_number_value(j);
     if (!json_is_number(j) || v < 0 || v > UINT32_MAX || v != floor(v))
@@ -100,6 +115,11 @@ static double shortest(double f32) {
   return f32;
 }
 
+/* What from_json allocated. */
+static void finish_value(mtk_value *v) {
+  if (v->type == MTK_META_ARRAY) mtk_free((void *)(uintptr_t)v->as.arr.items);
+}
+
 static json_t *to_json(const mtk_value *v) {
   switch (v->type) {
     case MTK_META_BOOL: return json_boolean(v->as.u != 0);
@@ -110,15 +130,28 @@ static json_t *to_json(const mtk_value *v) {
     case MTK_META_I16:
     case MTK_META_I32:
     case MTK_META_I64: return json_integer(v->as.i);
-    case MTK_META_ARRAY: return NULL;
+    case MTK_META_ARRAY: break;
     default: return json_integer((json_int_t)v->as.u);
   }
+  json_t *list = json_array();
+  for (size_t i = 0; list && i < v->as.arr.n; i++) {
+    if (json_array_append_new(list, to_json(&v->as.arr.items[i])) == 0) continue;
+    json_decref(list);
+    return NULL;
+  }
+  return list;
 }
 
 static bool same_value(const mtk_value *a, const mtk_value *b) {
   if (a->type != b->type) return false;
   if (a->type == MTK_META_F32) return !(a->as.f < b->as.f) && !(a->as.f > b->as.f);
   if (a->type == MTK_META_STRING) return strcmp(a->as.str.s, b->as.str.s) == 0;
+  if (a->type == MTK_META_ARRAY) {
+    bool same = a->as.arr.n == b->as.arr.n;
+    for (size_t i = 0; same && i < a->as.arr.n; i++)
+      same = same_value(&a->as.arr.items[i], &b->as.arr.items[i]);
+    return same;
+  }
   return a->as.u == b->as.u;
 }
 
@@ -144,25 +177,39 @@ static mtk_status literal(mtk_value *out, const mtk_arch_hparam *row, mtk_error 
   return MTK_OK;
 }
 
-/* "=a" or "=a/b" */
+static mtk_status number(double *out, const mtk_meta *meta, const char *key, mtk_error *err) {
+  const mtk_value *v = mtk_meta_get(meta, key);
+  uint64_t u = 0;
+  if (v && (v->type == MTK_META_F32 || v->type == MTK_META_F64))
+    return mtk_meta_float(out, meta, key, 0, err);
+  MTK_TRY(mtk_meta_uint(&u, meta, key, 0, err));
+  *out = (double)u;
+  return MTK_OK;
+}
+
+/* "=a", "=a/b" or "=a*b" */
 static mtk_status copied(mtk_value *out, bool *found, const mtk_arch_hparam *row,
                          const mtk_meta *meta, mtk_error *err) {
   char key[MAX_PATH];
-  const char *expr = row->fallback + 1, *slash = strchr(expr, '/');
-  if (!slash) {
+  const char *expr = row->fallback + 1, *op = strpbrk(expr, "/*");
+  if (!op) {
     const mtk_value *v = mtk_meta_get(meta, expr);
     if (v) *out = *v, *found = true;
     return MTK_OK;
   }
-  snprintf(key, sizeof key, "%.*s", (int)(slash - expr), expr);
-  if (!mtk_meta_get(meta, key) || !mtk_meta_get(meta, slash + 1)) return MTK_OK;
-  uint64_t a, b;
-  MTK_TRY(mtk_meta_uint(&a, meta, key, 0, err));
-  MTK_TRY(mtk_meta_uint(&b, meta, slash + 1, 0, err));
-  if (b == 0 || a % b)
-    return mtk_fail(err, MTK_E_FORMAT, key, "%llu does not divide by %s (%llu)",
-                    (unsigned long long)a, slash + 1, (unsigned long long)b);
-  *out = (mtk_value){.type = MTK_META_U32, .as.u = a / b};
+  snprintf(key, sizeof key, "%.*s", (int)(op - expr), expr);
+  if (!mtk_meta_get(meta, key) || !mtk_meta_get(meta, op + 1)) return MTK_OK;
+  double a, b;
+  MTK_TRY(number(&a, meta, key, err));
+  MTK_TRY(number(&b, meta, op + 1, err));
+  double v = *op == '*' ? a * b : a / b;
+  if (row->type == MTK_META_F32 && isfinite(v)) {
+    *out = (mtk_value){.type = MTK_META_F32, .as.f = (double)(float)v};
+  } else {
+    if (!(v >= 0) || v > UINT32_MAX || (*op == '/' && v != floor(v)))
+      return mtk_fail(err, MTK_E_FORMAT, key, "%g does not divide by %s (%g)", a, op + 1, b);
+    *out = (mtk_value){.type = MTK_META_U32, .as.u = (uint64_t)v};
+  }
   *found = true;
   return MTK_OK;
 }
@@ -239,7 +286,9 @@ static mtk_status read_rows(mtk_meta *meta, const mtk_arch_v1 *arch, json_t *con
     if (!j || mtk_meta_get(meta, row->key)) continue;
     mtk_value v;
     MTK_TRY(from_json(&v, j, row->type, config_place(row->hf_key).text, err));
-    MTK_TRY(mtk_meta_set(meta, row->key, &v, err));
+    mtk_status status = mtk_meta_set(meta, row->key, &v, err);
+    finish_value(&v);
+    MTK_TRY(status);
   }
   return fill_absent(meta, arch, NULL, true, err);
 }
@@ -278,15 +327,20 @@ static mtk_status write_row(json_t *config, json_t *original, const mtk_arch_v1 
   if (has_fallback && (asks_tensors(row) || !set)) set = &fallback;
   if (!row->hf_key) return MTK_OK;
   if (!set) { /* say "none" where transformers might have a default of its own (sliding_window) */
-    bool plain = json_object_size(original) == 0 && !strchr(row->hf_key, '.');
+    bool plain = json_object_size(original) == 0 && !strchr(row->hf_key, '.') &&
+                 strncmp(row->key, "expert_", 7) != 0; /* a dense model of the same table */
     return !plain || set_path(config, row->hf_key, json_null())
                ? MTK_OK
                : mtk_fail(err, MTK_E_NOMEM, "config.json", "out of memory");
   }
   json_t *there = get_path(original, row->hf_key);
   if (there) {
-    if (from_json(&old, there, row->type, "", NULL) == MTK_OK && same_value(&old, set))
-      return MTK_OK;
+    bool same = false;
+    if (from_json(&old, there, row->type, "", NULL) == MTK_OK) {
+      same = same_value(&old, set);
+      finish_value(&old);
+    }
+    if (same) return MTK_OK;
   } else {
     bool implied = json_object_size(original) > 0 && has_fallback && !asks_tensors(row) &&
                    same_value(&fallback, set);
@@ -296,7 +350,7 @@ static mtk_status write_row(json_t *config, json_t *original, const mtk_arch_v1 
   }
   json_t *value = to_json(set);
   if (!value)
-    return mtk_fail(err, MTK_E_UNSUPPORTED, row->key, "config.json holds only one value here");
+    return mtk_fail(err, MTK_E_UNSUPPORTED, row->key, "config.json cannot hold this value");
   if (set_path(config, row->hf_key, value)) return MTK_OK;
   return mtk_fail(err, MTK_E_NOMEM, "config.json", "out of memory");
 }
@@ -317,7 +371,11 @@ static const char *class_of(const mtk_arch_v1 *arch, const mtk_model *model) {
   const char *wanted = mtk_meta_str(mtk_model_meta(model), "hf.architecture", "");
   for (const char *const *c = arch->hf_classes; *c; c++)
     if (strcmp(*c, wanted) == 0) return *c;
-  return arch->hf_classes[0];
+  uint64_t n_expert = 0;
+  (void)mtk_meta_uint(&n_expert, mtk_model_meta(model), "expert_count", 0, NULL);
+  bool known = arch->struct_size >= offsetof(mtk_arch_v1, hf_expert_class) + sizeof(char *);
+  return n_expert > 0 && known && arch->hf_expert_class ? arch->hf_expert_class
+                                                        : arch->hf_classes[0];
 }
 
 /* "MistralForCausalLM" -> "mistral" where the class is not the table's first. */

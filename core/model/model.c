@@ -186,6 +186,15 @@ mtk_status mtk_model_add_tensor(mtk_model *m, const mtk_tensor *tensor, mtk_erro
   return MTK_OK;
 }
 
+mtk_status mtk_model_clear_tensors(mtk_model *m, mtk_error *err) {
+  mtk_map *empty = mtk_map_create();
+  if (!empty) return no_memory(err, NULL);
+  mtk_map_destroy(m->tensor_index);
+  m->tensor_index = empty;
+  m->n_tensors = 0;
+  return MTK_OK;
+}
+
 size_t mtk_model_tensor_count(const mtk_model *m) { return m->n_tensors; }
 
 const mtk_tensor *mtk_model_tensor_at(const mtk_model *m, size_t index) {

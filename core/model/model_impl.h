@@ -7,13 +7,14 @@
 #include <mtk/model.h>
 
 /* One tensor of an architecture's table for one block: its base name (without ".weight"), the row
- * it comes from, and the shape of its weight: n_dims 2 {rows, cols}, or 1 {rows}. */
+ * it comes from, and the shape of its weight: n_dims 2 {rows, cols}, or 1 {rows}; of experts one
+ * more in front. */
 typedef struct mtk_arch_slot {
   const mtk_arch_tensor *row;
   int64_t block; /* -1 outside blocks */
   char name[128];
   int n_dims;
-  int64_t shape[2];
+  int64_t shape[3];
 } mtk_arch_slot;
 
 /* Walk all tensors of the table, blocks ascending inside each row: start with {0}; false at the
@@ -24,10 +25,17 @@ typedef struct mtk_arch_walk {
 } mtk_arch_walk;
 bool mtk_arch_next(mtk_arch_slot *out, mtk_arch_walk *walk, const mtk_arch_v1 *arch,
                    const mtk_meta *meta, mtk_status *status, mtk_error *err);
-/* A positive size from hyperparameters: "embedding_length", or a product "a*b". */
+/* A positive size from hyperparameters: "embedding_length", or sums of products "a*b+2*c". */
 mtk_status mtk_arch_size(int64_t *out, const mtk_meta *meta, const char *expr, mtk_error *err);
 /* Row of a canonical tensor name ("blk.3.attn_q.weight"), or NULL. */
 const mtk_arch_tensor *mtk_arch_row(const mtk_arch_v1 *arch, const char *name);
+/* The same with the numbers in the name: block and expert, -1 without. */
+const mtk_arch_tensor *mtk_arch_row_at(long index[2], const mtk_arch_v1 *arch, const char *name);
+/* One matrix of stacked experts as a tensor of its own: borrows t and its values. */
+mtk_status mtk_expert_slice(mtk_tensor *out, mtk_arena *arena, const mtk_tensor *t, int64_t expert,
+                            mtk_error *err);
+/* Forget all tensors, to add others; their descriptions live on in the arena. */
+mtk_status mtk_model_clear_tensors(mtk_model *model, mtk_error *err);
 
 /* Value of a row's fallback under what meta (and model, may be NULL) hold; *found = false if the
  * fallback is NULL, names an absent key, or asks for a tensor without a model. */

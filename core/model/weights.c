@@ -8,8 +8,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* Panels fetched and packed by one task. */
-enum { PANELS_PER_TASK = 8 };
+/* Panels fetched and packed by one task; uses that need panels. */
+enum { PANELS_PER_TASK = 8, PACKED = MTK_USE_LINEAR | MTK_USE_EXPERTS };
 
 struct mtk_weights {
   const mtk_weights *parent;
@@ -136,33 +136,48 @@ typedef struct pack_job {
   mtk_error error;
 } pack_job;
 
-static int64_t panel_count(const mtk_weight *w) { return (w->n + MTK_PANEL - 1) / MTK_PANEL; }
+/* Matrices that are packed apart, and the rows of one. */
+static int64_t matrix_count(const mtk_weight *w) { return w->n_expert > 0 ? w->n_expert : 1; }
+static int64_t matrix_rows(const mtk_weight *w) { return w->n / matrix_count(w); }
+
+static int64_t panel_count(const mtk_weight *w) {
+  return (matrix_rows(w) + MTK_PANEL - 1) / MTK_PANEL;
+}
+
+static int64_t tasks_per_matrix(const mtk_weight *w) {
+  return (panel_count(w) + PANELS_PER_TASK - 1) / PANELS_PER_TASK;
+}
 
 static void pack_task(void *ctx, int64_t task, int worker) {
   pack_job *j = ctx;
-  int64_t p0 = task * PANELS_PER_TASK, p1 = p0 + PANELS_PER_TASK;
+  int64_t matrix = task / tasks_per_matrix(j->w), part = task % tasks_per_matrix(j->w);
+  int64_t p0 = part * PANELS_PER_TASK, p1 = p0 + PANELS_PER_TASK;
   if (p1 > panel_count(j->w)) p1 = panel_count(j->w);
   mtk_wview view = j->view;
   view.row0 = p0 * MTK_PANEL;
   view.n_rows = (p1 * MTK_PANEL < view.n ? p1 * MTK_PANEL : view.n) - view.row0;
+  int64_t row = matrix * view.n + view.row0; /* in the whole tensor */
+  int64_t grid_row = view.scales ? (view.k - 1) / view.scale_k + 1 : 0;
+  if (view.scales) view.scales += matrix * view.n / view.scale_n * grid_row;
   mtk_error error;
   if (j->w->value) {
-    view.data = j->w->value + view.row0 * view.k;
-  } else if (mtk_tensor_fetch(&view.data, j->w->tensor, view.row0, view.n_rows,
+    view.data = j->w->value + row * view.k;
+  } else if (mtk_tensor_fetch(&view.data, j->w->tensor, row, view.n_rows,
                               j->buffers + (size_t)worker * j->buffer_bytes, &error) != MTK_OK) {
     if (!atomic_flag_test_and_set(&j->failed)) j->error = error;
     return;
   }
-  j->w->kernel->pack(j->w->packed, &view, p0, p1);
+  uint8_t *packed = (uint8_t *)j->w->packed + (size_t)matrix * j->w->expert_bytes;
+  j->w->kernel->pack(packed, &view, p0, p1);
 }
 
 static void run_pack(pack_job *j, mtk_pool *pool) {
-  mtk_pool_run(pool, (panel_count(j->w) + PANELS_PER_TASK - 1) / PANELS_PER_TASK, pack_task, j);
+  mtk_pool_run(pool, matrix_count(j->w) * tasks_per_matrix(j->w), pack_task, j);
 }
 
 void mtk_weight_repack(mtk_weight *w, mtk_pool *pool) {
   if (!w->packed || !w->value) return;
-  pack_job j = {.w = w, .view = {.type = MTK_F32, .n = w->n, .k = w->k},
+  pack_job j = {.w = w, .view = {.type = MTK_F32, .n = matrix_rows(w), .k = w->k},
                 .failed = ATOMIC_FLAG_INIT};
   run_pack(&j, pool);
 }
@@ -181,9 +196,11 @@ static mtk_status alloc_packed(mtk_weight *w, const mtk_weights_options *o, mtk_
   if (!w->kernel)
     return mtk_fail(err, MTK_E_UNSUPPORTED, w->name, "there is no linear layer on %s weights",
                     mtk_dtype_get(type)->name);
-  w->packed_bytes = w->kernel->packed_bytes(w->n, w->k);
-  if (!fine_grid) w->packed_bytes -= w->kernel->grid_bytes(w->n, w->k);
-  w->packed = mtk_alloc(w->packed_bytes, 1);
+  size_t bytes = w->kernel->packed_bytes(matrix_rows(w), w->k);
+  if (!fine_grid) bytes -= w->kernel->grid_bytes(matrix_rows(w), w->k);
+  w->expert_bytes = w->n_expert > 0 ? (bytes + 63) / 64 * 64 : bytes;
+  bool fits = mtk_mul_ok(w->expert_bytes, (size_t)matrix_count(w), &w->packed_bytes);
+  w->packed = fits ? mtk_alloc(w->packed_bytes, 1) : NULL;
   if (!w->packed)
     return mtk_fail(err, MTK_E_NOMEM, w->name, "out of memory: %zu bytes of packed weights",
                     w->packed_bytes);
@@ -193,9 +210,14 @@ static mtk_status alloc_packed(mtk_weight *w, const mtk_weights_options *o, mtk_
 static mtk_status pack_tensor(mtk_weight *w, const mtk_weights_options *o, mtk_error *err) {
   const mtk_tensor *t = w->tensor;
   mtk_dtype type = w->value ? MTK_F32 : t->dtype;
-  int fine_grid = !w->value && t->scales && (t->scale_n < w->n || t->scale_k < w->k);
+  int64_t n = matrix_rows(w);
+  int fine_grid = !w->value && t->scales && (t->scale_n < n || t->scale_k < w->k);
+  if (w->n_expert > 0 && t->scales && (t->scale_n > n || n % t->scale_n))
+    return mtk_fail(err, MTK_E_UNSUPPORTED, w->name,
+                    "its grid of scales steps over %lld rows, an expert has %lld",
+                    (long long)t->scale_n, (long long)n);
   MTK_TRY(alloc_packed(w, o, type, fine_grid, err));
-  pack_job j = {.w = w, .view = {.type = type, .n = w->n, .k = w->k}, .failed = ATOMIC_FLAG_INIT};
+  pack_job j = {.w = w, .view = {.type = type, .n = n, .k = w->k}, .failed = ATOMIC_FLAG_INIT};
   if (!w->value) {
     j.view.scales = t->scales;
     j.view.scale_n = t->scale_n;
@@ -274,9 +296,10 @@ static mtk_status load_one(mtk_weights *store, const mtk_graph_weight *gw, const
   w->tensor = t;
   w->fetch_row = fetch_row;
   w->row_bytes = mtk_tensor_row_bytes(t);
+  w->n_expert = gw->n_expert;
   if (gw->trainable) MTK_TRY(alloc_grads(w, err));
   if (vector || gw->trainable) MTK_TRY(load_values(w, err));
-  return gw->use & MTK_USE_LINEAR ? pack_tensor(w, &store->options, err) : MTK_OK;
+  return gw->use & PACKED ? pack_tensor(w, &store->options, err) : MTK_OK;
 }
 
 mtk_status mtk_weights_load(mtk_weights *store, const mtk_graph *g, const mtk_model *model,
@@ -284,7 +307,7 @@ mtk_status mtk_weights_load(mtk_weights *store, const mtk_graph *g, const mtk_mo
   uint64_t total = 0, done = 0;
   for (size_t i = 0; i < g->n_weights; i++) {
     const mtk_tensor *t = mtk_model_tensor(model, g->weights[i].name);
-    if (t && (g->weights[i].use & MTK_USE_LINEAR)) total += t->size_bytes;
+    if (t && (g->weights[i].use & PACKED)) total += t->size_bytes;
   }
   for (size_t i = 0; i < g->n_weights; i++) {
     const mtk_graph_weight *gw = &g->weights[i];
@@ -292,7 +315,7 @@ mtk_status mtk_weights_load(mtk_weights *store, const mtk_graph *g, const mtk_mo
     if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "interrupted while loading");
     MTK_TRY(load_one(store, gw, model, err));
     const mtk_tensor *t = mtk_model_tensor(model, gw->name);
-    if (!(gw->use & MTK_USE_LINEAR)) continue;
+    if (!(gw->use & PACKED)) continue;
     done += t->size_bytes;
     mtk_progress("load", done, total, "B");
   }

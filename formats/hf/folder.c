@@ -47,6 +47,8 @@ mtk_status hf_load_json(json_t **out, const char *text, size_t n, const char *na
                         mtk_error *err) {
   json_error_t at;
   *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &at);
+  if (!*out && json_error_code(&at) == json_error_numeric_overflow) /* model_max_length: 10^30 */
+    *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &at);
   if (!*out) return mtk_fail(err, MTK_E_FORMAT, name, "line %d: %s", at.line, at.text);
   if (json_is_object(*out)) return MTK_OK;
   json_decref(*out);

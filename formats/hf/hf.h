@@ -107,7 +107,8 @@ typedef enum hf_layout {
   HF_NVFP4,   /* weight_packed, weight_scale, weight_global_scale (, input_global_scale) */
   HF_MXFP4,   /* weight_packed, weight_scale */
   HF_FP8,     /* weight, weight_scale (, input_scale) */
-  HF_MXFP8    /* weight, weight_scale of E8M0 */
+  HF_MXFP8,   /* weight, weight_scale of E8M0 */
+  HF_BLOCKS   /* gpt-oss's experts: X_blocks, X_scales (MXFP4) */
 } hf_layout;
 hf_layout hf_layout_of(const mtk_tensor *t);
 /* A new quantization_config (compressed-tensors) of a model, or NULL when no tensor has a quantized

@@ -1,13 +1,19 @@
 /* quant.c: quantized weights that a folder stores as several tensors -> one canonical tensor.
  * Layouts: compressed-tensors (nvfp4-pack-quantized, mxfp4-pack-quantized, mxfp8-quantized,
- * float-quantized), ModelOpt (NVFP4, MXFP4, FP8) and DeepSeek (weight_scale_inv); told apart by
- * names, types and shapes, so mixed files work. Read functions may be entered by any thread. */
+ * float-quantized), ModelOpt (NVFP4, MXFP4, FP8), DeepSeek (weight_scale_inv) and gpt-oss (stacked
+ * experts as _blocks and _scales); told apart by names, types and shapes, so mixed files work. Read functions may be entered by any thread. */
 #include "hf.h"
 
 #include <string.h>
 
 /* One way to store a weight. `scale` types decide between rows of one suffix. */
-typedef enum stored_kind { STORED_PLAIN, STORED_NVFP4, STORED_MXFP4, STORED_GRID } stored_kind;
+typedef enum stored_kind {
+  STORED_PLAIN,
+  STORED_NVFP4,
+  STORED_MXFP4,
+  STORED_BLOCKS, /* MXFP4 of stacked experts: [E, N, K/32, 16] and [E, N, K/32] */
+  STORED_GRID
+} stored_kind;
 
 typedef struct stored {
   stored_kind kind;
@@ -19,6 +25,7 @@ typedef struct stored {
 } stored;
 
 static const char packed_suffix[] = ".weight_packed", weight_suffix[] = ".weight";
+static const char blocks_suffix[] = "_blocks";
 
 static bool ends_with(const char *s, const char *suffix, size_t *stem) {
   size_t n = strlen(s), k = strlen(suffix);
@@ -35,6 +42,11 @@ static bool is_float(mtk_dtype d) { return d == MTK_F32 || d == MTK_F16 || d == 
 static stored classify(const hf_source *src, const st_tensor *t) {
   stored s = {STORED_PLAIN, NULL, NULL, false, NULL, false};
   size_t stem = 0;
+  if (ends_with(t->name, blocks_suffix, &stem) && t->dtype == MTK_U8) {
+    s.scale = hf_source_sibling(src, t->name, stem, "_scales");
+    if (s.scale && is_e8m0(s.scale->dtype)) s.kind = STORED_BLOCKS;
+    return s;
+  }
   bool packed = ends_with(t->name, packed_suffix, &stem);
   if (!packed && !ends_with(t->name, weight_suffix, &stem)) return s;
   s.scale = hf_source_sibling(src, t->name, stem, ".weight_scale");
@@ -72,8 +84,9 @@ void hf_quant_mark(hf_source *src) {
 mtk_status hf_quant_name(const char **out, mtk_arena *arena, const st_tensor *in, mtk_error *err) {
   size_t stem = 0;
   *out = in->name;
-  if (!ends_with(in->name, packed_suffix, &stem)) return MTK_OK;
-  *out = mtk_arena_strndup(arena, in->name, stem + strlen(weight_suffix)); /* cuts "_packed" */
+  if (ends_with(in->name, packed_suffix, &stem)) stem += strlen(weight_suffix); /* cuts "_packed" */
+  else if (!ends_with(in->name, blocks_suffix, &stem)) return MTK_OK;
+  *out = mtk_arena_strndup(arena, in->name, stem);
   return *out ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, in->name, "out of memory");
 }
 
@@ -199,7 +212,7 @@ typedef struct fp4_rows {
 static mtk_status read_nvfp4(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
                              mtk_error *err) {
   const fp4_rows *rows = t->read_ctx;
-  size_t k = (size_t)t->shape[1], first = (size_t)row0 * k / 64, n = (size_t)n_rows * k / 64;
+  size_t k = (size_t)mtk_tensor_row_elems(t), first = (size_t)row0 * k / 64, n = (size_t)n_rows * k / 64;
   uint8_t *out = dst, sign = 0;
   for (size_t b = first; b < first + n; b++, out += 36) {
     memcpy(out, rows->scales + 4 * b, 4);
@@ -215,7 +228,7 @@ static mtk_status read_nvfp4(const mtk_tensor *t, void *dst, int64_t row0, int64
 static mtk_status read_mxfp4(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
                              mtk_error *err) {
   const fp4_rows *rows = t->read_ctx;
-  size_t k = (size_t)t->shape[1], first = (size_t)row0 * k / 32, n = (size_t)n_rows * k / 32;
+  size_t k = (size_t)mtk_tensor_row_elems(t), first = (size_t)row0 * k / 32, n = (size_t)n_rows * k / 32;
   uint8_t *out = dst;
   (void)err;
   for (size_t b = first; b < first + n; b++, out += 17) {
@@ -260,6 +273,27 @@ static mtk_status make_fp4(mtk_tensor *out, mtk_arena *arena, const st_tensor *i
   return MTK_OK;
 }
 
+static mtk_status make_blocks(mtk_tensor *out, mtk_arena *arena, const st_tensor *in,
+                              const stored *s, mtk_error *err) {
+  const int64_t *b = in->shape, *e = s->scale->shape;
+  bool fits = in->n_dims == 4 && s->scale->n_dims == 3 && b[3] == 16 && b[2] <= INT64_MAX / 32 &&
+              b[0] == e[0] && b[1] == e[1] && b[2] == e[2];
+  if (!fits)
+    return mtk_fail(err, MTK_E_FORMAT, in->file, "tensor %s: its shape does not fit %s", in->name,
+                    s->scale->name);
+  fp4_rows *rows = mtk_arena_alloc(arena, 1, sizeof *rows);
+  if (!rows) return mtk_fail(err, MTK_E_NOMEM, in->name, "out of memory");
+  *rows = (fp4_rows){in->data, s->scale->data};
+  out->dtype = MTK_MXFP4;
+  out->n_dims = 3;
+  out->shape[2] = 32 * b[2];
+  out->shape[3] = 0;
+  out->read = read_mxfp4;
+  out->read_ctx = rows;
+  out->size_bytes = in->size / 16 * 17;
+  return MTK_OK;
+}
+
 /* ---- plain tensors ------------------------------------------------------------------------- */
 
 /* Bytes that do not lie at a multiple of their size are copied when they are read. */
@@ -301,6 +335,7 @@ mtk_status hf_quant_tensor(mtk_tensor *out, mtk_model *model, const hf_source *s
   if (s.kind == STORED_NVFP4 || s.kind == STORED_MXFP4) {
     return make_fp4(out, arena, in, &s, err);
   }
+  if (s.kind == STORED_BLOCKS) return make_blocks(out, arena, in, &s, err);
   if (s.kind == STORED_GRID) return make_grid(out, arena, in, &s, config, err);
   MTK_TRY(refuse_unknown(src, in, err));
   out->size_bytes = in->size;

@@ -24,6 +24,8 @@ hf_layout hf_layout_of(const mtk_tensor *t) {
   bool matrix = t->n_dims == 2 && is_weight(t->name) && mtk_tensor_rows(t) > 0;
   int64_t n_scales = mtk_tensor_scale_count(t);
   if (!info->is_quant && !t->scales) return HF_PLAIN;
+  bool experts = t->n_dims == 3 && is_weight(t->name) && strstr(t->name, "_exps.");
+  if (experts && t->dtype == MTK_MXFP4 && n_scales == 0) return HF_BLOCKS;
   if (!matrix) return HF_DEQUANT;
   if (t->dtype == MTK_NVFP4 && n_scales <= 1) return HF_NVFP4;
   if (t->dtype == MTK_MXFP4 && n_scales == 0) return HF_MXFP4;
@@ -161,8 +163,34 @@ static json_t *groups_of(scheme *schemes, size_t n) {
   return groups;
 }
 
+/* What gpt-oss says of its experts; nothing else can be quantized beside them. */
+static mtk_status experts_config(json_t **out, const mtk_model *model, bool *done,
+                                 mtk_error *err) {
+  size_t n_experts = 0;
+  const char *other = NULL;
+  for (size_t i = 0; i < mtk_model_tensor_count(model); i++) {
+    const mtk_tensor *t = mtk_model_tensor_at(model, i);
+    hf_layout layout = hf_layout_of(t);
+    n_experts += layout == HF_BLOCKS;
+    if (layout > HF_DEQUANT && layout != HF_BLOCKS) other = t->name;
+  }
+  *done = n_experts > 0;
+  if (!*done) return MTK_OK;
+  if (other)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, other,
+                    "beside MXFP4 experts a folder cannot hold other quantized tensors");
+  *out = json_pack("{s:s, s:[s,s,s,s]}", "quant_method", "mxfp4", "modules_to_not_convert",
+                   "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens",
+                   "lm_head");
+  return *out ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, "config.json", "out of memory");
+}
+
 mtk_status hf_quant_config_write(json_t **out, const mtk_model *model, const char *const *hf_names,
                                  mtk_error *err) {
+  bool done = false;
+  *out = NULL;
+  MTK_TRY(experts_config(out, model, &done, err));
+  if (done) return MTK_OK;
   scheme schemes[MAX_SCHEMES];
   size_t n = 0;
   json_t *ignore = json_array();

@@ -49,6 +49,8 @@ static mtk_status add_tensors(mtk_model *model, hf_source *src, const mtk_arch_v
     }
     MTK_TRY(mtk_model_add_tensor(model, &t, err));
   }
+  if (arch) MTK_TRY(mtk_model_join_experts(model, arch, true, err));
+  if (arch) MTK_TRY(mtk_model_shift_norms(model, arch, false, err));
   if (!n_foreign) return MTK_OK;
   return mtk_model_warn(model,
                         "%zu tensors are not part of architecture %s, kept as they are "

@@ -91,7 +91,7 @@ static size_t fp4_group(const mtk_tensor *t) { return t->dtype == MTK_NVFP4 ? 16
 /* Blocks -> packed values to the file and scales to w->scales; without a file only the scales. */
 static mtk_status put_fp4(writer *w, mtk_output *out, const mtk_tensor *t, const void *rows,
                           int64_t row0, int64_t n_rows) {
-  size_t k = (size_t)t->shape[1], n = (size_t)n_rows * k;
+  size_t k = (size_t)mtk_tensor_row_elems(t), n = (size_t)n_rows * k;
   size_t block = mtk_dtype_get(t->dtype)->block_elems;
   uint8_t *packed = mtk_alloc(n / 2, 1);
   if (!packed) return no_memory(w);
@@ -104,7 +104,7 @@ static mtk_status put_fp4(writer *w, mtk_output *out, const mtk_tensor *t, const
 static mtk_status stream_fp4(writer *w, mtk_output *out, const mtk_tensor *t) {
   mtk_free(w->scales);
   w->scales_of = NULL;
-  w->scales = mtk_alloc((size_t)(t->shape[0] * t->shape[1]) / fp4_group(t), 1);
+  w->scales = mtk_alloc((size_t)(mtk_tensor_rows(t) * mtk_tensor_row_elems(t)) / fp4_group(t), 1);
   if (!w->scales) return no_memory(w);
   MTK_TRY(for_chunks(w, out, t, false, put_fp4));
   w->scales_of = t;
@@ -226,6 +226,25 @@ static mtk_status plan_fp4(writer *w, const mtk_tensor *t, const char *name) {
   return push_float(w, sibling(w, name, ".input_global_scale"), t->input_scale, true);
 }
 
+static const char *with_suffix(writer *w, const char *name, const char *suffix) {
+  char *text = mtk_asprintf("%s%s", name, suffix);
+  const char *kept = text ? mtk_arena_strndup(w->arena, text, strlen(text)) : NULL;
+  mtk_free(text);
+  return kept;
+}
+
+static mtk_status plan_blocks(writer *w, const mtk_tensor *t, const char *name) {
+  const int64_t *s = t->shape;
+  st_out blocks = {.dtype = MTK_U8, .n_dims = 4, .shape = {s[0], s[1], s[2] / 32, 16}, .source = t};
+  st_out scales = {.dtype = MTK_U8, .n_dims = 3, .shape = {s[0], s[1], s[2] / 32}, .source = t};
+  blocks.name = with_suffix(w, name, "_blocks");
+  blocks.write = write_packed;
+  scales.name = with_suffix(w, name, "_scales");
+  scales.write = write_fp4_scales;
+  MTK_TRY(push(w, blocks));
+  return push(w, scales);
+}
+
 static mtk_status plan_fp8(writer *w, const mtk_tensor *t, const char *name, bool mx) {
   int64_t rows = (t->shape[0] - 1) / t->scale_n + 1, cols = (t->shape[1] - 1) / t->scale_k + 1;
   st_out weight = {.name = name, .dtype = t->dtype, .n_dims = 2, .source = t};
@@ -245,6 +264,7 @@ static mtk_status plan_fp8(writer *w, const mtk_tensor *t, const char *name, boo
 static mtk_status plan_tensor(writer *w, const mtk_tensor *t, const char *name) {
   hf_layout layout = hf_layout_of(t);
   if (layout == HF_NVFP4 || layout == HF_MXFP4) return plan_fp4(w, t, name);
+  if (layout == HF_BLOCKS) return plan_blocks(w, t, name);
   if (layout == HF_FP8 || layout == HF_MXFP8) return plan_fp8(w, t, name, layout == HF_MXFP8);
   st_out out = {.name = name, .dtype = t->dtype, .n_dims = t->n_dims, .source = t};
   memcpy(out.shape, t->shape, sizeof out.shape);
@@ -615,6 +635,8 @@ static mtk_status plan_and_write(writer *w, const char *path) {
   if (w->arch && mtk_meta_get(mtk_model_meta(w->model), "rope.pairing")) {
     MTK_TRY(mtk_model_set_pairing(w->model, "half", w->err));
   }
+  if (w->arch) MTK_TRY(mtk_model_split_experts(w->model, w->arch, w->err));
+  if (w->arch) MTK_TRY(mtk_model_shift_norms(w->model, w->arch, true, w->err));
   w->inverse_names = keeps_inverse_names(w);
   MTK_TRY(name_tensors(w));
   MTK_TRY(plan_tensors(w));

@@ -9,108 +9,132 @@
 #include "ref/sum16.h"
 
 static void mtk_k_kv_store__ref(float *const *k_pages, float *const *v_pages, const float *k,
-                                const float *v, int64_t ld_kv, int64_t n_tokens, int64_t pos0,
-                                int head_dim) {
-  for (int64_t t = 0; t < n_tokens; t++, k += ld_kv, v += ld_kv) {
+                                int64_t ld_k, const float *v, int64_t ld_v, int64_t n_tokens,
+                                int64_t pos0, int head_dim, int v_dim) {
+  for (int64_t t = 0; t < n_tokens; t++, k += ld_k, v += ld_v) {
     int64_t page = (pos0 + t) / MTK_KV_PAGE, at = (pos0 + t) % MTK_KV_PAGE;
     float *k_group = k_pages[page] + at / 16 * head_dim * 16 + at % 16;
     for (int d = 0; d < head_dim; d++) k_group[(int64_t)d * 16] = k[d];
-    memcpy(v_pages[page] + at * head_dim, v, (size_t)head_dim * sizeof *v);
+    memcpy(v_pages[page] + at * v_dim, v, (size_t)v_dim * sizeof *v);
   }
 }
 
-/* p_j = exp(s_j - max s) in place for j in [lo, hi); returns den, whose partials follow the
- * absolute position. */
-static float exp_row(float *s, int64_t lo, int64_t hi) {
+/* Keys [lo, hi) that the query at position pos sees. */
+typedef struct key_range {
+  int64_t lo, hi;
+} key_range;
+
+static key_range seen(int64_t pos, int64_t n_keys, int64_t window, int bidirectional) {
+  if (bidirectional) return (key_range){0, n_keys};
+  return (key_range){window > 0 && pos + 1 > window ? pos + 1 - window : 0, pos + 1};
+}
+
+/* s_j = softcap * tanh(s_j / softcap) in place; dc (may be NULL) gets the derivative. */
+static void cap_row(float *s, float *dc, key_range r, float softcap) {
+  for (int64_t j = r.lo; j < r.hi; j++) {
+    float h = mtk_math_tanhf(s[j] / softcap);
+    s[j] = softcap * h;
+    if (dc) dc[j] = fmaf(-h, h, 1.0f);
+  }
+}
+
+/* p_j = exp(s_j - max s) in place; returns den, whose partials follow the absolute position. */
+static float exp_row(float *s, key_range r, float sink) {
   float mx = -INFINITY;
-  for (int64_t j = lo; j < hi; j++) mx = s[j] > mx ? s[j] : mx;
+  for (int64_t j = r.lo; j < r.hi; j++) mx = s[j] > mx ? s[j] : mx;
+  mx = sink > mx ? sink : mx;
   float den[16] = {0};
-  for (int64_t j = lo; j < hi; j++) {
+  for (int64_t j = r.lo; j < r.hi; j++) {
     s[j] = mtk_math_expf(s[j] - mx);
     den[j % 16] += s[j];
   }
-  return mtk_ref_tree16(den);
+  return mtk_ref_tree16(den) + mtk_math_expf(sink - mx);
 }
 
-static size_t mtk_k_attn_scratch_floats__ref(int head_dim, int group, int64_t n_tokens,
-                                             int64_t pos0) {
-  (void)group;
-  return (size_t)(pos0 + n_tokens) + (size_t)head_dim;
+static size_t mtk_k_attn_scratch_floats__ref(const mtk_attn_args *a) {
+  return (size_t)a->n_keys + (size_t)a->head_dim;
 }
 
-/* out of one query row at position pos. */
-static void attend(float *out, const float *q, int64_t pos, const mtk_attn_args *a) {
-  int64_t lo = a->window > 0 && pos + 1 > a->window ? pos + 1 - a->window : 0;
+/* out of one query row at position pos, head h of the group. */
+static void attend(float *out, const float *q, int64_t pos, int h, const mtk_attn_args *a) {
+  key_range r = seen(pos, a->n_keys, a->window, a->bidirectional);
   float *qs = a->scratch, *s = qs + a->head_dim;
   for (int d = 0; d < a->head_dim; d++) qs[d] = q[d] * a->scale;
-  for (int64_t j = lo; j <= pos; j++) {
+  for (int64_t j = r.lo; j < r.hi; j++) {
     int64_t at = j % MTK_KV_PAGE;
     const float *k = a->k_pages[j / MTK_KV_PAGE] + at / 16 * a->head_dim * 16 + at % 16;
     s[j] = 0.0f;
     for (int d = 0; d < a->head_dim; d++) s[j] = fmaf(qs[d], k[(int64_t)d * 16], s[j]);
   }
-  float inv = 1.0f / exp_row(s, lo, pos + 1);
-  for (int d = 0; d < a->head_dim; d++) out[d] = 0.0f;
-  for (int64_t j = lo; j <= pos; j++) {
-    const float *v = a->v_pages[j / MTK_KV_PAGE] + j % MTK_KV_PAGE * a->head_dim;
-    for (int d = 0; d < a->head_dim; d++) out[d] = fmaf(s[j], v[d], out[d]);
+  if (a->softcap > 0.0f) cap_row(s, NULL, r, a->softcap);
+  float inv = 1.0f / exp_row(s, r, a->sinks ? a->sinks[h] : -INFINITY);
+  for (int d = 0; d < a->v_dim; d++) out[d] = 0.0f;
+  for (int64_t j = r.lo; j < r.hi; j++) {
+    const float *v = a->v_pages[j / MTK_KV_PAGE] + j % MTK_KV_PAGE * a->v_dim;
+    for (int d = 0; d < a->v_dim; d++) out[d] = fmaf(s[j], v[d], out[d]);
   }
-  for (int d = 0; d < a->head_dim; d++) out[d] *= inv;
+  for (int d = 0; d < a->v_dim; d++) out[d] *= inv;
 }
 
 static void mtk_k_attention__ref(const mtk_attn_args *a) {
   for (int64_t t = 0; t < a->n_tokens; t++) {
-    for (int h = 0; h < a->group; h++) {
-      int64_t at = (int64_t)h * a->head_dim;
-      attend(a->out + t * a->ld_out + at, a->q + t * a->ld_q + at, a->pos0 + t, a);
-    }
+    for (int h = 0; h < a->group; h++)
+      attend(a->out + t * a->ld_out + (int64_t)h * a->v_dim,
+             a->q + t * a->ld_q + (int64_t)h * a->head_dim, a->pos0 + t, h, a);
   }
 }
 
-static size_t mtk_k_attn_bwd_scratch_floats__ref(int head_dim, int group, int64_t n_tokens) {
-  (void)group;
-  return 2 * (size_t)n_tokens + (size_t)head_dim;
+static size_t mtk_k_attn_bwd_scratch_floats__ref(const mtk_attn_bwd_args *a) {
+  return 3 * (size_t)a->n_tokens + (size_t)a->head_dim;
 }
 
-/* The contribution of query t, head h: overwrites its d_q, adds to d_k and d_v of keys 0..t. */
-static void attend_bwd(const mtk_attn_bwd_args *a, int64_t t, int h) {
-  int hd = a->head_dim;
-  const float *q = a->q + t * a->ld_q + (int64_t)h * hd;
-  const float *d_out = a->d_out + t * a->ld_out + (int64_t)h * hd;
-  float *d_q = a->d_q + t * a->ld_q + (int64_t)h * hd;
-  float *qs = a->scratch, *p = qs + hd, *dp = p + a->n_tokens;
-  for (int d = 0; d < hd; d++) qs[d] = q[d] * a->scale;
-  for (int64_t j = 0; j <= t; j++) {
-    p[j] = dp[j] = 0.0f;
-    for (int d = 0; d < hd; d++) p[j] = fmaf(qs[d], a->k[j * a->ld_kv + d], p[j]);
-    for (int d = 0; d < hd; d++) dp[j] = fmaf(d_out[d], a->v[j * a->ld_kv + d], dp[j]);
+/* P and dS of query t, head h over all keys into p and ds; dc: one more row of scratch. */
+static void differentiate_row(float *p, float *ds, float *dc, const float *qs, const float *d_out,
+                              int64_t t, int h, const mtk_attn_bwd_args *a) {
+  key_range r = seen(t, a->n_tokens, a->window, a->bidirectional);
+  for (int64_t j = 0; j < a->n_tokens; j++) p[j] = ds[j] = 0.0f;
+  for (int64_t j = r.lo; j < r.hi; j++) {
+    for (int d = 0; d < a->head_dim; d++) p[j] = fmaf(qs[d], a->k[j * a->ld_k + d], p[j]);
+    for (int d = 0; d < a->v_dim; d++) ds[j] = fmaf(d_out[d], a->v[j * a->ld_v + d], ds[j]);
   }
-  float den = exp_row(p, 0, t + 1);
+  if (a->softcap > 0.0f) cap_row(p, dc, r, a->softcap);
+  float den = exp_row(p, r, a->sinks ? a->sinks[h] : -INFINITY);
   float dot[16] = {0};
-  for (int64_t j = 0; j <= t; j++) {
+  for (int64_t j = r.lo; j < r.hi; j++) {
     p[j] /= den;
-    dot[j % 16] += p[j] * dp[j];
+    dot[j % 16] += p[j] * ds[j];
   }
   float mean = mtk_ref_tree16(dot);
+  for (int64_t j = r.lo; j < r.hi; j++) ds[j] = p[j] * (ds[j] - mean);
+  if (a->softcap > 0.0f)
+    for (int64_t j = r.lo; j < r.hi; j++) ds[j] *= dc[j];
+}
+
+/* The contribution of query t, head h: overwrites its d_q, adds to d_k and d_v of keys 0..end. */
+static void attend_bwd(const mtk_attn_bwd_args *a, int64_t t, int h) {
+  int hd = a->head_dim, vd = a->v_dim;
+  const float *q = a->q + t * a->ld_q + (int64_t)h * hd;
+  const float *d_out = a->d_out + t * a->ld_out + (int64_t)h * vd;
+  float *d_q = a->d_q + t * a->ld_q + (int64_t)h * hd;
+  float *qs = a->scratch, *p = qs + hd, *ds = p + a->n_tokens, *dc = ds + a->n_tokens;
+  for (int d = 0; d < hd; d++) qs[d] = q[d] * a->scale;
+  differentiate_row(p, ds, dc, qs, d_out, t, h, a);
+  key_range r = seen(t, a->n_tokens, a->window, a->bidirectional);
   for (int d = 0; d < hd; d++) d_q[d] = 0.0f;
-  for (int64_t j = 0; j <= t; j++) {
-    float ds = p[j] * (dp[j] - mean);
-    const float *k = a->k + j * a->ld_kv;
-    float *d_k = a->d_k + j * a->ld_kv, *d_v = a->d_v + j * a->ld_kv;
-    for (int d = 0; d < hd; d++) {
-      d_q[d] = fmaf(ds, k[d], d_q[d]);
-      d_k[d] = fmaf(ds, qs[d], d_k[d]);
-      d_v[d] = fmaf(p[j], d_out[d], d_v[d]);
-    }
+  for (int64_t j = r.lo; j < r.hi; j++)
+    for (int d = 0; d < hd; d++) d_q[d] = fmaf(ds[j], a->k[j * a->ld_k + d], d_q[d]);
+  for (int64_t j = 0; j < r.hi; j++) {
+    float *d_k = a->d_k + j * a->ld_k, *d_v = a->d_v + j * a->ld_v;
+    for (int d = 0; d < hd; d++) d_k[d] = fmaf(ds[j], qs[d], d_k[d]);
+    for (int d = 0; d < vd; d++) d_v[d] = fmaf(p[j], d_out[d], d_v[d]);
   }
   for (int d = 0; d < hd; d++) d_q[d] *= a->scale;
 }
 
 static void mtk_k_attention_bwd__ref(const mtk_attn_bwd_args *a) {
-  size_t row_bytes = (size_t)a->head_dim * sizeof(float);
   for (int64_t j = 0; j < a->n_tokens; j++) {
-    memset(a->d_k + j * a->ld_kv, 0, row_bytes);
-    memset(a->d_v + j * a->ld_kv, 0, row_bytes);
+    memset(a->d_k + j * a->ld_k, 0, (size_t)a->head_dim * sizeof(float));
+    memset(a->d_v + j * a->ld_v, 0, (size_t)a->v_dim * sizeof(float));
   }
   for (int64_t t = 0; t < a->n_tokens; t++) {
     for (int h = 0; h < a->group; h++) attend_bwd(a, t, h);

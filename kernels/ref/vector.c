@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "exp_poly.h"
 #include "families.h"
 #include "ref/sum16.h"
 
@@ -78,6 +79,54 @@ static void mtk_k_silu_mul_bwd__ref(float *dg, float *du, const float *dy, const
     float sg = 1.0f / e1;
     du[i] = dyi * (gi / e1);
     dg[i] = dyu * (sg * fmaf(gi, 1.0f - sg, 1.0f));
+  }
+}
+
+/* gelu(g) and its slope. */
+static float gelu_tanh(float g, float *slope) {
+  float z = g * g;
+  float e = mtk_math_expf(g * fmaf(z, -MTK_GELU_C1, -MTK_GELU_C0));
+  float e1 = 1.0f + e, sg = 1.0f / e1;
+  *slope = fmaf(g * fmaf(z, MTK_GELU_C1X3, MTK_GELU_C0), sg * (1.0f - sg), sg);
+  return g / e1;
+}
+
+static float gelu_exact(float g, float *slope) {
+  static const float c[] = MTK_GELU_Q;
+  float u = 1.0f / fmaf(MTK_GELU_U, fabsf(g), 1.0f);
+  float e = mtk_math_expf(-0.5f * g * g), q = c[8];
+  for (int i = 7; i >= 0; i--) q = fmaf(q, u, c[i]);
+  float tail = e * q, p = g < 0.0f ? tail : 1.0f - tail;
+  *slope = fmaf(g, e * MTK_GELU_PDF, p);
+  return g * p;
+}
+
+static void mtk_k_gelu_mul__ref(float *y, const float *g, const float *u, int exact, int64_t n) {
+  float slope;
+  for (int64_t i = 0; i < n; i++) {
+    float v = exact ? gelu_exact(g[i], &slope) : gelu_tanh(g[i], &slope);
+    y[i] = u ? v * u[i] : v;
+  }
+}
+
+static void mtk_k_gelu_mul_bwd__ref(float *dg, float *du, const float *dy, const float *g,
+                                    const float *u, int exact, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    float slope, dyi = dy[i], dyu = dyi * u[i];
+    du[i] = dyi * (exact ? gelu_exact(g[i], &slope) : gelu_tanh(g[i], &slope));
+    dg[i] = dyu * slope;
+  }
+}
+
+static void mtk_k_softcap__ref(float *y, const float *x, float cap, int64_t n) {
+  for (int64_t i = 0; i < n; i++) y[i] = cap * mtk_math_tanhf(x[i] / cap);
+}
+
+static void mtk_k_softcap_bwd__ref(float *dx, const float *dy, const float *x, float cap,
+                                   int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    float h = mtk_math_tanhf(x[i] / cap);
+    dx[i] = dy[i] * fmaf(-h, h, 1.0f);
   }
 }
 
@@ -169,6 +218,10 @@ void mtk_k_vector_init__ref(mtk_kernels *table) {
   table->rope = mtk_k_rope__ref;
   table->silu_mul = mtk_k_silu_mul__ref;
   table->silu_mul_bwd = mtk_k_silu_mul_bwd__ref;
+  table->gelu_mul = mtk_k_gelu_mul__ref;
+  table->gelu_mul_bwd = mtk_k_gelu_mul_bwd__ref;
+  table->softcap = mtk_k_softcap__ref;
+  table->softcap_bwd = mtk_k_softcap_bwd__ref;
   table->add = mtk_k_add__ref;
   table->add_scaled = mtk_k_add_scaled__ref;
   table->add_row = mtk_k_add_row__ref;

@@ -2,40 +2,44 @@
  * avx2/attention.c and avx512/attention.c.
  *
  * A block of TILE_ROWS query rows shares every load of K and V. Scratch: q[head_dim][TILE_ROWS],
- * o[rows][head_dim], then whole score rows of the block. Pure functions; any thread may call on its
+ * o[rows][v_dim], then whole score rows of the block. Pure functions; any thread may call on its
  * own tokens or KV heads with its own scratch. */
 #include "families.h"
 #include "simd/attention_bwd.h"
 #include "simd/attention_rows.h"
 
-static size_t MTK_K(attn_scratch_floats)(int head_dim, int group, int64_t n_tokens, int64_t pos0) {
-  int64_t rows = n_tokens * group < TILE_ROWS ? n_tokens * group : TILE_ROWS;
-  return (size_t)(head_dim * (TILE_ROWS + rows) + 16 + rows * score_ld(pos0 + n_tokens));
+static size_t MTK_K(attn_scratch_floats)(const mtk_attn_args *a) {
+  int64_t rows = a->n_tokens * a->group < TILE_ROWS ? a->n_tokens * a->group : TILE_ROWS;
+  return (size_t)(a->head_dim * TILE_ROWS + a->v_dim * rows + 32 + rows * score_ld(a->n_keys));
 }
 
 /* Query rows r0..r0+rows. */
 static void attend_block(const mtk_attn_args *a, int64_t r0, int64_t rows) {
-  int hd = a->head_dim;
-  int64_t lo[TILE_ROWS], hi[TILE_ROWS];
+  int hd = a->head_dim, vd = a->v_dim;
+  key_range r[TILE_ROWS];
   float *q = a->scratch, *o = q + (int64_t)hd * TILE_ROWS;
-  float *s = o + (rows * hd + 15) / 16 * 16;
+  float *s = o + (rows * vd + 15) / 16 * 16;
   for (int64_t i = 0; i < rows; i++) {
     int64_t t = (r0 + i) / a->group, h = (r0 + i) % a->group;
-    hi[i] = a->pos0 + t + 1;
-    lo[i] = a->window > 0 && hi[i] > a->window ? hi[i] - a->window : 0;
+    r[i] = seen(a->pos0 + t, a->n_keys, a->window, a->bidirectional);
     pack_query(q, i, a->q + t * a->ld_q + h * hd, hd, a->scale);
   }
-  int64_t base = lo[0] / MTK_KV_PAGE * MTK_KV_PAGE, ld_s = score_ld(a->pos0 + a->n_tokens);
-  const key_store k = {a->k_pages, MTK_KV_PAGE, 0}, v = {a->v_pages, MTK_KV_PAGE, hd};
-  score_keys(s, ld_s, base, q, rows, hd, &k, base, hi[rows - 1]);
+  int64_t base = r[0].lo / MTK_KV_PAGE * MTK_KV_PAGE, ld_s = score_ld(a->n_keys);
+  const key_store k = {a->k_pages, MTK_KV_PAGE, 0}, v = {a->v_pages, MTK_KV_PAGE, vd};
+  score_keys(s, ld_s, base, q, rows, hd, &k, base, r[rows - 1].hi);
   float den[TILE_ROWS];
-  for (int64_t i = 0; i < rows; i++) den[i] = exp_row(s + i * ld_s, lo[i] - base, hi[i] - base);
-  memset(o, 0, (size_t)(rows * hd) * sizeof *o);
-  mix_ragged(o, hd, s, ld_s, base, rows, hd, &v, lo, hi);
+  for (int64_t i = 0; i < rows; i++) {
+    int64_t lo = r[i].lo - base, hi = r[i].hi - base;
+    float sink = a->sinks ? a->sinks[(r0 + i) % a->group] : -INFINITY;
+    if (a->softcap > 0.0f) cap_row(s + i * ld_s, NULL, lo, hi, a->softcap);
+    den[i] = exp_row(s + i * ld_s, lo, hi, sink);
+  }
+  memset(o, 0, (size_t)(rows * vd) * sizeof *o);
+  mix_ragged(o, vd, s, ld_s, base, rows, vd, &v, r);
   for (int64_t i = 0; i < rows; i++) {
     int64_t t = (r0 + i) / a->group, h = (r0 + i) % a->group;
-    float *out = a->out + t * a->ld_out + h * hd, inv = 1.0f / den[i];
-    for (int64_t d = 0; d < hd; d++) out[d] = o[i * hd + d] * inv;
+    float *out = a->out + t * a->ld_out + h * vd, inv = 1.0f / den[i];
+    for (int64_t d = 0; d < vd; d++) out[d] = o[i * vd + d] * inv;
   }
 }
 

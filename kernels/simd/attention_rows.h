@@ -48,16 +48,39 @@ static void score_keys(float *s, int64_t ld_s, int64_t base, const float *q, int
   }
 }
 
+/* Keys [lo, hi) that the query at position pos sees. */
+typedef struct key_range {
+  int64_t lo, hi;
+} key_range;
+
+static inline key_range seen(int64_t pos, int64_t n_keys, int64_t window, int bidirectional) {
+  if (bidirectional) return (key_range){0, n_keys};
+  return (key_range){window > 0 && pos + 1 > window ? pos + 1 - window : 0, pos + 1};
+}
+
+/* s_j = softcap * tanh(s_j / softcap) in place for the groups of 16 that hold columns lo..hi; dc
+ * (may be NULL) gets the derivative. */
+static void cap_row(float *s, float *dc, int64_t lo, int64_t hi, float softcap) {
+  const vf cap = vf_set1(softcap), one = vf_set1(1.0f);
+  for (int64_t j = lo / 16 * 16; j < (hi + 15) / 16 * 16; j += LANES) {
+    vf h = vf_tanh(vf_div(vf_load(s + j), cap));
+    vf_store(s + j, vf_mul(cap, h));
+    if (dc) vf_store(dc + j, vf_fma(vf_neg(h), h, one));
+  }
+}
+
 /* s_j = exp(s_j - max s) in place for columns lo..hi, +0 in the rest of their groups of 16; returns
- * den. */
-static float exp_row(float *s, int64_t lo, int64_t hi) {
+ * den. sink: one more score, whose column is not kept; -INFINITY = none. */
+static float exp_row(float *s, int64_t lo, int64_t hi, float sink) {
   for (int64_t j = lo / 16 * 16; j < lo; j++) s[j] = -INFINITY;
   for (int64_t j = hi; j % 16; j++) s[j] = -INFINITY;
   v16 mx = v16_set1(-INFINITY), den = v16_set1(0.0f);
   for (int64_t j = lo / 16 * 16; j < hi; j += 16) {
     for (int h = 0; h < PARTS; h++) mx.p[h] = vf_max(vf_load(s + j + h * LANES), mx.p[h]);
   }
-  vf top = vf_set1(v16_max(mx));
+  float greatest = v16_max(mx);
+  greatest = sink > greatest ? sink : greatest;
+  vf top = vf_set1(greatest);
   for (int64_t j = lo / 16 * 16; j < hi; j += 16) {
     for (int h = 0; h < PARTS; h++) {
       vf p = vf_exp(vf_sub(vf_load(s + j + h * LANES), top));
@@ -65,12 +88,12 @@ static float exp_row(float *s, int64_t lo, int64_t hi) {
       den.p[h] = vf_add(den.p[h], p);
     }
   }
-  return v16_sum(den);
+  return v16_sum(den) + mtk_math_expf(sink - greatest);
 }
 
 /* o[row][d] continues its chain over keys j0..j1: fma(p[row][j - base], v_j[d], .). */
 static void mix_keys(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64_t base,
-                     int64_t rows, int head_dim, const key_store *v, int64_t j0, int64_t j1) {
+                     int64_t rows, int dim, const key_store *v, int64_t j0, int64_t j1) {
   tile t = {
       .ld_c = ld_o, .ld_a = ld_p, .layout = A_ROWS, .ld_b = v->ld, .next_b = LANES, .rows = rows};
   for (; j0 < j1; j0 += t.k) {
@@ -78,8 +101,8 @@ static void mix_keys(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64
     t.k = left < j1 - j0 ? left : j1 - j0;
     t.a = p + j0 - base;
     const float *b = v->pages[j0 / v->per_page] + at * v->ld;
-    for (int64_t d = 0; d < head_dim; d += t.cols) {
-      t.cols = tile_next_cols(head_dim - d);
+    for (int64_t d = 0; d < dim; d += t.cols) {
+      t.cols = tile_next_cols(dim - d);
       t.c = o + d;
       t.b = b + d;
       tile_run(&t);
@@ -87,20 +110,19 @@ static void mix_keys(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64
   }
 }
 
-/* mix_keys where row i takes keys lo[i]..hi[i], both ascending: the keys that all rows share go
+/* mix_keys where row i takes the keys of r[i], both ends ascending: the keys that all rows share go
  * through one tile, the ragged ends row by row. A key that a row does not see must not enter its
  * chain, not even times zero: that would turn -0 into +0. */
 static void mix_ragged(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64_t base,
-                       int64_t rows, int head_dim, const key_store *v, const int64_t *lo,
-                       const int64_t *hi) {
-  int64_t from = lo[rows - 1], to = hi[0] > from ? hi[0] : from;
+                       int64_t rows, int dim, const key_store *v, const key_range *r) {
+  int64_t from = r[rows - 1].lo, to = r[0].hi > from ? r[0].hi : from;
   for (int64_t i = 0; i < rows; i++) {
-    int64_t end = hi[i] < from ? hi[i] : from;
-    mix_keys(o + i * ld_o, ld_o, p + i * ld_p, ld_p, base, 1, head_dim, v, lo[i], end);
+    int64_t end = r[i].hi < from ? r[i].hi : from;
+    mix_keys(o + i * ld_o, ld_o, p + i * ld_p, ld_p, base, 1, dim, v, r[i].lo, end);
   }
-  mix_keys(o, ld_o, p, ld_p, base, rows, head_dim, v, from, to);
+  mix_keys(o, ld_o, p, ld_p, base, rows, dim, v, from, to);
   for (int64_t i = 0; i < rows; i++) {
-    mix_keys(o + i * ld_o, ld_o, p + i * ld_p, ld_p, base, 1, head_dim, v, to, hi[i]);
+    mix_keys(o + i * ld_o, ld_o, p + i * ld_p, ld_p, base, 1, dim, v, to, r[i].hi);
   }
 }
 

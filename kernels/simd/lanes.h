@@ -46,6 +46,11 @@ MTK_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 MTK_INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 MTK_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 MTK_INLINE vf vf_neg(vf a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
+MTK_INLINE vf vf_abs(vf a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
+/* The size of a with the sign of b; a >= 0. */
+MTK_INLINE vf vf_with_sign(vf a, vf b) {
+  return _mm512_or_ps(a, _mm512_and_ps(b, _mm512_set1_ps(-0.0f)));
+}
 /* a < b ? x : y */
 MTK_INLINE vf vf_if_less(vf a, vf b, vf x, vf y) {
   return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), x);
@@ -101,6 +106,11 @@ MTK_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 MTK_INLINE vf vf_sqrt(vf a) { return _mm256_sqrt_ps(a); }
 MTK_INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 MTK_INLINE vf vf_neg(vf a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
+MTK_INLINE vf vf_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+/* The size of a with the sign of b; a >= 0. */
+MTK_INLINE vf vf_with_sign(vf a, vf b) {
+  return _mm256_or_ps(a, _mm256_and_ps(b, _mm256_set1_ps(-0.0f)));
+}
 /* a < b ? x : y */
 MTK_INLINE vf vf_if_less(vf a, vf b, vf x, vf y) {
   return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
@@ -142,6 +152,19 @@ MTK_INLINE vf vf_exp(vf x) {
   p = vf_add_exponent(p, t);
   p = vf_if_less(x, vf_set1(MTK_EXPF_LOWEST), vf_set1(0.0f), p);
   return vf_if_less(vf_set1(MTK_EXPF_HIGHEST), x, vf_set1(INFINITY), p);
+}
+
+/* mtk_math_tanhf in every lane. */
+MTK_INLINE vf vf_tanh(vf x) {
+  const vf one = vf_set1(1.0f);
+  vf a = vf_abs(x), z = vf_mul(a, a);
+  vf p = vf_fma(vf_set1(MTK_TANHF_C11), z, vf_set1(MTK_TANHF_C9));
+  p = vf_fma(p, z, vf_set1(MTK_TANHF_C7));
+  p = vf_fma(p, z, vf_set1(MTK_TANHF_C5));
+  p = vf_fma(p, z, vf_set1(MTK_TANHF_C3));
+  p = vf_fma(vf_mul(a, z), p, a);
+  vf large = vf_sub(one, vf_div(vf_set1(2.0f), vf_add(vf_exp(vf_add(a, a)), one)));
+  return vf_with_sign(vf_if_less(a, vf_set1(MTK_TANHF_SMALL), p, large), x);
 }
 
 /* The 16 partials of a reduction: partial i is lane i % LANES of p[i / LANES]. */

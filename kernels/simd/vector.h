@@ -135,6 +135,64 @@ static void MTK_K(silu_mul_bwd)(float *dg, float *du, const float *dy, const flo
   }
 }
 
+/* gelu(g) and its slope. */
+MTK_INLINE vf gelu_tanh(vf g, vf *slope) {
+  const vf one = vf_set1(1.0f);
+  vf z = vf_mul(g, g);
+  vf e = vf_exp(vf_mul(g, vf_fma(z, vf_set1(-MTK_GELU_C1), vf_set1(-MTK_GELU_C0))));
+  vf e1 = vf_add(one, e), sg = vf_div(one, e1);
+  vf inner = vf_mul(g, vf_fma(z, vf_set1(MTK_GELU_C1X3), vf_set1(MTK_GELU_C0)));
+  *slope = vf_fma(inner, vf_mul(sg, vf_sub(one, sg)), sg);
+  return vf_div(g, e1);
+}
+
+MTK_INLINE vf gelu_exact(vf g, vf *slope) {
+  static const float c[] = MTK_GELU_Q;
+  const vf one = vf_set1(1.0f);
+  vf u = vf_div(one, vf_fma(vf_set1(MTK_GELU_U), vf_abs(g), one));
+  vf e = vf_exp(vf_mul(vf_mul(vf_set1(-0.5f), g), g)), q = vf_set1(c[8]);
+  for (int i = 7; i >= 0; i--) q = vf_fma(q, u, vf_set1(c[i]));
+  vf tail = vf_mul(e, q);
+  vf p = vf_if_less(g, vf_set1(0.0f), tail, vf_sub(one, tail));
+  *slope = vf_fma(g, vf_mul(e, vf_set1(MTK_GELU_PDF)), p);
+  return vf_mul(g, p);
+}
+
+static void MTK_K(gelu_mul)(float *y, const float *g, const float *u, int exact, int64_t n) {
+  MTK_EACH_VECTOR(i, left, n) {
+    vf slope, gi = vf_load_n(g + i, left);
+    vf v = exact ? gelu_exact(gi, &slope) : gelu_tanh(gi, &slope);
+    vf_store_n(y + i, u ? vf_mul(v, vf_load_n(u + i, left)) : v, left);
+  }
+}
+
+static void MTK_K(gelu_mul_bwd)(float *dg, float *du, const float *dy, const float *g,
+                                const float *u, int exact, int64_t n) {
+  MTK_EACH_VECTOR(i, left, n) {
+    vf slope, gi = vf_load_n(g + i, left), dyi = vf_load_n(dy + i, left);
+    vf dyu = vf_mul(dyi, vf_load_n(u + i, left));
+    vf v = exact ? gelu_exact(gi, &slope) : gelu_tanh(gi, &slope);
+    vf_store_n(du + i, vf_mul(dyi, v), left);
+    vf_store_n(dg + i, vf_mul(dyu, slope), left);
+  }
+}
+
+static void MTK_K(softcap)(float *y, const float *x, float cap, int64_t n) {
+  const vf c = vf_set1(cap);
+  MTK_EACH_VECTOR(i, left, n) {
+    vf_store_n(y + i, vf_mul(c, vf_tanh(vf_div(vf_load_n(x + i, left), c))), left);
+  }
+}
+
+static void MTK_K(softcap_bwd)(float *dx, const float *dy, const float *x, float cap, int64_t n) {
+  const vf c = vf_set1(cap), one = vf_set1(1.0f);
+  MTK_EACH_VECTOR(i, left, n) {
+    vf h = vf_tanh(vf_div(vf_load_n(x + i, left), c));
+    vf slope = vf_fma(vf_neg(h), h, one);
+    vf_store_n(dx + i, vf_mul(vf_load_n(dy + i, left), slope), left);
+  }
+}
+
 static void MTK_K(add)(float *y, const float *a, const float *b, int64_t n) {
   MTK_EACH_VECTOR(i, left, n) {
     vf_store_n(y + i, vf_add(vf_load_n(a + i, left), vf_load_n(b + i, left)), left);
@@ -235,6 +293,10 @@ void MTK_K(vector_init)(mtk_kernels *table) {
   table->rope = MTK_K(rope);
   table->silu_mul = MTK_K(silu_mul);
   table->silu_mul_bwd = MTK_K(silu_mul_bwd);
+  table->gelu_mul = MTK_K(gelu_mul);
+  table->gelu_mul_bwd = MTK_K(gelu_mul_bwd);
+  table->softcap = MTK_K(softcap);
+  table->softcap_bwd = MTK_K(softcap_bwd);
   table->add = MTK_K(add);
   table->add_scaled = MTK_K(add_scaled);
   table->add_row = MTK_K(add_row);

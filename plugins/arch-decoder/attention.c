@@ -1,6 +1,8 @@
-/* attention.c: the attention of one block: grouped queries, rotary positions, sliding windows
+/* attention.c: the attention of one block: grouped queries, rotary positions, windows, soft caps
  * (Touvron et al. 2023, section 2.2; details in models/). The thread that builds the graph. */
 #include "decoder.h"
+
+#include <mtk/kernel.h>
 
 #include <math.h>
 #include <string.h>
@@ -15,7 +17,7 @@ static mtk_status check_heads(const mtk_attrs *a, int32_t value_length, mtk_erro
   if (value_length != a->head_dim)
     return mtk_fail(err, MTK_E_UNSUPPORTED, "attention.value_length",
                     "%d differs from the head size %d", value_length, a->head_dim);
-  if ((int64_t)a->n_head * a->head_dim > INT32_MAX)
+  if ((int64_t)a->n_head * a->head_dim > INT32_MAX / 4)
     return mtk_fail(err, MTK_E_FORMAT, "attention.head_count", "the heads are too many");
   return MTK_OK;
 }
@@ -31,50 +33,159 @@ static mtk_status read_heads(decoder *d, mtk_error *err) {
   return check_heads(a, value_length, err);
 }
 
-static mtk_status set_rope(decoder *d, mtk_error *err) {
+/* ---- rotary tables ------------------------------------------------------------------------- */
+
+/* Layers with a window may turn by a base of their own, without scaling (Gemma 3). */
+static mtk_status add_window_rope(decoder *d, double *inv_freq, int n, mtk_error *err) {
+  double base;
+  d->rope_window = d->attention.rope_table;
+  MTK_TRY(mtk_meta_float(&base, mtk_model_meta(d->model), "rope.freq_base_swa", 0, err));
+  if (!(base > 0)) return MTK_OK;
+  for (int j = 0; j < n; j++) inv_freq[j] = mtk_math_pow(base, -(double)j / (double)n);
+  d->rope_window = mtk_graph_add_rope(d->g, inv_freq, n, 1.0);
+  return MTK_OK;
+}
+
+static mtk_status add_ropes(decoder *d, mtk_error *err) {
   int n = d->attention.rope_dim / 2;
-  double *inv_freq = mtk_alloc((size_t)n, sizeof *inv_freq);
+  double mscale, *inv_freq = mtk_alloc((size_t)n, sizeof *inv_freq);
   if (!inv_freq) return mtk_fail(err, MTK_E_NOMEM, "rope", "out of memory");
   mtk_status status = mtk_model_rope(inv_freq, NULL, n, d->model, err);
-  if (status == MTK_OK) mtk_graph_set_rope(d->g, inv_freq, n, 1.0);
+  if (status == MTK_OK) status = mtk_model_rope_scale(&mscale, d->model, err);
+  if (status == MTK_OK) {
+    d->attention.rope_table = mtk_graph_add_rope(d->g, inv_freq, n, mscale);
+    status = add_window_rope(d, inv_freq, n, err);
+  }
   mtk_free(inv_freq);
   return status;
+}
+
+/* ---- windows ------------------------------------------------------------------------------- */
+
+/* One entry per layer, if the model has such a list. */
+static const mtk_value *layer_list(const decoder *d) {
+  const mtk_meta *meta = mtk_model_meta(d->model);
+  const mtk_value *v = mtk_meta_get(meta, "attention.layer_types");
+  if (!v) v = mtk_meta_get(meta, "attention.sliding_window_pattern");
+  return v && v->type == MTK_META_ARRAY ? v : NULL;
+}
+
+static bool is_window_entry(const mtk_value *entry) {
+  if (entry->type == MTK_META_STRING) return strcmp(entry->as.str.s, "sliding_attention") == 0;
+  return entry->type == MTK_META_BOOL && entry->as.u;
+}
+
+static mtk_status read_windows(decoder *d, mtk_error *err) {
+  const mtk_meta *meta = mtk_model_meta(d->model);
+  uint64_t window, used;
+  MTK_TRY(mtk_meta_uint(&used, meta, "attention.use_sliding_window", 1, err));
+  MTK_TRY(mtk_meta_uint(&window, meta, "attention.sliding_window", 0, err));
+  d->attention.window = used && window < INT32_MAX ? (int32_t)window : 0;
+  const mtk_value *list = layer_list(d);
+  if (list && list->as.arr.n != (size_t)d->n_block)
+    return mtk_fail(err, MTK_E_FORMAT, "attention.layer_types", "has %zu entries for %d layers",
+                    list->as.arr.n, d->n_block);
+  for (size_t i = 0; list && i < list->as.arr.n; i++) {
+    const mtk_value *entry = &list->as.arr.items[i];
+    bool known = entry->type == MTK_META_BOOL ||
+                 (entry->type == MTK_META_STRING &&
+                  (is_window_entry(entry) || strcmp(entry->as.str.s, "full_attention") == 0));
+    if (!known)
+      return mtk_fail(err, MTK_E_UNSUPPORTED, "attention.layer_types",
+                      "layer %zu has attention of a kind that is not known", i);
+  }
+  return MTK_OK;
+}
+
+/* Has this layer a window: by the list, else all but each N-th (Gemma), else from a first one on
+ * (Qwen), else all. */
+static bool is_windowed(const decoder *d, int32_t block) {
+  const mtk_meta *meta = mtk_model_meta(d->model);
+  const mtk_value *list = layer_list(d);
+  uint64_t every = 0, first = 0;
+  if (d->attention.window == 0) return false;
+  if (list) return is_window_entry(&list->as.arr.items[block]);
+  if (mtk_meta_uint(&every, meta, "attention.sliding_window_pattern", 0, NULL) == MTK_OK && every)
+    return ((uint64_t)block + 1) % every != 0;
+  (void)mtk_meta_uint(&first, meta, "attention.max_window_layers", 0, NULL);
+  return (uint64_t)block >= first;
+}
+
+/* ---- the graph ----------------------------------------------------------------------------- */
+
+/* Scores are divided by sqrt(query_pre_attn_scalar), usually the head size. GGUF files made elsewhere
+ * do not say it; the 27B models of Gemma 2 and 3 alone have another one: width / heads. */
+static mtk_status read_scale(decoder *d, mtk_error *err) {
+  static const struct {
+    const char *arch;
+    int32_t n_block;
+  } by_width[] = {{"gemma2", 46}, {"gemma3", 62}};
+  uint64_t scalar, fallback = (uint64_t)d->attention.head_dim;
+  for (size_t i = 0; i < sizeof by_width / sizeof by_width[0]; i++)
+    if (strcmp(by_width[i].arch, mtk_model_arch(d->model)) == 0 && by_width[i].n_block == d->n_block)
+      fallback = (uint64_t)(d->n_embd / d->attention.n_head);
+  MTK_TRY(mtk_meta_uint(&scalar, mtk_model_meta(d->model), "attention.query_pre_attn_scalar",
+                        fallback, err));
+  if (scalar == 0)
+    return mtk_fail(err, MTK_E_FORMAT, "attention.query_pre_attn_scalar", "is zero");
+  d->attention.scale = (float)(1.0 / sqrt((double)scalar));
+  return MTK_OK;
 }
 
 mtk_status decoder_read_attention(decoder *d, mtk_error *err) {
   const mtk_meta *meta = mtk_model_meta(d->model);
   mtk_attrs *a = &d->attention;
-  uint64_t window, sliding;
+  double softcap;
   MTK_TRY(read_heads(d, err));
-  MTK_TRY(mtk_meta_uint(&sliding, meta, "attention.use_sliding_window", 0, err));
-  if (sliding)
-    return mtk_fail(err, MTK_E_UNSUPPORTED, "use_sliding_window",
-                    "qwen2 with a window on some layers only is not supported");
-  MTK_TRY(mtk_meta_uint(&window, meta, "attention.sliding_window", 0, err));
-  bool windowed = strcmp(mtk_model_arch(d->model), "qwen2") != 0 && window < INT32_MAX;
-  a->window = windowed ? (int32_t)window : 0;
+  MTK_TRY(read_windows(d, err));
+  MTK_TRY(read_scale(d, err));
+  MTK_TRY(mtk_meta_float(&softcap, meta, "attn_logit_softcapping", 0, err));
+  a->softcap = softcap > 0 ? (float)softcap : 0.0f;
   a->interleaved = strcmp(mtk_meta_str(meta, "rope.pairing", "half"), "interleaved") == 0;
-  a->scale = (float)(1.0 / sqrt((double)a->head_dim));
-  MTK_TRY(set_rope(d, err));
-  mtk_graph_set_kv(d->g, d->n_block, a->n_head_kv, a->head_dim);
+  MTK_TRY(add_ropes(d, err));
+  mtk_graph_set_kv(d->g, d->n_block, a->n_head_kv, a->head_dim, a->head_dim);
   return MTK_OK;
 }
 
-static mtk_node_value rotate(decoder *d, mtk_node_value x, int32_t n_head) {
-  mtk_attrs attrs = d->attention;
+/* A query or key, normed per head where the model does that (Qwen 3, Gemma 3), and rotated. */
+static mtk_node_value rotate(decoder *d, mtk_node_value x, int32_t block, const char *norm,
+                             int32_t n_head, const mtk_attrs *layer) {
+  mtk_attrs attrs = *layer;
   attrs.n_head = n_head;
+  if (decoder_has(d, block, norm)) x = decoder_norm(d, x, block, norm, n_head);
   return decoder_add1(d, MTK_OP_ROPE, x, NULL, 0, &attrs);
 }
 
+/* q, k, v: three matrices, or one above the other (Phi-3). */
+static void project_qkv(decoder *d, mtk_node_value qkv[3], mtk_node_value x, int32_t block) {
+  const mtk_attrs *a = &d->attention;
+  int32_t q = a->n_head * a->head_dim, kv = a->n_head_kv * a->head_dim;
+  if (decoder_has(d, block, "attn_qkv.weight")) {
+    mtk_node_value all = decoder_project(d, x, block, "attn_qkv", (int64_t)q + 2 * (int64_t)kv);
+    qkv[0] = decoder_slice(d, all, 0, q);
+    qkv[1] = decoder_slice(d, all, q, kv);
+    qkv[2] = decoder_slice(d, all, q + kv, kv);
+    return;
+  }
+  qkv[0] = decoder_project(d, x, block, "attn_q", q);
+  qkv[1] = decoder_project(d, x, block, "attn_k", kv);
+  qkv[2] = decoder_project(d, x, block, "attn_v", kv);
+}
+
 mtk_node_value decoder_attend(decoder *d, mtk_node_value x, int32_t block) {
-  mtk_attrs attrs = d->attention;
-  attrs.layer = block;
-  int64_t q_width = (int64_t)attrs.n_head * attrs.head_dim;
-  int64_t kv_width = (int64_t)attrs.n_head_kv * attrs.head_dim;
-  mtk_node_value q = decoder_project(d, x, block, "attn_q", q_width);
-  mtk_node_value k = decoder_project(d, x, block, "attn_k", kv_width);
-  mtk_node_value v = decoder_project(d, x, block, "attn_v", kv_width);
-  mtk_node_value in[] = {rotate(d, q, attrs.n_head), rotate(d, k, attrs.n_head_kv), v};
-  mtk_node_value out = mtk_graph_add(d->g, MTK_OP_ATTENTION, in, 3, NULL, 0, &attrs);
+  static const char sinks[] = "attn_sinks.weight";
+  tensor_name name;
+  mtk_attrs layer = d->attention;
+  mtk_node_value in[3];
+  layer.layer = block;
+  if (!is_windowed(d, block)) layer.window = 0;
+  else layer.rope_table = d->rope_window;
+  project_qkv(d, in, x, block);
+  in[0] = rotate(d, in[0], block, "attn_q_norm.weight", layer.n_head, &layer);
+  in[1] = rotate(d, in[1], block, "attn_k_norm.weight", layer.n_head_kv, &layer);
+  mtk_node_value out =
+      mtk_graph_add(d->g, MTK_OP_ATTENTION, in, 3,
+                    decoder_has(d, block, sinks) ? decoder_name(name, block, sinks) : NULL, 0,
+                    &layer);
   return decoder_project(d, out, block, "attn_output", d->n_embd);
 }

@@ -2,6 +2,7 @@
  * attention.c and feed_forward.c; which details belong to which model is in models/. Any thread. */
 #include "decoder.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* ---- shared by the files ------------------------------------------------------------------- */
@@ -9,6 +10,23 @@
 const char *decoder_name(tensor_name buf, int32_t block, const char *name) {
   snprintf(buf, sizeof(tensor_name), "blk.%d.%s", block, name);
   return buf;
+}
+
+bool decoder_has(const decoder *d, int32_t block, const char *name) {
+  tensor_name full;
+  return mtk_model_tensor(d->model, decoder_name(full, block, name)) != NULL;
+}
+
+mtk_node_value decoder_norm(decoder *d, mtk_node_value x, int32_t block, const char *name,
+                            int32_t n_head) {
+  tensor_name full;
+  mtk_attrs attrs = {.eps = d->eps, .n_head = n_head};
+  return decoder_add1(d, MTK_OP_RMSNORM, x, decoder_name(full, block, name), 0, &attrs);
+}
+
+mtk_node_value decoder_slice(decoder *d, mtk_node_value x, int32_t first, int32_t n) {
+  mtk_attrs attrs = {.column = first, .n_column = n};
+  return decoder_add1(d, MTK_OP_SLICE, x, NULL, 0, &attrs);
 }
 
 mtk_status decoder_read_size(int32_t *out, const decoder *d, const char *key, mtk_error *err) {
@@ -53,17 +71,37 @@ static mtk_status read_decoder(decoder *d, mtk_error *err) {
   return decoder_read_attention(d, err);
 }
 
-static mtk_node_value rmsnorm(decoder *d, mtk_node_value x, const char *weight) {
-  mtk_attrs attrs = {.eps = d->eps};
-  return decoder_add1(d, MTK_OP_RMSNORM, x, weight, 0, &attrs);
+/* post_attention_norm is what its name says where there is an ffn_norm too (Gemma); alone it stands
+ * before the feed-forward part (gpt-oss). */
+static mtk_node_value add_block(decoder *d, mtk_node_value x, int32_t block) {
+  static const char after[] = "post_attention_norm.weight", before[] = "ffn_norm.weight";
+  bool has_before = decoder_has(d, block, before);
+  mtk_node_value h = decoder_norm(d, x, block, "attn_norm.weight", 1);
+  h = decoder_attend(d, h, block);
+  if (has_before && decoder_has(d, block, after)) h = decoder_norm(d, h, block, after, 1);
+  x = decoder_add2(d, MTK_OP_ADD, x, h);
+  h = decoder_norm(d, x, block, has_before ? before : after, 1);
+  h = decoder_feed_forward(d, h, block);
+  if (decoder_has(d, block, "post_ffw_norm.weight"))
+    h = decoder_norm(d, h, block, "post_ffw_norm.weight", 1);
+  return decoder_add2(d, MTK_OP_ADD, x, h);
 }
 
-static mtk_node_value add_block(decoder *d, mtk_node_value x, int32_t block) {
-  tensor_name name;
-  mtk_node_value h = rmsnorm(d, x, decoder_name(name, block, "attn_norm.weight"));
-  x = decoder_add2(d, MTK_OP_ADD, x, decoder_attend(d, h, block));
-  h = rmsnorm(d, x, decoder_name(name, block, "ffn_norm.weight"));
-  return decoder_add2(d, MTK_OP_ADD, x, decoder_feed_forward(d, h, block));
+/* Token embeddings; Gemma's are multiplied by sqrt(width), rounded to the type that they are stored
+ * in, as transformers does (f32 for quantized ones, as llama.cpp does). */
+static mtk_node_value embed(decoder *d) {
+  static const char name[] = "token_embd.weight";
+  const mtk_value *scaled = mtk_meta_get(mtk_model_meta(d->model), "embedding_sqrt_scale");
+  mtk_node_value x = mtk_graph_add(d->g, MTK_OP_EMBED, NULL, 0, name, d->n_embd, NULL);
+  if (!scaled || scaled->type != MTK_META_BOOL || !scaled->as.u) return x;
+  const mtk_tensor *t = mtk_model_tensor(d->model, name);
+  mtk_attrs attrs = {.scale = (float)sqrt((double)d->n_embd)};
+  if (t && (t->dtype == MTK_BF16 || t->dtype == MTK_F16)) {
+    uint16_t rounded;
+    mtk_dtype_encode(t->dtype, &rounded, &attrs.scale, 1);
+    mtk_dtype_decode(t->dtype, &attrs.scale, &rounded, 1);
+  }
+  return decoder_add1(d, MTK_OP_SCALE, x, NULL, 0, &attrs);
 }
 
 /* Logits of the selected rows: the last block's output is selected first, so that norm and head are
@@ -75,9 +113,14 @@ static mtk_status add_head(decoder *d, mtk_node_value x, mtk_error *err) {
     return mtk_fail(err, MTK_E_FORMAT, "output.weight",
                     "is missing, and the model says that its embeddings are not shared");
   x = decoder_add1(d, MTK_OP_SELECT, x, NULL, 0, NULL);
-  x = rmsnorm(d, x, "output_norm.weight");
+  const mtk_attrs norm = {.eps = d->eps};
+  x = decoder_add1(d, MTK_OP_RMSNORM, x, "output_norm.weight", 0, &norm);
   if (own) x = mtk_graph_project(d->g, x, "output", d->n_vocab, false);
   else x = decoder_add1(d, MTK_OP_LINEAR, x, "token_embd.weight", d->n_vocab, NULL);
+  double cap;
+  MTK_TRY(mtk_meta_float(&cap, mtk_model_meta(d->model), "final_logit_softcapping", 0, err));
+  mtk_attrs attrs = {.softcap = (float)cap};
+  if (cap > 0) x = decoder_add1(d, MTK_OP_SOFTCAP, x, NULL, 0, &attrs);
   mtk_graph_set_logits(d->g, x);
   return MTK_OK;
 }
@@ -88,7 +131,7 @@ mtk_status decoder_build(mtk_graph *g, const mtk_model *model, mtk_error *err) {
   if (!arch) return mtk_fail(err, MTK_E_INTERNAL, mtk_model_arch(model), "no such architecture");
   MTK_TRY(mtk_arch_check(arch, model, err));
   MTK_TRY(read_decoder(&d, err));
-  mtk_node_value x = mtk_graph_add(g, MTK_OP_EMBED, NULL, 0, "token_embd.weight", d.n_embd, NULL);
+  mtk_node_value x = embed(&d);
   for (int32_t i = 0; i < d.n_block && x >= 0; i++) x = add_block(&d, x, i);
   MTK_TRY(add_head(&d, x, err));
   return mtk_graph_status(g, err);

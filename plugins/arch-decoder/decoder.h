@@ -7,16 +7,27 @@
 
 #include <mtk/ext/arch.h>
 
-extern const mtk_arch_hparam llama_hparams[], qwen2_hparams[];
-extern const mtk_arch_tensor llama_tensors[], qwen2_tensors[];
+extern const mtk_arch_hparam llama_hparams[], qwen2_hparams[], qwen3_hparams[], phi3_hparams[];
+extern const mtk_arch_tensor llama_tensors[], qwen2_tensors[], qwen3_tensors[], phi3_tensors[];
+
+extern const mtk_arch_hparam gemma2_hparams[], gemma3_hparams[];
+extern const mtk_arch_tensor gemma2_tensors[], gemma3_tensors[];
+
+extern const mtk_arch_hparam qwen2moe_hparams[], qwen3moe_hparams[], gpt_oss_hparams[];
+extern const mtk_arch_tensor qwen2moe_tensors[], qwen3moe_tensors[], gpt_oss_tensors[];
 
 /* A decoder whose graph is being built. */
 typedef struct decoder {
   mtk_graph *g;
   const mtk_model *model;
   int32_t n_embd, n_ff, n_vocab, n_block;
-  mtk_attrs attention; /* heads, sizes, pairing, window, scale */
+  mtk_attrs attention; /* heads, sizes, pairing, scale; the window where a layer has one */
+  int32_t rope_window; /* rope table of the layers with a window */
   float eps;
+  mtk_op gate; /* SILU_MUL or GELU_MUL, and its form */
+  mtk_attrs activation;
+  mtk_attrs experts; /* how many, how they are chosen; n_expert 0 = none */
+  int32_t n_ff_expert, n_ff_shared;
 } decoder;
 
 /* The graph that all rows share: hyperparameters and the presence of tensors decide (build.c). */
@@ -31,10 +42,21 @@ mtk_node_value decoder_attend(decoder *d, mtk_node_value x, int32_t block);
 mtk_status decoder_read_feed_forward(decoder *d, mtk_error *err);
 mtk_node_value decoder_feed_forward(decoder *d, mtk_node_value x, int32_t block);
 
+/* moe.c: likewise, for blocks that have a router. */
+mtk_status decoder_read_experts(decoder *d, mtk_error *err);
+bool decoder_has_experts(const decoder *d, int32_t block);
+mtk_node_value decoder_experts(decoder *d, mtk_node_value x, int32_t block);
+
 /* build.c: small steps that the files share. The names of a block's tensors ("blk.7.attn_q") lie in
  * the caller's buffer. */
 typedef char tensor_name[64];
 const char *decoder_name(tensor_name buf, int32_t block, const char *name);
+bool decoder_has(const decoder *d, int32_t block, const char *name);
+/* x normed by "blk.N.name"; n_head > 1: each head on its own. */
+mtk_node_value decoder_norm(decoder *d, mtk_node_value x, int32_t block, const char *name,
+                            int32_t n_head);
+/* Columns first .. first + n - 1 of x. */
+mtk_node_value decoder_slice(decoder *d, mtk_node_value x, int32_t first, int32_t n);
 /* A positive hyperparameter; MTK_E_FORMAT if absent. */
 mtk_status decoder_read_size(int32_t *out, const decoder *d, const char *key, mtk_error *err);
 mtk_node_value decoder_add1(decoder *d, mtk_op op, mtk_node_value x, const char *weight,

@@ -1,11 +1,18 @@
-/* tables_qwen.c: hyperparameters and tensors of qwen2. Sources: transformers,
- * configuration_qwen2.py. Static data. */
+/* tables_qwen.c: hyperparameters and tensors of qwen2 and qwen3. Sources: transformers,
+ * configuration_qwen2.py, configuration_qwen3.py. Static data. */
 #include "tables.h"
 
 /* clang-format off */
 const mtk_arch_hparam qwen2_hparams[] = {
   COMMON_HPARAMS,
-  {"attention.use_sliding_window", "use_sliding_window", MTK_META_BOOL, false, "false"},
+  QWEN_WINDOW_HPARAMS,
+  {0},
+};
+
+const mtk_arch_hparam qwen3_hparams[] = {
+  COMMON_HPARAMS,
+  QWEN_WINDOW_HPARAMS,
+  {"attention.bias", "attention_bias", MTK_META_BOOL, false, "?blk.0.attn_q.bias"},
   {0},
 };
 
@@ -16,6 +23,12 @@ const mtk_arch_tensor qwen2_tensors[] = {
   {"blk.%d.attn_k.bias", "model.layers.%d.self_attn.k_proj.bias", KV_ROWS, NULL,
    VECTOR | MTK_TENSOR_ROPE_K, NULL},
   {"blk.%d.attn_v.bias", "model.layers.%d.self_attn.v_proj.bias", KV_ROWS, NULL, VECTOR, NULL},
+  {0},
+};
+
+const mtk_arch_tensor qwen3_tensors[] = {
+  COMMON_TENSORS,
+  QK_NORM_TENSORS(0),
   {0},
 };
 /* clang-format on */

@@ -1,90 +1,121 @@
 /* tests/kernels/test_attention.c: KV store, attention and its derivative.
  *
- * Every level against ref over head sizes, groups, windows, positions and kinds of data; a prompt
- * fed whole against the same prompt in chunks of 1, 7 and 64; values against double precision;
- * derivatives against central differences of a double-precision forward pass. --bench prints
- * GFLOP/s (prefill, derivative) and GB/s of K and V (decode). */
+ * Every level against ref over head sizes, groups, windows, soft caps, sinks, positions and kinds
+ * of data; a prompt fed whole against the same prompt in chunks of 1, 7 and 64; values against
+ * double precision; derivatives against central differences of a double-precision forward pass.
+ * --bench prints GFLOP/s (prefill, derivative) and GB/s of K and V (decode). */
 #include <math.h>
 #include <string.h>
 
 #include "checkker.h"
 
+/* What attention may do besides plain causal softmax. */
+typedef struct variant {
+  int64_t window;
+  int bidirectional;
+  float softcap;
+  int with_sinks;
+} variant;
+
+static const char *variant_name(const variant *v) {
+  static char text[96];
+  snprintf(text, sizeof text, "window=%lld%s softcap=%g%s", (long long)v->window,
+           v->bidirectional ? " bidirectional" : "", (double)v->softcap,
+           v->with_sinks ? " sinks" : "");
+  return text;
+}
+
 /* One KV head with its cache and the queries of its group for a whole sequence. */
 typedef struct sequence {
-  int64_t n_tokens, ld;
-  int head_dim, group;
-  float *k, *v, *q; /* plain rows: k, v [n_tokens][ld_kv], q [n_tokens][ld] */
-  int64_t ld_kv;
+  int64_t n_tokens, ld, ld_out;
+  int head_dim, v_dim, group;
+  float *k, *v, *q; /* plain rows: k [n_tokens][ld_k], v [n_tokens][ld_v], q [n_tokens][ld] */
+  int64_t ld_k, ld_v;
   float **k_pages, **v_pages;
+  float *sinks; /* [group] */
 } sequence;
 
 /* Pages start as NaN: a kernel that lets unwritten positions into a result shows. */
-static sequence make(int64_t n_tokens, int head_dim, int group, ck_kind kind) {
-  sequence s = {.n_tokens = n_tokens, .head_dim = head_dim, .group = group};
+static sequence make(int64_t n_tokens, int head_dim, int v_dim, int group, ck_kind kind) {
+  sequence s = {.n_tokens = n_tokens, .head_dim = head_dim, .v_dim = v_dim, .group = group};
   s.ld = (int64_t)head_dim * group + ck_range(0, 5);
-  s.ld_kv = head_dim + ck_range(0, 5);
-  s.k = ck_floats(n_tokens * s.ld_kv, (size_t)ck_range(0, 7));
-  s.v = ck_floats(n_tokens * s.ld_kv, (size_t)ck_range(0, 7));
+  s.ld_out = (int64_t)v_dim * group + ck_range(0, 5);
+  s.ld_k = head_dim + ck_range(0, 5);
+  s.ld_v = v_dim + ck_range(0, 5);
+  s.k = ck_floats(n_tokens * s.ld_k, (size_t)ck_range(0, 7));
+  s.v = ck_floats(n_tokens * s.ld_v, (size_t)ck_range(0, 7));
   s.q = ck_floats(n_tokens * s.ld, (size_t)ck_range(0, 7));
-  ck_fill(s.k, n_tokens * s.ld_kv, kind);
-  ck_fill(s.v, n_tokens * s.ld_kv, kind);
+  s.sinks = ck_floats(group, 0);
+  ck_fill(s.k, n_tokens * s.ld_k, kind);
+  ck_fill(s.v, n_tokens * s.ld_v, kind);
   ck_fill(s.q, n_tokens * s.ld, kind);
+  ck_fill(s.sinks, group, CK_NORMAL);
   int64_t pages = (n_tokens + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
   s.k_pages = ck_buf((size_t)pages * sizeof *s.k_pages, 0);
   s.v_pages = ck_buf((size_t)pages * sizeof *s.v_pages, 0);
   for (int64_t p = 0; p < pages; p++) {
     s.k_pages[p] = ck_floats((int64_t)MTK_KV_PAGE * head_dim, 0);
-    s.v_pages[p] = ck_floats((int64_t)MTK_KV_PAGE * head_dim, 0);
+    s.v_pages[p] = ck_floats((int64_t)MTK_KV_PAGE * v_dim, 0);
     memset(s.k_pages[p], 0xff, (size_t)(MTK_KV_PAGE * head_dim) * sizeof(float));
-    memset(s.v_pages[p], 0xff, (size_t)(MTK_KV_PAGE * head_dim) * sizeof(float));
+    memset(s.v_pages[p], 0xff, (size_t)(MTK_KV_PAGE * v_dim) * sizeof(float));
   }
   return s;
 }
 
 static void store(const mtk_kernels *k, const sequence *s, int64_t from, int64_t count) {
-  k->kv_store(s->k_pages, s->v_pages, s->k + from * s->ld_kv, s->v + from * s->ld_kv, s->ld_kv,
-              count, from, s->head_dim);
+  k->kv_store(s->k_pages, s->v_pages, s->k + from * s->ld_k, s->ld_k, s->v + from * s->ld_v,
+              s->ld_v, count, from, s->head_dim, s->v_dim);
 }
 
-/* Attention of tokens from..from+count into out rows of the whole sequence. */
-static void attend(const mtk_kernels *k, const sequence *s, float *out, int64_t from, int64_t count,
-                   int64_t window) {
-  size_t floats = k->attn_scratch_floats(s->head_dim, s->group, count, from);
-  mtk_attn_args a = {.out = out + from * s->ld,
-                     .ld_out = s->ld,
+static mtk_attn_args forward_args(const mtk_kernels *k, const sequence *s, float *out, int64_t from,
+                                  int64_t count, const variant *v) {
+  mtk_attn_args a = {.out = out + from * s->ld_out,
+                     .ld_out = s->ld_out,
                      .q = s->q + from * s->ld,
                      .ld_q = s->ld,
                      .k_pages = (const float *const *)s->k_pages,
                      .v_pages = (const float *const *)s->v_pages,
                      .n_tokens = count,
                      .pos0 = from,
-                     .window = window,
+                     .window = v->window,
+                     .n_keys = v->bidirectional ? s->n_tokens : from + count,
                      .head_dim = s->head_dim,
+                     .v_dim = s->v_dim,
                      .group = s->group,
+                     .bidirectional = v->bidirectional,
                      .scale = 1.0f / sqrtf((float)s->head_dim),
-                     .scratch = ck_floats((int64_t)floats, 0)};
+                     .softcap = v->softcap,
+                     .sinks = v->with_sinks ? s->sinks : NULL};
+  a.scratch = ck_floats((int64_t)k->attn_scratch_floats(&a), 0);
+  return a;
+}
+
+/* Attention of tokens from..from+count into out rows of the whole sequence. */
+static void attend(const mtk_kernels *k, const sequence *s, float *out, int64_t from, int64_t count,
+                   const variant *v) {
+  mtk_attn_args a = forward_args(k, s, out, from, count, v);
   k->attention(&a);
 }
 
-static void check_case(const mtk_kernels *k, int64_t n_tokens, int head_dim, int group,
-                       int64_t window, ck_kind kind) {
+static void check_case(const mtk_kernels *k, int64_t n_tokens, int head_dim, int v_dim, int group,
+                       variant v, ck_kind kind) {
   static const int64_t chunks[] = {1, 7, 64};
-  sequence s = make(n_tokens, head_dim, group, kind);
-  int64_t n = n_tokens * s.ld;
+  sequence s = make(n_tokens, head_dim, v_dim, group, kind);
+  int64_t n = n_tokens * s.ld_out;
   float *want = ck_floats(n, 0), *got = ck_floats(n, 0);
   store(ck_ref(), &s, 0, n_tokens);
-  attend(ck_ref(), &s, want, 0, n_tokens, window);
-  attend(k, &s, got, 0, n_tokens, window);
-  ck_same(want, got, n, "attention T=%lld head_dim=%d group=%d window=%lld %s", (long long)n_tokens,
-          head_dim, group, (long long)window, ck_kind_name(kind));
+  attend(ck_ref(), &s, want, 0, n_tokens, &v);
+  attend(k, &s, got, 0, n_tokens, &v);
+  ck_same(want, got, n, "attention T=%lld head_dim=%d/%d group=%d %s %s", (long long)n_tokens,
+          head_dim, v_dim, group, variant_name(&v), ck_kind_name(kind));
   for (int c = 0; c < 3; c++) {
     float *split = ck_floats(n, 0);
     for (int64_t t = 0; t < n_tokens; t += chunks[c]) {
       int64_t count = n_tokens - t < chunks[c] ? n_tokens - t : chunks[c];
-      attend(k, &s, split, t, count, window);
+      attend(k, &s, split, t, count, &v);
     }
-    ck_same(want, split, n, "attention in chunks of %lld T=%lld head_dim=%d group=%d window=%lld",
-            (long long)chunks[c], (long long)n_tokens, head_dim, group, (long long)window);
+    ck_same(want, split, n, "attention in chunks of %lld T=%lld head_dim=%d/%d group=%d %s",
+            (long long)chunks[c], (long long)n_tokens, head_dim, v_dim, group, variant_name(&v));
   }
   if (!ck_guards_ok()) ck_fail("attention head_dim=%d: wrote outside its output", head_dim);
   ck_free_all();
@@ -93,25 +124,40 @@ static void check_case(const mtk_kernels *k, int64_t n_tokens, int head_dim, int
 static const int head_dims[] = {1, 8, 20, 32, 33, 40, 64, 80, 128};
 enum { N_HEAD_DIMS = sizeof head_dims / sizeof *head_dims };
 
+static const variant variants[] = {
+    {0},
+    {.window = 1},
+    {.window = 5},
+    {.window = 16, .softcap = 5},
+    {.softcap = 50},
+    {.with_sinks = 1},
+    {.window = 50, .with_sinks = 1},
+    {.bidirectional = 1},
+    {.bidirectional = 1, .softcap = 1, .with_sinks = 1},
+    {.window = 64},
+};
+enum { N_VARIANTS = sizeof variants / sizeof *variants };
+
 static void test_attention(const mtk_kernels *k) {
   static const int64_t tokens[] = {1, 2, 13, 64, 65, 97, 150};
-  static const int64_t windows[] = {0, 1, 5, 16, 50, 64};
+  static const int v_dims[] = {16, 33, 8};
   int turn = 0;
   for (int i = 0; i < N_HEAD_DIMS; i++) {
     for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++, turn++) {
-      check_case(k, tokens[t], head_dims[i], 1 + turn % 4, 0, (ck_kind)(turn % CK_KINDS));
-      check_case(k, tokens[t], head_dims[i], 1 + turn % 3, windows[turn % 6],
-                 (ck_kind)(turn / 2 % CK_KINDS));
+      check_case(k, tokens[t], head_dims[i], head_dims[i], 1 + turn % 4, variants[0],
+                 (ck_kind)(turn % CK_KINDS));
+      check_case(k, tokens[t], head_dims[i], turn % 2 ? head_dims[i] : v_dims[turn % 3],
+                 1 + turn % 3, variants[turn % N_VARIANTS], (ck_kind)(turn / 2 % CK_KINDS));
     }
   }
-  check_case(k, 70, 16, 13, 0, CK_NORMAL);
-  check_case(k, 300, 64, 3, 0, CK_NORMAL);
-  check_case(k, 300, 32, 2, 100, CK_WIDE);
+  for (int v = 0; v < N_VARIANTS; v++) check_case(k, 70, 16, 24, 13, variants[v], CK_NORMAL);
+  check_case(k, 300, 64, 64, 3, variants[0], CK_NORMAL);
+  check_case(k, 300, 32, 32, 2, (variant){.window = 100}, CK_WIDE);
 }
 
 static void test_store(const mtk_kernels *k) {
   for (int i = 0; i < N_HEAD_DIMS; i++) {
-    sequence s = make(150, head_dims[i], 1, CK_NORMAL);
+    sequence s = make(150, head_dims[i], head_dims[N_HEAD_DIMS - 1 - i], 1, CK_NORMAL);
     for (int64_t t = 0, count; t < s.n_tokens; t += count) {
       count = ck_range(1, 40);
       if (count > s.n_tokens - t) count = s.n_tokens - t;
@@ -121,10 +167,11 @@ static void test_store(const mtk_kernels *k) {
       int64_t at = t % MTK_KV_PAGE, hd = s.head_dim;
       const float *kp = s.k_pages[t / MTK_KV_PAGE], *vp = s.v_pages[t / MTK_KV_PAGE];
       for (int64_t d = 0; d < hd; d++) {
-        if (kp[at / 16 * hd * 16 + d * 16 + at % 16] != s.k[t * s.ld_kv + d])
+        if (kp[at / 16 * hd * 16 + d * 16 + at % 16] != s.k[t * s.ld_k + d])
           ck_fail("kv_store: K of position %lld", (long long)t);
       }
-      ck_same(s.v + t * s.ld_kv, vp + at * hd, hd, "kv_store: V of position %lld", (long long)t);
+      ck_same(s.v + t * s.ld_v, vp + at * s.v_dim, s.v_dim, "kv_store: V of position %lld",
+              (long long)t);
     }
     if (!ck_guards_ok()) ck_fail("kv_store: wrote outside the pages");
     ck_free_all();
@@ -133,106 +180,120 @@ static void test_store(const mtk_kernels *k) {
 
 /* ---- double precision -------------------------------------------------------------------- */
 
-enum { T = 9, HD = 6, GROUP = 2 };
+enum { T = 9, HD = 6, VD = 5, GROUP = 2 };
 
-/* q [T][GROUP][HD], then k, v [T][HD]: one vector of variables. */
-enum { N_Q = T * GROUP * HD, N_KV = T * HD, N_VARS = N_Q + 2 * N_KV };
+/* q [T][GROUP][HD], then k [T][HD], v [T][VD]: one vector of variables. */
+enum { N_Q = T * GROUP * HD, N_OUT = T * GROUP * VD, N_VARS = N_Q + T * HD + T * VD };
 
-static void forward(double *out, const double *vars) {
-  const double *q = vars, *k = vars + N_Q, *v = k + N_KV, scale = 1 / sqrt(HD);
+static void forward(double *out, const double *vars, const variant *v, const float *sinks) {
+  const double *q = vars, *k = vars + N_Q, *val = k + T * HD, scale = 1 / sqrt(HD);
   for (int r = 0; r < T * GROUP; r++) {
-    double p[T], den = 0;
-    for (int j = 0; j <= r / GROUP; j++) {
+    int t = r / GROUP, hi = v->bidirectional ? T : t + 1;
+    int lo = v->window > 0 && t + 1 > v->window ? t + 1 - (int)v->window : 0;
+    double p[T], den = v->with_sinks ? exp((double)sinks[r % GROUP]) : 0, cap = (double)v->softcap;
+    for (int j = lo; j < hi; j++) {
       double s = 0;
       for (int d = 0; d < HD; d++) s += q[r * HD + d] * k[j * HD + d];
-      den += p[j] = exp(s * scale);
+      s *= scale;
+      den += p[j] = exp(cap > 0 ? cap * tanh(s / cap) : s);
     }
-    for (int d = 0; d < HD; d++) {
-      out[r * HD + d] = 0;
-      for (int j = 0; j <= r / GROUP; j++) out[r * HD + d] += p[j] / den * v[j * HD + d];
+    for (int d = 0; d < VD; d++) {
+      out[r * VD + d] = 0;
+      for (int j = lo; j < hi; j++) out[r * VD + d] += p[j] / den * val[j * VD + d];
     }
   }
 }
 
-static double loss(const double *vars, const float *weights) {
-  double out[N_Q], sum = 0;
-  forward(out, vars);
-  for (int i = 0; i < N_Q; i++) sum += out[i] * (double)weights[i];
+static double loss(const double *vars, const float *weights, const variant *v, const float *sinks) {
+  double out[N_OUT], sum = 0;
+  forward(out, vars, v, sinks);
+  for (int i = 0; i < N_OUT; i++) sum += out[i] * (double)weights[i];
   return sum;
 }
 
-static void backward(const mtk_kernels *k, const sequence *s, const float *d_out, float *d_q,
-                     float *d_k, float *d_v) {
-  size_t floats = k->attn_bwd_scratch_floats(s->head_dim, s->group, s->n_tokens);
-  mtk_attn_bwd_args a = {.d_q = d_q,
-                         .d_k = d_k,
-                         .d_v = d_v,
-                         .d_out = d_out,
-                         .q = s->q,
+static mtk_attn_bwd_args backward_args(const mtk_kernels *k, const sequence *s, const variant *v) {
+  mtk_attn_bwd_args a = {.q = s->q,
                          .k = s->k,
                          .v = s->v,
                          .ld_q = s->ld,
-                         .ld_kv = s->ld_kv,
-                         .ld_out = s->ld,
+                         .ld_k = s->ld_k,
+                         .ld_v = s->ld_v,
+                         .ld_out = s->ld_out,
                          .n_tokens = s->n_tokens,
+                         .window = v->window,
                          .head_dim = s->head_dim,
+                         .v_dim = s->v_dim,
                          .group = s->group,
+                         .bidirectional = v->bidirectional,
                          .scale = 1.0f / sqrtf((float)s->head_dim),
-                         .scratch = ck_floats((int64_t)floats, 0)};
+                         .softcap = v->softcap,
+                         .sinks = v->with_sinks ? s->sinks : NULL};
+  a.scratch = ck_floats((int64_t)k->attn_bwd_scratch_floats(&a), 0);
+  return a;
+}
+
+static void backward(const mtk_kernels *k, const sequence *s, const variant *v, const float *d_out,
+                     float *d_q, float *d_k, float *d_v) {
+  mtk_attn_bwd_args a = backward_args(k, s, v);
+  a.d_out = d_out, a.d_q = d_q, a.d_k = d_k, a.d_v = d_v;
   k->attention_bwd(&a);
 }
 
-static void test_oracle(const mtk_kernels *k) {
-  sequence s = make(T, HD, GROUP, CK_NORMAL);
-  s.ld = HD * GROUP; /* plain layout, so that vars and floats match */
-  s.ld_kv = HD;
-  float weights[N_Q], out[N_Q], d_vars[N_VARS];
-  double vars[N_VARS], exact[N_Q];
-  ck_fill(weights, N_Q, CK_NORMAL);
+static void check_oracle(const mtk_kernels *k, const variant *v) {
+  sequence s = make(T, HD, VD, GROUP, CK_NORMAL);
+  s.ld = HD * GROUP, s.ld_out = VD * GROUP; /* plain layout, so that vars and floats match */
+  s.ld_k = HD, s.ld_v = VD;
+  float weights[N_OUT], out[N_OUT], d_vars[N_VARS];
+  double vars[N_VARS], exact[N_OUT];
+  ck_fill(weights, N_OUT, CK_NORMAL);
   for (int i = 0; i < N_Q; i++) vars[i] = (double)s.q[i];
-  for (int i = 0; i < N_KV; i++) {
-    vars[N_Q + i] = (double)s.k[i];
-    vars[N_Q + N_KV + i] = (double)s.v[i];
-  }
+  for (int i = 0; i < T * HD; i++) vars[N_Q + i] = (double)s.k[i];
+  for (int i = 0; i < T * VD; i++) vars[N_Q + T * HD + i] = (double)s.v[i];
   store(k, &s, 0, T);
-  attend(k, &s, out, 0, T, 0);
-  forward(exact, vars);
-  for (int i = 0; i < N_Q; i++) {
-    if (!(fabs((double)out[i] - exact[i]) < 1e-6)) ck_fail("attention [%d]: %g", i, (double)out[i]);
+  attend(k, &s, out, 0, T, v);
+  forward(exact, vars, v, s.sinks);
+  for (int i = 0; i < N_OUT; i++) {
+    if (!(fabs((double)out[i] - exact[i]) < 1e-6))
+      ck_fail("attention %s [%d]: %g", variant_name(v), i, (double)out[i]);
   }
-  backward(k, &s, weights, d_vars, d_vars + N_Q, d_vars + N_Q + N_KV);
+  backward(k, &s, v, weights, d_vars, d_vars + N_Q, d_vars + N_Q + T * HD);
   for (int i = 0; i < N_VARS; i++) {
     double keep = vars[i], h = 1e-5;
     vars[i] = keep + h;
-    double up = loss(vars, weights);
+    double up = loss(vars, weights, v, s.sinks);
     vars[i] = keep - h;
-    double want = (up - loss(vars, weights)) / (2 * h);
+    double want = (up - loss(vars, weights, v, s.sinks)) / (2 * h);
     vars[i] = keep;
     if (!(fabs((double)d_vars[i] - want) < 1e-5)) {
-      ck_fail("attention_bwd variable %d (q, k, v): got %.9g, central difference %.9g", i,
-              (double)d_vars[i], want);
+      ck_fail("attention_bwd %s variable %d (q, k, v): got %.9g, central difference %.9g",
+              variant_name(v), i, (double)d_vars[i], want);
     }
   }
   ck_free_all();
 }
 
-static void check_bwd(const mtk_kernels *k, int64_t n_tokens, int head_dim, int group,
-                      ck_kind kind) {
-  sequence s = make(n_tokens, head_dim, group, kind);
-  int64_t n_q = n_tokens * s.ld, n_kv = n_tokens * s.ld_kv;
-  float *d_out = ck_floats(n_q, 3), *want[3], *got[3];
-  const int64_t sizes[3] = {n_q, n_kv, n_kv};
+static void test_oracle(const mtk_kernels *k) {
+  for (int v = 0; v < N_VARIANTS; v++) check_oracle(k, &variants[v]);
+}
+
+static void check_bwd(const mtk_kernels *k, int64_t n_tokens, int head_dim, int v_dim, int group,
+                      const variant *v, ck_kind kind) {
+  sequence s = make(n_tokens, head_dim, v_dim, group, kind);
+  const int64_t n_out = n_tokens * s.ld_out;
+  const int64_t sizes[3] = {n_tokens * s.ld, n_tokens * s.ld_k, n_tokens * s.ld_v};
   static const char *const names[3] = {"d_q", "d_k", "d_v"};
-  ck_fill(d_out, n_q, kind == CK_HUGE ? CK_NORMAL : kind);
+  float *d_out = ck_floats(n_out, 3), *want[3], *got[3];
+  ck_fill(d_out, n_out, kind == CK_HUGE ? CK_NORMAL : kind);
   for (int i = 0; i < 3; i++) {
     want[i] = ck_floats(sizes[i], 0);
     got[i] = ck_floats(sizes[i], (size_t)ck_range(0, 7));
   }
-  backward(ck_ref(), &s, d_out, want[0], want[1], want[2]);
-  backward(k, &s, d_out, got[0], got[1], got[2]);
+  backward(ck_ref(), &s, v, d_out, want[0], want[1], want[2]);
+  backward(k, &s, v, d_out, got[0], got[1], got[2]);
   for (int i = 0; i < 3; i++) {
-    ck_same(want[i], got[i], sizes[i], "attention_bwd %s T=%lld head_dim=%d group=%d %s", names[i],
-            (long long)n_tokens, head_dim, group, ck_kind_name(kind));
+    ck_same(want[i], got[i], sizes[i], "attention_bwd %s T=%lld head_dim=%d/%d group=%d %s %s",
+            names[i], (long long)n_tokens, head_dim, v_dim, group, variant_name(v),
+            ck_kind_name(kind));
   }
   if (!ck_guards_ok()) ck_fail("attention_bwd: wrote outside its output");
   ck_free_all();
@@ -243,31 +304,38 @@ static void test_bwd(const mtk_kernels *k) {
   int turn = 0;
   for (int i = 0; i < N_HEAD_DIMS; i++) {
     for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++, turn++) {
-      check_bwd(k, tokens[t], head_dims[i], 1 + turn % 4, (ck_kind)(turn % CK_KINDS));
+      check_bwd(k, tokens[t], head_dims[i], head_dims[i], 1 + turn % 4, &variants[0],
+                (ck_kind)(turn % CK_KINDS));
+      check_bwd(k, tokens[t], head_dims[i], head_dims[turn % N_HEAD_DIMS], 1 + turn % 3,
+                &variants[turn % N_VARIANTS], (ck_kind)(turn / 3 % CK_KINDS));
     }
   }
-  for (int kind = 0; kind < CK_KINDS; kind++) check_bwd(k, 77, 32, 3, (ck_kind)kind);
+  for (int kind = 0; kind < CK_KINDS; kind++) {
+    for (int v = 0; v < N_VARIANTS; v++) check_bwd(k, 77, 32, 24, 3, &variants[v], (ck_kind)kind);
+  }
 }
 
 /* An infinite value of the last token belongs to no earlier query. */
 static void test_future(const mtk_kernels *k) {
   enum { N = 21, DIM = 8 };
-  sequence s = make(N, DIM, 1, CK_NORMAL);
-  int64_t n_q = N * s.ld, n_kv = N * s.ld_kv;
-  float *d_out = ck_floats(n_q, 0), *want = ck_floats(n_q, 0), *got = ck_floats(n_q, 0);
-  float *d_k = ck_floats(n_kv, 0), *d_v = ck_floats(n_kv, 0);
-  ck_fill(d_out, n_q, CK_NORMAL);
-  s.v[(N - 1) * s.ld_kv] = INFINITY;
-  backward(ck_ref(), &s, d_out, want, d_k, d_v);
-  backward(k, &s, d_out, got, d_k, d_v);
+  sequence s = make(N, DIM, DIM, 1, CK_NORMAL);
+  int64_t n_out = N * s.ld_out, n_q = N * s.ld;
+  float *d_out = ck_floats(n_out, 0), *want = ck_floats(n_q, 0), *got = ck_floats(n_q, 0);
+  float *d_k = ck_floats(N * s.ld_k, 0), *d_v = ck_floats(N * s.ld_v, 0);
+  ck_fill(d_out, n_out, CK_NORMAL);
+  s.v[(N - 1) * s.ld_v] = INFINITY;
+  backward(ck_ref(), &s, &variants[0], d_out, want, d_k, d_v);
+  backward(k, &s, &variants[0], d_out, got, d_k, d_v);
   ck_same(want, got, (N - 1) * s.ld, "d_q before an infinite value");
+  want = ck_floats(n_out, 0), got = ck_floats(n_out, 0);
   store(k, &s, 0, N);
-  attend(ck_ref(), &s, want, 0, N, 0);
-  attend(k, &s, got, 0, N, 0);
-  ck_same(want, got, (N - 1) * s.ld, "attention before an infinite value");
+  attend(ck_ref(), &s, want, 0, N, &variants[0]);
+  attend(k, &s, got, 0, N, &variants[0]);
+  ck_same(want, got, (N - 1) * s.ld_out, "attention before an infinite value");
   for (int64_t t = 0; t < N - 1; t++) {
     for (int d = 0; d < DIM; d++) {
-      if (!isfinite(got[t * s.ld + d])) ck_fail("a later value shows in token %lld", (long long)t);
+      if (!isfinite(got[t * s.ld_out + d]))
+        ck_fail("a later value shows in token %lld", (long long)t);
     }
   }
   ck_free_all();
@@ -290,29 +358,12 @@ static void run_backward(void *arg) {
   b->k->attention_bwd(&b->b);
 }
 
-static bench_case bench_setup(const mtk_kernels *k, sequence *s, int64_t count) {
-  int64_t pos0 = s->n_tokens - count, n = s->n_tokens * s->ld;
-  bench_case b = {.k = k};
-  store(k, s, 0, s->n_tokens);
-  b.a = (mtk_attn_args){.out = ck_floats(n, 0),
-                        .ld_out = s->ld,
-                        .q = s->q,
-                        .ld_q = s->ld,
-                        .k_pages = (const float *const *)s->k_pages,
-                        .v_pages = (const float *const *)s->v_pages,
-                        .n_tokens = count,
-                        .pos0 = pos0,
-                        .head_dim = s->head_dim,
-                        .group = s->group,
-                        .scale = 0.125f};
-  b.a.scratch = ck_floats((int64_t)k->attn_scratch_floats(s->head_dim, s->group, count, pos0), 0);
-  return b;
-}
-
 static void bench_forward(const mtk_kernels *k, int64_t ctx, int64_t count, int head_dim,
                           int group) {
-  sequence s = make(ctx, head_dim, group, CK_NORMAL);
-  bench_case b = bench_setup(k, &s, count);
+  sequence s = make(ctx, head_dim, head_dim, group, CK_NORMAL);
+  store(k, &s, 0, ctx);
+  float *out = ck_floats(ctx * s.ld_out, 0);
+  bench_case b = {.k = k, .a = forward_args(k, &s, out, ctx - count, count, &variants[0])};
   double keys = 0;
   for (int64_t t = ctx - count; t < ctx; t++) keys += (double)t + 1;
   double seconds = ck_seconds(run_forward, &b);
@@ -325,24 +376,14 @@ static void bench_forward(const mtk_kernels *k, int64_t ctx, int64_t count, int 
 }
 
 static void bench_backward(const mtk_kernels *k, int64_t n_tokens, int head_dim, int group) {
-  sequence s = make(n_tokens, head_dim, group, CK_NORMAL);
-  bench_case b = {.k = k};
-  int64_t n_q = n_tokens * s.ld, n_kv = n_tokens * s.ld_kv;
-  b.b = (mtk_attn_bwd_args){.d_q = ck_floats(n_q, 0),
-                            .d_k = ck_floats(n_kv, 0),
-                            .d_v = ck_floats(n_kv, 0),
-                            .d_out = s.q,
-                            .q = s.q,
-                            .k = s.k,
-                            .v = s.v,
-                            .ld_q = s.ld,
-                            .ld_kv = s.ld_kv,
-                            .ld_out = s.ld,
-                            .n_tokens = n_tokens,
-                            .head_dim = head_dim,
-                            .group = group,
-                            .scale = 0.125f};
-  b.b.scratch = ck_floats((int64_t)k->attn_bwd_scratch_floats(head_dim, group, n_tokens), 0);
+  sequence s = make(n_tokens, head_dim, head_dim, group, CK_NORMAL);
+  bench_case b = {.k = k, .b = backward_args(k, &s, &variants[0])};
+  float *d_out = ck_floats(n_tokens * s.ld_out, 0);
+  ck_fill(d_out, n_tokens * s.ld_out, CK_NORMAL);
+  b.b.d_out = d_out;
+  b.b.d_q = ck_floats(n_tokens * s.ld, 0);
+  b.b.d_k = ck_floats(n_tokens * s.ld_k, 0);
+  b.b.d_v = ck_floats(n_tokens * s.ld_v, 0);
   double pairs = (double)n_tokens * (double)(n_tokens + 1) / 2 * group;
   double seconds = ck_seconds(run_backward, &b);
   printf("%-7s attention_bwd %4lld tokens, head_dim %3d group %d: %7.1f GFLOP/s\n", k->isa_name,

@@ -90,6 +90,39 @@ static void test_vector_exp(const mtk_kernels *k) {
   }
 }
 
+static void test_tanhf(const mtk_kernels *k) {
+  if (k != ck_ref()) return;
+  worst_case w = {0};
+  for (float x = 0x1p-60f; x < 12.0f; x = next_up(x, 61)) {
+    float y = mtk_math_tanhf(x), minus = -mtk_math_tanhf(-x);
+    keep_worst(&w, ulps_f32(y, tanhl(x)), x);
+    ck_same(&y, &minus, 1, "tanhf(-%a)", (double)x);
+  }
+  check_bound("tanhf", w.error, w.at, 1.5);
+  const float special[][2] = {{0, 0}, {-0.0f, -0.0f}, {INFINITY, 1}, {-INFINITY, -1}, {3e38f, 1}};
+  for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
+    float y = mtk_math_tanhf(special[i][0]);
+    ck_same(&special[i][1], &y, 1, "tanhf(%g)", (double)special[i][0]);
+  }
+  if (!isnan(mtk_math_tanhf(NAN))) ck_fail("tanhf(NaN) is a number");
+}
+
+/* tanh in vectors is tanh in scalars: softcap with cap 1. */
+static void test_vector_tanh(const mtk_kernels *k) {
+  enum { N = 1001 };
+  float x[N], y[N];
+  for (int round = 0; round < 300; round++) {
+    for (int i = 0; i < N; i++) x[i] = (float)uniform(-1, 1) * (i % 2 ? 1.0f : 12.0f);
+    x[0] = INFINITY;
+    x[N - 1] = -INFINITY;
+    k->softcap(y, x, 1.0f, N);
+    for (int i = 0; i < N; i++) {
+      float want = mtk_math_tanhf(x[i]);
+      if (!ck_same(&want, &y[i], 1, "tanh(%a) in a vector", (double)x[i])) return;
+    }
+  }
+}
+
 static void test_log(const mtk_kernels *k) {
   if (k != ck_ref()) return;
   worst_case f = {0}, d = {0};
@@ -183,6 +216,7 @@ static void test_rope_table(const mtk_kernels *k) {
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
       {"expf", test_expf, NULL},     {"exp in vectors", test_vector_exp, NULL},
+      {"tanhf", test_tanhf, NULL},   {"tanh in vectors", test_vector_tanh, NULL},
       {"log", test_log, NULL},       {"exp and pow", test_exp_pow, NULL},
       {"sincos", test_sincos, NULL}, {"rope table", test_rope_table, NULL},
   };

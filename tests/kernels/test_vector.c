@@ -85,6 +85,24 @@ static void same_elementwise(const mtk_kernels *k, int64_t n, ck_kind kind) {
   k->silu_mul_bwd(got, got2, c, a, b, n);
   ck_same(want, got, n, "silu_mul_bwd dg n=%lld %s", (long long)n, kn);
   ck_same(want2, got2, n, "silu_mul_bwd du n=%lld %s", (long long)n, kn);
+  for (int exact = 0; exact < 2; exact++) {
+    ref->gelu_mul(want, a, b, exact, n);
+    k->gelu_mul(got, a, b, exact, n);
+    ck_same(want, got, n, "gelu_mul exact=%d n=%lld %s", exact, (long long)n, kn);
+    ref->gelu_mul(want, a, NULL, exact, n);
+    k->gelu_mul(got, a, NULL, exact, n);
+    ck_same(want, got, n, "gelu exact=%d n=%lld %s", exact, (long long)n, kn);
+    ref->gelu_mul_bwd(want, want2, c, a, b, exact, n);
+    k->gelu_mul_bwd(got, got2, c, a, b, exact, n);
+    ck_same(want, got, n, "gelu_mul_bwd dg exact=%d n=%lld %s", exact, (long long)n, kn);
+    ck_same(want2, got2, n, "gelu_mul_bwd du exact=%d n=%lld %s", exact, (long long)n, kn);
+  }
+  ref->softcap(want, a, 30.0f, n);
+  k->softcap(got, a, 30.0f, n);
+  ck_same(want, got, n, "softcap n=%lld %s", (long long)n, kn);
+  ref->softcap_bwd(want, c, a, 30.0f, n);
+  k->softcap_bwd(got, c, a, 30.0f, n);
+  ck_same(want, got, n, "softcap_bwd n=%lld %s", (long long)n, kn);
   ref->add(want, a, b, n);
   k->add(got, a, b, n);
   ck_same(want, got, n, "add n=%lld %s", (long long)n, kn);
@@ -297,6 +315,41 @@ static void oracle_gate(const mtk_kernels *k) {
   }
 }
 
+static double gelu_value(double g, int exact) {
+  double c = sqrt(2 / acos(-1)), inner = c * (g + 0.044715 * g * g * g);
+  return exact ? g * erfc(-g / sqrt(2)) / 2 : g * (1 + tanh(inner)) / 2;
+}
+
+static void oracle_gelu(const mtk_kernels *k, int exact) {
+  enum { N = 400 };
+  float *g = random_floats(N, CK_OUTLIER), *u = random_floats(N, CK_NORMAL);
+  float *dy = random_floats(N, CK_NORMAL), *y = ck_floats(N, 0), *dg = ck_floats(N, 0);
+  float *du = ck_floats(N, 0);
+  k->gelu_mul(y, g, u, exact, N);
+  k->gelu_mul_bwd(dg, du, dy, g, u, exact, N);
+  for (int i = 0; i < N; i++) {
+    double gi = (double)g[i], ui = (double)u[i], dyi = (double)dy[i], h = 1e-5;
+    double value = gelu_value(gi, exact);
+    double slope_g = (gelu_value(gi + h, exact) - gelu_value(gi - h, exact)) / (2 * h);
+    check_near((double)y[i], value * ui, 1e-6, 1e-7, exact ? "gelu exact" : "gelu tanh", i);
+    check_near((double)dg[i], dyi * ui * slope_g, 2e-6, 0.1, "gelu_mul_bwd dg", i);
+    check_near((double)du[i], dyi * value, 1e-6, 1e-7, "gelu_mul_bwd du", i);
+  }
+}
+
+static void oracle_softcap(const mtk_kernels *k) {
+  enum { N = 300 };
+  float *x = random_floats(N, CK_OUTLIER), *dy = random_floats(N, CK_NORMAL);
+  float *y = ck_floats(N, 0), *dx = ck_floats(N, 0), cap = 3.0f;
+  k->softcap(y, x, cap, N);
+  k->softcap_bwd(dx, dy, x, cap, N);
+  for (int i = 0; i < N; i++) {
+    double h = tanh((double)x[i] / 3);
+    check_near((double)y[i], 3 * h, 3e-7, 1e-9, "softcap", i);
+    check_near((double)dx[i], (double)dy[i] * (1 - h * h), 1e-6, 0.1, "softcap_bwd", i);
+  }
+}
+
 static double xent(const double *x, const void *ctx) {
   double sum = 0;
   for (int i = 0; i < D; i++) sum += exp(x[i]);
@@ -375,6 +428,9 @@ static void test_oracle(const mtk_kernels *k) {
   for (int i = 0; i < 10; i++) {
     oracle_norms(k);
     oracle_gate(k);
+    oracle_gelu(k, 0);
+    oracle_gelu(k, 1);
+    oracle_softcap(k);
     oracle_loss(k);
     oracle_rope(k);
     oracle_adamw(k);
@@ -403,6 +459,9 @@ BENCH(rope, b->k->rope(b->y, b->d, b->x, b->d, b->z, b->rows, 9, 64, 64, 0, 0))
 BENCH(rope_inter, b->k->rope(b->y, b->d, b->x, b->d, b->z, b->rows, 9, 64, 64, 1, 0))
 BENCH(silu_mul, b->k->silu_mul(b->y, b->x, b->z, b->rows * b->d))
 BENCH(silu_mul_bwd, b->k->silu_mul_bwd(b->y, b->u, b->z, b->x, b->x, b->rows * b->d))
+BENCH(gelu_mul, b->k->gelu_mul(b->y, b->x, b->z, 0, b->rows * b->d))
+BENCH(gelu_exact, b->k->gelu_mul(b->y, b->x, NULL, 1, b->rows * b->d))
+BENCH(softcap, b->k->softcap(b->y, b->x, 30.0f, b->rows * b->d))
 BENCH(add, b->k->add(b->y, b->x, b->z, b->rows * b->d))
 BENCH(add_row, b->k->add_row(b->y, b->x, b->rows, b->d, b->d))
 BENCH(col_sum, b->k->col_sum(b->y, b->x, b->rows, b->d, b->d, 0, b->d))
@@ -424,6 +483,9 @@ static const struct {
     {"rope interleaved", run_rope_inter, 8},
     {"silu_mul", run_silu_mul, 12},
     {"silu_mul_bwd", run_silu_mul_bwd, 20},
+    {"gelu_mul", run_gelu_mul, 12},
+    {"gelu exact", run_gelu_exact, 8},
+    {"softcap", run_softcap, 8},
     {"add", run_add, 12},
     {"add_row", run_add_row, 12},
     {"col_sum", run_col_sum, 12},

@@ -57,6 +57,7 @@ def show(name, f, powers, rest, lo, hi, single=False):
 
 h = mp.log(2) / 2 * mp.mpf("1.0001")
 show("expf", mp.exp, range(2, 7), lambda x: 1 + x, -h, h, single=True)
+show("tanhf", mp.tanh, range(3, 12, 2), lambda x: x, mp.mpf("1e-6"), mp.mpf("0.6"), single=True)
 show("exp", mp.exp, range(2, 12), lambda x: 1 + x, -h, h)
 s = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1) * mp.mpf("1.0001")
 show("log: 2 atanh(s), s = f/(2+f)", lambda x: 2 * mp.atanh(x), range(5, 21, 2),
@@ -75,6 +76,20 @@ def parts(name, v, bits):
         v -= k
     print(name, [k.hex() for k in out])
 
+
+
+
+def tail(u):
+    t = (1 / u - 1) / mp.mpf("0.3")
+    return mp.exp(t * t / 2) * mp.erfc(t / mp.sqrt(2)) / 2
+
+
+show("gelu Q", tail, range(0, 9), lambda x: 0, 1 / (1 + mp.mpf("0.3") * 13), mp.mpf(1),
+     single=True)
+c0 = mp.sqrt(8 / mp.pi)
+for name, v in (("C0", c0), ("C1", c0 * mp.mpf("0.044715")), ("3 C1", 3 * c0 * mp.mpf("0.044715")),
+                ("1/sqrt(2 pi)", 1 / mp.sqrt(2 * mp.pi))):
+    print("gelu", name, float(np.float32(float(v))).hex())
 
 parts("ln2 float", mp.log(2), [15, 24])
 parts("ln2 double", mp.log(2), [40, 53])

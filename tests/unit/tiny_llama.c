@@ -117,8 +117,8 @@ mtk_status tiny_build(mtk_graph *g, const mtk_model *model, mtk_error *err) {
   double inv_freq[64];
   for (int i = 0; i < c->head_dim / 2; i++)
     inv_freq[i] = pow(10000.0, -2.0 * i / (double)c->head_dim);
-  mtk_graph_set_rope(g, inv_freq, c->head_dim / 2, 1.0);
-  mtk_graph_set_kv(g, c->n_layer, c->n_head_kv, c->head_dim);
+  mtk_graph_add_rope(g, inv_freq, c->head_dim / 2, 1.0);
+  mtk_graph_set_kv(g, c->n_layer, c->n_head_kv, c->head_dim, c->head_dim);
   mtk_node_value x = mtk_graph_add(g, MTK_OP_EMBED, NULL, 0, "token_embd.weight", c->dim, NULL);
   for (int l = 0; l < c->n_layer; l++) {
     x = plus(g, x, attention(g, x, l));

@@ -19,11 +19,13 @@ typedef int32_t mtk_node_value; /* index of a value; -1 = error */
 
 typedef enum mtk_op {
   MTK_OP_EMBED = 0,     /* token ids -> [T, D]; weight [V, D] */
-  MTK_OP_RMSNORM,       /* x; weight [D]; eps */
+  MTK_OP_RMSNORM,       /* x; weight [D / n_head]; eps; n_head > 1: each slice of D / n_head is
+                           normed on its own */
   MTK_OP_LINEAR,        /* x [.,K]; weight [N,K] -> [.,N] */
   MTK_OP_ADD_ROW,       /* x [.,N]; weight [N] (bias) */
   MTK_OP_ROPE,          /* x [T, n_head*head_dim]; output always in half-split order */
-  MTK_OP_ATTENTION,     /* q, k, v -> [T, n_head*head_dim]; writes the KV cache of `layer` */
+  MTK_OP_ATTENTION,     /* q, k, v -> [T, n_head*v_dim]; writes the KV cache of `layer`. Weight
+                           (optional): [n_head] sinks */
   MTK_OP_SILU_MUL,      /* gate, up */
   MTK_OP_ADD,           /* a, b */
   MTK_OP_ADD_SCALED,    /* a + scale*b */
@@ -42,6 +44,23 @@ typedef enum mtk_op {
   MTK_OP_SCALE,            /* scale*x */
   MTK_OP_SELECT_DX,        /* dy [O,D] -> [T,D], zero elsewhere */
   MTK_OP_CROSS_ENTROPY_DX, /* logits -> dlogits; times the batch's per-target weight */
+  /* mixtures of experts (no derivatives yet). Values of ops that work per chosen expert have
+   * n_slot parts per token; inside, the rows of such a value stand in order of expert. */
+  MTK_OP_MOE_ROUTE,        /* router logits [.,n_expert] -> weights [.,n_slot], ids [.,n_slot] */
+  MTK_OP_MOE_ROUTE_BIASED, /* the same; weight [n_expert] is added for the choice only */
+  MTK_OP_MOE_LINEAR,  /* x, ids; weight [n_expert,N,K]; x [.,K], or [.,n_slot*K] with slot_input */
+  MTK_OP_MOE_ADD_ROW, /* x [.,n_slot*N], ids; weight [n_expert,N] (bias) */
+  MTK_OP_MOE_SUM,     /* x [.,n_slot*N], weights, ids -> [.,N]: per element one fma chain from +0
+                         over the slots in order of selection, best first */
+  MTK_OP_SWIGLU_CLAMPED, /* gate, up; alpha, limit */
+  MTK_OP_MUL_SIGMOID,    /* x [.,N], gate [.,1]: x * sigmoid(gate) */
+  MTK_OP_GELU_MUL,    /* gelu(gate) * up; form in activation */
+  MTK_OP_GELU_MUL_DX, /* dy, gate, up -> two values: dgate, dup */
+  MTK_OP_GELU,        /* gelu(x); form in activation */
+  MTK_OP_SOFTCAP,     /* softcap * tanh(x / softcap) */
+  MTK_OP_SOFTCAP_DX,  /* dy, x */
+  MTK_OP_SLICE,       /* x [.,D] -> [.,N]: columns from `column` on */
+  MTK_OP_SLICE_DX,    /* dy [.,N], x [.,D] -> [.,D], zero elsewhere */
   MTK_OP_COUNT
 } mtk_op;
 
@@ -51,7 +70,23 @@ typedef struct mtk_attrs {
   int32_t interleaved; /* pairing of the input of ROPE */
   int32_t window;      /* sliding window, 0 = none */
   float eps, scale;
+  int32_t v_dim;         /* size of a value head; 0 = head_dim */
+  int32_t bidirectional; /* attention sees all positions of the sequence (encoders) */
+  int32_t rope_table;    /* index that mtk_graph_add_rope gave */
+  float softcap;         /* of attention scores and SOFTCAP: cap * tanh(x / cap); 0 = none */
+  int32_t column, n_column; /* of SLICE: the first one, how many */
+  int32_t activation;    /* of GELU and GELU_MUL: mtk_gelu */
+  /* Mixtures of experts; route_*: mtk_route_args (<mtk/kernel.h>). */
+  int32_t n_expert, n_slot; /* all experts; those chosen per token */
+  int32_t slot_input;       /* MOE_LINEAR's x has n_slot parts */
+  uint32_t route_flags;
+  int32_t n_group, n_group_used;
+  float route_scale;
+  float alpha, limit; /* SWIGLU_CLAMPED */
 } mtk_attrs;
+
+/* The two forms of GELU (Hendrycks & Gimpel 2016): tanh approximation, or exact by erf. */
+typedef enum mtk_gelu { MTK_GELU_TANH = 0, MTK_GELU_ERF } mtk_gelu;
 
 enum { MTK_OP_MAX_IN = 4, MTK_OP_MAX_OUT = 3 };
 
@@ -67,10 +102,12 @@ mtk_node_value mtk_graph_project(mtk_graph *g, mtk_node_value x, const char *nam
 void mtk_graph_set_logits(mtk_graph *g, mtk_node_value logits);
 mtk_status mtk_graph_status(const mtk_graph *g, mtk_error *err);
 /* How the KV cache is shaped: one entry per layer (set by architectures that have attention). */
-void mtk_graph_set_kv(mtk_graph *g, int n_layer, int n_head_kv, int head_dim);
-/* Angles: pair j turns by position * inv_freq[j] (n = rope_dim/2 doubles, copied); cos and sin are
- * multiplied by mscale. One table per graph. */
-void mtk_graph_set_rope(mtk_graph *g, const double *inv_freq, int n, double mscale);
+void mtk_graph_set_kv(mtk_graph *g, int n_layer, int n_head_kv, int head_dim, int v_dim);
+/* Add a table of angles and return its index (mtk_attrs.rope_table), 0 for the first: pair j turns
+ * by position * inv_freq[j] (n = rope_dim/2 doubles, copied); cos and sin are multiplied by
+ * mscale. At most MTK_GRAPH_MAX_ROPE tables. */
+enum { MTK_GRAPH_MAX_ROPE = 4 };
+int32_t mtk_graph_add_rope(mtk_graph *g, const double *inv_freq, int n, double mscale);
 
 #ifdef __cplusplus
 }

@@ -65,16 +65,17 @@ typedef struct mtk_linear_kernel {
   size_t (*grid_bytes)(int64_t n, int64_t k);
 } mtk_linear_kernel;
 
-/* Causal attention of n_tokens consecutive queries of one sequence for one KV head.
- * Query t has absolute position pos0 + t and sees keys lo..pos0+t, lo = max(0, pos+1-window)
- * (window 0 = all). q and out: token t, head h of the group at [t*ld + h*head_dim]. Page p holds
- * positions p*64..p*64+63: K as [64/16][head_dim][16] (16 keys interleaved), V as [64][head_dim],
- * both f32.
- *   q' = q*scale; s_j = chain over d ascending of fma(q'_d, k_jd, .) from +0; mx = max s_j;
- *   p_j = exp(s_j - mx); den = sum16 over absolute key position j (partial j mod 16);
+/* Attention of n_tokens consecutive queries of one sequence for one KV head.
+ * Query t has absolute position pos = pos0 + t and sees keys lo..hi-1: lo = max(0, pos+1-window)
+ * (window 0 = all), hi = pos+1; bidirectional: 0..n_keys-1. q: token t, head h of the group at
+ * [t*ld_q + h*head_dim]; out: [t*ld_out + h*v_dim]. Page p holds positions p*64..p*64+63: K as
+ * [64/16][head_dim][16] (16 keys interleaved), V as [64][v_dim], both f32.
+ *   q' = q*scale; s_j = chain over d ascending of fma(q'_d, k_jd, .) from +0;
+ *   softcap > 0: s_j = softcap * tanh(s_j / softcap);
+ *   mx = max(sinks_h, max s_j) (sinks NULL: -inf); p_j = exp(s_j - mx);
+ *   den = sum16 over absolute key position j (partial j mod 16), plus exp(sinks_h - mx);
  *   o_d = chain over keys ascending of fma(p_j, v_jd, .) from +0; out_d = o_d * (1/den).
- * scratch: scratch_floats(head_dim, group, n_tokens, pos0) floats, 64-byte aligned, one per
- * thread. */
+ * scratch: attn_scratch_floats of the same sizes, 64-byte aligned, one per thread. */
 typedef struct mtk_attn_args {
   float *out;
   int64_t ld_out;
@@ -83,25 +84,33 @@ typedef struct mtk_attn_args {
   const float *const *k_pages;
   const float *const *v_pages;
   int64_t n_tokens, pos0, window;
-  int head_dim, group;
-  float scale;
+  int64_t n_keys; /* keys that the pages hold: pos0 + n_tokens if causal */
+  int head_dim, v_dim, group;
+  int bidirectional;
+  float scale, softcap;
+  const float *sinks; /* [group] or NULL */
   float *scratch;
 } mtk_attn_args;
 
-/* Its derivative for one whole sequence (pos0 = 0, no window) and one KV head, from plain f32
- * matrices: k, v [n_tokens] with leading dimension ld_kv; q, d_out, d_q with ld_q / ld_out.
- * p_tj and den are recomputed exactly as above; with P = p/den:
+/* Its derivative for one whole sequence (pos0 = 0) and one KV head, from plain f32 matrices: k, v
+ * [n_tokens] with leading dimensions ld_k, ld_v; q, d_q with ld_q; d_out with ld_out; d_k and d_v
+ * as k and v. p_tj and den are recomputed exactly as above; P = p/den where t sees j, else +0;
+ * c_tj = 1, or with softcap fma(-h, h, 1), h = tanh(s_tj / softcap):
  *   dP_tj = chain over d of d_out_td * v_jd;  D_t = sum16 over j of P_tj * dP_tj;
- *   dS_tj = P_tj * (dP_tj - D_t);  d_q_t = scale * chain over j ascending of dS_tj * k_j;
- *   d_k_j = chain over (query t ascending, head of the group ascending) of dS_tj * q'_t;
- *   d_v_j = same order, P_tj * d_out_t.   d_q, d_k and d_v are overwritten. */
+ *   dS_tj = P_tj * (dP_tj - D_t) * c_tj;
+ *   d_q_t = scale * chain over seen j ascending of dS_tj * k_j;
+ *   d_k_j = chain over (query t >= j, or all if bidirectional, ascending, head of the group
+ *   ascending) of dS_tj * q'_t;  d_v_j = same order, P_tj * d_out_t.
+ * d_q, d_k and d_v are overwritten. The sinks get no derivative. */
 typedef struct mtk_attn_bwd_args {
   float *d_q, *d_k, *d_v;
   const float *d_out, *q, *k, *v;
-  int64_t ld_q, ld_kv, ld_out;
-  int64_t n_tokens;
-  int head_dim, group;
-  float scale;
+  int64_t ld_q, ld_k, ld_v, ld_out;
+  int64_t n_tokens, window;
+  int head_dim, v_dim, group;
+  int bidirectional;
+  float scale, softcap;
+  const float *sinks; /* [group] or NULL */
   float *scratch;
 } mtk_attn_bwd_args;
 
@@ -110,6 +119,44 @@ typedef struct mtk_adamw_args {
   float grad_scale;   /* multiplied onto every gradient first (clipping) */
   float corr1, corr2; /* 1/(1-beta^t) */
 } mtk_adamw_args;
+
+/* How a router's logits choose experts (mtk_kernels.route). */
+enum {
+  MTK_ROUTE_SIGMOID = 1,        /* score = sigmoid of the logit, instead of softmax over all */
+  MTK_ROUTE_SOFTMAX_CHOSEN = 2, /* score = the logit; softmax over the chosen ones alone */
+  MTK_ROUTE_NORM = 4,           /* weights are divided by (their sum + 1e-20) */
+  MTK_ROUTE_GROUP_TOP2 = 8      /* groups rank by the sum of their two best, else by the best */
+};
+enum { MTK_MAX_EXPERT = 1024 };
+
+typedef struct mtk_route_args {
+  int64_t n_expert, n_slot;      /* n_slot <= n_expert <= MTK_MAX_EXPERT */
+  int64_t n_group, n_group_used; /* 0 or 1 = no groups; else n_group divides n_expert, and the used
+                                    groups hold at least n_slot experts */
+  unsigned flags;                /* MTK_ROUTE_ */
+  float scale;                   /* multiplied onto the weights last */
+  const float *bias;             /* [n_expert], added for the choice only; NULL = none */
+} mtk_route_args;
+
+/* Which E8M0 exponent a block of mxfp4 gets for amax: OCP's floor(log2 amax) - 2, ceil(log2(amax/6)),
+ * rounding up from a mantissa of 1.75, or round(log2 amax) - 2. */
+typedef enum mtk_mx_scale {
+  MTK_MX_FLOOR = 0,
+  MTK_MX_RCEIL,
+  MTK_MX_EVEN,
+  MTK_MX_RNE_LOG2
+} mtk_mx_scale;
+
+/* How 4-bit float blocks choose their scale: first = last = 0 and no `four` is plain rounding;
+ * otherwise the candidate of least squared error wins. */
+typedef struct mtk_fp4_rule {
+  mtk_dtype type; /* MTK_NVFP4 or MTK_MXFP4 */
+  float s2;       /* nvfp4: the tensor's scale, multiply-side */
+  mtk_mx_scale mx;
+  int first, last;         /* also the codes c0+first .. c0+last around the plain one */
+  int four;                /* nvfp4: also the scale that maps amax to 4 (arXiv 2512.02010) */
+  const float *importance; /* [k] weights of the squared errors; NULL = all 1 */
+} mtk_fp4_rule;
 
 typedef struct mtk_kernels {
   mtk_isa isa;
@@ -138,12 +185,15 @@ typedef struct mtk_kernels {
   void (*rope)(float *y, int64_t ldy, const float *x, int64_t ldx, const float *cos_sin,
                int64_t rows, int n_head, int head_dim, int rope_dim, int interleaved, int inverse);
 
-  /* Append n tokens of K and V of one KV head (rows at k + t*ld_kv) at positions pos0... */
-  void (*kv_store)(float *const *k_pages, float *const *v_pages, const float *k, const float *v,
-                   int64_t ld_kv, int64_t n_tokens, int64_t pos0, int head_dim);
-  size_t (*attn_scratch_floats)(int head_dim, int group, int64_t n_tokens, int64_t pos0);
+  /* Append n tokens of K and V of one KV head (rows at k + t*ld_k, v + t*ld_v) at positions
+   * pos0... */
+  void (*kv_store)(float *const *k_pages, float *const *v_pages, const float *k, int64_t ld_k,
+                   const float *v, int64_t ld_v, int64_t n_tokens, int64_t pos0, int head_dim,
+                   int v_dim);
+  /* The sizes among the arguments alone are read. */
+  size_t (*attn_scratch_floats)(const mtk_attn_args *a);
   void (*attention)(const mtk_attn_args *a);
-  size_t (*attn_bwd_scratch_floats)(int head_dim, int group, int64_t n_tokens);
+  size_t (*attn_bwd_scratch_floats)(const mtk_attn_bwd_args *a);
   void (*attention_bwd)(const mtk_attn_bwd_args *a);
 
   /* y = (g / (1 + exp(-g))) * u over n elements; and its derivatives (sg = 1/(1+exp(-g))):
@@ -151,6 +201,17 @@ typedef struct mtk_kernels {
   void (*silu_mul)(float *y, const float *g, const float *u, int64_t n);
   void (*silu_mul_bwd)(float *dg, float *du, const float *dy, const float *g, const float *u,
                        int64_t n);
+  /* y = gelu(g) * u over n elements (u NULL: gelu(g)); and its derivatives. Tanh form, where
+   * (1 + tanh z)/2 = 1/(1 + exp(-2z)): e = exp(g * fma(g*g, -C1, -C0)), C0 = sqrt(8/pi), C1 =
+   * 0.044715 C0; gelu = g/(1+e), sg = 1/(1+e), slope = fma(g * fma(g*g, 3 C1, C0), sg*(1-sg), sg).
+   * exact: gelu = g * P, P = 1 - t or (g < 0) t, t = e * Q(1/fma(0.3, |g|, 1)), e =
+   * exp(-0.5*g*g), Q from exp_poly.h; slope = fma(g, e/sqrt(2 pi), P). */
+  void (*gelu_mul)(float *y, const float *g, const float *u, int exact, int64_t n);
+  void (*gelu_mul_bwd)(float *dg, float *du, const float *dy, const float *g, const float *u,
+                       int exact, int64_t n); /* dg = (dy*u)*slope, du = dy*gelu(g) */
+  /* y = cap * tanh(x / cap); dx = dy * fma(-h, h, 1), h = tanh(x / cap). */
+  void (*softcap)(float *y, const float *x, float cap, int64_t n);
+  void (*softcap_bwd)(float *dx, const float *dy, const float *x, float cap, int64_t n);
   void (*add)(float *y, const float *a, const float *b, int64_t n);                 /* a + b */
   void (*add_scaled)(float *y, const float *a, const float *b, float s, int64_t n); /* fma(s,b,a) */
   /* y += bias */
@@ -181,6 +242,23 @@ typedef struct mtk_kernels {
   /* sum16 of squares (fma chains) of n floats, in f32 partials of blocks of 4096 elements summed in
    * double ascending. */
   double (*sum_squares)(const float *x, int64_t n);
+
+  /* ---- mixtures of experts ---- */
+  void (*sigmoid)(float *y, const float *x, int64_t n); /* 1 / (1 + exp(-x)) */
+  /* gpt-oss: g' = min(g, limit), u' = min(max(u, -limit), limit);
+   * y = (g' / (1 + exp(-(alpha*g')))) * (u' + 1). NaN stays NaN. */
+  void (*swiglu_clamped)(float *y, const float *g, const float *u, float alpha, float limit,
+                         int64_t n);
+  /* One row of router logits -> the n_slot chosen experts, best first: ids (whole numbers) and
+   * weights. Scores are softmax over all experts unless flags say otherwise; the choice is by
+   * score + bias, of equal ones the lowest id, NaN last; with groups only among the experts of the
+   * n_group_used best groups (DeepSeek-V3, arXiv:2412.19437, section 2.1.2). The weight is the
+   * score without bias; NORM divides by the sum, slots ascending; then times scale. */
+  void (*route)(float *weights, float *ids, const float *logits, const mtk_route_args *a);
+
+  /* A row of k values (whole storage blocks) into nvfp4 or mxfp4, the block scales chosen by `rule`
+   * (kernels/encode_rules.h has the formulas). x finite. */
+  void (*fp4_encode)(uint8_t *dst, const float *x, int64_t k, const mtk_fp4_rule *rule);
 } mtk_kernels;
 
 /* Fill a table for a level; entries a level lacks are those of the next lower one. Levels above
@@ -194,6 +272,8 @@ mtk_isa mtk_isa_by_name(const char *name); /* MTK_ISA_COUNT if unknown */
 /* n = rint(x*log2e), two-step ln2, degree-5/6 fma Horner; < -87.3 -> 0 */
 float mtk_math_expf(float x);
 float mtk_math_logf(float x);
+/* |x| < 0.6: x + x^3 P(x^2); else 1 - 2/(exp(2|x|) + 1) with the sign of x */
+float mtk_math_tanhf(float x);
 double mtk_math_exp(double x);
 double mtk_math_log(double x);
 double mtk_math_pow(double base, double exponent); /* base >= 0; NaN for a negative one */

@@ -188,6 +188,17 @@ const char *mtk_arch_name_to_hf(char *buf, size_t size, const struct mtk_arch_v1
 /* Check that every tensor the table demands is there with the right shape; error names the
  * first. */
 mtk_status mtk_arch_check(const struct mtk_arch_v1 *arch, const mtk_model *model, mtk_error *err);
+/* For readers, once the tensors are added: the experts of a layer, which lie in tensors of their
+ * own ("blk.3.ffn_up_exps.7.weight") or with gate and up in one, become the stacked tensors of the
+ * table. Nothing is copied. transposed: tensors flagged HF_TRANSPOSED lie so. MTK_E_FORMAT if one is
+ * missing or differs in shape or type. Input scales in which
+ * experts differ become the tensor "blk.3.ffn_up_exps.input_scale" [expert_count]. */
+mtk_status mtk_model_join_experts(mtk_model *model, const struct mtk_arch_v1 *arch, bool transposed,
+                                  mtk_error *err);
+/* For writers of Hugging Face folders: the way back, to the tensors that the first row of the table
+ * names (hf_name with a second %d: one per expert; without hf_name: gate and up in one). */
+mtk_status mtk_model_split_experts(mtk_model *model, const struct mtk_arch_v1 *arch,
+                                   mtk_error *err);
 /* Give the q/k rows the pairing ("half" or "interleaved") and set rope.pairing. Nothing is copied:
  * tensors get a read function that permutes. No-op if already so. */
 mtk_status mtk_model_set_pairing(mtk_model *model, const char *pairing, mtk_error *err);
@@ -195,7 +206,12 @@ mtk_status mtk_model_set_pairing(mtk_model *model, const char *pairing, mtk_erro
  * get the table's fallbacks, vocab_size the rows of token_embd. MTK_E_FORMAT if a required one is
  * missing. */
 mtk_status mtk_arch_fill_meta(mtk_model *model, const struct mtk_arch_v1 *arch, mtk_error *err);
-/* Rotary frequencies of the model, for mtk_graph_set_rope: inv_freq[j] = freq_base^(-2j / 2n) /
+/* For readers and writers of Hugging Face folders: tensors that the table flags HF_MINUS_ONE get
+ * the canonical weight (to_hf false: +1, f32) or the folder's (to_hf: -1, in the type they had
+ * there: "hf.norm_type"). Nothing is copied; a folder's own tensors come back as they were. */
+mtk_status mtk_model_shift_norms(mtk_model *model, const struct mtk_arch_v1 *arch, bool to_hf,
+                                 mtk_error *err);
+/* Rotary frequencies of the model, for mtk_graph_add_rope: inv_freq[j] = freq_base^(-2j / 2n) /
  * factor[j], j < n = rope.dimension_count/2. factor (may be NULL) gets the divisors alone. They come
  * from rope.scaling.* (rules: transformers modeling_rope_utils.py):
  * - none; linear {factor}; llama3 {factor, low_freq_factor, high_freq_factor,
