@@ -24,12 +24,15 @@ static const mtk_option_def g_options[] = {
     {"stop", 0, MTK_OPT_LIST, "TEXT", NULL, 0, 0, NULL, "stop before this text"},
     {"template", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
      "Jinja file instead of the model's template"},
+    {"tool-parser", 0, MTK_OPT_STRING, "NAME", NULL, 0, 0, NULL,
+     "how the answer marks tool calls (default: what the model shows; 'mtk serve --help' lists)"},
     {"ignore-eos", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "go on after the end of the answer"},
     MTK_CMD_ENGINE_OPTIONS,
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
 typedef struct generation {
   bool stream;
+  mtk_chat_parser *parser; /* of an answer to a chat, or NULL */
   mtk_bytes text;
   mtk_ids ids;
   mtk_finish finish;
@@ -74,9 +77,27 @@ static mtk_status chat_json(char **out, const mtk_cmd_line *line, mtk_error *err
   return *out ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
 }
 
-static mtk_status chat_prompt(mtk_ids *out, const mtk_cmd_line *line, const mtk_model *model,
-                              mtk_error *err) {
-  mtk_bytes source = {0};
+/* The parser of the answer to a rendered request. */
+static mtk_status make_parser(generation *g, const mtk_cmd_line *line, const mtk_chat *chat,
+                              const char *request, const mtk_bytes *prompt, mtk_error *err) {
+  json_t *doc = json_loads(request, JSON_ALLOW_NUL, NULL);
+  char *tools = json_dumps(json_object_get(doc, "tools"), JSON_ENCODE_ANY);
+  mtk_chat_parser_options o = {.struct_size = sizeof o,
+                               .name = mtk_options_string(line->options, "tool-parser"),
+                               .prompt = prompt->data,
+                               .n_prompt = prompt->len,
+                               .tools_json = tools,
+                               .n_tools_json = tools ? strlen(tools) : 0,
+                               .seed = (uint64_t)mtk_options_int(line->options, "seed")};
+  mtk_status st = mtk_chat_parser_create(&g->parser, chat, &o, err);
+  free(tools);
+  json_decref(doc);
+  return st;
+}
+
+static mtk_status chat_prompt(mtk_ids *out, generation *g, const mtk_cmd_line *line,
+                              const mtk_model *model, mtk_error *err) {
+  mtk_bytes source = {0}, text = {0};
   const char *path = mtk_options_string(line->options, "template");
   mtk_chat *chat = NULL;
   char *json = NULL;
@@ -84,15 +105,17 @@ static mtk_status chat_prompt(mtk_ids *out, const mtk_cmd_line *line, const mtk_
   if (st == MTK_OK) st = mtk_chat_create(&chat, model, path ? source.data : NULL, err);
   if (st == MTK_OK) st = chat_json(&json, line, err);
   if (st == MTK_OK)
-    st = mtk_chat_render(NULL, out, NULL, chat, json, strlen(json), true, NULL, err);
+    st = mtk_chat_render(&text, out, NULL, chat, json, strlen(json), true, NULL, err);
+  if (st == MTK_OK) st = make_parser(g, line, chat, json, &text, err);
   free(json);
   mtk_chat_destroy(chat);
   mtk_bytes_finish(&source);
+  mtk_bytes_finish(&text);
   return st;
 }
 
-static mtk_status prompt_ids(mtk_ids *out, const mtk_cmd_line *line, const mtk_cmd_engine *e,
-                             mtk_error *err) {
+static mtk_status prompt_ids(mtk_ids *out, generation *g, const mtk_cmd_line *line,
+                             const mtk_cmd_engine *e, mtk_error *err) {
   const mtk_option_values *o = line->options;
   const char *raw = mtk_options_string(o, "raw"), *ids = mtk_options_string(o, "ids");
   int given =
@@ -101,7 +124,7 @@ static mtk_status prompt_ids(mtk_ids *out, const mtk_cmd_line *line, const mtk_c
     return mtk_fail(err, MTK_E_INVALID, NULL,
                     "give one of -p TEXT, --messages FILE, --raw TEXT, --ids LIST");
   if (ids) return mtk_cmd_parse_ids(out, ids, err);
-  if (!raw) return chat_prompt(out, line, e->model, err);
+  if (!raw) return chat_prompt(out, g, line, e->model, err);
   const mtk_tokenizer *tok = mtk_engine_tokenizer(e->engine);
   if (!tok)
     return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0],
@@ -154,20 +177,60 @@ static json_t *ids_json(const mtk_ids *ids) {
   return a;
 }
 
+/* Calls and arguments as OpenAI's list; content and reasoning into out[part]. */
+static void sort_deltas(mtk_bytes *out, json_t *calls, const mtk_chat_delta *deltas, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    const mtk_chat_delta *d = &deltas[i];
+    if (d->part == MTK_CHAT_CALL)
+      json_array_append_new(calls, json_pack("{s:s,s:s,s:{s:s,s:s}}", "id", d->id, "type",
+                                             "function", "function", "name", d->name, "arguments",
+                                             ""));
+    else if (d->part == MTK_CHAT_ARGUMENTS)
+      json_object_set_new(json_object_get(json_array_get(calls, (size_t)d->index), "function"),
+                          "arguments", json_stringn(d->text, d->n_text));
+    else
+      mtk_bytes_append(&out[d->part], d->text, d->n_text);
+  }
+}
+
+/* What the answer's markup says: "content", "reasoning", "tool_calls" beside the raw text. */
+static mtk_status report_parts(json_t *doc, const generation *g, mtk_error *err) {
+  const mtk_chat_delta *deltas;
+  size_t n;
+  if (!g->parser || !mtk_chat_parser_is_active(g->parser)) return MTK_OK;
+  MTK_TRY(mtk_chat_parser_push(&deltas, &n, g->parser, g->text.data ? g->text.data : "",
+                               g->text.len, true, err));
+  static const char *const names[] = {"content", "reasoning"};
+  mtk_bytes parts[2] = {{0}, {0}};
+  json_t *calls = json_array();
+  sort_deltas(parts, calls, deltas, n);
+  for (int i = 0; i < 2; i++) {
+    json_object_set_new(doc, names[i],
+                        json_stringn(parts[i].data ? parts[i].data : "", parts[i].len));
+    mtk_bytes_finish(&parts[i]);
+  }
+  json_object_set_new(doc, "tool_calls", calls);
+  return MTK_OK;
+}
+
 static mtk_status report(const mtk_cmd_line *line, const generation *g, const mtk_ids *prompt,
                          double start_s, double end_s, mtk_error *err) {
   static const char *const names[] = {"none", "stop", "length", "cancelled", "error"};
   double prompt_s = g->first_s - start_s, decode_s = end_s - g->first_s;
   double rate = g->ids.len > 1 && decode_s > 0 ? (double)(g->ids.len - 1) / decode_s : 0;
-  if (line->json)
-    return mtk_cmd_print_json(json_pack("{s:o,s:o,s:s%,s:s,s:{s:f,s:f,s:f,s:f}}", "prompt_ids",
-                                        ids_json(prompt), "generated_ids", ids_json(&g->ids),
-                                        "text", g->text.data ? g->text.data : "", g->text.len,
-                                        "finish_reason", names[g->finish], "timings", "prompt_s",
-                                        prompt_s, "generation_s", decode_s, "prompt_tokens_per_s",
-                                        prompt_s > 0 ? (double)prompt->len / prompt_s : 0,
-                                        "generated_tokens_per_s", rate),
-                              false, err);
+  if (line->json) {
+    json_t *doc = json_pack("{s:o,s:o,s:s%,s:s,s:{s:f,s:f,s:f,s:f}}", "prompt_ids",
+                            ids_json(prompt), "generated_ids", ids_json(&g->ids), "text",
+                            g->text.data ? g->text.data : "", g->text.len, "finish_reason",
+                            names[g->finish], "timings", "prompt_s", prompt_s, "generation_s",
+                            decode_s, "prompt_tokens_per_s",
+                            prompt_s > 0 ? (double)prompt->len / prompt_s : 0,
+                            "generated_tokens_per_s", rate);
+    mtk_status st = report_parts(doc, g, err);
+    if (st == MTK_OK) return mtk_cmd_print_json(doc, false, err);
+    json_decref(doc);
+    return st;
+  }
   mtk_cmd_print("\n");
   mtk_log(MTK_LOG_INFO, "%zu prompt tokens in %.3f s, %zu generated, %.1f tokens/s, finish: %s",
           prompt->len, prompt_s, g->ids.len, rate, names[g->finish]);
@@ -180,7 +243,7 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   mtk_ids prompt = {0};
   generation g = {.stream = !line->json};
   double start = mtk_now_s();
-  mtk_status st = prompt_ids(&prompt, line, &e, err);
+  mtk_status st = prompt_ids(&prompt, &g, line, &e, err);
   if (st == MTK_OK) {
     start = mtk_now_s();
     st = generate(&g, line, &e, &prompt, err);
@@ -188,6 +251,7 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   if (st == MTK_OK) st = report(line, &g, &prompt, start, mtk_now_s(), err);
   if (st == MTK_OK && g.finish == MTK_FINISH_CANCELLED)
     st = mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
+  mtk_chat_parser_destroy(g.parser);
   mtk_bytes_finish(&g.text);
   mtk_ids_finish(&g.ids);
   mtk_ids_finish(&prompt);

@@ -257,6 +257,13 @@ mtk_status serve_job_submit(job *j, mtk_request *request, mtk_error *err) {
 void serve_job_destroy(job *j) {
   *j->prev = j->next;
   if (j->next) j->next->prev = j->prev;
+  for (int i = 0; i < j->n_calls; i++) {
+    mtk_free(j->calls[i].id);
+    mtk_free(j->calls[i].name);
+    mtk_bytes_finish(&j->calls[i].arguments);
+  }
+  mtk_free(j->calls);
+  mtk_chat_parser_destroy(j->parser);
   mtk_bytes_finish(&j->reasoning);
   mtk_bytes_finish(&j->content);
   json_decref(j->logprob_items);

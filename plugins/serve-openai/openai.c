@@ -11,6 +11,9 @@ static const mtk_option_def g_options[] = {
      "port 0 = any free one"},
     {"api-key", 0, MTK_OPT_LIST, "KEY", NULL, 0, 0, NULL, "accept only these bearer tokens"},
     {"api-key-file", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "the same, one a line"},
+    {"tool-parser", 0, MTK_OPT_STRING, "NAME", NULL, 0, 0, NULL,
+     "how answers mark tool calls: harmony, mistral, deepseek, kimi, gemma4, functiongemma, hermes, "
+     "llama3, gemma3 (default: what the model shows)"},
     {"max-body", 0, MTK_OPT_INT, "BYTES", "16777216", 1024, 1e9, NULL, "largest request"},
     {"drain-s", 0, MTK_OPT_INT, "S", "30", 0, 86400, NULL,
      "seconds for running requests after SIGTERM"},
@@ -115,6 +118,7 @@ static mtk_status start(server *s, mtk_error *err) {
   const mtk_option_values *o = s->args->options;
   char address[300];
   MTK_TRY(check_names(s, err));
+  MTK_TRY(serve_check_tool_parser(s, err));
   MTK_TRY(serve_keys_load(s, err));
   s->base = event_base_new();
   s->http = s->base ? evhttp_new(s->base) : NULL;

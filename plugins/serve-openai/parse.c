@@ -1,5 +1,5 @@
 /* parse.c: request bodies of /v1/chat/completions and /v1/completions: one table of fields, then
- * the prompt. Loop thread. */
+ * the prompt (of chats: chat.c). Loop thread. */
 #include "server.h"
 
 #include <string.h>
@@ -31,7 +31,6 @@ static const field g_fields[] = {
     {"n", F_ONLY, 0, 0, 0, "1"},
     {"best_of", F_ONLY, 0, 0, 0, "1"},
     {"echo", F_ONLY, 0, 0, 0, "false"},
-    {"suffix", F_ONLY, 0, 0, 0, "\"\""},
     {"logit_bias", F_ONLY, 0, 0, 0, "{}"},
     {"response_format", F_ONLY, 0, 0, 0, "{\"type\":\"text\"}"}};
 
@@ -165,89 +164,25 @@ static mtk_status find_model(parsed *p, job *j, const char **param, mtk_error *e
 
 /* ---- prompts --------------------------------------------------------------------------------- */
 
-static bool ends_with_marker(const mtk_bytes *text, const char *marker) {
-  size_t n = text->len, m = marker ? strlen(marker) : 0;
-  while (n && (text->data[n - 1] == '\n' || text->data[n - 1] == ' ')) n--;
-  return m && n >= m && !memcmp(text->data + n - m, marker, m);
-}
-
-/* Variables of a client for the template, but for token names (bos_token, ...): templates build
- * control tokens from those, so they are the model's alone. */
-static void add_variables(json_t *context, json_t *variables) {
-  const char *key;
-  json_t *value;
-  json_object_foreach(variables, key, value) {
-    size_t n = strlen(key);
-    bool token_name = n >= 6 && !strcmp(key + n - 6, "_token");
-    if (!token_name && strcmp(key, "messages") != 0) json_object_set(context, key, value);
-  }
-}
-
-/* Everything a template may look at; sampling fields do no harm but are left out. */
-static json_t *template_context(const json_t *doc) {
-  static const char *const keys[] = {
-      "messages",        "tools", "documents", "add_generation_prompt", "continue_final_message",
-      "reasoning_effort"};
-  json_t *context = json_object();
-  for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-    json_t *v = json_object_get(doc, keys[i]);
-    if (v && !json_is_null(v)) json_object_set(context, keys[i], v);
-  }
-  add_variables(context, json_object_get(doc, "chat_template_kwargs"));
-  return context;
-}
-
-/* Parts lists [{"type":"text","text":..}] become one string; other parts are refused. */
-static mtk_status flatten_content(json_t *message, size_t index, mtk_error *err) {
-  json_t *content = json_object_get(message, "content");
-  if (!json_is_array(content)) return MTK_OK;
-  mtk_bytes text = {0};
-  mtk_status st = MTK_OK;
-  for (size_t i = 0; i < json_array_size(content) && st == MTK_OK; i++) {
-    const json_t *part = json_array_get(content, i);
-    const char *piece = json_string_value(json_object_get(part, "text"));
-    if (piece)
-      mtk_bytes_append(&text, piece, json_string_length(json_object_get(part, "text")));
-    else
-      st = mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "message %zu has a part that is not text", index);
-  }
-  if (st == MTK_OK) st = mtk_bytes_status(&text, err);
-  if (st == MTK_OK)
-    json_object_set_new(message, "content", json_stringn(text.data ? text.data : "", text.len));
-  mtk_bytes_finish(&text);
-  return st;
-}
-
-static mtk_status chat_prompt(parsed *p, job *j, mtk_error *err) {
-  json_t *messages = json_object_get(p->doc, "messages");
-  if (!json_is_array(messages) || !json_array_size(messages))
-    return mtk_fail(err, MTK_E_INVALID, NULL, "'messages' must be a non-empty list");
-  if (!j->model->chat)
-    return mtk_fail(err, MTK_E_UNSUPPORTED, NULL,
-                    "this model has no chat template; use /v1/completions");
-  for (size_t i = 0; i < json_array_size(messages); i++) {
-    json_t *m = json_array_get(messages, i);
-    if (!json_is_object(m) || !json_is_string(json_object_get(m, "role")))
-      return mtk_fail(err, MTK_E_INVALID, NULL, "message %zu must be an object with a 'role'", i);
-    MTK_TRY(flatten_content(m, i, err));
-  }
-  json_t *context = template_context(p->doc);
-  char *json = json_dumps(context, JSON_REAL_PRECISION(17));
-  json_decref(context);
+/* Fill in the middle, for models whose encoding knows it. */
+static mtk_status middle_prompt(parsed *p, const job *j, mtk_error *err) {
+  const mtk_chat *chat = j->model->chat;
+  if (!chat || strcmp(mtk_chat_encoding(chat), "mistral") != 0)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "this model takes no 'suffix'");
+  json_t *request = json_pack("{s:O?,s:O}", "prompt", json_object_get(p->doc, "prompt"), "suffix",
+                              json_object_get(p->doc, "suffix"));
+  char *json = request ? json_dumps(request, 0) : NULL;
+  json_decref(request);
   if (!json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  mtk_bytes text = {0};
-  mtk_status st =
-      mtk_chat_render(&text, &p->ids, NULL, j->model->chat, json, strlen(json), true, NULL, err);
-  if (st == MTK_OK && ends_with_marker(&text, mtk_chat_think_open(j->model->chat)))
-    j->split.state = 1;
-  p->request.echo_special = mtk_chat_think_open(j->model->chat) != NULL;
-  mtk_bytes_finish(&text);
+  mtk_status st = mtk_chat_render(NULL, &p->ids, NULL, chat, json, strlen(json), true, NULL, err);
   free(json);
   return st;
 }
 
 static mtk_status completion_prompt(parsed *p, const job *j, mtk_error *err) {
-  const json_t *v = json_object_get(p->doc, "prompt");
+  const json_t *v = json_object_get(p->doc, "prompt"), *suffix = json_object_get(p->doc, "suffix");
+  if (suffix && !json_is_null(suffix) && (!json_is_string(suffix) || json_string_length(suffix)))
+    return middle_prompt(p, j, err);
   if (json_is_array(v) && json_array_size(v) == 1 && json_is_string(json_array_get(v, 0)))
     v = json_array_get(v, 0);
   if (json_is_string(v))
@@ -278,7 +213,7 @@ static mtk_status parse_doc(parsed *p, job *j, const char **param, mtk_error *er
   j->include_usage =
       json_is_true(json_object_get(json_object_get(p->doc, "stream_options"), "include_usage"));
   *param = j->kind == JOB_CHAT ? "messages" : "prompt";
-  MTK_TRY(j->kind == JOB_CHAT ? chat_prompt(p, j, err) : completion_prompt(p, j, err));
+  MTK_TRY(j->kind == JOB_CHAT ? serve_chat_prompt(p, j, param, err) : completion_prompt(p, j, err));
   p->request.prompt = p->ids.data;
   p->request.n_prompt = (int64_t)p->ids.len;
   if (j->kind == JOB_COMPLETION && !p->request.max_tokens) /* as OpenAI */

@@ -57,8 +57,11 @@ void serve_error(struct evhttp_request *http, int status, const char *type, cons
 
 /* ---- pieces of replies ----------------------------------------------------------------------- */
 
-static const char *finish_name(mtk_finish finish) {
-  return finish == MTK_FINISH_LENGTH ? "length" : finish == MTK_FINISH_NONE ? NULL : "stop";
+static const char *finish_name(const job *j, mtk_finish finish) {
+  return finish == MTK_FINISH_LENGTH ? "length"
+         : finish == MTK_FINISH_NONE ? NULL
+         : j->n_calls                ? "tool_calls"
+                                     : "stop";
 }
 
 static json_t *usage_doc(const job *j) {
@@ -153,13 +156,18 @@ static const char *bytes_text(const mtk_bytes *b) { return b->data ? b->data : "
 static json_t *whole_choice(job *j, mtk_finish finish) {
   json_t *choice = json_pack("{s:i,s:o,s:s?}", "index", 0, "logprobs",
                              logprobs_doc(j, j->logprob_items), "finish_reason",
-                             finish_name(finish));
+                             finish_name(j, finish));
   json_t *content = json_stringn(bytes_text(&j->content), j->content.len);
   if (j->kind == JOB_COMPLETION) {
     json_object_set_new(choice, "text", content);
     return choice;
   }
+  if (j->n_calls && !j->content.len) {
+    json_decref(content);
+    content = json_null();
+  }
   json_t *message = json_pack("{s:s,s:o}", "role", "assistant", "content", content);
+  if (j->n_calls) json_object_set_new(message, "tool_calls", serve_calls_json(j));
   if (j->reasoning.len)
     json_object_set_new(message, "reasoning_content",
                         json_stringn(j->reasoning.data, j->reasoning.len));
@@ -214,7 +222,7 @@ static const char *chunk_object(const job *j) {
 static void send_chunk(job *j, mtk_finish finish) {
   json_t *choice = json_pack("{s:i,s:o,s:s?}", "index", 0, "logprobs",
                              logprobs_doc(j, j->logprob_items), "finish_reason",
-                             finish_name(finish));
+                             finish_name(j, finish));
   json_t *content = json_stringn(bytes_text(&j->content), j->content.len);
   if (j->kind == JOB_COMPLETION) {
     json_object_set_new(choice, "text", content);
@@ -225,6 +233,9 @@ static void send_chunk(job *j, mtk_finish finish) {
     if (j->reasoning.len)
       json_object_set_new(delta, "reasoning_content",
                           json_stringn(j->reasoning.data, j->reasoning.len));
+    json_t *calls = serve_new_calls_json(j);
+    if (json_array_size(calls)) json_object_set(delta, "tool_calls", calls);
+    json_decref(calls);
     json_object_set_new(choice, "delta", delta);
   }
   json_t *doc = envelope(j, chunk_object(j), json_pack("[o]", choice));
@@ -245,10 +256,16 @@ static void end_stream(job *j) {
   evhttp_send_reply_end(j->http);
 }
 
+static bool has_new_calls(const job *j) {
+  const tool_call *last = j->n_calls ? &j->calls[j->n_calls - 1] : NULL;
+  return last && (!last->told || last->arguments.len);
+}
+
 static void stream_message(job *j, const token_message *m) {
   bool end = m->finish != MTK_FINISH_NONE;
   if (!j->started) begin_stream(j);
-  if (j->content.len || j->reasoning.len || json_array_size(j->logprob_items) || end)
+  if (j->content.len || j->reasoning.len || has_new_calls(j) ||
+      json_array_size(j->logprob_items) || end)
     send_chunk(j, m->finish);
   struct evhttp_connection *c = evhttp_request_get_connection(j->http);
   struct evbuffer *out = bufferevent_get_output(evhttp_connection_get_bufferevent(c));
@@ -264,11 +281,7 @@ static void collect(job *j, const token_message *m) {
   const char *text = m->text ? m->text : "";
   j->n_prompt = m->n_prompt;
   j->n_generated = m->n_generated;
-  if (j->kind == JOB_CHAT)
-    mtk_reasoning_push(&j->split, j->model->chat, text, m->n_text, end, &j->reasoning, &j->content);
-  else
-    mtk_bytes_append(&j->content, text, m->n_text);
-  if (j->content.failed || j->reasoning.failed) j->broken = true;
+  if (serve_answer_text(j, text, m->n_text, end) != MTK_OK) j->broken = true;
   if (j->logprobs && m->id >= 0 &&
       json_array_append_new(j->logprob_items, chat_logprob(j, m)) != 0)
     j->broken = true;

@@ -33,6 +33,13 @@ typedef struct token_message {
 
 typedef struct server server;
 
+/* One tool call of an answer. */
+typedef struct tool_call {
+  char *id, *name;
+  mtk_bytes arguments; /* whole (not streaming), or what was not sent yet */
+  bool told;           /* its id and name were sent */
+} tool_call;
+
 /* One request on its way. */
 typedef struct job {
   server *server;
@@ -50,7 +57,9 @@ typedef struct job {
   bool stream, include_usage, logprobs;
   int64_t text_offset;  /* completions' logprobs: characters so far */
   mtk_scheduler_stats seen; /* health: when it was asked */
-  mtk_reasoning_split split;
+  mtk_chat_parser *parser; /* chat: of the answer's text */
+  tool_call *calls;
+  int n_calls, n_told;     /* told: calls begun in the stream */
   mtk_bytes reasoning, content; /* whole (not streaming), or of the message at hand */
   json_t *logprob_items;        /* array */
   int64_t n_prompt, n_generated;
@@ -98,6 +107,17 @@ typedef struct parsed {
 mtk_status serve_parse(parsed *out, job *j, const char **param, const char *body, size_t n,
                        mtk_error *err);
 void serve_parsed_finish(parsed *p);
+
+/* chat.c. The prompt of a chat request, and the parser of its answer. */
+mtk_status serve_chat_prompt(parsed *out, job *j, const char **param, mtk_error *err);
+/* --tool-parser is one that there is. */
+mtk_status serve_check_tool_parser(const server *s, mtk_error *err);
+
+/* answer.c. The next text of an answer; MTK_E_NOMEM is its only error. */
+mtk_status serve_answer_text(job *j, const char *text, size_t n, bool end);
+/* All tool calls, and what was not sent of them yet, as OpenAI's lists. */
+json_t *serve_calls_json(const job *j);
+json_t *serve_new_calls_json(job *j);
 
 /* jobs.c */
 mtk_status serve_jobs_start(server *s, mtk_error *err);

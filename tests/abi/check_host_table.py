@@ -13,7 +13,7 @@ import re
 import sys
 
 # Headers whose every function is in the table; of kernel.h only the scalar math.
-LAYERS = ["base", "archive", "dtype", "option", "text", "model", "graph", "engine", "train"]
+LAYERS = ["base", "archive", "dtype", "option", "text", "model", "graph", "chat", "engine", "train"]
 
 
 def strip(text):

@@ -29,8 +29,9 @@ CORE_LAYERS = {
     "text": {"base", "text"},
     "graph": {"base", "tensor", "graph"},
     "model": {"base", "tensor", "graph", "text", "model"},
-    "run": {"base", "tensor", "graph", "text", "model", "run"},
-    "train": {"base", "tensor", "graph", "text", "model", "train"},
+    "chat": {"base", "text", "model", "chat"},
+    "run": {"base", "tensor", "graph", "text", "model", "chat", "run"},
+    "train": {"base", "tensor", "graph", "text", "model", "chat", "train"},
     "plug": {"base", "plug"},
 }
 # The layer a public header belongs to; headers under mtk/ext/ not named here are the plugins' own.
@@ -38,7 +39,7 @@ PUBLIC_LAYER = {
     "base.h": "base", "archive.h": "base", "option.h": "base", "dtype.h": "tensor", "kernel.h": "tensor",
     "text.h": "text", "graph.h": "graph", "model.h": "model", "quantize.h": "model",
     "ext/arch.h": "model", "ext/format.h": "model", "ext/quantizer.h": "model",
-    "engine.h": "run", "train.h": "train", "plugin.h": "plug", "host.h": "plug",
+    "chat.h": "chat", "engine.h": "run", "train.h": "train", "plugin.h": "plug", "host.h": "plug",
     "plugin_names.h": "plug", "registry.h": "plug",
 }
 # Public headers beyond the table (None: all): rollouts drive a session, and the plugin host hands

@@ -6,6 +6,7 @@
 #ifndef MTK_ENGINE_H
 #define MTK_ENGINE_H
 
+#include <mtk/chat.h>
 #include <mtk/kernel.h>
 #include <mtk/model.h>
 #include <mtk/option.h>
@@ -154,36 +155,6 @@ typedef struct mtk_scheduler_stats {
   double busy_s;
 } mtk_scheduler_stats;
 void mtk_scheduler_get_stats(const mtk_scheduler *s, mtk_scheduler_stats *out); /* any thread */
-
-/* ---- chat on top of a model's template ------------------------------------------------------ */
-
-typedef struct mtk_chat mtk_chat; /* tokenizer + template + reasoning markers of one model */
-/* template_override NULL = the model's own; MTK_E_NOT_FOUND if it has none. Immutable, shared. */
-mtk_status mtk_chat_create(mtk_chat **out, const mtk_model *model, const char *template_override,
-                           mtk_error *err);
-void mtk_chat_destroy(mtk_chat *chat);
-const mtk_tokenizer *mtk_chat_tokenizer(const mtk_chat *chat);
-/* context_json: {"messages":[...], "tools":[...], ...}; adds bos_token, eos_token,
- * add_generation_prompt unless present. Renders to text and/or ids (either may be NULL); mask as in
- * mtk_rendered_encode (may be NULL): training on assistant tokens. When the template marks no
- * generation spans, the mask is found by rendering with and without each assistant message. */
-mtk_status mtk_chat_render(mtk_bytes *text, mtk_ids *ids, uint8_t **mask, const mtk_chat *chat,
-                           const char *context_json, size_t n, bool generation_prompt,
-                           const char *now, mtk_error *err);
-/* Reasoning markers known for this model ("[THINK]", "[/THINK]" or "<think>", "</think>"), or
- * NULL. */
-const char *mtk_chat_think_open(const mtk_chat *chat);
-const char *mtk_chat_think_close(const mtk_chat *chat);
-
-/* Splits generated tokens into reasoning and content, streaming. {0} to start. */
-typedef struct mtk_reasoning_split {
-  int state; /* 0 = before, 1 = inside, 2 = after */
-  char held[32];
-  int n_held;
-} mtk_reasoning_split;
-/* Text of one event (with control tokens' text) -> appended to reasoning or content. */
-void mtk_reasoning_push(mtk_reasoning_split *s, const mtk_chat *chat, const char *text, size_t n,
-                        bool finish, mtk_bytes *reasoning, mtk_bytes *content);
 
 #ifdef __cplusplus
 }
