@@ -76,6 +76,7 @@ mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err) {
     if (!r) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
     MTK_TRY(install(model, r, dtype, err));
   }
+  mtk_meta_remove(mtk_model_meta(model), "general.file_type"); /* says what the types were */
   return MTK_OK;
 }
 
@@ -90,21 +91,51 @@ static bool is_embedding(const char *name) {
   return !strcmp(name, "token_embd.weight") || !strcmp(name, "output.weight");
 }
 
-static mtk_quantize_reason eligible(const mtk_model *model, const mtk_tensor *t,
-                                    const mtk_quantize_options *o) {
-  const mtk_dtype_info *from = mtk_dtype_get(t->dtype), *to = mtk_dtype_get(o->target->dtype);
+static int64_t whole(const mtk_model *model, const char *key) {
+  mtk_error ignored = {0};
+  uint64_t v = 0;
+  (void)mtk_meta_uint(&v, mtk_model_meta(model), key, 0, &ignored);
+  return v < INT32_MAX ? (int64_t)v : 0;
+}
+
+/* The target that a tensor gets; NULL: none. */
+static const mtk_quant_target *choose_target(const mtk_model *model, const mtk_tensor *t,
+                                             const mtk_quantize_options *o) {
+  mtk_quant_place place = {.struct_size = sizeof place,
+                           .name = t->name,
+                           .row_elems = mtk_tensor_row_elems(t),
+                           .block = block_of(t->name),
+                           .n_block = whole(model, "block_count"),
+                           .n_head = whole(model, "attention.head_count"),
+                           .n_head_kv = whole(model, "attention.head_count_kv"),
+                           .n_expert = whole(model, "expert_count"),
+                           .is_embedding = *mtk_model_arch(model) && is_embedding(t->name),
+                           .is_tied = !mtk_model_tensor(model, "output.weight"),
+                           .embeddings = o->embeddings,
+                           .options = o->options};
+  if (place.n_head_kv == 0) place.n_head_kv = place.n_head;
+  if (o->quantizer->choose) return o->quantizer->choose(o->target, &place);
+  return place.is_embedding && !place.embeddings ? NULL : o->target;
+}
+
+/* On MTK_QUANTIZED, *target is what the tensor gets. */
+static mtk_quantize_reason eligible(const mtk_quant_target **target, const mtk_model *model,
+                                    const mtk_tensor *t, const mtk_quantize_options *o) {
+  const mtk_dtype_info *from = mtk_dtype_get(t->dtype);
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
   const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
   bool linear = arch ? row && (row->flags & MTK_TENSOR_LINEAR) : t->n_dims == 2;
+  *target = choose_target(model, t, o);
   if (arch && is_embedding(t->name)) {
-    if (!o->embeddings) return MTK_KEPT_EMBEDDING;
+    if (!*target) return MTK_KEPT_EMBEDDING;
     linear = true;
   }
   if (!linear || t->n_dims < 2 || !from->is_float) return MTK_KEPT_NOT_LINEAR;
   for (int i = 0; i < o->n_keep; i++)
     if (strstr(t->name, o->keep[i])) return MTK_KEPT_BY_USER;
   if ((from->is_quant || t->scales) && !o->requantize) return MTK_KEPT_QUANTIZED;
-  if (mtk_tensor_row_elems(t) % to->block_elems) return MTK_KEPT_SHAPE;
+  if (!*target || mtk_tensor_row_elems(t) % mtk_dtype_get((*target)->dtype)->block_elems)
+    return MTK_KEPT_SHAPE;
   return MTK_QUANTIZED;
 }
 
@@ -204,10 +235,10 @@ static mtk_status gather_scales(recode *r, mtk_error *err) {
 }
 
 static mtk_status quantize_tensor(mtk_model *model, const mtk_tensor *t, float group_amax,
-                                  const mtk_quantize_options *o, mtk_error *err) {
+                                  const mtk_quant_target *target, const mtk_quantize_options *o,
+                                  mtk_error *err) {
   recode *r = new_recode(model, t);
   if (!r) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  const mtk_quant_target *target = o->target;
   r->quantizer = o->quantizer;
   r->quant = (mtk_quant_tensor){.struct_size = sizeof r->quant,
                                 .source = &r->source,
@@ -233,6 +264,7 @@ typedef struct member {
   float amax;
   long block;
   const char *group;
+  const mtk_quant_target *target;
 } member;
 
 static float group_max(const member *m, size_t n, size_t self) {
@@ -250,8 +282,8 @@ static mtk_status find_amax(const mtk_model *model, member *members, mtk_quantiz
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
   for (size_t i = 0; i < n; i++) {
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
-    rows[i] = (mtk_quantize_row){t->name,  eligible(model, t, o), t->dtype,
-                                 t->dtype, t->size_bytes,         t->size_bytes};
+    rows[i] = (mtk_quantize_row){t->name,  eligible(&members[i].target, model, t, o), t->dtype,
+                                 t->dtype, t->size_bytes, t->size_bytes};
     if (rows[i].reason != MTK_QUANTIZED) continue;
     if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
     const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
@@ -263,6 +295,28 @@ static mtk_status find_amax(const mtk_model *model, member *members, mtk_quantiz
   return MTK_OK;
 }
 
+/* Says which tensors got another type because their rows do not fill the blocks, and names the
+ * mixture for writers of GGUF. */
+static mtk_status tell(mtk_model *model, const mtk_quantize_row *rows, size_t n,
+                       const mtk_quant_target *target, mtk_error *err) {
+  uint32_t block = mtk_dtype_get(target->dtype)->block_elems;
+  const mtk_quantize_row *first = NULL;
+  size_t n_other = 0;
+  for (size_t i = 0; i < n; i++) {
+    const mtk_tensor *t = mtk_model_tensor_at(model, i);
+    if (rows[i].reason != MTK_QUANTIZED || mtk_tensor_row_elems(t) % block == 0) continue;
+    if (!n_other++) first = &rows[i];
+  }
+  mtk_meta_remove(mtk_model_meta(model), "general.file_type");
+  if (target->file_type)
+    MTK_TRY(mtk_meta_set_uint(mtk_model_meta(model), "general.file_type", target->file_type, err));
+  if (!first) return MTK_OK;
+  return mtk_model_warn(model,
+                        "%zu tensors have rows that are no multiple of %u values and got a type "
+                        "that fits instead of %s (first: %s, %s)",
+                        n_other, block, target->name, first->name, mtk_dtype_get(first->to)->name);
+}
+
 mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *options,
                               mtk_quantize_report *report, mtk_error *err) {
   size_t n = mtk_model_tensor_count(model), done = 0;
@@ -272,14 +326,15 @@ mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *opti
   if (st == MTK_OK) st = find_amax(model, members, rows, n, options, err);
   for (size_t i = 0; i < n && st == MTK_OK; i++) {
     if (rows[i].reason != MTK_QUANTIZED) continue;
-    st = quantize_tensor(model, mtk_model_tensor_at(model, i), group_max(members, n, i), options,
-                         err);
+    st = quantize_tensor(model, mtk_model_tensor_at(model, i), group_max(members, n, i),
+                         members[i].target, options, err);
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
     rows[i].to = t->dtype;
     rows[i].bytes_after = t->size_bytes + 4u * (uint64_t)mtk_tensor_scale_count(t);
     done++;
   }
   mtk_free(members);
+  if (st == MTK_OK) st = tell(model, rows, n, options->target, err);
   if (st == MTK_OK && report) {
     *report = (mtk_quantize_report){rows, n, done};
   } else {

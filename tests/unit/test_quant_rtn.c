@@ -105,10 +105,14 @@ END_TEST
 
 static const struct {
   const char *target;
-  double rel_l2, tolerance; /* notes on quantization, section 1.6; own figures for ggml's types */
+  double rel_l2, tolerance; /* measured with CUDA's conversions and with ggml */
 } errors[] = {
     {"nvfp4", 0.0951, 2e-4}, {"mxfp4", 0.1150, 2e-4},     {"fp8", 0.0265, 2e-4},
     {"f32", 0, 0},           {"fp8-block", 0.0263, 4e-4}, {"bf16", 0.00166, 1e-4},
+    {"mxfp8", 0.0265, 2e-4}, {"q6_k", 0.0177, 2e-4},      {"q5_k", 0.0361, 2e-4},
+    {"q4_k", 0.0713, 2e-4},  {"q3_k", 0.1509, 4e-4},      {"q2_k", 0.2967, 4e-4},
+    {"q5_0", 0.0427, 2e-4},  {"q5_1", 0.0378, 2e-4},      {"iq4_nl", 0.0761, 2e-4},
+    {"iq4_xs", 0.0767, 2e-4},
 };
 
 START_TEST(gaussian_error) {
@@ -140,6 +144,66 @@ START_TEST(gaussian_error) {
 }
 END_TEST
 
+/* ---- which type a tensor gets --------------------------------------------------------------- */
+
+static const char *chosen(const char *target, mtk_quant_place place) {
+  const mtk_quant_target *t = rtn->targets;
+  while (t->name && strcmp(t->name, target) != 0) t++;
+  ck_assert_msg(t->name != NULL, "no target %s", target);
+  place.struct_size = sizeof place;
+  const mtk_quant_target *got = rtn->choose(t, &place);
+  return got ? got->name : "kept";
+}
+
+/* What llama-quantize (llama.cpp, llama_tensor_get_type) gives models of these shapes. */
+START_TEST(mixtures) {
+  static const struct {
+    const char *target, *name;
+    int64_t row, block, n_block, n_head, n_head_kv, n_expert;
+    bool tied;
+    const char *want;
+  } cases[] = {
+      {"q4_k_m", "blk.0.attn_v.weight", 4096, 0, 32, 32, 8, 0, false, "q6_k"},
+      {"q4_k_m", "blk.4.attn_v.weight", 4096, 4, 32, 32, 8, 0, false, "q4_k"},
+      {"q4_k_m", "blk.6.attn_v.weight", 4096, 6, 32, 32, 8, 0, false, "q6_k"},
+      {"q4_k_m", "blk.28.ffn_down.weight", 14336, 28, 32, 32, 8, 0, false, "q6_k"},
+      {"q4_k_m", "blk.3.ffn_up.weight", 4096, 3, 32, 32, 8, 0, false, "q4_k"},
+      {"q4_k_m", "output.weight", 4096, -1, 32, 32, 8, 0, false, "q6_k"},
+      {"q4_k_m", "token_embd.weight", 4096, -1, 32, 32, 8, 0, false, "q4_k"},
+      {"q4_k_m", "token_embd.weight", 896, -1, 24, 14, 2, 0, true, "q8_0"},
+      {"q4_k_m", "blk.3.attn_q.weight", 896, 3, 24, 14, 2, 0, true, "q5_0"},
+      {"q4_k_m", "blk.3.attn_k.weight", 4096, 3, 32, 32, 8, 8, false, "q8_0"},
+      {"q4_k_m", "blk.9.attn_v.weight", 8192, 11, 80, 64, 8, 0, false, "q5_k"},
+      {"q4_k_s", "blk.3.attn_v.weight", 4096, 3, 32, 32, 8, 0, false, "q5_k"},
+      {"q4_k_s", "blk.4.ffn_down.weight", 4096, 4, 32, 32, 8, 0, false, "q4_k"},
+      {"q2_k_m", "blk.9.attn_v.weight", 4096, 9, 32, 32, 8, 0, false, "q4_k"},
+      {"q2_k_m", "blk.9.attn_v.weight", 4096, 9, 32, 32, 32, 0, false, "q3_k"},
+      {"q3_k_l", "blk.9.attn_output.weight", 4096, 9, 32, 32, 8, 0, false, "q5_k"},
+      {"q3_k_m", "blk.1.ffn_down.weight", 4096, 1, 32, 32, 8, 0, false, "q5_k"},
+      {"q3_k_m", "blk.2.ffn_down.weight", 4096, 2, 32, 32, 8, 0, false, "q4_k"},
+      {"q4_k", "blk.0.attn_v.weight", 4096, 0, 32, 32, 8, 0, false, "q4_k"},
+      {"q4_k", "token_embd.weight", 4096, -1, 32, 32, 8, 0, false, "kept"},
+      {"q6_k", "blk.0.attn_q.weight", 576, 0, 30, 9, 3, 0, true, "q8_0"},
+      {"q2_k", "blk.0.attn_q.weight", 576, 0, 30, 9, 3, 0, true, "q4_0"},
+      {"q4_k", "blk.0.attn_q.weight", 100, 0, 30, 9, 3, 0, true, "kept"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    bool embedding = cases[i].block < 0;
+    const char *got = chosen(cases[i].target, (mtk_quant_place){.name = cases[i].name,
+                                                                .row_elems = cases[i].row,
+                                                                .block = cases[i].block,
+                                                                .n_block = cases[i].n_block,
+                                                                .n_head = cases[i].n_head,
+                                                                .n_head_kv = cases[i].n_head_kv,
+                                                                .n_expert = cases[i].n_expert,
+                                                                .is_embedding = embedding,
+                                                                .is_tied = cases[i].tied});
+    ck_assert_msg(strcmp(got, cases[i].want) == 0, "case %zu (%s, %s): %s, not %s", i,
+                  cases[i].target, cases[i].name, got, cases[i].want);
+  }
+}
+END_TEST
+
 /* Members of a fused group share the global scale; blocks keep their own. */
 START_TEST(group_scale) {
   float *x = sample();
@@ -155,18 +219,18 @@ START_TEST(group_scale) {
 END_TEST
 
 START_TEST(all_zero) {
-  float x[2 * 64] = {0};
+  float x[2 * 256] = {0};
   for (const mtk_quant_target *t = rtn->targets; t->name; t++) {
     job j;
-    quantize(&j, t->name, x, 2, 64, 0);
-    mtk_tensor back = {.name = "w", .dtype = t->dtype, .n_dims = 2, .shape = {2, 64}};
+    quantize(&j, t->name, x, 2, 256, 0);
+    mtk_tensor back = {.name = "w", .dtype = t->dtype, .n_dims = 2, .shape = {2, 256}};
     back.data = j.bytes;
     back.scales = j.scales;
     back.scale_n = j.quant.scale_n;
     back.scale_k = j.quant.scale_k;
-    float y[2 * 64];
+    float y[2 * 256];
     ck_assert_int_eq(mtk_tensor_fetch_f32(y, &back, 0, 2, NULL, NULL), MTK_OK);
-    for (int i = 0; i < 128; i++)
+    for (int i = 0; i < 512; i++)
       ck_assert_msg(!(y[i] < 0) && !(y[i] > 0), "%s: %g", t->name, y[i]);
     finish(&j);
   }
@@ -179,6 +243,7 @@ int main(void) {
   tcase_add_checked_fixture(c, setup, NULL);
   tcase_add_test(c, golden);
   tcase_add_loop_test(c, gaussian_error, 0, (int)(sizeof errors / sizeof errors[0]));
+  tcase_add_test(c, mixtures);
   tcase_add_test(c, group_scale);
   tcase_add_test(c, all_zero);
   suite_add_tcase(s, c);

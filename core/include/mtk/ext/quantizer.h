@@ -17,7 +17,21 @@ typedef struct mtk_quant_target {
   mtk_dtype dtype;
   int64_t scale_n, scale_k; /* block of one outside scale; 0 = whole dimension; both -1 = none */
   const char *help;
+  uint32_t file_type; /* general.file_type of a GGUF (llama_ftype); 0 = that of most tensors */
 } mtk_quant_target;
+
+/* Where a tensor stands, for mtk_quantizer_v1.choose. */
+typedef struct mtk_quant_place {
+  size_t struct_size;
+  const char *name; /* canonical */
+  int64_t row_elems;
+  int64_t block, n_block; /* block of the model it is in (-1 = none), number of them */
+  int64_t n_head, n_head_kv, n_expert; /* of the model; 0 = unknown or none */
+  bool is_embedding;                   /* token_embd or output */
+  bool is_tied;                        /* the model has no output matrix of its own */
+  bool embeddings;                     /* the user wants embeddings quantized too */
+  const mtk_option_values *options;    /* the quantizer's own; may be NULL */
+} mtk_quant_place;
 
 /* What a tensor needs before its rows can be encoded. */
 typedef struct mtk_quant_tensor {
@@ -48,6 +62,10 @@ typedef struct mtk_quantizer_v1 {
   /* Encode rows (k a multiple of the block) into dst in storage type. */
   mtk_status (*encode)(const mtk_quant_tensor *t, void *dst, const float *x, int64_t row0,
                        int64_t n_rows, mtk_error *err);
+  /* The row of `targets` that one tensor gets when the user asked for `asked`: mixtures give some
+   * tensors more bits, and rows that do not fill the blocks of a type need another. NULL: it stays
+   * as it is. A NULL function: always `asked`, and embeddings only if the user wants them. */
+  const mtk_quant_target *(*choose)(const mtk_quant_target *asked, const mtk_quant_place *place);
 } mtk_quantizer_v1;
 
 #ifdef __cplusplus
