@@ -108,6 +108,8 @@ mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *o, mtk_error 
   e->max_tokens = o->max_tokens;
   e->max_outputs = o->max_outputs;
   e->logits_outside = o->logits_outside;
+  e->observe = o->observe;
+  e->observe_ctx = o->observe_ctx;
   e->max_group = 1;
   for (size_t i = 0; i < e->g->n_nodes; i++) {
     const mtk_graph_node *n = &e->g->nodes[i];
@@ -118,7 +120,7 @@ mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *o, mtk_error 
   mtk_node_value outside = e->logits_outside ? e->g->logits : -1;
   mtk_status status;
   MTK_TRY_GOTO(status, fail, mtk_plan_create(&e->plan, e->g, e->max_tokens, e->max_outputs, outside,
-                                             NULL, 0, err));
+                                             o->keep, o->n_keep, err));
   MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->arena, &ws->arena_floats, e->plan->floats,
                                      sizeof(float), err));
   MTK_TRY_GOTO(status, fail, reserve_linear(e, err));
@@ -223,6 +225,7 @@ static mtk_status run_nodes(mtk_exec *e, size_t n_nodes, mtk_error *err) {
     mtk_run_fn *run = mtk_exec_forward_ops[n->op];
     if (!run) run = mtk_exec_moe_ops[n->op];
     if (!run) run = mtk_exec_backward_ops[n->op];
+    if (e->observe) e->observe(e->observe_ctx, e, n);
     run(e, n);
     if (e->error.code == MTK_OK) continue;
     if (err) *err = e->error;
@@ -260,6 +263,8 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_on
   e->step = NULL;
   return status;
 }
+
+float *mtk_exec_input(mtk_exec *e, mtk_node_value v) { return e->ws->arena + e->plan->offset[v]; }
 
 const float *mtk_exec_value(const mtk_exec *e, mtk_node_value v) {
   return e->ws->arena + e->plan->offset[v];

@@ -36,6 +36,10 @@ typedef struct mtk_workspace {
 } mtk_workspace;
 void mtk_workspace_finish(mtk_workspace *ws);
 
+typedef struct mtk_exec mtk_exec;
+/* Called before every node of a step, on the driving thread: the node's inputs are there. */
+typedef void mtk_observe_fn(void *ctx, mtk_exec *e, const mtk_graph_node *node);
+
 typedef struct mtk_exec_options {
   const mtk_graph *graph;           /* borrowed */
   mtk_weight *const *weights;       /* borrowed; one per graph->weights, in that order */
@@ -44,6 +48,10 @@ typedef struct mtk_exec_options {
   mtk_workspace *workspace;         /* borrowed */
   int64_t max_tokens, max_outputs;  /* largest step */
   bool logits_outside;              /* each step brings memory for the logits (step.logits) */
+  const mtk_node_value *keep;       /* [n_keep] values that stay readable after a step */
+  int n_keep;
+  mtk_observe_fn *observe;          /* may be NULL */
+  void *observe_ctx;
 } mtk_exec_options;
 
 typedef struct mtk_step_seq {
@@ -75,7 +83,6 @@ typedef struct mtk_exec_step {
 int64_t mtk_kv_layer_floats(const mtk_graph *g);
 int64_t mtk_kv_page_floats(const mtk_graph *g);
 
-typedef struct mtk_exec mtk_exec;
 mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *options, mtk_error *err);
 void mtk_exec_destroy(mtk_exec *e);
 /* Compute one step: all nodes, derivatives included; their gradients are added to the weights'
@@ -85,6 +92,8 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *step, bool forward_onl
  * 0.0f - loss[i], with the bits of serving's x[target] - logsumexp(x)) or graph->logits (only when
  * no derivative node ran, or outside). */
 const float *mtk_exec_value(const mtk_exec *e, mtk_node_value v);
+/* Memory of a value that no node writes (the input of a slice): to be filled before each run. */
+float *mtk_exec_input(mtk_exec *e, mtk_node_value v);
 size_t mtk_exec_arena_bytes(const mtk_exec *e);
 
 /* The kernel table for a requested level: -1 = the environment's MTK_CPU, else the best this

@@ -77,7 +77,18 @@ static void run_route(mtk_exec *e, const mtk_graph_node *n) {
 
 /* ---- linear layers -------------------------------------------------------------------------- */
 
-/* Items: sorted rows. Without slot_input the row of x is that of the pair's token. */
+const int32_t *mtk_exec_expert_rows(mtk_exec *e, const mtk_graph_node *n) {
+  return order_of(e, n).first;
+}
+
+/* Without slot_input the row of x is that of the pair's token. */
+const float *mtk_exec_expert_input(const mtk_exec *e, const mtk_graph_node *n, int64_t row) {
+  const mtk_weight *w = e->weights[n->weight];
+  int64_t at = n->attrs.slot_input ? row : e->ws->expert_rows[row] / n->attrs.n_slot;
+  return mtk_exec_data(e, n->in[0]) + at * w->k;
+}
+
+/* Items: sorted rows. */
 static void prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
   (void)worker;
   const mtk_weight *w = e->weights[n->weight];
@@ -89,8 +100,7 @@ static void prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64
     return;
   }
   for (int64_t r = r0; r < r1; r++)
-    w->kernel->prepare(act, x + e->ws->expert_rows[r] / n->attrs.n_slot * w->k, 0, m, r, r + 1,
-                       w->k);
+    w->kernel->prepare(act, mtk_exec_expert_input(e, n, r), 0, m, r, r + 1, w->k);
 }
 
 typedef struct experts_job {

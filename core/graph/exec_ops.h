@@ -27,6 +27,8 @@ struct mtk_exec {
   mtk_plan *plan;
   int64_t max_tokens, max_outputs;
   bool logits_outside;
+  mtk_observe_fn *observe;
+  void *observe_ctx;
   int max_group; /* query heads per KV head, largest over the layers */
   /* The running step. */
   const mtk_exec_step *step;
@@ -55,6 +57,10 @@ int64_t mtk_exec_decode_rows(const mtk_weight *w);
 mtk_status mtk_reserve(void **buffer, size_t *have, size_t want, size_t size, mtk_error *err);
 /* Room for what a MOE_LINEAR node needs besides its values (exec_moe.c). */
 mtk_status mtk_exec_reserve_moe(mtk_exec *e, const mtk_graph_node *n, mtk_error *err);
+/* At a MOE_LINEAR node: the first sorted row of each expert ([n_expert + 1]), and the input of a
+ * sorted row. */
+const int32_t *mtk_exec_expert_rows(mtk_exec *e, const mtk_graph_node *n);
+const float *mtk_exec_expert_input(const mtk_exec *e, const mtk_graph_node *n, int64_t row);
 /* Note the first error of a task; the step ends after this node. */
 void mtk_exec_fail(mtk_exec *e, const mtk_error *error);
 

@@ -104,6 +104,20 @@ mtk_status mtk_graph_add_loss(mtk_graph *g, mtk_error *err);
 mtk_status mtk_graph_backward(mtk_graph *g, bool (*trainable)(void *ctx, const char *name),
                               void *ctx, mtk_error *err);
 
+/* ---- parts (slice.c) ------------------------------------------------------------------------ */
+
+/* Nodes first .. end-1 of a graph as a graph of their own. Values that cross its borders are listed
+ * by their numbers outside and inside; inputs are written by no node of it. Names and rope tables
+ * stay those of g, which must outlive it. */
+typedef struct mtk_graph_slice {
+  mtk_graph *graph;
+  mtk_node_value *in_outer, *in_inner, *out_outer, *out_inner;
+  int n_in, n_out;
+} mtk_graph_slice;
+mtk_status mtk_graph_slice_create(mtk_graph_slice **out, const mtk_graph *g, size_t first,
+                                  size_t end, mtk_error *err);
+void mtk_graph_slice_destroy(mtk_graph_slice *slice);
+
 /* ---- the op table (ops.c) ------------------------------------------------------------------- */
 
 /* Width of a result. */

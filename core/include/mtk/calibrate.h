@@ -1,0 +1,48 @@
+/* mtk/calibrate.h: what flows into the linear layers of a model over a calibration text. The model is
+ * computed block by block, so that only one block's weights are in memory. Host side (commands). */
+#ifndef MTK_CALIBRATE_H
+#define MTK_CALIBRATE_H
+
+#include <mtk/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mtk_calibration_options {
+  size_t struct_size;
+  mtk_pool *pool;
+  int arith, isa;         /* as in mtk_engine_options; -1 = default */
+  const int32_t *ids;     /* all sequences, one after the other; borrowed */
+  const int64_t *lengths; /* [n_seqs]; borrowed */
+  int64_t n_seqs;
+} mtk_calibration_options;
+
+/* The input x [rows, k] of one linear weight. Experts: statistics per expert; one that no token chose
+ * has the mean over all experts. */
+typedef struct mtk_input_stats {
+  int64_t k, n_expert;        /* 0 = a plain weight */
+  const int64_t *rows;        /* [max(n_expert, 1)] rows seen */
+  const float *mean_square;   /* [max(n_expert, 1)][k] mean of x^2 per column */
+  const float *second_moment; /* [k][k] mean of x x^T; NULL when not asked for, or for experts */
+  float amax;                 /* largest magnitude */
+  float p9999;                /* 99.99 % of the magnitudes are at most this (to 1/16) */
+} mtk_input_stats;
+
+typedef struct mtk_calibration mtk_calibration;
+mtk_status mtk_calibration_create(mtk_calibration **out, const mtk_model *model,
+                                  const mtk_calibration_options *options, mtk_error *err);
+void mtk_calibration_destroy(mtk_calibration *c);
+/* Stages: the embedding, each block, the head. The stage that reads a tensor; -1 if none does. */
+int mtk_calibration_stages(const mtk_calibration *c);
+int mtk_calibration_stage_of(const mtk_calibration *c, const char *tensor);
+/* Run the next stage. With second_moments the k x k matrices of that stage are kept until the next
+ * call; everything else stays. */
+mtk_status mtk_calibration_next(mtk_calibration *c, bool second_moments, mtk_error *err);
+/* NULL if the tensor is no linear weight of a stage that was run. Borrowed. */
+const mtk_input_stats *mtk_calibration_find(const mtk_calibration *c, const char *tensor);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
