@@ -45,6 +45,106 @@ START_TEST(folder_round_trip) {
 }
 END_TEST
 
+/* ---- types, texts, other weights --------------------------------------------------------------- */
+
+/* One tensor of every type that the format has; the header is written as it is. */
+static const struct {
+  const char *dtype, *shape;
+  mtk_dtype type;
+  int bytes;
+} types[] = {
+    {"F64", "[2]", MTK_F64, 16},         {"F32", "[2]", MTK_F32, 8},
+    {"C64", "[2]", MTK_C64, 16},         {"I64", "[]", MTK_I64, 8},
+    {"U64", "[1]", MTK_U64, 8},          {"U32", "[2]", MTK_U32, 8},
+    {"I32", "[2]", MTK_I32, 8},          {"F16", "[4]", MTK_F16, 8},
+    {"BF16", "[2,2]", MTK_BF16, 8},      {"U16", "[4]", MTK_U16, 8},
+    {"I16", "[4]", MTK_I16, 8},          {"U8", "[8]", MTK_U8, 8},
+    {"I8", "[0,8]", MTK_I8, 0},          {"BOOL", "[8]", MTK_BOOL, 8},
+    {"F8_E4M3", "[8]", MTK_F8_E4M3, 8},  {"F8_E4M3FNUZ", "[8]", MTK_F8_E4M3FNUZ, 8},
+    {"F8_E5M2", "[8]", MTK_F8_E5M2, 8},  {"F8_E5M2FNUZ", "[8]", MTK_F8_E5M2FNUZ, 8},
+    {"F8_E8M0", "[8]", MTK_E8M0, 8},     {"F6_E2M3", "[2,8]", MTK_F6_E2M3, 12},
+    {"F6_E3M2", "[4,4]", MTK_F6_E3M2, 12}, {"F4", "[2,2,4]", MTK_F4_E2M1, 8},
+};
+enum { N_TYPES = sizeof types / sizeof types[0] };
+
+static void write_types(const char *path) {
+  char file[8192] = {0};
+  size_t n = 8, at = 0;
+  n += (size_t)snprintf(file + n, sizeof file - n,
+                        "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"hand: 1\"}");
+  for (int i = 0; i < N_TYPES; i++) {
+    n += (size_t)snprintf(file + n, sizeof file - n,
+                          ",\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}",
+                          types[i].dtype, types[i].dtype, types[i].shape, at,
+                          at + (size_t)types[i].bytes);
+    at += (size_t)types[i].bytes;
+  }
+  file[n++] = '}';
+  file[0] = (char)(uint8_t)(n - 8);
+  file[1] = (char)(uint8_t)((n - 8) >> 8);
+  for (size_t i = 0; i < at; i++) file[n + i] = (char)(uint8_t)(7 * i + 1);
+  write_bytes(path, file, n + at);
+}
+
+START_TEST(carries_every_type) {
+  write_types(scratch("types.safetensors"));
+  mtk_model *a = load("hf", scratch("types.safetensors"));
+  for (int i = 0; i < N_TYPES; i++) {
+    const mtk_tensor *t = mtk_model_tensor(a, types[i].dtype);
+    ck_assert_msg(t && t->dtype == types[i].type, "%s", types[i].dtype);
+    ck_assert_uint_eq(t->size_bytes, (uint64_t)types[i].bytes);
+  }
+  save("hf", a, scratch("again.safetensors"), NULL);
+  mtk_model *b = load("hf", scratch("again.safetensors"));
+  check_same_tensors(a, b, false);
+  ck_assert_str_eq(mtk_meta_str(mtk_model_meta(b), "kv.safetensors.made_by", ""), "hand: 1");
+  size_t n;
+  uint8_t *bytes = read_bytes(scratch("again.safetensors"), &n);
+  ck_assert(memmem(bytes, n, "\"made_by\": \"hand: 1\"", 20) ||
+            memmem(bytes, n, "\"made_by\":\"hand: 1\"", 19));
+  mtk_free(bytes);
+  mtk_model_destroy(a);
+  mtk_model_destroy(b);
+}
+END_TEST
+
+static void put_text(const char *folder, const char *name, const char *text) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  write_bytes(path, text, strlen(text));
+}
+
+/* What stands in the folder comes back byte for byte; what is unknown is named. */
+START_TEST(texts_travel) {
+  static const char *const names[] = {
+      "LICENSE-CODE.txt", "NOTICE", "preprocessor_config.json", "merges.txt", "1_Pooling/config.json",
+      "chat_template.jinja", "additional_chat_templates/tool_use.jinja"};
+  const char *in = scratch("in"), *out = scratch("out");
+  char path[256], path_out[256];
+  mkdir(in, 0777);
+  write_types(scratch("in/weights.safetensors"));
+  mkdir(scratch("in/1_Pooling"), 0777);
+  mkdir(scratch("in/additional_chat_templates"), 0777);
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) put_text(in, names[i], names[i]);
+  put_text(in, "training.log", "x");
+  mtk_model *a = load("hf", in);
+  ck_assert(has_warning(a, "files not carried along: training.log"));
+  ck_assert_uint_eq(mtk_model_tensor_count(a), N_TYPES);
+  ck_assert_str_eq(mtk_model_attachment(a, "chat_template.tool_use", NULL),
+                   "additional_chat_templates/tool_use.jinja");
+  save("hf", a, out, NULL);
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    snprintf(path, sizeof path, "%s/%s", in, names[i]);
+    snprintf(path_out, sizeof path_out, "%s/%s", out, names[i]);
+    ck_assert_msg(same_files(path, path_out), "%s", names[i]);
+  }
+  mtk_model_destroy(a);
+  put_text(in, "more.safetensors", "x");
+  mtk_error err = load_fails("hf", in);
+  ck_assert(strstr(err.message, "several .safetensors files") != NULL);
+}
+END_TEST
+
 /* ---- shards -------------------------------------------------------------------------------- */
 
 static const char *in_out(const char *name) {
