@@ -81,6 +81,36 @@ int32_t mtk_text_ranks_find(const mtk_vocab *vocab, const char *text) {
   return -1;
 }
 
+/* The tokens that merges make must be numbered in the order in which they are made. */
+static bool is_ranked(const mtk_vocab *vocab, const float *scores, size_t first) {
+  float last = 1;
+  for (size_t i = 0; i < vocab->n_tokens; i++) {
+    const mtk_token *t = &vocab->tokens[i];
+    if (t->type != MTK_TOKEN_NORMAL || !t->text) continue;
+    if (i < first) return false;
+    if (vocab->kind == MTK_VOCAB_RANKS) {
+      if (scores[i] != -(float)(i - first)) return false;
+    } else if (scores[i] < 0 || (scores[i] == 0 && last > 0)) {
+      if (scores[i] >= last) return false;
+      last = scores[i];
+    }
+  }
+  return true;
+}
+
+mtk_status mtk_text_ranks_check(const mtk_vocab *vocab, size_t first, mtk_error *err) {
+  bool bytes = vocab->kind == MTK_VOCAB_RANKS ||
+               (vocab->kind == MTK_VOCAB_BPE && vocab->ignore_merges && !vocab->byte_fallback);
+  float *scores = bytes ? mtk_alloc(vocab->n_tokens, sizeof *scores) : NULL;
+  if (bytes && !scores) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a tokenizer");
+  mtk_status status = bytes ? mtk_vocab_scores(scores, vocab, err) : MTK_OK;
+  bool ranked = bytes && status == MTK_OK && is_ranked(vocab, scores, first);
+  mtk_free(scores);
+  if (status != MTK_OK || ranked) return status;
+  return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer",
+                  "the ids are not the ranks in which byte-level tokens merge");
+}
+
 mtk_status mtk_text_ranks_base64(mtk_bytes *out, const mtk_token *token, mtk_error *err) {
   char *bytes = mtk_alloc(token->len, 1);
   size_t n = 0;

@@ -18,6 +18,9 @@ mtk_status mtk_text_ranks_set_pattern(mtk_vocab *vocab, const char *pattern, siz
                                       mtk_error *err);
 /* Id of a token of one of these types by its text, or -1. Slow: for a few names. */
 int32_t mtk_text_ranks_find(const mtk_vocab *vocab, const char *text);
+/* Whether the NORMAL tokens have the ranks id - first, or merges that amount to them:
+ * MTK_E_UNSUPPORTED if not. */
+mtk_status mtk_text_ranks_check(const mtk_vocab *vocab, size_t first, mtk_error *err);
 /* Base64 of a ranked token's bytes. */
 mtk_status mtk_text_ranks_base64(mtk_bytes *out, const mtk_token *token, mtk_error *err);
 

@@ -58,18 +58,30 @@ static void put_specs(mtk_bytes *out, mtk_bytes *message, const mtk_vocab *vocab
 }
 
 static mtk_status check_vocab(mtk_spm_pipeline *p, const mtk_vocab *vocab, mtk_error *err) {
-  if (vocab->kind != MTK_VOCAB_SPM && vocab->kind != MTK_VOCAB_UNIGRAM) {
-    return mtk_fail(err, MTK_E_UNSUPPORTED, place,
-                    "it holds score-based BPE and Unigram vocabularies only");
-  }
   if (vocab->unk < 0) {
     return mtk_fail(err, MTK_E_UNSUPPORTED, place, "it must have an unknown token");
   }
   if (!mtk_vocab_get_spm(p, vocab)) {
     return mtk_fail(err, MTK_E_UNSUPPORTED, place,
-                    "it cannot express the vocabulary's normalizers and pre-tokenizers");
+                    "it holds BPE and Unigram vocabularies with U+2581 for spaces; this one is of "
+                    "another kind, or has other normalizers and pre-tokenizers");
   }
   return MTK_OK;
+}
+
+static mtk_status put_all(mtk_bytes *out, const mtk_vocab *vocab, const mtk_spm_pipeline *pipeline,
+                          float *scores, mtk_error *err) {
+  MTK_TRY(mtk_vocab_scores(scores, vocab, err));
+  mtk_bytes message = {0};
+  for (size_t i = 0; i < vocab->n_tokens; i++) {
+    mtk_token t = vocab->tokens[i];
+    if ((int64_t)i == vocab->unk) t.type = MTK_TOKEN_UNKNOWN;
+    t.score = scores[i];
+    put_piece(out, &message, &t, i);
+  }
+  put_specs(out, &message, vocab, pipeline);
+  mtk_bytes_finish(&message);
+  return mtk_bytes_status(out, err);
 }
 
 mtk_status mtk_vocab_to_spm(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err) {
@@ -79,13 +91,9 @@ mtk_status mtk_vocab_to_spm(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *e
   }
   mtk_spm_pipeline pipeline;
   MTK_TRY(check_vocab(&pipeline, vocab, err));
-  mtk_bytes message = {0};
-  for (size_t i = 0; i < vocab->n_tokens; i++) {
-    mtk_token t = vocab->tokens[i];
-    if ((int64_t)i == vocab->unk) t.type = MTK_TOKEN_UNKNOWN;
-    put_piece(out, &message, &t, i);
-  }
-  put_specs(out, &message, vocab, &pipeline);
-  mtk_bytes_finish(&message);
-  return mtk_bytes_status(out, err);
+  float *scores = mtk_alloc(vocab->n_tokens, sizeof *scores);
+  if (!scores) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory writing a tokenizer");
+  mtk_status status = put_all(out, vocab, &pipeline, scores, err);
+  mtk_free(scores);
+  return status;
 }

@@ -232,15 +232,15 @@ static mtk_status check_order(size_t *n_special, const mtk_vocab *vocab, mtk_err
   size_t n = 0;
   while (n < vocab->n_tokens && vocab->tokens[n].type != MTK_TOKEN_NORMAL) n++;
   *n_special = n;
-  bool fits = vocab->kind == MTK_VOCAB_RANKS && vocab->n_patterns == 1 && !vocab->split_digits &&
-              !vocab->nfc && !vocab->add_prefix_space;
+  bool fits =
+      vocab->n_patterns == 1 && !vocab->split_digits && !vocab->nfc && !vocab->add_prefix_space;
   for (size_t i = n; i < vocab->n_tokens && fits; i++) {
-    fits = vocab->tokens[i].type == MTK_TOKEN_NORMAL && vocab->tokens[i].score == -(float)(i - n);
+    fits = vocab->tokens[i].type == MTK_TOKEN_NORMAL;
   }
-  if (fits) return MTK_OK;
+  if (fits) return mtk_text_ranks_check(vocab, n, err);
   return mtk_fail(err, MTK_E_UNSUPPORTED, place,
-                  "it holds ranked byte tokens behind the special ones, cut by one pattern; this "
-                  "vocabulary is none");
+                  "it holds byte-level tokens behind the special ones, cut by one pattern; this "
+                  "vocabulary is of another kind");
 }
 
 static void put_string(mtk_bytes *out, const char *text, size_t n) {

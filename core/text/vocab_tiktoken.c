@@ -271,16 +271,7 @@ mtk_status mtk_vocab_from_tiktoken(mtk_vocab **out, const char *text, size_t n,
 }
 
 mtk_status mtk_vocab_to_tiktoken(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err) {
-  bool fits = vocab->kind == MTK_VOCAB_RANKS;
-  for (size_t i = 0; i < vocab->n_tokens && fits; i++) {
-    const mtk_token *t = &vocab->tokens[i];
-    fits = t->type != MTK_TOKEN_NORMAL || t->score == -(float)i;
-  }
-  if (!fits) {
-    return mtk_fail(
-        err, MTK_E_UNSUPPORTED, place,
-        "it holds ranked byte tokens whose ids are their ranks; this vocabulary is none");
-  }
+  MTK_TRY(mtk_text_ranks_check(vocab, 0, err));
   for (size_t i = 0; i < vocab->n_tokens; i++) {
     const mtk_token *t = &vocab->tokens[i];
     if (t->type != MTK_TOKEN_NORMAL || !t->text) continue;
