@@ -131,7 +131,8 @@ mtk_status llama2c_read_tokenizer(mtk_vocab **out, const uint8_t *data, size_t s
 /* ---- writing ------------------------------------------------------------------------------- */
 
 /* The token as run.c has it: spaces for U+2581. */
-static void put_token(mtk_bytes *out, size_t id, const mtk_token *t, uint32_t *longest) {
+static void put_token(mtk_bytes *out, size_t id, const mtk_token *t, float score,
+                      uint32_t *longest) {
   static const char *const fixed[] = {"<unk>", "\n<s>\n", "\n</s>\n"};
   mtk_bytes text = {0};
   const char *s = id < FIRST_BYTE ? fixed[id] : t->text, *mark;
@@ -142,7 +143,7 @@ static void put_token(mtk_bytes *out, size_t id, const mtk_token *t, uint32_t *l
   mtk_bytes_puts(&text, s);
   uint32_t len = (uint32_t)text.len;
   if (len > *longest) *longest = len;
-  mtk_bytes_append(out, &t->score, 4);
+  mtk_bytes_append(out, &score, 4);
   mtk_bytes_append(out, &len, 4);
   mtk_bytes_append(out, text.data, text.len);
   if (text.failed) out->failed = true;
@@ -151,7 +152,8 @@ static void put_token(mtk_bytes *out, size_t id, const mtk_token *t, uint32_t *l
 
 static bool is_fitting(const mtk_vocab *vocab) {
   mtk_spm_pipeline p;
-  bool ok = vocab->kind == MTK_VOCAB_SPM && vocab->n_tokens >= N_FIXED && vocab->unk == UNK &&
+  bool kind = vocab->kind == MTK_VOCAB_SPM || (vocab->kind == MTK_VOCAB_BPE && vocab->byte_fallback);
+  bool ok = kind && vocab->n_tokens >= N_FIXED && vocab->unk == UNK &&
             vocab->bos == BOS && vocab->eos == EOS && mtk_vocab_get_spm(&p, vocab) &&
             p.dummy_prefix && p.escape_whitespaces && !p.whitespace_suffix;
   for (size_t i = 0; ok && i < vocab->n_tokens; i++) {
@@ -162,13 +164,26 @@ static bool is_fitting(const mtk_vocab *vocab) {
   return ok;
 }
 
+/* The scores of the vocabulary, or some that do what its merge list says. */
+static mtk_status get_scores(float *scores, const mtk_vocab *vocab, mtk_error *err) {
+  if (vocab->kind == MTK_VOCAB_BPE) return mtk_vocab_scores(scores, vocab, err);
+  for (size_t i = 0; i < vocab->n_tokens; i++) scores[i] = vocab->tokens[i].score;
+  return MTK_OK;
+}
+
 mtk_status llama2c_write_tokenizer(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err) {
   uint32_t longest = 0;
   if (!is_fitting(vocab))
     return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer.bin",
                     "holds SentencePiece BPE with byte fallback as of Llama 2 only");
+  float *scores = mtk_alloc(vocab->n_tokens, sizeof *scores);
+  if (!scores) return mtk_fail(err, MTK_E_NOMEM, "tokenizer.bin", "out of memory");
+  mtk_status status = get_scores(scores, vocab, err);
   mtk_bytes_append(out, &longest, 4);
-  for (size_t i = 0; i < vocab->n_tokens; i++) put_token(out, i, &vocab->tokens[i], &longest);
+  for (size_t i = 0; i < vocab->n_tokens && status == MTK_OK; i++)
+    put_token(out, i, &vocab->tokens[i], scores[i], &longest);
+  mtk_free(scores);
+  MTK_TRY(status);
   MTK_TRY(mtk_bytes_status(out, err));
   memcpy(out->data, &longest, 4);
   return MTK_OK;
