@@ -2,6 +2,7 @@
  * the same for all levels; the choice is logged with its reason. Any thread. */
 #include "graph/exec.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,4 +27,19 @@ mtk_status mtk_kernels_choose(mtk_kernels *table, char *why, size_t why_size, in
   mtk_log(MTK_LOG_DEBUG, "kernels: %s (%s)", table->isa_name, reason);
   if (why && why_size > 0) snprintf(why, why_size, "%s (%s)", table->isa_name, reason);
   return MTK_OK;
+}
+
+static mtk_kernels default_kernels;
+
+/* A level that MTK_CPU cannot have counts as not given here: engines report it. */
+static void init_default(void) {
+  mtk_error ignored;
+  if (mtk_kernels_choose(&default_kernels, NULL, 0, -1, &ignored) != MTK_OK)
+    mtk_kernels_init(&default_kernels, mtk_isa_best(NULL));
+}
+
+const mtk_kernels *mtk_kernels_default(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, init_default);
+  return &default_kernels;
 }

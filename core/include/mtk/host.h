@@ -387,7 +387,8 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
     mtk_chat_parser *parser, const char *text, size_t n, bool finish, mtk_error *err), )          \
   X(const char *, chat_parser_names, (void), )                                                    \
   X(mtk_status, model_shift_norms, (mtk_model *model, const struct mtk_arch_v1 *arch, bool        \
-    to_hf, mtk_error *err), )
+    to_hf, mtk_error *err), )                                                                     \
+  X(const mtk_kernels *, kernels_default, (void), )
 
 /* clang-format on */
 

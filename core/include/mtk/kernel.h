@@ -266,6 +266,9 @@ typedef struct mtk_kernels {
 void mtk_kernels_init(mtk_kernels *table, mtk_isa level);
 /* Highest level this CPU and OS support (CPUID and XGETBV), reason as a static string. */
 mtk_isa mtk_isa_best(const char **why);
+/* The table of the level that MTK_CPU names, else the best one; lives as long as the program.
+ * Thread-safe. */
+const mtk_kernels *mtk_kernels_default(void);
 mtk_isa mtk_isa_by_name(const char *name); /* MTK_ISA_COUNT if unknown */
 
 /* Scalar math with the bits that all levels use (error bounds tested against long double). */

@@ -287,5 +287,6 @@
 #define mtk_chat_parser_push         (mtk_host_table->chat_parser_push)
 #define mtk_chat_parser_names        (mtk_host_table->chat_parser_names)
 #define mtk_model_shift_norms        (mtk_host_table->model_shift_norms)
+#define mtk_kernels_default          (mtk_host_table->kernels_default)
 
 #endif

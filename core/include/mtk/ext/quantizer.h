@@ -43,7 +43,17 @@ typedef struct mtk_quant_tensor {
   /* > 0: amax over a fused group (q/k/v, gate/up): use for global scales */
   float group_amax;
   const mtk_option_values *options;
+  /* From calibration; NULL without. k = the row length. */
+  const float *importance;    /* [k] mean of x^2 of each column's input */
+  const float *second_moment; /* [k][k] mean of x x^T; only if the method needs it */
+  void *prepared;             /* what prepare returned */
 } mtk_quant_tensor;
+
+/* What a method must be given: calibration makes it. */
+enum {
+  MTK_QUANT_NEEDS_IMPORTANCE = 1,
+  MTK_QUANT_NEEDS_SECOND_MOMENT = 2
+};
 
 /* Functions may be called from any thread, for different tensors or rows at the same time. */
 typedef struct mtk_quantizer_v1 {
@@ -66,6 +76,10 @@ typedef struct mtk_quantizer_v1 {
    * tensors more bits, and rows that do not fill the blocks of a type need another. NULL: it stays
    * as it is. A NULL function: always `asked`, and embeddings only if the user wants them. */
   const mtk_quant_target *(*choose)(const mtk_quant_target *asked, const mtk_quant_place *place);
+  uint32_t needs; /* MTK_QUANT_NEEDS_ bits */
+  /* Work once per tensor before its rows are encoded; release frees it. Both may be NULL. */
+  mtk_status (*prepare)(void **prepared, const mtk_quant_tensor *t, mtk_error *err);
+  void (*release)(void *prepared);
 } mtk_quantizer_v1;
 
 #ifdef __cplusplus
