@@ -4,7 +4,11 @@
 
 /* clang-format off */
 const mtk_arch_hparam gpt_oss_hparams[] = {
+  {"rope.freq_base", "rope_theta", MTK_META_F32, false, "150000"},
+  {"attention.layer_norm_rms_epsilon", "rms_norm_eps", MTK_META_F32, false, "1e-5"},
   COMMON_HPARAMS,
+  LAYER_TYPES_HPARAM,
+  {"attention.sliding_window_pattern", NULL, MTK_META_U32, false, "2"},
   {"expert_count", "num_local_experts", MTK_META_U32, true, NULL},
   {"expert_count", "num_experts", MTK_META_U32, false, NULL},
   {"expert_used_count", "num_experts_per_tok", MTK_META_U32, true, NULL},

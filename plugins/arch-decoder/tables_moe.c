@@ -6,7 +6,6 @@
 /* clang-format off */
 #define QWEN_MOE_HPARAMS \
   COMMON_HPARAMS, \
-  QWEN_WINDOW_HPARAMS, \
   {"expert_count", "num_experts", MTK_META_U32, true, NULL}, \
   {"expert_count", "num_local_experts", MTK_META_U32, false, NULL}, \
   {"expert_used_count", "num_experts_per_tok", MTK_META_U32, true, NULL}, \
@@ -15,6 +14,7 @@
 
 const mtk_arch_hparam qwen2moe_hparams[] = {
   QWEN_MOE_HPARAMS,
+  QWEN_WINDOW_HPARAMS,
   {"expert_shared_feed_forward_length", "shared_expert_intermediate_size", MTK_META_U32, false,
    NULL},
   {0},
@@ -22,6 +22,7 @@ const mtk_arch_hparam qwen2moe_hparams[] = {
 
 const mtk_arch_hparam qwen3moe_hparams[] = {
   QWEN_MOE_HPARAMS,
+  {"attention.use_sliding_window", "use_sliding_window", MTK_META_BOOL, false, "false"},
   {"attention.bias", "attention_bias", MTK_META_BOOL, false, "?blk.0.attn_q.bias"},
   {0},
 };
