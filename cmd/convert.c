@@ -2,6 +2,7 @@
 #include "cmd.h"
 
 #include <dirent.h>
+#include <glob.h>
 #include <mtk/quantize.h>
 #include <stdio.h>
 #include <string.h>
@@ -142,9 +143,26 @@ json_t *mtk_cmd_warnings_json(const mtk_model *model) {
   return list;
 }
 
+/* "DIR/NAME.gguf" was written as "DIR/NAME-00001-of-00002.gguf" and so on. */
+static uint64_t split_bytes(const char *path) {
+  uint64_t n = 0;
+  struct stat st;
+  glob_t found;
+  const char *dot = strrchr(path, '.');
+  size_t stem = dot ? (size_t)(dot - path) : strlen(path);
+  char *pattern = mtk_asprintf("%.*s-*-of-*%s", (int)stem, path, path + stem);
+  if (pattern && glob(pattern, 0, NULL, &found) == 0) {
+    for (size_t i = 0; i < found.gl_pathc; i++)
+      if (stat(found.gl_pathv[i], &st) == 0) n += (uint64_t)st.st_size;
+    globfree(&found);
+  }
+  mtk_free(pattern);
+  return n;
+}
+
 uint64_t mtk_cmd_output_bytes(const char *path) {
   struct stat st;
-  if (stat(path, &st) != 0) return 0;
+  if (stat(path, &st) != 0) return split_bytes(path);
   if (!S_ISDIR(st.st_mode)) return (uint64_t)st.st_size;
   uint64_t n = 0;
   DIR *dir = opendir(path);

@@ -6,7 +6,7 @@
 
 static const mtk_option_def g_options[] = {
     {"to", 0, MTK_OPT_STRING, "TYPE", NULL, 0, 0, NULL,
-     "target: nvfp4, mxfp4, fp8, fp8-block, q8_0, ..."},
+     "target: nvfp4, mxfp8, q4_k, q4_k_m, ... (--list shows all)"},
     {"method", 0, MTK_OPT_STRING, "M", "rtn", 0, 0, NULL, "quantizer"},
     {"layout", 0, MTK_OPT_STRING, "FORMAT", NULL, 0, 0, NULL,
      "output format: gguf or hf (compressed-tensors); default: by DST's name"},
