@@ -23,7 +23,7 @@ hf_layout hf_layout_of(const mtk_tensor *t) {
   const mtk_dtype_info *info = mtk_dtype_get(t->dtype);
   bool matrix = t->n_dims == 2 && is_weight(t->name) && mtk_tensor_rows(t) > 0;
   int64_t n_scales = mtk_tensor_scale_count(t);
-  if (!info->is_quant && !t->scales) return HF_PLAIN;
+  if ((!info->is_quant || st_dtype_name(t->dtype)) && !t->scales) return HF_PLAIN;
   bool experts = t->n_dims == 3 && is_weight(t->name) && strstr(t->name, "_exps.");
   if (experts && t->dtype == MTK_MXFP4 && n_scales == 0) return HF_BLOCKS;
   if (!matrix) return HF_DEQUANT;

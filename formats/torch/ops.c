@@ -152,8 +152,8 @@ static mtk_status op_mark(pk_machine *m, int arg) {
 static mtk_status pop_mark(const pk_value **items, size_t *n, pk_machine *m) {
   if (!m->n_marks) return pk_bad(m, "there is no mark");
   size_t at = m->marks[--m->n_marks];
-  *items = m->stack + at;
   *n = m->n_stack - at;
+  *items = *n ? m->stack + at : NULL;
   m->n_stack = at;
   return MTK_OK;
 }

@@ -113,20 +113,14 @@ START_TEST(allocations_fail) {
 END_TEST
 
 int main(void) {
-  Suite *s = suite_create("npz");
-  TCase *c = tcase_create("npz");
-  tcase_add_checked_fixture(c, format_setup, format_teardown);
-  tcase_add_test(c, reads_what_numpy_wrote);
-  tcase_add_test(c, writes_what_it_read);
-  tcase_add_test(c, widens_other_types);
-  tcase_add_test(c, one_tensor);
-  tcase_add_test(c, refusals);
-  tcase_add_test(c, hostile_bytes);
-  tcase_add_test(c, allocations_fail);
-  suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  const TTest *const tests[] = {
+      reads_what_numpy_wrote,
+      writes_what_it_read,
+      widens_other_types,
+      one_tensor,
+      refusals,
+      hostile_bytes,
+      allocations_fail,
+  };
+  return run_format_tests("npz", tests, sizeof tests / sizeof tests[0]);
 }

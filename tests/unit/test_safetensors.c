@@ -53,17 +53,28 @@ static const struct {
   mtk_dtype type;
   int bytes;
 } types[] = {
-    {"F64", "[2]", MTK_F64, 16},         {"F32", "[2]", MTK_F32, 8},
-    {"C64", "[2]", MTK_C64, 16},         {"I64", "[]", MTK_I64, 8},
-    {"U64", "[1]", MTK_U64, 8},          {"U32", "[2]", MTK_U32, 8},
-    {"I32", "[2]", MTK_I32, 8},          {"F16", "[4]", MTK_F16, 8},
-    {"BF16", "[2,2]", MTK_BF16, 8},      {"U16", "[4]", MTK_U16, 8},
-    {"I16", "[4]", MTK_I16, 8},          {"U8", "[8]", MTK_U8, 8},
-    {"I8", "[0,8]", MTK_I8, 0},          {"BOOL", "[8]", MTK_BOOL, 8},
-    {"F8_E4M3", "[8]", MTK_F8_E4M3, 8},  {"F8_E4M3FNUZ", "[8]", MTK_F8_E4M3FNUZ, 8},
-    {"F8_E5M2", "[8]", MTK_F8_E5M2, 8},  {"F8_E5M2FNUZ", "[8]", MTK_F8_E5M2FNUZ, 8},
-    {"F8_E8M0", "[8]", MTK_E8M0, 8},     {"F6_E2M3", "[2,8]", MTK_F6_E2M3, 12},
-    {"F6_E3M2", "[4,4]", MTK_F6_E3M2, 12}, {"F4", "[2,2,4]", MTK_F4_E2M1, 8},
+    {"F64", "[2]", MTK_F64, 16},
+    {"F32", "[2]", MTK_F32, 8},
+    {"C64", "[2]", MTK_C64, 16},
+    {"I64", "[]", MTK_I64, 8},
+    {"U64", "[1]", MTK_U64, 8},
+    {"U32", "[2]", MTK_U32, 8},
+    {"I32", "[2]", MTK_I32, 8},
+    {"F16", "[4]", MTK_F16, 8},
+    {"BF16", "[2,2]", MTK_BF16, 8},
+    {"U16", "[4]", MTK_U16, 8},
+    {"I16", "[4]", MTK_I16, 8},
+    {"U8", "[8]", MTK_U8, 8},
+    {"I8", "[0,8]", MTK_I8, 0},
+    {"BOOL", "[8]", MTK_BOOL, 8},
+    {"F8_E4M3", "[8]", MTK_F8_E4M3, 8},
+    {"F8_E4M3FNUZ", "[8]", MTK_F8_E4M3FNUZ, 8},
+    {"F8_E5M2", "[8]", MTK_F8_E5M2, 8},
+    {"F8_E5M2FNUZ", "[8]", MTK_F8_E5M2FNUZ, 8},
+    {"F8_E8M0", "[8]", MTK_E8M0, 8},
+    {"F6_E2M3", "[2,8]", MTK_F6_E2M3, 12},
+    {"F6_E3M2", "[4,4]", MTK_F6_E3M2, 12},
+    {"F4", "[2,2,4]", MTK_F4_E2M1, 8},
 };
 enum { N_TYPES = sizeof types / sizeof types[0] };
 
@@ -109,18 +120,23 @@ START_TEST(carries_every_type) {
 END_TEST
 
 static void put_text(const char *folder, const char *name, const char *text) {
-  char path[256];
+  char path[512];
   snprintf(path, sizeof path, "%s/%s", folder, name);
   write_bytes(path, text, strlen(text));
 }
 
 /* What stands in the folder comes back byte for byte; what is unknown is named. */
 START_TEST(texts_travel) {
-  static const char *const names[] = {
-      "LICENSE-CODE.txt", "NOTICE", "preprocessor_config.json", "merges.txt", "1_Pooling/config.json",
-      "chat_template.jinja", "additional_chat_templates/tool_use.jinja"};
-  const char *in = scratch("in"), *out = scratch("out");
-  char path[256], path_out[256];
+  static const char *const names[] = {"LICENSE-CODE.txt",
+                                      "NOTICE",
+                                      "preprocessor_config.json",
+                                      "merges.txt",
+                                      "1_Pooling/config.json",
+                                      "chat_template.jinja",
+                                      "additional_chat_templates/tool_use.jinja"};
+  char in[256], out[256], path[512], path_out[512];
+  snprintf(in, sizeof in, "%s", scratch("in"));
+  snprintf(out, sizeof out, "%s", scratch("out"));
   mkdir(in, 0777);
   write_types(scratch("in/weights.safetensors"));
   mkdir(scratch("in/1_Pooling"), 0777);
@@ -458,9 +474,22 @@ END_TEST
 
 int main(void) {
   const TTest *const tests[] = {
-      reads_every_type, reads_quantized_layouts, writes_what_it_read, folder_round_trip, shards,
-      quantized_folders, rounded_scales_are_told, types_without_a_layout_become_bf16, refusals,
-      peft_round_trip, peft_refusals, headers_right_and_wrong, hostile_bytes, allocations_fail,
+      reads_every_type,
+      reads_quantized_layouts,
+      writes_what_it_read,
+      folder_round_trip,
+      carries_every_type,
+      texts_travel,
+      shards,
+      quantized_folders,
+      rounded_scales_are_told,
+      types_without_a_layout_become_bf16,
+      refusals,
+      peft_round_trip,
+      peft_refusals,
+      headers_right_and_wrong,
+      hostile_bytes,
+      allocations_fail,
   };
   return run_format_tests("safetensors", tests, sizeof tests / sizeof tests[0]);
 }

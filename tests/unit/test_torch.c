@@ -153,19 +153,13 @@ START_TEST(real_checkpoint) {
 END_TEST
 
 int main(void) {
-  Suite *s = suite_create("torch");
-  TCase *c = tcase_create("torch");
-  tcase_add_checked_fixture(c, format_setup, format_teardown);
-  tcase_add_test(c, reads_what_torch_wrote);
-  tcase_add_test(c, refuses_by_name);
-  tcase_add_test(c, hostile_bytes);
-  tcase_add_test(c, allocations_fail);
-  tcase_add_test(c, folder_of_pickles);
-  tcase_add_test(c, real_checkpoint);
-  suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  const TTest *const tests[] = {
+      reads_what_torch_wrote,
+      refuses_by_name,
+      hostile_bytes,
+      allocations_fail,
+      folder_of_pickles,
+      real_checkpoint,
+  };
+  return run_format_tests("torch", tests, sizeof tests / sizeof tests[0]);
 }
