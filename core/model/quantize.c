@@ -10,12 +10,33 @@
 
 #include "model/model_impl.h"
 
-/* What a lazily encoded tensor reads from. encode NULL = plain dtype conversion. */
+/* What a lazily encoded tensor reads from. quantizer NULL = plain dtype conversion. Stacked experts
+ * are quantized one by one, as if each were a tensor. */
 typedef struct recode {
   mtk_tensor source;
-  mtk_quant_tensor quant;
+  mtk_quant_tensor *quants; /* one per expert; one for a plain matrix */
+  int64_t n_quants;
   const mtk_quantizer_v1 *quantizer;
 } recode;
+
+static int64_t matrix_count(const mtk_tensor *t) {
+  return t->n_dims == 3 && t->shape[0] > 0 ? t->shape[0] : 1;
+}
+
+/* Rows row0 .. row0+n_rows, which may lie in several matrices. */
+static mtk_status encode_rows(const recode *r, uint8_t *dst, const float *x, int64_t row0,
+                              int64_t n_rows, size_t row_bytes, mtk_error *err) {
+  int64_t rows = mtk_tensor_rows(&r->source) / r->n_quants, k = mtk_tensor_row_elems(&r->source);
+  while (n_rows > 0) {
+    int64_t in = row0 % rows, n = rows - in < n_rows ? rows - in : n_rows;
+    MTK_TRY(r->quantizer->encode(&r->quants[row0 / rows], dst, x, in, n, err));
+    dst += (size_t)n * row_bytes;
+    x += n * k;
+    row0 += n;
+    n_rows -= n;
+  }
+  return MTK_OK;
+}
 
 static mtk_status read_recoded(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
                                mtk_error *err) {
@@ -30,7 +51,7 @@ static mtk_status read_recoded(const mtk_tensor *t, void *dst, int64_t row0, int
       x && (tmp || r->source.data) ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
   if (st == MTK_OK) st = mtk_tensor_fetch_f32(x, &r->source, row0, n_rows, tmp, err);
   if (st == MTK_OK && r->quantizer) {
-    st = r->quantizer->encode(&r->quant, dst, x, row0, n_rows, err);
+    st = encode_rows(r, dst, x, row0, n_rows, mtk_tensor_row_bytes(t), err);
   } else if (st == MTK_OK && !mtk_dtype_encode(t->dtype, dst, x, count)) {
     st = mtk_fail(err, MTK_E_UNSUPPORTED, t->name, "cannot convert to %s",
                   mtk_dtype_get(t->dtype)->name);
@@ -47,9 +68,9 @@ static mtk_status install(mtk_model *model, recode *r, mtk_dtype dtype, mtk_erro
   t.data = NULL;
   t.read = read_recoded;
   t.read_ctx = r;
-  t.scales = r->quantizer ? r->quant.scales : NULL;
-  t.scale_n = t.scales ? r->quant.scale_n : 0;
-  t.scale_k = t.scales ? r->quant.scale_k : 0;
+  t.scales = r->quantizer ? r->quants[0].scales : NULL; /* those of all matrices in one array */
+  t.scale_n = t.scales ? r->quants[0].scale_n : 0;
+  t.scale_k = t.scales ? r->quants[0].scale_k : 0;
   t.input_scale = 0;
   int64_t n = mtk_tensor_rows(&t);
   size_t row = mtk_dtype_bytes(dtype, (uint64_t)mtk_tensor_row_elems(&t));
@@ -136,6 +157,9 @@ static mtk_quantize_reason eligible(const mtk_quant_target **target, const mtk_m
   if ((from->is_quant || t->scales) && !o->requantize) return MTK_KEPT_QUANTIZED;
   if (!*target || mtk_tensor_row_elems(t) % mtk_dtype_get((*target)->dtype)->block_elems)
     return MTK_KEPT_SHAPE;
+  bool steps_over = (*target)->scale_n > 0 && matrix_count(t) > 1 &&
+                    t->shape[1] % (*target)->scale_n != 0;
+  if (steps_over || t->n_dims > 3) return MTK_KEPT_SHAPE;
   return MTK_QUANTIZED;
 }
 
@@ -213,71 +237,103 @@ static mtk_status tensor_amax(float *out, const mtk_tensor *t, mtk_pool *pool, m
   return st;
 }
 
-/* Feed all rows through the quantizer's statistics, ascending, on this thread. */
-static mtk_status gather_scales(recode *r, mtk_error *err) {
-  const mtk_quantizer_v1 *q = r->quantizer;
-  size_t n_state = q->state_floats ? q->state_floats(&r->quant) : 0;
+/* Feed all rows of a matrix through the quantizer's statistics, ascending, on this thread. */
+static mtk_status gather_scales(const mtk_quantizer_v1 *q, const mtk_quant_tensor *quant,
+                                mtk_error *err) {
+  size_t n_state = q->state_floats ? q->state_floats(quant) : 0;
   float *state = mtk_alloc(n_state + 1, sizeof *state);
   if (!state) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  const mtk_tensor *t = &r->source;
+  const mtk_tensor *t = quant->source;
   int64_t rows = mtk_tensor_rows(t), chunk = chunk_rows(t);
   mtk_status st = MTK_OK;
   for (int64_t row0 = 0; row0 < rows && st == MTK_OK && q->update; row0 += chunk) {
     int64_t n = rows - row0 < chunk ? rows - row0 : chunk;
     float *x = NULL;
     st = fetch_chunk(&x, t, row0, n, err);
-    if (st == MTK_OK) q->update(&r->quant, state, x, row0, n);
+    if (st == MTK_OK) q->update(quant, state, x, row0, n);
     mtk_free(x);
   }
-  if (st == MTK_OK && q->finish) q->finish(&r->quant, state);
+  if (st == MTK_OK && q->finish) q->finish(quant, state);
   mtk_free(state);
   return st;
 }
 
-static mtk_status quantize_tensor(mtk_model *model, const mtk_tensor *t, float group_amax,
-                                  const mtk_quant_target *target, const mtk_quantize_options *o,
-                                  mtk_error *err) {
-  recode *r = new_recode(model, t);
-  if (!r) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  r->quantizer = o->quantizer;
-  r->quant = (mtk_quant_tensor){.struct_size = sizeof r->quant,
-                                .source = &r->source,
-                                .target = target,
-                                .group_amax = group_amax,
-                                .options = o->options};
-  if (target->scale_n >= 0) {
-    int64_t rows = mtk_tensor_rows(t), k = mtk_tensor_row_elems(t);
-    int64_t sn = target->scale_n ? target->scale_n : rows,
-            sk = target->scale_k ? target->scale_k : k;
-    int64_t count = ((rows + sn - 1) / sn) * ((k + sk - 1) / sk);
-    r->quant.scale_n = sn;
-    r->quant.scale_k = sk;
-    r->quant.scales = mtk_arena_alloc(mtk_model_arena(model), (size_t)count, sizeof(float));
-    if (!r->quant.scales) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-    MTK_TRY(gather_scales(r, err));
-  }
-  return install(model, r, target->dtype, err);
-}
-
-/* Members of one fused group share an amax: same block and same group name. */
+/* Members of one fused group share an amax, expert by expert: same block and same group name. */
 typedef struct member {
-  float amax;
+  float *amax; /* heap; one per matrix */
+  int64_t n;
   long block;
   const char *group;
   const mtk_quant_target *target;
 } member;
 
-static float group_max(const member *m, size_t n, size_t self) {
-  float best = m[self].amax;
+static float group_max(const member *m, size_t n, size_t self, int64_t matrix) {
+  float best = m[self].amax[matrix];
   for (size_t i = 0; i < n && m[self].group; i++) {
     if (m[i].group && m[i].block == m[self].block && !strcmp(m[i].group, m[self].group) &&
-        m[i].amax > best)
-      best = m[i].amax;
+        m[i].n == m[self].n && m[i].amax[matrix] > best)
+      best = m[i].amax[matrix];
   }
   return best;
 }
 
-static mtk_status find_amax(const mtk_model *model, member *members, mtk_quantize_row *rows,
+/* The grid of each matrix, behind one another in one array. */
+static mtk_status make_scales(recode *r, mtk_arena *arena, const mtk_quant_target *target,
+                              mtk_error *err) {
+  int64_t rows = mtk_tensor_rows(&r->source) / r->n_quants, k = mtk_tensor_row_elems(&r->source);
+  int64_t sn = target->scale_n ? target->scale_n : rows, sk = target->scale_k ? target->scale_k : k;
+  int64_t count = ((rows + sn - 1) / sn) * ((k + sk - 1) / sk);
+  float *scales = mtk_arena_alloc(arena, (size_t)r->n_quants, (size_t)count * sizeof *scales);
+  if (!scales) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  for (int64_t i = 0; i < r->n_quants; i++) {
+    r->quants[i].scale_n = sn;
+    r->quants[i].scale_k = sk;
+    r->quants[i].scales = scales + i * count;
+    MTK_TRY(gather_scales(r->quantizer, &r->quants[i], err));
+  }
+  return MTK_OK;
+}
+
+static mtk_status quantize_tensor(mtk_model *model, size_t index, const member *members, size_t n,
+                                  const mtk_quantize_options *o, mtk_error *err) {
+  mtk_arena *arena = mtk_model_arena(model);
+  recode *r = new_recode(model, mtk_model_tensor_at(model, index));
+  int64_t count = members[index].n;
+  mtk_tensor *sources = mtk_arena_alloc(arena, (size_t)count, sizeof *sources);
+  if (r) r->quants = mtk_arena_alloc(arena, (size_t)count, sizeof *r->quants);
+  if (!r || !sources || !r->quants) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  r->quantizer = o->quantizer;
+  r->n_quants = count;
+  for (int64_t i = 0; i < count; i++) {
+    sources[i] = r->source;
+    if (count > 1) MTK_TRY(mtk_expert_slice(&sources[i], arena, &r->source, i, err));
+    r->quants[i] = (mtk_quant_tensor){.struct_size = sizeof r->quants[i],
+                                      .source = &sources[i],
+                                      .target = members[index].target,
+                                      .group_amax = group_max(members, n, index, i),
+                                      .options = o->options};
+  }
+  const mtk_quant_target *target = members[index].target;
+  if (target->scale_n >= 0) MTK_TRY(make_scales(r, arena, target, err));
+  return install(model, r, target->dtype, err);
+}
+
+/* Largest magnitudes of the matrices of a tensor. */
+static mtk_status measure(member *m, mtk_model *model, const mtk_tensor *t, mtk_pool *pool,
+                          mtk_error *err) {
+  m->n = matrix_count(t);
+  m->amax = mtk_alloc((size_t)m->n, sizeof *m->amax);
+  if (!m->amax) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  if (m->n == 1) return tensor_amax(m->amax, t, pool, err);
+  for (int64_t i = 0; i < m->n; i++) {
+    mtk_tensor slice;
+    MTK_TRY(mtk_expert_slice(&slice, mtk_model_arena(model), t, i, err));
+    MTK_TRY(tensor_amax(&m->amax[i], &slice, pool, err));
+  }
+  return MTK_OK;
+}
+
+static mtk_status find_amax(mtk_model *model, member *members, mtk_quantize_row *rows,
                             size_t n, const mtk_quantize_options *o, mtk_error *err) {
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
   for (size_t i = 0; i < n; i++) {
@@ -289,7 +345,7 @@ static mtk_status find_amax(const mtk_model *model, member *members, mtk_quantiz
     const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
     members[i].block = block_of(t->name);
     members[i].group = row ? row->fuse_group : NULL;
-    MTK_TRY(tensor_amax(&members[i].amax, t, o->pool, err));
+    MTK_TRY(measure(&members[i], model, t, o->pool, err));
     mtk_progress("measure", i + 1, n, "tensors");
   }
   return MTK_OK;
@@ -326,13 +382,13 @@ mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *opti
   if (st == MTK_OK) st = find_amax(model, members, rows, n, options, err);
   for (size_t i = 0; i < n && st == MTK_OK; i++) {
     if (rows[i].reason != MTK_QUANTIZED) continue;
-    st = quantize_tensor(model, mtk_model_tensor_at(model, i), group_max(members, n, i),
-                         members[i].target, options, err);
+    st = quantize_tensor(model, i, members, n, options, err);
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
     rows[i].to = t->dtype;
     rows[i].bytes_after = t->size_bytes + 4u * (uint64_t)mtk_tensor_scale_count(t);
     done++;
   }
+  for (size_t i = 0; members && i < n; i++) mtk_free(members[i].amax);
   mtk_free(members);
   if (st == MTK_OK) st = tell(model, rows, n, options->target, err);
   if (st == MTK_OK && report) {
