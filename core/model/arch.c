@@ -157,7 +157,8 @@ static bool has_experts(const mtk_meta *meta) {
 /* Does the model have tensors of this row? An optional one needs hyperparameters for its shape. */
 static bool row_applies(const mtk_arch_tensor *row, const mtk_meta *meta) {
   bool experts = has_experts(meta);
-  if (row->flags & MTK_TENSOR_GATE_UP) return false; /* of files only */
+  /* of files only, or of a part that has no graph */
+  if (row->flags & (MTK_TENSOR_GATE_UP | MTK_TENSOR_ALIAS | MTK_TENSOR_IMAGE)) return false;
   if (experts && row->flags & MTK_TENSOR_DENSE) return false;
   if (row->flags & MTK_TENSOR_REQUIRED) return true;
   return (experts || !(row->flags & MTK_TENSOR_EXPERTS)) && has_sizes(meta, row->rows) &&

@@ -107,15 +107,28 @@ static mtk_status permute_tensor(mtk_model *model, const mtk_tensor *t, const mt
   return mtk_model_replace_tensor(model, &view, err);
 }
 
+/* Heads of an image encoder: all values are paired. */
+static mtk_status image_map(mtk_pairing_map *out, const mtk_model *model, bool to_interleaved,
+                            mtk_error *err) {
+  out->to_interleaved = to_interleaved;
+  MTK_TRY(mtk_arch_size(&out->head_dim, mtk_model_meta(model), "vision.attention.key_length", err));
+  out->rope_dim = out->head_dim;
+  if (out->head_dim % 2 == 0) return MTK_OK;
+  return mtk_fail(err, MTK_E_FORMAT, "vision.attention.key_length", "%lld is odd",
+                  (long long)out->head_dim);
+}
+
 static mtk_status permute_all(mtk_model *model, const mtk_arch_v1 *arch, bool to_interleaved,
                               mtk_error *err) {
-  mtk_pairing_map map;
+  mtk_pairing_map map, image;
   MTK_TRY(mtk_pairing_map_get(&map, model, to_interleaved, err));
   for (size_t i = 0; i < mtk_model_tensor_count(model); i++) {
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
     const mtk_arch_tensor *row = mtk_arch_row(arch, t->name);
-    if (row && row->flags & (MTK_TENSOR_ROPE_Q | MTK_TENSOR_ROPE_K))
-      MTK_TRY(permute_tensor(model, t, &map, err));
+    if (!row || !(row->flags & (MTK_TENSOR_ROPE_Q | MTK_TENSOR_ROPE_K))) continue;
+    bool is_image = row->flags & MTK_TENSOR_IMAGE;
+    if (is_image) MTK_TRY(image_map(&image, model, to_interleaved, err));
+    MTK_TRY(permute_tensor(model, t, is_image ? &image : &map, err));
   }
   return MTK_OK;
 }

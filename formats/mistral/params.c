@@ -238,6 +238,8 @@ static mtk_status set_arch(mtk_model *model, json_t *root, mtk_error *err) {
                           foreign ? foreign : hf_class);
   MTK_TRY(mtk_model_set_arch(model, arch->id, err));
   MTK_TRY(mtk_meta_set_string(mtk_model_meta(model), "rope.pairing", "interleaved", err));
+  if (get(root, "llama_4_scaling"))
+    MTK_TRY(mtk_meta_set_string(mtk_model_meta(model), "hf.text_model_type", "ministral3", err));
   return mtk_meta_set_string(mtk_model_meta(model), "hf.architecture", hf_class, err);
 }
 
@@ -318,7 +320,7 @@ static mtk_status write_row(json_t *root, const mtk_meta *meta, const mtk_meta *
   const json_t *there = get(root, path);
   mtk_value old;
   if (!v || (strncmp(path, "yarn.", 5) == 0 && !yarn)) {
-    drop(root, path);
+    if (row->path[0] != '@') drop(root, path); /* of images other formats do not say all */
     return MTK_OK;
   }
   if (there && value_of(&old, there, row, path, NULL) == MTK_OK && same_value(&old, v))
@@ -398,9 +400,19 @@ static char *dump(const json_t *root) {
   return text;
 }
 
-/* config.json gives both blocks one length. */
-static void write_temperature(json_t *root, const mtk_meta *meta) {
+/* What other formats leave to be seen from the rest: config.json gives yarn and llama_4_scaling one
+ * length; the kind of projector shows in its tensors. */
+static void write_implied(json_t *root, const mtk_model *model) {
+  const mtk_meta *meta = mtk_model_meta(model);
   uint64_t length = 0;
+  char buf[MAX_PATH];
+  bool merges = mtk_model_tensor(model, "mm.patch_merger.weight") != NULL;
+  bool norms = mtk_model_tensor(model, "mm.input_norm.weight") != NULL;
+  if (has_vision(root) && merges && !get(root, path_of(buf, root, "@mm_projector_id")))
+    (void)set(root, buf, json_string("patch_merge"));
+  if (has_vision(root) && norms &&
+      !get(root, path_of(buf, root, "@add_pre_mm_projector_layer_norm")))
+    (void)set(root, buf, json_true());
   if (get(root, "llama_4_scaling") && !get(root, "llama_4_scaling.original_max_position_embeddings")
       && mtk_meta_uint(&length, meta, "rope.scaling.original_context_length", 0, NULL) == MTK_OK)
     (void)set(root, "llama_4_scaling.original_max_position_embeddings",
@@ -414,7 +426,7 @@ static mtk_status write_all(mtk_bytes *out, json_t *root, const json_t *original
   size_t n;
   MTK_TRY(write_yarn(root, meta, &yarn, err));
   for (size_t i = 0; i < N_PARAMS; i++) MTK_TRY(write_row(root, meta, was, &params[i], yarn, err));
-  write_temperature(root, meta);
+  write_implied(root, model);
   write_quantization(root, model);
   if (json_equal(root, original)) { /* byte for byte */
     const char *text = mtk_model_attachment(model, MISTRAL_PARAMS, &n);

@@ -230,6 +230,77 @@ START_TEST(params_from_config) {
 }
 END_TEST
 
+/* ---- with an image encoder ------------------------------------------------------------------ */
+
+/* Text and image rows in halves, and transformers' logits for text. */
+START_TEST(vision_to_hf) {
+  json_t *want = load_golden("vision");
+  size_t n;
+  mtk_model *m = load("mistral", make_native("vision"));
+  ck_assert_str_eq(mtk_model_arch(m), "mistral3");
+  float *here = logits_of(m, want, &n);
+  check_logits("vision", "native", here, want);
+  save("hf", m, scratch("hf"), NULL);
+  check_twin(scratch("hf"), want);
+  check_config(scratch("hf"), want);
+  mtk_model *hf = load("hf", scratch("hf"));
+  float *there = logits_of(hf, want, &n);
+  ck_assert_mem_eq(here, there, n * N_VOCAB * sizeof *here);
+  mtk_free(here);
+  mtk_free(there);
+  mtk_model_destroy(m);
+  mtk_model_destroy(hf);
+  json_decref(want);
+}
+END_TEST
+
+/* There and back; and once more without the params.json that came along. */
+START_TEST(vision_comes_back) {
+  const char *native = make_native("vision");
+  mtk_model *m = load("mistral", native), *again = load("mistral", native);
+  save("hf", m, scratch("hf"), NULL);
+  if (_i == 1) ck_assert_int_eq(remove(join(scratch("hf"), "params.json")), 0);
+  mtk_model *hf = load("hf", scratch("hf"));
+  save("mistral", hf, scratch("back"), NULL);
+  mtk_model *back = load("mistral", scratch("back"));
+  check_same_tensors(again, back, false);
+  json_t *a = json_load_file(join(native, "params.json"), 0, NULL),
+         *b = json_load_file(join(scratch("back"), "params.json"), 0, NULL);
+  json_t *image = json_object_get(b, "vision_encoder"); /* what absence means may be written out */
+  json_object_update_missing(image, json_pack("{s:f, s:i, s:i, s:i, s:i}", "rope_theta", 10000.0,
+                                              "num_channels", 3, "image_token_id", 10,
+                                              "image_break_token_id", 12, "image_end_token_id",
+                                              13));
+  char *text = json_dumps(b, JSON_COMPACT);
+  ck_assert_msg(json_equal(a, b), "%s", text);
+  if (_i == 0) check_same_params(native, scratch("back"));
+  free(text);
+  json_decref(a);
+  json_decref(b);
+  mtk_model *all[] = {m, again, hf, back};
+  for (int i = 0; i < 4; i++) mtk_model_destroy(all[i]);
+}
+END_TEST
+
+/* A GGUF holds the text part, says so, and computes the same. */
+START_TEST(vision_to_gguf) {
+  json_t *want = load_golden("vision");
+  size_t n;
+  mtk_model *m = load("mistral", make_native("vision"));
+  save("gguf", m, scratch("m.gguf"), NULL);
+  ck_assert(has_warning(m, "24 tensors of the image encoder"));
+  mtk_model *gguf = load("gguf", scratch("m.gguf"));
+  ck_assert_uint_eq(mtk_model_tensor_count(gguf), 21);
+  float *here = logits_of(m, want, &n), *there = logits_of(gguf, want, &n);
+  ck_assert_mem_eq(here, there, n * N_VOCAB * sizeof *here);
+  mtk_free(here);
+  mtk_free(there);
+  mtk_model_destroy(m);
+  mtk_model_destroy(gguf);
+  json_decref(want);
+}
+END_TEST
+
 /* ---- FP8 ----------------------------------------------------------------------------------- */
 
 static float floats[512];
@@ -442,6 +513,9 @@ int main(void) {
   tcase_add_loop_test(c, same_logits_everywhere, 0, N_CASES);
   tcase_add_loop_test(c, comes_back, 0, N_CASES);
   tcase_add_loop_test(c, params_from_config, 0, N_CASES);
+  tcase_add_test(c, vision_to_hf);
+  tcase_add_loop_test(c, vision_comes_back, 0, 2);
+  tcase_add_test(c, vision_to_gguf);
   tcase_add_test(c, fp8_scales);
   tcase_add_test(c, fp8_through_hf);
   tcase_add_test(c, other_types_are_decoded);

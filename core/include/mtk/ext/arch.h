@@ -45,7 +45,11 @@ enum {
   MTK_TENSOR_HF_TRANSPOSED = 256,
   MTK_TENSOR_DENSE = 512, /* not demanded of a model with experts (expert_count) */
   /* A folder stores a norm's weight minus one (mtk_model_shift_norms). */
-  MTK_TENSOR_HF_MINUS_ONE = 1024
+  MTK_TENSOR_HF_MINUS_ONE = 1024,
+  /* Of an image encoder ("v.blk.%d.attn_q", "mm.1"): never demanded; rotary rows are heads of
+   * vision.attention.key_length. */
+  MTK_TENSOR_IMAGE = 2048,
+  MTK_TENSOR_ALIAS = 4096 /* another hf_name of an earlier row, for reading */
 };
 
 /* One tensor (base names without ".weight"/".bias"; both suffixes match unless the table lists the
