@@ -91,7 +91,8 @@ mtk_status gguf_write_vocab(mtk_meta *out, mtk_model *model, mtk_error *err);
 /* split.c: a model in several files, NAME-00001-of-00003.gguf (llama.cpp, gguf-split). place: of a
  * parsed file: its number from 0 and the number of files (0 and 1 if it is whole); MTK_E_FORMAT for
  * impossible ones. join: open the others beside the first, which lies at path, and add their
- * tensors to g; the model keeps the files. name: path of file no, from "DIR/NAME.gguf"; mtk_free. */
+ * tensors to g; the model keeps the files. name: path of file no, from "DIR/NAME.gguf"; the caller
+ * frees it. */
 mtk_status gguf_split_place(uint32_t *no, uint32_t *count, gguf_index *g, mtk_error *err);
 mtk_status gguf_split_join(gguf_index *g, mtk_model *model, const char *path, mtk_error *err);
 char *gguf_split_name(const char *path, uint32_t no, uint32_t count);
