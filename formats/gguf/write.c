@@ -187,12 +187,25 @@ static mtk_status plan_files(writer *w) {
                   w->n_files);
 }
 
+/* Of an image encoder: llama.cpp wants these in a file of their own, and refuses models that have
+ * tensors it does not ask for. */
+static bool is_image(const mtk_tensor *t) {
+  return strncmp(t->name, "v.", 2) == 0 || strncmp(t->name, "mm.", 3) == 0;
+}
+
 static mtk_status plan_tensors(writer *w) {
-  size_t n = mtk_model_tensor_count(w->model);
+  size_t n = mtk_model_tensor_count(w->model), n_image = 0;
   w->tensors = mtk_arena_alloc(w->arena, 3 * n + 1, sizeof *w->tensors);
   if (!w->tensors) return no_memory(w);
   MTK_TRY(plan_rope_factors(w));
-  for (size_t i = 0; i < n; i++) MTK_TRY(plan_tensor(w, mtk_model_tensor_at(w->model, i)));
+  for (size_t i = 0; i < n; i++) {
+    const mtk_tensor *t = mtk_model_tensor_at(w->model, i);
+    if (is_image(t)) n_image++;
+    else MTK_TRY(plan_tensor(w, t));
+  }
+  if (n_image)
+    MTK_TRY(mtk_model_warn(w->model, "%zu tensors of the image encoder have no place in a GGUF of "
+                                     "a language model: left out", n_image));
   if (!w->n_dequantized) return MTK_OK;
   return mtk_model_warn(w->model,
                         "%zu tensors were written as bf16: GGUF cannot hold their type or scales "
