@@ -154,7 +154,8 @@ static mtk_status longrope_attention(double *out, const mtk_meta *meta, mtk_erro
   if (*out > 0) return MTK_OK;
   MTK_TRY(positive(&original, meta, "rope.scaling.original_context_length", err));
   MTK_TRY(context_factor(&f, meta, err));
-  *out = f <= 1 ? 1.0 : sqrt(1.0 + mtk_math_log(f) / mtk_math_log(original));
+  double factor = f <= 1 ? 1.0 : sqrt(1.0 + mtk_math_log(f) / mtk_math_log(original));
+  *out = (double)(float)factor; /* as GGUF files keep it */
   return MTK_OK;
 }
 

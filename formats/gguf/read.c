@@ -244,6 +244,35 @@ static mtk_status read_widened(gguf_index *g, const char *key, mtk_dtype dtype, 
   return MTK_OK;
 }
 
+/* LongRoPE's divisors, which llama.cpp keeps as tensors, become the hyperparameters that folders
+ * have; in our own files they are there already. */
+static mtk_status read_longrope(mtk_model *model, gguf_index *g, mtk_error *err) {
+  static const char *const names[][2] = {
+      {"rope_factors_long.weight", "rope.scaling.long_factor"},
+      {"rope_factors_short.weight", "rope.scaling.short_factor"},
+  };
+  mtk_meta *meta = mtk_model_meta(model);
+  for (size_t i = 0; i < 2; i++) {
+    gguf_tensor *t = gguf_find_tensor(g, names[i][0]);
+    if (!t || t->type->dtype != MTK_F32 || t->n_dims != 1) continue;
+    t->consumed = true;
+    if (mtk_meta_get(meta, names[i][1])) continue;
+    mtk_value *items = mtk_arena_alloc(g->arena, (size_t)t->ne[0], sizeof *items);
+    if (!items) return no_memory(g, err);
+    for (size_t j = 0; j < t->ne[0]; j++) {
+      float v;
+      memcpy(&v, t->bytes + 4 * j, 4);
+      items[j] = (mtk_value){.type = MTK_META_F32, .as.f = (double)v};
+    }
+    const mtk_value list = {.type = MTK_META_ARRAY,
+                            .as.arr = {MTK_META_F32, (size_t)t->ne[0], items}};
+    MTK_TRY(mtk_meta_set(meta, names[i][1], &list, err));
+    if (!mtk_meta_get(meta, "rope.scaling.type"))
+      MTK_TRY(mtk_meta_set_string(meta, "rope.scaling.type", "longrope", err));
+  }
+  return MTK_OK;
+}
+
 static mtk_status read_tensors(mtk_model *model, gguf_index *g, mtk_error *err) {
   mtk_tensor *list = mtk_arena_alloc(g->arena, g->n_tensors, sizeof *list);
   if (!list) return no_memory(g, err);
@@ -256,6 +285,7 @@ static mtk_status read_tensors(mtk_model *model, gguf_index *g, mtk_error *err) 
     gguf_tensor *factors = gguf_find_tensor(g, "rope_freqs.weight");
     if (factors) factors->consumed = true;
   }
+  MTK_TRY(read_longrope(model, g, err));
   for (size_t i = 0; i < g->n_tensors; i++) {
     if (!g->tensors[i].consumed) MTK_TRY(mtk_model_add_tensor(model, &list[i], err));
   }

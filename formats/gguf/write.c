@@ -146,6 +146,29 @@ static bool is_llama3(const writer *w) {
   return strcmp(type, "llama3") == 0;
 }
 
+/* A vector of f32 that is made here. */
+static mtk_status push_floats(writer *w, const char *name, const float *values, int64_t n) {
+  mtk_tensor *t = mtk_arena_alloc(w->arena, 1, sizeof *t);
+  if (!t) return no_memory(w);
+  *t = (mtk_tensor){.name = name, .dtype = MTK_F32, .n_dims = 1, .shape = {n}};
+  t->data = values;
+  t->size_bytes = (uint64_t)n * 4;
+  const out_tensor out = {t->name, t, NULL, MTK_F32, 1, {n}, 0, 0};
+  return push(w, &out);
+}
+
+/* llama.cpp knows LongRoPE's divisors only as tensors. */
+static mtk_status plan_longrope(writer *w, const char *key, const char *name) {
+  const mtk_value *list = mtk_meta_get(mtk_model_meta(w->model), key);
+  if (!list || list->type != MTK_META_ARRAY || list->as.arr.type != MTK_META_F32 ||
+      list->as.arr.n == 0 || mtk_model_tensor(w->model, name))
+    return MTK_OK;
+  float *values = mtk_arena_alloc(w->arena, list->as.arr.n, sizeof *values);
+  if (!values) return no_memory(w);
+  for (size_t i = 0; i < list->as.arr.n; i++) values[i] = (float)list->as.arr.items[i].as.f;
+  return push_floats(w, name, values, (int64_t)list->as.arr.n);
+}
+
 /* llama.cpp knows llama3's rotary scaling only as a tensor of divisors. */
 static mtk_status plan_rope_factors(writer *w) {
   uint64_t dim = 0;
@@ -155,15 +178,10 @@ static mtk_status plan_rope_factors(writer *w) {
   int n = (int)(dim / 2);
   double *buf = mtk_arena_alloc(w->arena, 2 * (size_t)n, sizeof *buf);
   float *factor = mtk_arena_alloc(w->arena, (size_t)n, sizeof *factor);
-  mtk_tensor *t = mtk_arena_alloc(w->arena, 1, sizeof *t);
-  if (!buf || !factor || !t) return no_memory(w);
+  if (!buf || !factor) return no_memory(w);
   MTK_TRY(mtk_model_rope(buf, buf + n, n, w->model, w->err));
   for (int i = 0; i < n; i++) factor[i] = (float)buf[n + i];
-  *t = (mtk_tensor){.name = "rope_freqs.weight", .dtype = MTK_F32, .n_dims = 1, .shape = {n}};
-  t->data = factor;
-  t->size_bytes = (uint64_t)n * 4;
-  const out_tensor out = {t->name, t, NULL, MTK_F32, 1, {n}, 0, 0};
-  return push(w, &out);
+  return push_floats(w, "rope_freqs.weight", factor, n);
 }
 
 /* Which tensors go into which file; offsets in each. */
@@ -195,9 +213,11 @@ static bool is_image(const mtk_tensor *t) {
 
 static mtk_status plan_tensors(writer *w) {
   size_t n = mtk_model_tensor_count(w->model), n_image = 0;
-  w->tensors = mtk_arena_alloc(w->arena, 3 * n + 1, sizeof *w->tensors);
+  w->tensors = mtk_arena_alloc(w->arena, 3 * n + 3, sizeof *w->tensors);
   if (!w->tensors) return no_memory(w);
   MTK_TRY(plan_rope_factors(w));
+  MTK_TRY(plan_longrope(w, "rope.scaling.long_factor", "rope_factors_long.weight"));
+  MTK_TRY(plan_longrope(w, "rope.scaling.short_factor", "rope_factors_short.weight"));
   for (size_t i = 0; i < n; i++) {
     const mtk_tensor *t = mtk_model_tensor_at(w->model, i);
     if (is_image(t)) n_image++;
@@ -293,6 +313,19 @@ static char *file_key(const writer *w, const char *key) {
   return *arch ? mtk_asprintf("%s.%s", arch, key) : mtk_strdup(key);
 }
 
+/* The factor of cos and sin, which llama.cpp does not compute itself. */
+static mtk_status put_longrope_scale(writer *w) {
+  const mtk_meta *meta = mtk_model_meta(w->model);
+  double factor;
+  if (!mtk_meta_get(meta, "rope.scaling.long_factor")) return MTK_OK;
+  MTK_TRY(mtk_model_rope_scale(&factor, w->model, w->err));
+  char *name = file_key(w, "rope.scaling.attn_factor");
+  if (!name) return no_memory(w);
+  mtk_status status = mtk_meta_set_float(w->kvs, name, factor, w->err);
+  mtk_free(name);
+  return status;
+}
+
 static mtk_status put_hparams(writer *w) {
   const mtk_meta *meta = mtk_model_meta(w->model);
   for (size_t i = 0; i < mtk_meta_count(meta); i++) {
@@ -306,7 +339,7 @@ static mtk_status put_hparams(writer *w) {
     mtk_free(name);
     MTK_TRY(status);
   }
-  return MTK_OK;
+  return put_longrope_scale(w);
 }
 
 static mtk_status put_text(writer *w, const char *prefix, const char *name, const char *data,
