@@ -19,7 +19,7 @@ fails() { # fails CODE PATTERN COMMAND...: exit code and one matching line on st
 "$MTK" plugin list --json | python3 -c '
 import json, sys
 names = {p["name"] for p in json.load(sys.stdin)}
-assert {"hf", "gguf", "arch-decoder", "quant-rtn", "finetune-sft", "serve-openai"} <= names, names'
+assert {"hf", "gguf", "arch-decoder", "quant-weights", "finetune-sft", "serve-openai"} <= names, names'
 "$MTK" plugin info gguf | grep -q 'mtk.format/1 gguf'
 fails 1 'no such plugin' "$MTK" plugin info nothing
 fails 2 'unknown verb' "$MTK" plugin remove gguf

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Golden file of plugin quant-rtn: make_rtn_golden.py > tests/golden/rtn.txt
+"""Golden file of plugin quant-weights: make_rtn_golden.py > tests/golden/rtn.txt
 
 The formulas of ModelOpt (NVFP4), DeepSeek (FP8 blocks) and per-tensor FP8 in numpy float32,
 rounding through ml_dtypes. Needs numpy and ml_dtypes (tried with 2.2 and 0.5).

@@ -29,7 +29,7 @@ static void make_folder(void) {
 }
 
 static void remove_folder(void) {
-  static const char *const names[] = {"quant-rtn.so", "other.so", "text.so", "empty", "a.bin"};
+  static const char *const names[] = {"quant-weights.so", "other.so", "text.so", "empty", "a.bin"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) unlink(in_folder(names[i]));
   rmdir(folder);
 }
@@ -37,7 +37,7 @@ static void remove_folder(void) {
 /* Copy a built plugin to `to`, with `n` bytes at `offset` of its abi block replaced. */
 static void copy_plugin(const char *to, size_t offset, const void *bytes, size_t n) {
   mtk_file *f = NULL;
-  ck_assert_int_eq(mtk_file_open(&f, BUILT_IN "quant-rtn.so", &err), MTK_OK);
+  ck_assert_int_eq(mtk_file_open(&f, BUILT_IN "quant-weights.so", &err), MTK_OK);
   uint8_t *copy = mtk_alloc(f->size, 1);
   memcpy(copy, f->data, f->size);
   uint8_t head[8] = {'M', 'T', 'K', '1', MTK_ABI_MAJOR, 0, MTK_ABI_MINOR, 0};
@@ -50,7 +50,7 @@ static void copy_plugin(const char *to, size_t offset, const void *bytes, size_t
 }
 
 static bool have_files(void) {
-  if (mtk_path_exists(BUILT_IN "quant-rtn.so")) return true;
+  if (mtk_path_exists(BUILT_IN "quant-weights.so")) return true;
   fprintf(stderr, "SKIP: plugins are linked in, there is no .so file to change\n");
   return false;
 }
@@ -67,7 +67,7 @@ START_TEST(built_in_plugins_load) {
     const mtk_plugin_info *info = mtk_plugin_at(i);
     ck_assert_msg(!info->refused, "%s: %s", info->name, info->refused);
     ck_assert_uint_eq(strlen(mtk_plugin_sha256(info)), 64);
-    found |= strcmp(info->name, "quant-rtn") == 0;
+    found |= strcmp(info->name, "quant-weights") == 0;
   }
   ck_assert(found);
   ck_assert_ptr_null(mtk_plugin_at(n));
@@ -101,8 +101,8 @@ static const struct {
 START_TEST(wrong_abi_is_refused) {
   if (!have_files()) return;
   const mtk_plugin_info *info = NULL;
-  copy_plugin(in_folder("quant-rtn.so"), changes[_i].offset, changes[_i].bytes, changes[_i].n);
-  mtk_status status = mtk_plugin_load_file(&info, in_folder("quant-rtn.so"), &err);
+  copy_plugin(in_folder("quant-weights.so"), changes[_i].offset, changes[_i].bytes, changes[_i].n);
+  mtk_status status = mtk_plugin_load_file(&info, in_folder("quant-weights.so"), &err);
   ck_assert_int_eq(status, MTK_E_UNSUPPORTED);
   ck_assert_msg(strstr(err.message, changes[_i].says), "%s", err.message);
   ck_assert_msg(strstr(info->refused, changes[_i].says), "%s", info->refused);
@@ -115,8 +115,8 @@ START_TEST(unchanged_copy_loads) {
   if (!have_files()) return;
   const mtk_plugin_info *info = NULL;
   uint32_t magic = MTK_ABI_MAGIC;
-  copy_plugin(in_folder("quant-rtn.so"), 0, &magic, 4);
-  ck_assert_int_eq(mtk_plugin_load_file(&info, in_folder("quant-rtn.so"), &err), MTK_OK);
+  copy_plugin(in_folder("quant-weights.so"), 0, &magic, 4);
+  ck_assert_int_eq(mtk_plugin_load_file(&info, in_folder("quant-weights.so"), &err), MTK_OK);
   ck_assert_ptr_null(info->refused);
   ck_assert_str_eq(info->license, "Apache-2.0");
   ck_assert_ptr_nonnull(mtk_quantizer_find("rtn"));
@@ -129,7 +129,7 @@ START_TEST(other_files_are_refused) {
   uint32_t magic = MTK_ABI_MAGIC;
   copy_plugin(in_folder("other.so"), 0, &magic, 4);
   ck_assert_int_eq(mtk_plugin_load_file(&info, in_folder("other.so"), &err), MTK_E_UNSUPPORTED);
-  ck_assert_msg(strstr(err.message, "'quant-rtn', its file says 'other'"), "%s", err.message);
+  ck_assert_msg(strstr(err.message, "'quant-weights', its file says 'other'"), "%s", err.message);
   ck_assert_int_eq(mtk_write_file(in_folder("text.so"), "hello", 5, true, &err), MTK_OK);
   ck_assert_int_eq(mtk_plugin_load_file(&info, in_folder("text.so"), &err), MTK_E_UNSUPPORTED);
   ck_assert_int_eq(mtk_plugin_load_file(&info, in_folder("none.so"), &err), MTK_E_NOT_FOUND);
@@ -139,20 +139,20 @@ END_TEST
 START_TEST(search_path) {
   if (!have_files()) return;
   uint32_t magic = MTK_ABI_MAGIC;
-  copy_plugin(in_folder("quant-rtn.so"), 0, &magic, 4);
+  copy_plugin(in_folder("quant-weights.so"), 0, &magic, 4);
   ck_assert_int_eq(mkdir(in_folder("empty"), 0700), 0);
   setenv("MTK_PLUGIN_DIR", in_folder("empty"), 1);
   char list[512];
   snprintf(list, sizeof list, ":/no/such/folder:%s:" MTK_BUILD_DIR "/lib/mtk/plugins", folder);
   setenv("MTK_PLUGIN_PATH", list, 1);
   ck_assert_int_eq(mtk_plugins_load(&err), MTK_OK);
-  ck_assert_str_eq(mtk_plugin_at(0)->path, in_folder("quant-rtn.so")); /* the first one wins */
+  ck_assert_str_eq(mtk_plugin_at(0)->path, in_folder("quant-weights.so")); /* the first one wins */
   size_t n = 0;
   for (size_t i = 0; i < mtk_plugin_count(); i++)
-    n += strcmp(mtk_plugin_at(i)->name, "quant-rtn") == 0;
+    n += strcmp(mtk_plugin_at(i)->name, "quant-weights") == 0;
   ck_assert_uint_eq(n, 1);
   const mtk_plugin_info *info = NULL; /* the same name from another place */
-  mtk_status status = mtk_plugin_load_file(&info, BUILT_IN "quant-rtn.so", &err);
+  mtk_status status = mtk_plugin_load_file(&info, BUILT_IN "quant-weights.so", &err);
   ck_assert_int_eq(status, MTK_E_UNSUPPORTED);
   ck_assert_msg(strstr(err.message, "already taken"), "%s", err.message);
   rmdir(in_folder("empty"));
@@ -268,7 +268,7 @@ START_TEST(provenance) {
   const char *first = strstr(a.data, abc);
   ck_assert(first && strstr(first + 1, abc)); /* the file, and the file in the folder */
   ck_assert_ptr_nonnull(strstr(a.data, "nv\\\"fp4"));
-  ck_assert_ptr_nonnull(strstr(a.data, "\"quant-rtn\""));
+  ck_assert_ptr_nonnull(strstr(a.data, "\"quant-weights\""));
   ck_assert_ptr_null(strstr(a.data, "\"arch-decoder\"")); /* loaded, but took no part */
   sources[1] = "/no/such";
   mtk_bytes_clear(&a);

@@ -1,5 +1,5 @@
-/* test_quant_rtn.c: plugin quant-rtn against numpy and ml_dtypes (tests/oracle/make_rtn_golden.py),
- * and the error of each target on Gaussian weights. */
+/* test_quant_rtn.c: plugin quant-weights against numpy and ml_dtypes
+ * (tests/oracle/make_rtn_golden.py), and the error of each target on Gaussian weights. */
 #include <mtk/registry.h>
 
 #include <check.h>
@@ -238,8 +238,8 @@ START_TEST(all_zero) {
 END_TEST
 
 int main(void) {
-  Suite *s = suite_create("quant-rtn");
-  TCase *c = tcase_create("quant-rtn");
+  Suite *s = suite_create("quant-weights");
+  TCase *c = tcase_create("quant-weights");
   tcase_add_checked_fixture(c, setup, NULL);
   tcase_add_test(c, golden);
   tcase_add_loop_test(c, gaussian_error, 0, (int)(sizeof errors / sizeof errors[0]));

@@ -1,7 +1,7 @@
 /* mixtures.c: which type each tensor gets: llama.cpp's mixtures (q4_k_m, ...), and types for rows
  * that do not fill the blocks of the one asked for. Source: llama.cpp, src/llama-quant.cpp,
  * llama_tensor_get_type_impl and tensor_type_fallback. Static tables; any thread. */
-#include "rtn.h"
+#include "quant.h"
 
 #include <string.h>
 
@@ -104,7 +104,7 @@ static mtk_dtype fitting(mtk_dtype dtype, int64_t row_elems) {
 
 /* The plain row of a type. */
 static const mtk_quant_target *target_of(mtk_dtype dtype) {
-  for (const mtk_quant_target *t = rtn_targets; t->name; t++)
+  for (const mtk_quant_target *t = quant_targets; t->name; t++)
     if (t->dtype == dtype && t->file_type == 0) return t;
   return NULL;
 }
@@ -127,7 +127,7 @@ static mtk_dtype mixed_type(const mtk_quant_target *asked, const mtk_quant_place
   return role == ATTN_V && is_70b && (dtype == MTK_Q3_K || dtype == MTK_Q4_K) ? MTK_Q5_K : dtype;
 }
 
-const mtk_quant_target *rtn_choose(const mtk_quant_target *asked, const mtk_quant_place *p) {
+const mtk_quant_target *quant_choose(const mtk_quant_target *asked, const mtk_quant_place *p) {
   mtk_dtype dtype = asked->dtype;
   if (asked->file_type)
     dtype = mixed_type(asked, p);
