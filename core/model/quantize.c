@@ -88,11 +88,18 @@ static recode *new_recode(mtk_model *model, const mtk_tensor *source) {
   return r;
 }
 
+/* Biases of experts have two dimensions, but are vectors like all others. */
+static bool is_bias(const char *name) {
+  const char *dot = strrchr(name, '.');
+  return dot && strcmp(dot, ".bias") == 0;
+}
+
 mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err) {
   for (size_t i = 0; i < mtk_model_tensor_count(model); i++) {
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
     const mtk_dtype_info *info = mtk_dtype_get(t->dtype);
-    if (!info->is_float || t->n_dims < 2 || (t->dtype == dtype && !t->scales)) continue;
+    bool vector = t->n_dims < 2 || is_bias(t->name);
+    if (!info->is_float || vector || (t->dtype == dtype && !t->scales)) continue;
     recode *r = new_recode(model, t);
     if (!r) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
     MTK_TRY(install(model, r, dtype, err));
@@ -151,7 +158,7 @@ static mtk_quantize_reason eligible(const mtk_quant_target **target, const mtk_m
     if (!*target) return MTK_KEPT_EMBEDDING;
     linear = true;
   }
-  if (!linear || t->n_dims < 2 || !from->is_float) return MTK_KEPT_NOT_LINEAR;
+  if (!linear || t->n_dims < 2 || is_bias(t->name) || !from->is_float) return MTK_KEPT_NOT_LINEAR;
   for (int i = 0; i < o->n_keep; i++)
     if (strstr(t->name, o->keep[i])) return MTK_KEPT_BY_USER;
   if ((from->is_quant || t->scales) && !o->requantize) return MTK_KEPT_QUANTIZED;

@@ -178,7 +178,8 @@ static mtk_status experts_config(json_t **out, const mtk_model *model, bool *don
   if (!*done) return MTK_OK;
   if (other)
     return mtk_fail(err, MTK_E_UNSUPPORTED, other,
-                    "beside MXFP4 experts a folder cannot hold other quantized tensors");
+                    "beside MXFP4 experts a folder cannot hold other quantized tensors (--keep "
+                    "attn_)");
   *out = json_pack("{s:s, s:[s,s,s,s]}", "quant_method", "mxfp4", "modules_to_not_convert",
                    "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens",
                    "lm_head");
