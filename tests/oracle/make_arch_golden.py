@@ -49,8 +49,8 @@ MODELS = {
                                           rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75,
                                           short_factor=[1.0, 1.05, 1.1, 1.2, 1.4, 1.7],
                                           long_factor=[1.1, 1.5, 2.0, 3.5, 6.0, 9.0]))),
-    "mixtral": ("Mixtral", 1, dict(SMALL, num_local_experts=6, num_experts_per_tok=2, sliding_window=None,
-                                   rope_theta=1e4)),
+    "mixtral": ("Mixtral", 1, dict(SMALL, hidden_size=64, intermediate_size=64, num_local_experts=6,
+                                   num_experts_per_tok=2, sliding_window=None, rope_theta=1e4)),
     # The second layer is dense.
     "qwen3moe": ("Qwen3Moe", 1, dict(SMALL, head_dim=16, moe_intermediate_size=32, num_experts=8,
                                      num_experts_per_tok=3, norm_topk_prob=True, mlp_only_layers=[1])),
@@ -58,8 +58,8 @@ MODELS = {
                                             num_experts=8, num_experts_per_tok=3, norm_topk_prob=False)),
     "qwen2moe": ("Qwen2Moe", 1, dict(SMALL, moe_intermediate_size=32, shared_expert_intermediate_size=40,
                                      num_experts=8, num_experts_per_tok=3)),
-    "gpt-oss": ("GptOss", 1, dict(SMALL, head_dim=16, intermediate_size=32, num_local_experts=6, num_experts_per_tok=3,
-                                  sliding_window=8, rope_parameters=dict(
+    "gpt-oss": ("GptOss", 1, dict(SMALL, hidden_size=64, head_dim=16, intermediate_size=32, num_local_experts=6,
+                                  num_experts_per_tok=3, sliding_window=8, rope_parameters=dict(
                                       rope_type="yarn", rope_theta=150000.0, factor=8.0, beta_fast=32.0, beta_slow=1.0,
                                       truncate=False, original_max_position_embeddings=16))),
 }
