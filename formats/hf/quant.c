@@ -1,7 +1,8 @@
 /* quant.c: quantized weights that a folder stores as several tensors -> one canonical tensor.
  * Layouts: compressed-tensors (nvfp4-pack-quantized, mxfp4-pack-quantized, mxfp8-quantized,
  * float-quantized), ModelOpt (NVFP4, MXFP4, FP8), DeepSeek (weight_scale_inv) and gpt-oss (stacked
- * experts as _blocks and _scales); told apart by names, types and shapes, so mixed files work. Read functions may be entered by any thread. */
+ * experts as _blocks and _scales); told apart by names, types and shapes, so mixed files work. Read
+ * functions may be entered by any thread. */
 #include "hf.h"
 
 #include <string.h>
@@ -212,7 +213,8 @@ typedef struct fp4_rows {
 static mtk_status read_nvfp4(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
                              mtk_error *err) {
   const fp4_rows *rows = t->read_ctx;
-  size_t k = (size_t)mtk_tensor_row_elems(t), first = (size_t)row0 * k / 64, n = (size_t)n_rows * k / 64;
+  size_t k = (size_t)mtk_tensor_row_elems(t);
+  size_t first = (size_t)row0 * k / 64, n = (size_t)n_rows * k / 64;
   uint8_t *out = dst, sign = 0;
   for (size_t b = first; b < first + n; b++, out += 36) {
     memcpy(out, rows->scales + 4 * b, 4);
@@ -228,7 +230,8 @@ static mtk_status read_nvfp4(const mtk_tensor *t, void *dst, int64_t row0, int64
 static mtk_status read_mxfp4(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
                              mtk_error *err) {
   const fp4_rows *rows = t->read_ctx;
-  size_t k = (size_t)mtk_tensor_row_elems(t), first = (size_t)row0 * k / 32, n = (size_t)n_rows * k / 32;
+  size_t k = (size_t)mtk_tensor_row_elems(t);
+  size_t first = (size_t)row0 * k / 32, n = (size_t)n_rows * k / 32;
   uint8_t *out = dst;
   (void)err;
   for (size_t b = first; b < first + n; b++, out += 17) {

@@ -1,5 +1,6 @@
 /* moe.c: the feed-forward part of a block with experts: router, chosen experts, shared expert
- * (Shazeer et al. 2017; Jiang et al. 2024; details in models/). The thread that builds the graph. */
+ * (Shazeer et al. 2017; Jiang et al. 2024; details in models/). The thread that builds the
+ * graph. */
 #include "decoder.h"
 
 #include <mtk/kernel.h>

@@ -133,12 +133,14 @@ static void test_route_ties(const mtk_kernels *k) {
   mtk_route_args a = {.n_expert = 6, .n_slot = 4, .flags = MTK_ROUTE_NORM, .scale = 1.0f};
   k->route(weights, ids, equal, &a);
   const float want[4] = {1, 2, 4, 5};
-  if (memcmp(ids, want, sizeof want) != 0) ck_fail("ties: %g %g %g %g", ids[0], ids[1], ids[2], ids[3]);
+  if (memcmp(ids, want, sizeof want) != 0)
+    ck_fail("ties: %g %g %g %g", ids[0], ids[1], ids[2], ids[3]);
   const float broken[6] = {NAN, 1, NAN, 2, 0, NAN};
   a.flags = MTK_ROUTE_SIGMOID;
   k->route(weights, ids, broken, &a);
   const float last[4] = {3, 1, 4, 0};
-  if (memcmp(ids, last, sizeof last) != 0) ck_fail("NaN: %g %g %g %g", ids[0], ids[1], ids[2], ids[3]);
+  if (memcmp(ids, last, sizeof last) != 0)
+    ck_fail("NaN: %g %g %g %g", ids[0], ids[1], ids[2], ids[3]);
 }
 
 int main(int argc, char **argv) {

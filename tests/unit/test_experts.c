@@ -1,6 +1,6 @@
-/* test_experts.c: mixtures of experts in the executor: against a plain double-precision reference, and
- * the promise that a token's bits depend on the token alone: other tokens, their order, threads and
- * ISA levels do not change them, for float, bf16 and block-quantized experts. */
+/* test_experts.c: mixtures of experts in the executor: against a plain double-precision reference,
+ * and the promise that a token's bits depend on the token alone: other tokens, their order, threads
+ * and ISA levels do not change them, for float, bf16 and block-quantized experts. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -95,7 +95,8 @@ static mtk_status build(mtk_graph *g, const mtk_model *model, mtk_error *err) {
   mtk_node_value up = op(g, MTK_OP_MOE_LINEAR, "up.weight", N_SLOT * ff, &a, x, ids);
   mtk_node_value h = op(g, gated, NULL, 0, &a, gate, up);
   h = op(g, MTK_OP_MOE_LINEAR, "down.weight", N_SLOT * DIM, &slots, h, ids);
-  mtk_node_value y = mtk_graph_add(g, MTK_OP_MOE_SUM, (mtk_node_value[]){h, w, ids}, 3, NULL, 0, &a);
+  mtk_node_value sum[] = {h, w, ids};
+  mtk_node_value y = mtk_graph_add(g, MTK_OP_MOE_SUM, sum, 3, NULL, 0, &a);
   if (current->shared) {
     mtk_node_value sg = op(g, MTK_OP_LINEAR, "sgate.weight", FF_SHARED, NULL, x, -1);
     mtk_node_value su = op(g, MTK_OP_LINEAR, "sup.weight", FF_SHARED, NULL, x, -1);
