@@ -66,7 +66,7 @@ static mtk_status list_formats(const mtk_cmd_line *line, mtk_error *err) {
   const mtk_plugin_info *from;
   const mtk_format_v1 *f;
   if (!line->json)
-    mtk_cmd_print("%-10s %-12s %-12s %-18s %s\n", "FORMAT", "MODELS", "ADAPTERS", "NAMES",
+    mtk_cmd_print("%-10s %-12s %-12s %-30s %s\n", "FORMAT", "MODELS", "ADAPTERS", "NAMES",
                   "WHAT IT IS");
   for (size_t i = 0; (f = mtk_feature_at(MTK_EXT_FORMAT, i, &from)); i++) {
     json_array_append_new(list, format_json(f, from->name));
@@ -75,7 +75,7 @@ static mtk_status list_formats(const mtk_cmd_line *line, mtk_error *err) {
     char names[32];
     snprintf(names, sizeof names, "%s%s%s", folder ? "folder" : "",
              folder && f->extensions[0] ? " " : "", f->extensions);
-    mtk_cmd_print("%-10s %-12s %-12s %-18s %s\n", f->id, access_text(f->read_model, f->write_model),
+    mtk_cmd_print("%-10s %-12s %-12s %-30s %s\n", f->id, access_text(f->read_model, f->write_model),
                   access_text(f->read_adapter, f->write_adapter), names, f->title);
   }
   if (line->json) return mtk_cmd_print_json(list, false, err);

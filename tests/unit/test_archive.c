@@ -198,10 +198,49 @@ START_TEST(limits_expansion) {
 }
 END_TEST
 
+/* ---- the plugin ---------------------------------------------------------------------------- */
+
+#define CORPUS MTK_SOURCE_DIR "/formats/archive/corpus/"
+
+static bool has_plugin(void) {
+  if (mtk_format_find("archive")) return true;
+  fprintf(stderr, "SKIP: the archive plugin is not built\n");
+  return false;
+}
+
+START_TEST(hostile_bytes) {
+  if (!has_plugin()) return;
+  check_cut_and_spoiled("archive", CORPUS "good.tar.gz", ".tar.gz");
+  check_cut_and_spoiled("archive", CORPUS "good_deflated.zip", ".zip");
+  check_cut_and_spoiled("archive", CORPUS "good_stored.zip", ".zip");
+}
+END_TEST
+
+/* With any allocation failing it is read, or there is an error; nothing is lost or read twice. (A
+ * probe that runs out of memory counts as one that found nothing, so the code may differ.) */
+START_TEST(allocations_fail) {
+  if (!has_plugin()) return;
+  bool read = false;
+  for (int64_t n = 0; !read && n < 2000; n++) {
+    mtk_error err = {0};
+    mtk_model *m = mtk_model_create();
+    mtk_alloc_fail_after(n);
+    mtk_status status = mtk_format_find("archive")->read_model(m, CORPUS "good.tar.gz", &err);
+    mtk_alloc_fail_after(-1);
+    ck_assert(status == MTK_OK || err.message[0]);
+    read = n > 40 && status == MTK_OK;
+    mtk_model_destroy(m);
+    ck_assert(!mtk_path_exists(CORPUS "good.tar.gz!"));
+  }
+  ck_assert(read);
+}
+END_TEST
+
 int main(void) {
   const TTest *const tests[] = {
       looks_like_a_folder,  lists_folders, refuses_names,
       files_keep_the_mount, reads_zip64,   limits_expansion,
+      hostile_bytes,        allocations_fail,
   };
   return run_format_tests("archive", tests, sizeof tests / sizeof tests[0]);
 }
