@@ -6,6 +6,7 @@
 #include <utf8proc.h>
 
 #include "text/charsmap.h"
+#include "text/unicode_age.h"
 #include "text/utf8.h"
 
 enum { MAX_OPERATIONS = 64 };
@@ -36,7 +37,11 @@ struct text_normalizer {
 
 /* ---- characters ----------------------------------------------------------------------------- */
 
-static utf8proc_category_t category(uint32_t cp) { return utf8proc_category((utf8proc_int32_t)cp); }
+/* As in the given version of Unicode. */
+static utf8proc_category_t category(uint32_t cp, int version) {
+  if (mtk_text_unicode_age(cp) > version) return UTF8PROC_CATEGORY_CN;
+  return utf8proc_category((utf8proc_int32_t)cp);
+}
 
 static size_t keep(uint32_t cp, uint32_t out[3]) {
   out[0] = cp;
@@ -48,7 +53,7 @@ static size_t clean(uint32_t cp, uint32_t out[3]) {
   if (cp == '\t' || cp == '\n' || cp == '\r') return keep(' ', out);
   if (cp == 0 || cp == 0xFFFD) return 0;
   if (cp >= 0x20 && cp < 0x7F) return keep(cp, out);
-  utf8proc_category_t c = category(cp);
+  utf8proc_category_t c = category(cp, 8);
   if (c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF || c == UTF8PROC_CATEGORY_CO) {
     return 0;
   }
@@ -70,11 +75,11 @@ static size_t space_chinese(uint32_t cp, uint32_t out[3]) {
 }
 
 static size_t drop_nonspacing(uint32_t cp, uint32_t out[3]) {
-  return cp >= 0x300 && category(cp) == UTF8PROC_CATEGORY_MN ? 0 : keep(cp, out);
+  return cp >= 0x300 && category(cp, 8) == UTF8PROC_CATEGORY_MN ? 0 : keep(cp, out);
 }
 
 static size_t drop_marks(uint32_t cp, uint32_t out[3]) {
-  utf8proc_category_t c = cp < 0x300 ? UTF8PROC_CATEGORY_LU : category(cp);
+  utf8proc_category_t c = cp < 0x300 ? UTF8PROC_CATEGORY_LU : category(cp, 9);
   return c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME ? 0 : keep(cp, out);
 }
 

@@ -7,6 +7,7 @@
 #include <utf8proc.h>
 
 #include "text/normalize.h"
+#include "text/unicode_age.h"
 #include "text/utf8.h"
 
 typedef struct group {
@@ -28,7 +29,13 @@ static mtk_status reserve(text_normalize_work *w, size_t n, mtk_error *err) {
   return MTK_OK;
 }
 
-static int combining_class(int32_t cp) { return utf8proc_get_property(cp)->combining_class; }
+enum { VERSION = 9 }; /* of Unicode, as in `tokenizers`; newer characters have no properties */
+
+static bool is_known(int32_t cp) { return mtk_text_unicode_age((uint32_t)cp) <= VERSION; }
+
+static int combining_class(int32_t cp) {
+  return is_known(cp) ? utf8proc_get_property(cp)->combining_class : 0;
+}
 
 /* Stable merge sort of a[0..n) by combining class; b is scratch. */
 static void sort_marks(int32_t *a, int32_t *b, size_t n) {
@@ -61,6 +68,7 @@ static void order_marks(int32_t *chars, int32_t *spare, size_t n) {
 static bool joins_before(int32_t cp) {
   if (cp < 0x300) return false;
   if (cp >= 0x1160 && cp <= 0x11FF) return true; /* vowels and finals of Hangul */
+  if (!is_known(cp)) return false;
   const utf8proc_property_t *p = utf8proc_get_property(cp);
   return p->combining_class != 0 ||
          (p->category >= UTF8PROC_CATEGORY_MN && p->category <= UTF8PROC_CATEGORY_ME);
@@ -124,8 +132,11 @@ static mtk_status rewrite(mtk_step_kind form, text_normalize_work *w, const text
     if (len == 0) break;
     MTK_TRY(reserve(w, n + 32, err));
     int boundary = 0;
+    w->chars[n] = (int32_t)cp;
     utf8proc_ssize_t got =
-        utf8proc_decompose_char((utf8proc_int32_t)cp, w->chars + n, 32, options, &boundary);
+        !is_known((int32_t)cp)
+            ? 1
+            : utf8proc_decompose_char((utf8proc_int32_t)cp, w->chars + n, 32, options, &boundary);
     if (got < 0 || got > 32) {
       return mtk_fail(err, MTK_E_INTERNAL, NULL, "cannot decompose U+%04X", cp);
     }

@@ -7,6 +7,7 @@
 #include <utf8proc.h>
 
 #include "text/scripts.h"
+#include "text/unicode_age.h"
 #include "text/utf8.h"
 
 enum { MAX_STEPS = 32 };
@@ -173,7 +174,7 @@ static bool is_punctuation(const step *s, uint32_t cp) {
            (cp > 'z' && cp < 0x7F);
   }
   utf8proc_category_t c = category(cp);
-  return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
+  return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO && mtk_text_unicode_age(cp) <= 8;
 }
 
 static bool is_white_space(const step *s, uint32_t cp) {

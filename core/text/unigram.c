@@ -12,11 +12,11 @@ static const size_t nowhere = SIZE_MAX;
 
 typedef struct unigram {
   text_trie trie;
-  float *scores; /* by id */
+  double *scores; /* by id */
   uint8_t *types;
-  float lowest, highest; /* score of a NORMAL token */
-  bool single;           /* sums in float: SentencePiece; else in double: `tokenizers`, llama.cpp */
-  bool user_bonus;       /* user-defined tokens always win */
+  double lowest, highest; /* score of a NORMAL token */
+  bool single;     /* sums in float: SentencePiece; else in double: `tokenizers`, llama.cpp */
+  bool user_bonus; /* user-defined tokens always win */
   text_fallback fallback;
 } unigram;
 
@@ -58,13 +58,14 @@ static mtk_status build(unigram *m, const mtk_vocab *vocab, mtk_error *err) {
   }
   for (size_t i = 0; i < vocab->n_tokens; i++) {
     const mtk_token *t = &vocab->tokens[i];
-    m->scores[i] = t->score;
+    double score = i < vocab->n_exact_scores ? vocab->exact_scores[i] : (double)t->score;
+    m->scores[i] = score;
     m->types[i] = t->type;
     if (!is_piece(t)) continue;
     keys[n++] = (text_trie_key){t->text, t->len, (int32_t)i};
     if (t->type != MTK_TOKEN_NORMAL) continue;
-    if (!any || t->score < m->lowest) m->lowest = t->score;
-    if (!any || t->score > m->highest) m->highest = t->score;
+    if (!any || score < m->lowest) m->lowest = score;
+    if (!any || score > m->highest) m->highest = score;
     any = true;
   }
   mtk_status status = mtk_text_trie_init(&m->trie, keys, n, err);
@@ -119,13 +120,13 @@ static void offer(const unigram *m, best *at, double score, size_t begin, int32_
 
 static double score_of(const unigram *m, int32_t id, size_t length) {
   if (m->user_bonus && m->types[id] == MTK_TOKEN_USER_DEFINED) {
-    return (double)((float)length * m->highest) - 0.1;
+    return (double)((float)length * (float)m->highest) - 0.1;
   }
-  return (double)m->scores[id];
+  return m->scores[id];
 }
 
 static double unknown_score(const unigram *m, double so_far) {
-  double score = (double)m->lowest - unk_penalty;
+  double score = m->lowest - unk_penalty;
   return m->single ? (double)((float)score + (float)so_far) : score + so_far;
 }
 

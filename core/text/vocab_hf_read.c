@@ -1,5 +1,7 @@
 /* text/vocab_hf_read.c: tokenizer.json and tokenizer_config.json into a vocabulary: tokens, model,
  * post-processor (the pipeline's steps: hf_steps.c). One thread per vocabulary. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hashmap.h"
@@ -23,6 +25,7 @@ typedef struct reader {
   mtk_vocab *vocab;
   mtk_map *ids; /* token text -> id */
   size_t max_tokens, cap_tokens;
+  char nul[4]; /* stands for NUL in the parsed texts, which jansson cannot hold in keys; or "" */
 } reader;
 
 static mtk_status no_memory(mtk_error *err) {
@@ -57,6 +60,56 @@ static mtk_status parse(json_t **out, const char *text, size_t n, const char *fi
   return status;
 }
 
+/* The next escape \u0000 in JSON text, or NULL. */
+static const char *find_nul(const char *at, const char *end) {
+  while ((at = memchr(at, '\\', (size_t)(end - at))) != NULL && end - at >= 6) {
+    if (memcmp(at + 1, "u0000", 5) == 0) return at;
+    at += 2;
+  }
+  return NULL;
+}
+
+/* Parses tokenizer.json, with NULs in its texts spelled as a noncharacter that it does not use. */
+static mtk_status parse_tokenizer(reader *r, json_t **out, const char *text, size_t n,
+                                  mtk_error *err) {
+  static const char *const spare[][2] = {
+      {"\xEF\xBF\xBF", "\\uffff"}, {"\xEF\xBF\xBE", "\\ufffe"}, {"\xEF\xB7\x90", "\\ufdd0"}};
+  const char *end = text + n, *at = find_nul(text, end);
+  size_t use = 0;
+  while (at && use < 2 &&
+         (memmem(text, n, spare[use][0], 3) || memmem(text, n, spare[use][1], 6))) {
+    use++;
+  }
+  if (!at) return parse(out, text, n, "tokenizer.json", 0, err);
+  memcpy(r->nul, spare[use][0], sizeof r->nul);
+  mtk_bytes copy = {0};
+  for (; at; at = find_nul(text, end)) {
+    mtk_bytes_append(&copy, text, (size_t)(at - text));
+    mtk_bytes_append(&copy, r->nul, 3);
+    text = at + 6;
+  }
+  mtk_bytes_append(&copy, text, (size_t)(end - text));
+  mtk_status status = mtk_bytes_status(&copy, err);
+  if (status == MTK_OK) status = parse(out, copy.data, copy.len, "tokenizer.json", 0, err);
+  mtk_bytes_finish(&copy);
+  return status;
+}
+
+/* A copy of a text as it was meant. */
+static char *copy_text(reader *r, const char *text, size_t *len) {
+  char *copy = mtk_arena_alloc(r->vocab->arena, *len + 1, 1);
+  if (!copy) return NULL;
+  memcpy(copy, text, *len);
+  char *at = copy, *end = copy + *len;
+  while (*r->nul && (at = memmem(at, (size_t)(end - at), r->nul, 3)) != NULL) {
+    *at++ = 0;
+    memmove(at, at + 2, (size_t)(end - at - 2) + 1);
+    end -= 2;
+  }
+  *len = (size_t)(end - copy);
+  return copy;
+}
+
 /* ---- tokens --------------------------------------------------------------------------------- */
 
 static mtk_status grow_tokens(reader *r, size_t n, mtk_error *err) {
@@ -77,15 +130,17 @@ static mtk_status grow_tokens(reader *r, size_t n, mtk_error *err) {
 static mtk_status set_token(reader *r, json_int_t id, const char *text, size_t len, uint8_t type,
                             mtk_error *err) {
   mtk_token *token = &r->vocab->tokens[id];
+  text = copy_text(r, text, &len);
+  if (!text) return no_memory(err);
   if (token->text && (token->len != len || memcmp(token->text, text, len) != 0)) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json", "id %lld is given to two tokens",
                     (long long)id);
   }
   if (!token->text) {
-    token->text = mtk_arena_strndup(r->vocab->arena, text, len);
+    token->text = text;
     token->len = (uint32_t)len;
     bool found = false;
-    mtk_map_value *value = token->text ? mtk_map_put(r->ids, text, len, &found) : NULL;
+    mtk_map_value *value = mtk_map_put(r->ids, text, len, &found);
     if (!value) return no_memory(err);
     if (found && r->vocab->kind != MTK_VOCAB_UNIGRAM) {
       return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json", "token \"%.60s\" has two ids", text);
@@ -124,6 +179,32 @@ static mtk_status read_vocab_object(reader *r, const json_t *model, mtk_error *e
   return MTK_OK;
 }
 
+/* A score as serde_json (1.0, without float_roundtrip) reads the shortest spelling of a number:
+ * digits as an integer, times a power of ten. It differs from the number in the last bit at times,
+ * and that bit decides between segmentations of equal score. */
+static double serde_score(double score) {
+  static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  char text[40];
+  double magnitude = score < 0 ? -score : score;
+  if (!(magnitude >= 1e-4 && magnitude < 1e15)) return score;
+  for (int digits = 15; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, magnitude);
+    if (strtod(text, NULL) == magnitude) break;
+  }
+  uint64_t digits = 0;
+  size_t fraction = 0;
+  bool after = false;
+  for (const char *p = text; *p; p++) {
+    if (*p != '.') digits = digits * 10 + (uint64_t)(*p - '0');
+    fraction += after;
+    after |= *p == '.';
+  }
+  double value = (double)digits / powers[fraction < 22 ? fraction : 22];
+  return score < 0 ? -value : value;
+}
+
 /* Unigram: [[text, score], ...] in order of ids. */
 static mtk_status read_vocab_scores(reader *r, const json_t *model, mtk_error *err) {
   json_t *tokens = json_object_get(model, "vocab"), *entry;
@@ -132,6 +213,10 @@ static mtk_status read_vocab_scores(reader *r, const json_t *model, mtk_error *e
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer.json: model.vocab", "is not an array");
   }
   MTK_TRY(grow_tokens(r, json_array_size(tokens), err));
+  double *exact = mtk_arena_alloc(r->vocab->arena, json_array_size(tokens), sizeof *exact);
+  if (!exact) return no_memory(err);
+  r->vocab->exact_scores = exact;
+  r->vocab->n_exact_scores = json_array_size(tokens);
   json_array_foreach(tokens, i, entry) {
     const json_t *text = json_array_get(entry, 0), *score = json_array_get(entry, 1);
     if (!json_is_string(text) || !json_is_number(score)) {
@@ -140,6 +225,7 @@ static mtk_status read_vocab_scores(reader *r, const json_t *model, mtk_error *e
     }
     MTK_TRY(set_token(r, (json_int_t)i, json_string_value(text), json_string_length(text),
                       MTK_TOKEN_NORMAL, err));
+    exact[i] = serde_score(json_number_value(score));
     r->vocab->tokens[i].score = (float)json_number_value(score);
   }
   return MTK_OK;
@@ -522,7 +608,7 @@ static mtk_status keep_text(mtk_vocab *vocab, const char **copy, size_t *copy_n,
 static mtk_status read_texts(reader *r, const char *json, size_t n, const char *config_json,
                              size_t config_n, mtk_error *err) {
   json_t *root = NULL, *config = NULL;
-  mtk_status status = parse(&root, json, n, "tokenizer.json", 0, err);
+  mtk_status status = parse_tokenizer(r, &root, json, n, err);
   if (status == MTK_OK && config_json) { /* model_max_length may be 10^30 */
     status = parse(&config, config_json, config_n, "tokenizer_config.json", JSON_DECODE_INT_AS_REAL,
                    err);

@@ -137,9 +137,11 @@ static bool write_unigram(json_t *model, const writer *w) {
     const mtk_token *t = &vocab->tokens[i];
     mtk_bytes hole = {0}; /* a list has no holes */
     if (!t->text) mtk_bytes_printf(&hole, "\xEF\xBF\xBF<%zu>", i);
-    ok = !hole.failed &&
-         push(list, json_pack("[s%,f]", t->text ? t->text : hole.data,
-                              t->text ? (size_t)t->len : hole.len, (double)t->score));
+    ok =
+        !hole.failed &&
+        push(list,
+             json_pack("[s%,f]", t->text ? t->text : hole.data, t->text ? (size_t)t->len : hole.len,
+                       i < vocab->n_exact_scores ? vocab->exact_scores[i] : (double)t->score));
     mtk_bytes_finish(&hole);
   }
   return ok;

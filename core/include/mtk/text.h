@@ -178,6 +178,10 @@ typedef struct mtk_vocab {
   size_t tekken_json_len;
   const char *spm_model; /* original SentencePiece model; or NULL */
   size_t spm_model_len;
+  /* Scores of the first ids in double precision, where a tokenizer.json gives more than a float
+   * holds (tokens[].score is the nearest float); or NULL. */
+  const double *exact_scores;
+  size_t n_exact_scores;
 } mtk_vocab;
 
 mtk_vocab *mtk_vocab_create(void);
