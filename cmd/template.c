@@ -99,9 +99,7 @@ static mtk_status render(const mtk_cmd_line *line, const char *json, const char 
   } else {
     mtk_model *model = NULL;
     mtk_chat *chat = NULL;
-    mtk_tokenizer *tok = NULL; /* only to know that there is one; the chat makes its own */
-    st = mtk_cmd_tokenizer_open(&model, &tok, line->args[0], err);
-    mtk_tokenizer_destroy(tok);
+    st = mtk_model_load(&model, line->args[0], err);
     if (st == MTK_OK) st = mtk_chat_create(&chat, model, template_text, err);
     if (st == MTK_OK)
       st = mtk_chat_render(&text, want_ids ? &ids : NULL, NULL, chat, json, strlen(json), prompt,

@@ -46,8 +46,8 @@ typedef struct chat_encoder {
   /* What it needs of the model beyond the tokenizer; may be NULL. */
   mtk_status (*open)(mtk_chat *chat, const mtk_vocab *vocab, mtk_error *err);
   /* request: an object, the encoder's own to change. */
-  mtk_status (*encode)(chat_prompt *out, const mtk_chat *chat, json_t *request,
-                       const chat_ask *ask, mtk_error *err);
+  mtk_status (*encode)(chat_prompt *out, const mtk_chat *chat, json_t *request, const chat_ask *ask,
+                       mtk_error *err);
 } chat_encoder;
 
 extern const chat_encoder mtk_chat_mistral, mtk_chat_harmony, mtk_chat_jinja;
@@ -60,11 +60,11 @@ typedef struct chat_think {
 struct mtk_chat {
   mtk_tokenizer *tok;
   const chat_encoder *encoder;
-  mtk_template *template;   /* jinja */
-  char *bos, *eos;          /* token texts for the template; may be NULL */
-  int32_t version;          /* mistral */
-  json_t *settings;         /* mistral: model_settings_builder of tekken.json, or NULL */
-  const chat_think *think;  /* NULL: the model shows none */
+  mtk_template *template;  /* jinja */
+  char *bos, *eos;         /* token texts for the template; may be NULL */
+  int32_t version;         /* mistral */
+  json_t *settings;        /* mistral: model_settings_builder of tekken.json, or NULL */
+  const chat_think *think; /* NULL: the model shows none */
   const struct chat_markup *markup;
 };
 

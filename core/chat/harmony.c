@@ -22,8 +22,10 @@ static void begin_section(mtk_bytes *out) {
 
 static void put_line(mtk_bytes *out, bool *first, const char *label, const json_t *value) {
   if (!json_is_string(value)) return;
-  if (*first) begin_section(out);
-  else mtk_bytes_puts(out, "\n");
+  if (*first)
+    begin_section(out);
+  else
+    mtk_bytes_puts(out, "\n");
   *first = false;
   mtk_bytes_puts(out, label);
   mtk_bytes_append(out, json_string_value(value), json_string_length(value));
@@ -187,9 +189,9 @@ static mtk_status put_message(chat_prompt *p, const json_t *m, const turn *t, si
   MTK_TRY(put_content_type(p, m, err));
   MTK_TRY(mtk_prompt_control(p, "<|message|>", err));
   MTK_TRY(put_content(p, m, t->functions, at, err));
-  const char *end = assistant && recipient                         ? "<|call|>"
+  const char *end = assistant && recipient                           ? "<|call|>"
                     : assistant && t->last && in_channel(m, "final") ? "<|return|>"
-                                                                   : "<|end|>";
+                                                                     : "<|end|>";
   MTK_TRY(mtk_prompt_control(p, end, err));
   p->learn = false;
   return MTK_OK;
@@ -311,8 +313,8 @@ static void add_developer(json_t *out, json_t *instructions, json_t *tools) {
 
 static void add_assistant_text(json_t *out, json_t *text, const char *channel) {
   if (text)
-    json_array_append_new(out, json_pack("{s:s,s:s,s:o}", "role", "assistant", "channel", channel,
-                                         "content", text));
+    json_array_append_new(
+        out, json_pack("{s:s,s:s,s:o}", "role", "assistant", "channel", channel, "content", text));
 }
 
 static void add_call(json_t *out, const json_t *call) {
@@ -327,10 +329,10 @@ static void add_call(json_t *out, const json_t *call) {
     mtk_json_value(&text, arguments, false);
   mtk_bytes_puts(&recipient, "functions.");
   mtk_bytes_puts(&recipient, name ? name : "");
-  json_array_append_new(
-      out, json_pack("{s:s,s:s,s:s,s:s,s:o}", "role", "assistant", "recipient",
-                     recipient.data ? recipient.data : "", "channel", "commentary", "content_type",
-                     "json", "content", json_stringn(text.data ? text.data : "", text.len)));
+  json_array_append_new(out, json_pack("{s:s,s:s,s:s,s:s,s:o}", "role", "assistant", "recipient",
+                                       recipient.data ? recipient.data : "", "channel",
+                                       "commentary", "content_type", "json", "content",
+                                       json_stringn(text.data ? text.data : "", text.len)));
   mtk_bytes_finish(&text);
   mtk_bytes_finish(&recipient);
 }
@@ -391,8 +393,7 @@ static mtk_status add_message(json_t *out, json_t *m, json_t *names, size_t at, 
 }
 
 /* The conversation in harmony's own messages. */
-static mtk_status convert(json_t *out, const json_t *request, const chat_ask *ask,
-                          mtk_error *err) {
+static mtk_status convert(json_t *out, const json_t *request, const chat_ask *ask, mtk_error *err) {
   const json_t *messages = json_object_get(request, "messages");
   const json_t *first = json_array_get(messages, 0);
   json_t *tools = mtk_harmony_functions(json_object_get(request, "tools")), *text = NULL;
@@ -428,8 +429,8 @@ static mtk_status encode(chat_prompt *out, const mtk_chat *chat, json_t *request
 }
 
 static bool matches(const mtk_vocab *vocab, const mtk_tokenizer *tok) {
-  static const char *const tokens[] = {"<|start|>",   "<|message|>", "<|channel|>", "<|constrain|>",
-                                       "<|end|>",     "<|return|>",  "<|call|>"};
+  static const char *const tokens[] = {"<|start|>", "<|message|>", "<|channel|>", "<|constrain|>",
+                                       "<|end|>",   "<|return|>",  "<|call|>"};
   (void)vocab;
   for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
     int32_t id = mtk_tokenizer_find(tok, tokens[i]);

@@ -174,7 +174,7 @@ static void write_object(mtk_bytes *out, const json_t *schema, size_t indent, in
   if (about) comment(out, indent, about);
   mtk_bytes_puts(out, "{\n");
   json_object_foreach(json_object_get(schema, "properties"), key, property)
-    write_property(out, key, property, is_required(schema, key), indent, depth);
+      write_property(out, key, property, is_required(schema, key), indent, depth);
   spaces(out, indent);
   mtk_bytes_puts(out, "}");
 }
@@ -301,8 +301,7 @@ void mtk_harmony_tools(mtk_bytes *out, const json_t *namespaces) {
   json_t *space;
   if (!names) out->failed = true;
   mtk_bytes_puts(out, "# Tools");
-  json_object_foreach((json_t *)(uintptr_t)namespaces, key, space)
-    if (names) names[i++] = key;
+  json_object_foreach((json_t *)(uintptr_t)namespaces, key, space) if (names) names[i++] = key;
   if (names) qsort(names, n, sizeof *names, by_name);
   for (i = 0; names && i < n; i++) write_namespace(out, json_object_get(namespaces, names[i]));
   mtk_free(names);

@@ -7,22 +7,64 @@
 
 static const mistral_rules g_rules[] = {
     {.version = 1, .system = SYSTEM_IN_FIRST_USER, .chunk_join = "\n\n"},
-    {.version = 2, .system = SYSTEM_IN_LAST_USER, .tools = TOOLS_LAST_USER, .call = CALL_LIST,
-     .result = RESULT_LIST, .inst_tokens = true, .chunk_join = "\n\n"},
-    {.version = 3, .system = SYSTEM_IN_LAST_USER, .tools = TOOLS_LAST_USER, .call = CALL_LIST_ID,
-     .result = RESULT_OBJECT, .id = ID_NINE, .inst_tokens = true, .chunk_join = "\n\n"},
-    {.version = 7, .system = SYSTEM_OWN, .tools = TOOLS_LAST_USER, .call = CALL_LIST_ID,
-     .result = RESULT_ID, .id = ID_NINE, .inst_tokens = true, .content_and_calls = true,
+    {.version = 2,
+     .system = SYSTEM_IN_LAST_USER,
+     .tools = TOOLS_LAST_USER,
+     .call = CALL_LIST,
+     .result = RESULT_LIST,
+     .inst_tokens = true,
      .chunk_join = "\n\n"},
-    {.version = 11, .system = SYSTEM_OWN, .tools = TOOLS_LAST_USER, .call = CALL_NAME_ID,
-     .result = RESULT_ID, .id = ID_NINE, .inst_tokens = true, .content_and_calls = true,
-     .pair_by_id = true, .chunk_join = "\n\n"},
-    {.version = 13, .system = SYSTEM_OWN, .tools = TOOLS_FIRST_USER, .call = CALL_NAME,
-     .result = RESULT_PLAIN, .id = ID_NONEMPTY, .inst_tokens = true, .content_and_calls = true,
-     .pair_by_id = true, .think = true, .think_in_system = true, .chunk_join = "\n\n"},
-    {.version = 15, .system = SYSTEM_OWN, .tools = TOOLS_FIRST_USER, .call = CALL_NAME,
-     .result = RESULT_PLAIN, .id = ID_NONEMPTY, .inst_tokens = true, .content_and_calls = true,
-     .pair_by_id = true, .think = true, .settings = true, .chunk_join = ""}};
+    {.version = 3,
+     .system = SYSTEM_IN_LAST_USER,
+     .tools = TOOLS_LAST_USER,
+     .call = CALL_LIST_ID,
+     .result = RESULT_OBJECT,
+     .id = ID_NINE,
+     .inst_tokens = true,
+     .chunk_join = "\n\n"},
+    {.version = 7,
+     .system = SYSTEM_OWN,
+     .tools = TOOLS_LAST_USER,
+     .call = CALL_LIST_ID,
+     .result = RESULT_ID,
+     .id = ID_NINE,
+     .inst_tokens = true,
+     .content_and_calls = true,
+     .chunk_join = "\n\n"},
+    {.version = 11,
+     .system = SYSTEM_OWN,
+     .tools = TOOLS_LAST_USER,
+     .call = CALL_NAME_ID,
+     .result = RESULT_ID,
+     .id = ID_NINE,
+     .inst_tokens = true,
+     .content_and_calls = true,
+     .pair_by_id = true,
+     .chunk_join = "\n\n"},
+    {.version = 13,
+     .system = SYSTEM_OWN,
+     .tools = TOOLS_FIRST_USER,
+     .call = CALL_NAME,
+     .result = RESULT_PLAIN,
+     .id = ID_NONEMPTY,
+     .inst_tokens = true,
+     .content_and_calls = true,
+     .pair_by_id = true,
+     .think = true,
+     .think_in_system = true,
+     .chunk_join = "\n\n"},
+    {.version = 15,
+     .system = SYSTEM_OWN,
+     .tools = TOOLS_FIRST_USER,
+     .call = CALL_NAME,
+     .result = RESULT_PLAIN,
+     .id = ID_NONEMPTY,
+     .inst_tokens = true,
+     .content_and_calls = true,
+     .pair_by_id = true,
+     .think = true,
+     .settings = true,
+     .chunk_join = ""}};
 
 const mistral_rules *mtk_mistral_rules(int32_t version) {
   for (size_t i = 0; i < sizeof g_rules / sizeof g_rules[0]; i++)
@@ -73,7 +115,8 @@ static void append_parsed(mtk_bytes *out, const json_t *text) {
 static mtk_status put_chunks(chat_prompt *p, const json_t *content, mtk_error *err) {
   if (json_is_string(content)) return put_string(p, content, err);
   for (size_t i = 0; i < json_array_size(content); i++) {
-    const json_t *chunk = json_array_get(content, i), *thinking = json_object_get(chunk, "thinking");
+    const json_t *chunk = json_array_get(content, i),
+                 *thinking = json_object_get(chunk, "thinking");
     if (thinking) MTK_TRY(mtk_prompt_control(p, "[THINK]", err));
     MTK_TRY(put_string(p, thinking ? thinking : json_object_get(chunk, "text"), err));
     if (thinking && json_is_true(json_object_get(chunk, "closed")))
@@ -90,9 +133,9 @@ static mtk_status put_tools(const encoding *e, size_t at, mtk_error *err) {
   if (r->tools == TOOLS_NONE || at != place) return MTK_OK;
   if (e->request->tools)
     MTK_TRY(put_json(e->p, "[AVAILABLE_TOOLS]", e->request->tools, "[/AVAILABLE_TOOLS]", err));
-  return e->request->settings ? put_json(e->p, "[MODEL_SETTINGS]", e->request->settings,
-                                         "[/MODEL_SETTINGS]", err)
-                              : MTK_OK;
+  return e->request->settings
+             ? put_json(e->p, "[MODEL_SETTINGS]", e->request->settings, "[/MODEL_SETTINGS]", err)
+             : MTK_OK;
 }
 
 static mtk_status put_user(const encoding *e, const json_t *m, size_t at, mtk_error *err) {
@@ -257,8 +300,8 @@ static mtk_status put_system(const encoding *e, const json_t *m, size_t at, mtk_
 static const struct {
   const char *role;
   mtk_status (*put)(const encoding *e, const json_t *message, size_t at, mtk_error *err);
-} g_roles[] = {{"user", put_user}, {"assistant", put_assistant}, {"tool", put_result},
-               {"system", put_system}};
+} g_roles[] = {
+    {"user", put_user}, {"assistant", put_assistant}, {"tool", put_result}, {"system", put_system}};
 
 static mtk_status put_message(const encoding *e, size_t at, mtk_error *err) {
   const json_t *m = json_array_get(e->request->messages, at);
@@ -298,7 +341,8 @@ static mtk_status encode_fim(chat_prompt *p, const mistral_rules *rules, const j
   bool no_suffix = !suffix || json_is_null(suffix);
   mtk_bytes text = {0};
   if (!rules->inst_tokens)
-    return mtk_fail(err, MTK_E_INVALID, "prompt", "this model's tokenizer has no fill in the middle");
+    return mtk_fail(err, MTK_E_INVALID, "prompt",
+                    "this model's tokenizer has no fill in the middle");
   if (!json_is_string(prompt) || (!no_suffix && !json_is_string(suffix)))
     return mtk_fail(err, MTK_E_INVALID, "prompt", "'prompt' and 'suffix' must be strings");
   MTK_TRY(put_bos(p, err));
@@ -307,8 +351,7 @@ static mtk_status encode_fim(chat_prompt *p, const mistral_rules *rules, const j
     mtk_bytes_puts(&text, mark);
     mtk_bytes_append(&text, json_string_value(suffix), json_string_length(suffix));
     mtk_status st = mtk_bytes_status(&text, err);
-    if (st == MTK_OK)
-      st = mtk_prompt_text_from(p, text.data, text.len, sizeof mark - 1, 2, err);
+    if (st == MTK_OK) st = mtk_prompt_text_from(p, text.data, text.len, sizeof mark - 1, 2, err);
     mtk_bytes_finish(&text);
     MTK_TRY(st);
   }
@@ -322,8 +365,8 @@ static mtk_status encode(chat_prompt *out, const mtk_chat *chat, json_t *request
   mistral_request r;
   if (json_object_get(request, "prompt") && !json_object_get(request, "messages"))
     return encode_fim(out, rules, request, err);
-  MTK_TRY(mtk_mistral_request_init(&r, rules, chat->settings, request,
-                                   ask->generation_prompt, err));
+  MTK_TRY(
+      mtk_mistral_request_init(&r, rules, chat->settings, request, ask->generation_prompt, err));
   if (r.tools && rules->tools == TOOLS_NONE)
     mtk_log(MTK_LOG_WARN, "this model's tokenizer has no tools: they are left out");
   mtk_status st = encode_messages(out, rules, &r, err);

@@ -20,7 +20,8 @@ static json_t *bytes_json(const mtk_bytes *b) {
 }
 
 static void flush_text(merger *m) {
-  if (m->text.len) json_array_append_new(m->chunks, json_pack("{s:o}", "text", bytes_json(&m->text)));
+  if (m->text.len)
+    json_array_append_new(m->chunks, json_pack("{s:o}", "text", bytes_json(&m->text)));
   m->text.len = 0;
 }
 
@@ -101,9 +102,9 @@ static json_t *normalize_call(const json_t *call) {
   json_t *arguments = json_object_get(function, "arguments"), *id = json_object_get(call, "id");
   mtk_bytes text = {0};
   if (json_is_object(arguments)) mtk_json_value(&text, arguments, false);
-  json_t *normal = json_is_object(arguments)
-                       ? bytes_json(&text)
-                       : normalize_text(json_string_value(arguments), json_string_length(arguments));
+  json_t *normal = json_is_object(arguments) ? bytes_json(&text)
+                                             : normalize_text(json_string_value(arguments),
+                                                              json_string_length(arguments));
   mtk_bytes_finish(&text);
   return json_pack("{s:O,s:o,s:O?}", "name", json_object_get(function, "name"), "arguments", normal,
                    "id", json_is_string(id) ? id : NULL);
@@ -210,8 +211,7 @@ static void add_group(normalizer *n, const json_t *messages, size_t from, size_t
   for (size_t i = 0; i < json_array_size(calls); i++) {
     const char *id = mtk_json_get(json_array_get(calls, i), "id", NULL);
     if (id && !json_object_get(n->call_ids, id))
-      json_object_set_new(n->call_ids, id,
-                          json_integer((json_int_t)json_object_size(n->call_ids)));
+      json_object_set_new(n->call_ids, id, json_integer((json_int_t)json_object_size(n->call_ids)));
   }
   json_array_append_new(n->out, message);
 }
@@ -270,7 +270,8 @@ static mtk_status normalize_tools(json_t **out, const json_t *tools, mtk_error *
       return mtk_fail(err, MTK_E_INVALID, "tools",
                       "tool %zu must be {\"type\": \"function\", \"function\": {\"name\", "
                       "\"description\", \"parameters\"}} with a name of 1 to 64 letters, digits, "
-                      "'_' or '-'", i);
+                      "'_' or '-'",
+                      i);
     }
     json_array_append_new(
         list, json_pack("{s:s,s:{s:O,s:o,s:o}}", "type", "function", "function", "name", name,
@@ -324,8 +325,8 @@ static mtk_status build_settings(json_t **out, const mistral_rules *rules, const
   json_t *schema = rule && !json_is_null(rule) ? response_schema(request) : NULL;
   if (schema) json_object_set_new(settings, "json_schema", schema);
   rule = json_object_get(builder, "reasoning_effort");
-  mtk_status st = rule && !json_is_null(rule) ? reasoning_setting(settings, rule, effort, err)
-                                              : MTK_OK;
+  mtk_status st =
+      rule && !json_is_null(rule) ? reasoning_setting(settings, rule, effort, err) : MTK_OK;
   if (st == MTK_OK && json_object_size(settings))
     *out = settings;
   else

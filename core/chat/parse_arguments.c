@@ -45,7 +45,7 @@ static bool put_literal(mtk_bytes *out, const char *s, size_t n) {
   return mtk_json_normalize(out, s, n, false);
 }
 
-/* ---- <function=NAME><parameter=KEY>VALUE</parameter></function> ------------------------------- */
+/* ---- <function=NAME><parameter=KEY>VALUE</parameter></function> ----------------------------- */
 
 /* The type that the tool's schema gives a parameter; NULL = unknown. */
 static const char *type_of(const json_t *tools, const char *name, size_t n_name, const char *key,
@@ -107,7 +107,7 @@ bool mtk_arguments_xml(mtk_bytes *out, mtk_span *name, const char *body, size_t 
   return take(&s, "</function>");
 }
 
-/* ---- call:NAME{key:<quote>text<quote>,other:1} ------------------------------------------------ */
+/* ---- call:NAME{key:<quote>text<quote>,other:1} ---------------------------------------------- */
 
 static bool gemma_value(source *s, int depth);
 
@@ -172,7 +172,7 @@ bool mtk_arguments_gemma(mtk_bytes *out, mtk_span *name, const char *body, size_
   return s.at == s.end;
 }
 
-/* ---- name(key="text", other=1) ---------------------------------------------------------------- */
+/* ---- name(key="text", other=1) -------------------------------------------------------------- */
 
 static bool python_value(source *s, int depth);
 

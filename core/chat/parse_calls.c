@@ -115,11 +115,16 @@ static bool skip_object(parser *p) {
   json_scan *j = &p->scan;
   for (; i < n && j->depth > 0; i++) {
     char c = s[i];
-    if (j->escaped) j->escaped = false;
-    else if (j->in_string && c == '\\') j->escaped = true;
-    else if (c == '"') j->in_string = !j->in_string;
-    else if (!j->in_string && (c == '{' || c == '[')) j->depth++;
-    else if (!j->in_string && (c == '}' || c == ']')) j->depth--;
+    if (j->escaped)
+      j->escaped = false;
+    else if (j->in_string && c == '\\')
+      j->escaped = true;
+    else if (c == '"')
+      j->in_string = !j->in_string;
+    else if (!j->in_string && (c == '{' || c == '['))
+      j->depth++;
+    else if (!j->in_string && (c == '}' || c == ']'))
+      j->depth--;
   }
   p->at += i;
   if (j->depth > 0) return false;
@@ -153,9 +158,12 @@ static bool stream_object(parser *p, bool enclosed) {
   while (i < n && !done && !wait) {
     char c = s[i];
     if (j->in_string) {
-      if (j->escaped) j->escaped = false;
-      else if (c == '\\') j->escaped = true;
-      else if (c == '"') j->in_string = false;
+      if (j->escaped)
+        j->escaped = false;
+      else if (c == '\\')
+        j->escaped = true;
+      else if (c == '"')
+        j->in_string = false;
       i++;
       continue;
     }
@@ -213,8 +221,8 @@ static bool is_key(const char *s, mtk_span key, const char *const *names) {
 
 static const char *const g_name_keys[] = {"name", "function", NULL};
 static const char *const g_argument_keys[] = {"arguments", "parameters", NULL};
-static const char *const g_call_keys[] = {"name",       "function", "arguments",
-                                          "parameters", "type",     "id", NULL};
+static const char *const g_call_keys[] = {"name", "function", "arguments", "parameters",
+                                          "type", "id",       NULL};
 
 static void end_value(json_scan *j, const char *s, size_t at) {
   if (j->phase != SCAN_VALUE) return;
@@ -244,8 +252,10 @@ static scan_result scan_member(json_scan *j, const char *s, char c) {
 }
 
 static void scan_string_byte(json_scan *j, char c) {
-  if (j->escaped) j->escaped = false;
-  else if (c == '\\') j->escaped = true;
+  if (j->escaped)
+    j->escaped = false;
+  else if (c == '\\')
+    j->escaped = true;
   else if (c == '"') {
     j->in_string = false;
     if (j->depth == 1 && j->phase == SCAN_KEY) {
@@ -393,7 +403,7 @@ static bool convert(parser *p, size_t end, bool xml) {
   mtk_bytes arguments = {0};
   mtk_span name = {0, 0};
   size_t len = end - p->body;
-  bool ok = xml              ? mtk_arguments_xml(&arguments, &name, body, len, p->tools)
+  bool ok = xml               ? mtk_arguments_xml(&arguments, &name, body, len, p->tools)
             : p->markup->code ? mtk_arguments_python(&arguments, &name, body, len)
                               : mtk_arguments_gemma(&arguments, &name, body, len, p->markup->quote);
   ok = ok && is_name(body + name.begin, name.end - name.begin);

@@ -11,7 +11,7 @@
 /* How a family of models writes tool calls. NULL = it has no such marker. */
 typedef struct chat_markup {
   const char *name;
-  const char *shown[3];                /* all in the vocabulary or the template: it is this one */
+  const char *shown[3];                 /* all in the vocabulary or the template: it is this one */
   const char *calls_open, *calls_close; /* around all calls */
   const char *call_open, *call_close;   /* around one call, or around a JSON list of them */
   const char *args_open;                /* between a call's name and its arguments */
@@ -82,8 +82,7 @@ void mtk_parser_call(parser *p, const char *name, size_t n, const char *id, size
 int mtk_parser_text(parser *p, mtk_chat_part part, const char *const *markers, int n);
 /* Where the first of the markers begins at or behind offset `from`; *which its number, or -1 when
  * there is none: then the offset behind which one may begin. */
-size_t mtk_parser_find(const parser *p, size_t from, const char *const *markers, int n,
-                       int *which);
+size_t mtk_parser_find(const parser *p, size_t from, const char *const *markers, int n, int *which);
 /* 1: the input at offset begins with marker; 0: it does not; -1: not known yet. */
 int mtk_parser_starts(const parser *p, size_t offset, const char *marker);
 /* Drop bytes of `set` at the front; true if anything but them is left. */

@@ -305,12 +305,18 @@ bool mtk_tokenizer_is_control(const mtk_tokenizer *tok, int32_t id) {
   return id >= 0 && (size_t)id < tok->n_tokens && is_control_type(tok->tokens[id].type);
 }
 
+/* gpt-oss goes on after <|end|>: there it ends a message, not the answer. */
+static bool goes_on_after(const mtk_tokenizer *tok, const char *name) {
+  return !strcmp(name, "<|end|>") && mtk_tokenizer_find(tok, "<|return|>") >= 0 &&
+         mtk_tokenizer_find(tok, "<|call|>") >= 0;
+}
+
 bool mtk_tokenizer_is_eog(const mtk_tokenizer *tok, int32_t id) {
   if (id < 0) return false;
   if (id == tok->eos || id == tok->eot) return true;
   if (!mtk_tokenizer_is_control(tok, id) || !tok->tokens[id].bytes) return false;
   for (size_t i = 0; i < sizeof end_names / sizeof end_names[0]; i++) {
-    if (strcmp(tok->tokens[id].bytes, end_names[i]) == 0) return true;
+    if (strcmp(tok->tokens[id].bytes, end_names[i]) == 0) return !goes_on_after(tok, end_names[i]);
   }
   return false;
 }

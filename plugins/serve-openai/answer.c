@@ -43,9 +43,9 @@ json_t *serve_calls_json(const job *j) {
   json_t *list = json_array();
   for (int i = 0; i < j->n_calls; i++) {
     const tool_call *c = &j->calls[i];
-    json_array_append_new(list, json_pack("{s:s,s:s,s:{s:s,s:o}}", "id", c->id, "type", "function",
-                                          "function", "name", c->name, "arguments",
-                                          arguments_json(c)));
+    json_array_append_new(list,
+                          json_pack("{s:s,s:s,s:{s:s,s:o}}", "id", c->id, "type", "function",
+                                    "function", "name", c->name, "arguments", arguments_json(c)));
   }
   return list;
 }
@@ -55,8 +55,8 @@ json_t *serve_new_calls_json(job *j) {
   for (int i = j->n_told ? j->n_told - 1 : 0; i < j->n_calls; i++) {
     tool_call *c = &j->calls[i];
     if (c->told && !c->arguments.len) continue;
-    json_t *item = json_pack("{s:i,s:{s:o}}", "index", i, "function", "arguments",
-                             arguments_json(c));
+    json_t *item =
+        json_pack("{s:i,s:{s:o}}", "index", i, "function", "arguments", arguments_json(c));
     if (!c->told) {
       json_object_set_new(item, "id", json_string(c->id));
       json_object_set_new(item, "type", json_string("function"));

@@ -19,9 +19,13 @@ static void add_variables(json_t *context, json_t *variables) {
 
 /* Everything a template may look at; sampling fields do no harm but are left out. */
 static json_t *template_context(const json_t *doc) {
-  static const char *const keys[] = {
-      "messages",         "tools",          "documents", "add_generation_prompt",
-      "reasoning_effort", "response_format", "continue_final_message"};
+  static const char *const keys[] = {"messages",
+                                     "tools",
+                                     "documents",
+                                     "add_generation_prompt",
+                                     "reasoning_effort",
+                                     "response_format",
+                                     "continue_final_message"};
   json_t *context = json_object();
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
     json_t *v = json_object_get(doc, keys[i]);
@@ -61,7 +65,8 @@ static bool is_function(const json_t *item) {
 
 /* Without tools, or with "tool_choice": "none", the request has none from here on. */
 static mtk_status check_tools(json_t *doc, const char **param, mtk_error *err) {
-  const json_t *tools = json_object_get(doc, "tools"), *choice = json_object_get(doc, "tool_choice");
+  const json_t *tools = json_object_get(doc, "tools"),
+               *choice = json_object_get(doc, "tool_choice");
   const char *name = json_string_value(choice);
   bool given = choice && !json_is_null(choice), none = name && !strcmp(name, "none");
   *param = "tools";
@@ -70,7 +75,8 @@ static mtk_status check_tools(json_t *doc, const char **param, mtk_error *err) {
   for (size_t i = 0; i < json_array_size(tools); i++)
     if (!is_function(json_array_get(tools, i)))
       return mtk_fail(err, MTK_E_INVALID, NULL,
-                      "tool %zu must be {\"type\": \"function\", \"function\": {\"name\": ...}}", i);
+                      "tool %zu must be {\"type\": \"function\", \"function\": {\"name\": ...}}",
+                      i);
   *param = "tool_choice";
   if (given && !none && (!name || strcmp(name, "auto") != 0))
     return mtk_fail(err, MTK_E_UNSUPPORTED, NULL,

@@ -12,8 +12,8 @@ static const mtk_option_def g_options[] = {
     {"api-key", 0, MTK_OPT_LIST, "KEY", NULL, 0, 0, NULL, "accept only these bearer tokens"},
     {"api-key-file", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "the same, one a line"},
     {"tool-parser", 0, MTK_OPT_STRING, "NAME", NULL, 0, 0, NULL,
-     "how answers mark tool calls: harmony, mistral, deepseek, kimi, gemma4, functiongemma, hermes, "
-     "llama3, gemma3 (default: what the model shows)"},
+     "how answers mark tool calls: harmony, mistral, deepseek, kimi, gemma4, functiongemma, "
+     "hermes, llama3, gemma3 (default: what the model shows)"},
     {"max-body", 0, MTK_OPT_INT, "BYTES", "16777216", 1024, 1e9, NULL, "largest request"},
     {"drain-s", 0, MTK_OPT_INT, "S", "30", 0, 86400, NULL,
      "seconds for running requests after SIGTERM"},

@@ -77,6 +77,46 @@ def test_logprobs(client):
     check(len(old.choices[0].logprobs.token_logprobs) == 10, old)
 
 
+TOOL = {"type": "function", "function": {"name": "add", "description": "Adds", "parameters": {
+    "type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}}}
+CALL = {"id": "abcdefghi", "type": "function",
+        "function": {"name": "add", "arguments": '{"a": 12, "b": 7}'}}
+
+
+def test_tools(client):
+    """Requests with tools are understood; what a model answers to them is up to the model."""
+    def ask(**fields):
+        return client.chat.completions.create(model="petit", max_tokens=20, **fields)
+    for choice in ("auto", "none"):
+        r = ask(messages=QUESTION, tools=[TOOL], tool_choice=choice).choices[0]
+        check((r.finish_reason == "tool_calls") == bool(r.message.tool_calls), r)
+    history = QUESTION + [{"role": "assistant", "content": "", "tool_calls": [CALL]},
+                          {"role": "tool", "tool_call_id": "abcdefghi", "content": "19"}]
+    plain = ask(messages=QUESTION, seed=1)
+    check(ask(messages=QUESTION, seed=1, tools=[]).choices[0].message ==
+          plain.choices[0].message, "an empty list of tools changes the answer")
+    bad = [("messages", {"messages": history}),  # petit's template knows no tools' messages
+           ("tools", {"tools": [{"type": "function"}]}), ("tools", {"tools": {"a": 1}}),
+           ("tool_choice", {"tools": [TOOL], "tool_choice": "required"}),
+           ("tool_choice", {"tools": [TOOL], "tool_choice": {
+               "type": "function", "function": {"name": "add"}}}),
+           ("messages", {"messages": [dict(history[1], tool_calls=[{"id": "a"}])]}),
+           ("messages", {"messages": [dict(history[1], tool_calls=3)]})]
+    for param, fields in bad:
+        try:
+            ask(**{"messages": QUESTION, **fields})
+        except openai.BadRequestError as e:
+            check(e.param == param, (param, e))
+        else:
+            raise AssertionError(f"accepted: {fields}")
+    try:
+        client.completions.create(model="petit", prompt="a", suffix="b", max_tokens=1)
+    except openai.BadRequestError as e:
+        check("suffix" in e.message, e)
+    else:
+        raise AssertionError("accepted a suffix")
+
+
 def test_errors(client, address):
     def fails(kind, call):
         try:
@@ -122,7 +162,7 @@ async def test_concurrent(address):
 
 with serving(MTK, MODEL, "--name", "petit", "--api-key", KEY) as server:
     api = openai.OpenAI(base_url=f"http://{server.address}/v1", api_key=KEY, max_retries=0)
-    for test in (test_chat, test_seed, test_stop, test_logprobs):
+    for test in (test_chat, test_seed, test_stop, test_logprobs, test_tools):
         test(api)
         print("ok", test.__name__, flush=True)
     test_errors(api, server.address)

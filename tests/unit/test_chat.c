@@ -74,9 +74,9 @@ static mtk_vocab *spm(const char *folder, const char *name, int version) {
 /* "tekken13" -> its chat */
 static mtk_chat *named_chat(const char *name) {
   int version = (int)strtol(name + strcspn(name, "0123456789"), NULL, 10);
-  return chat_of(name[0] == 't' ? tekken(version)
-                                : spm(MTK_SOURCE_DIR "/tests/golden/chat", "tokenizer.model",
-                                      version));
+  return chat_of(name[0] == 't'
+                     ? tekken(version)
+                     : spm(MTK_SOURCE_DIR "/tests/golden/chat", "tokenizer.model", version));
 }
 
 typedef struct rendering {
@@ -188,7 +188,9 @@ START_TEST(mistral_samples) {
   static const struct {
     const char *folder;
     int first;
-  } samples[] = {{"no_tools", 1}, {"get_weather_full", 2}, {"get_weather_no_history", 2},
+  } samples[] = {{"no_tools", 1},
+                 {"get_weather_full", 2},
+                 {"get_weather_no_history", 2},
                  {"get_weather_no_system_prompt", 2}};
   size_t n, passed = 0, total = 0;
   for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
@@ -222,15 +224,21 @@ START_TEST(mistral_errors) {
   mtk_chat *chat = named_chat("tekken7");
   fails(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, 3]}", "messages[1]",
         "must be an object");
-  fails(chat, "{\"messages\": [{\"role\": \"judge\", \"content\": \"a\"}]}", "messages[0]", "'role'");
-  fails(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
-              "{\"role\": \"assistant\", \"content\": \"b\"}]}", "messages[1]", "'prefix': true");
+  fails(chat, "{\"messages\": [{\"role\": \"judge\", \"content\": \"a\"}]}", "messages[0]",
+        "'role'");
+  fails(chat,
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+        "{\"role\": \"assistant\", \"content\": \"b\"}]}",
+        "messages[1]", "'prefix': true");
   fails(chat, "{\"messages\": [{\"role\": \"user\", \"content\": 1}]}", "messages[0]", "'content'");
-  fails(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], "
-              "\"continue_final_message\": true}", "continue_final_message", "assistant");
-  fails(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
-              "\"tool_calls\": [{\"id\": \"call_1\", \"function\": {\"name\": \"f\"}}]}, "
-              "{\"role\": \"tool\", \"content\": \"\", \"tool_call_id\": \"call_1\"}]}",
+  fails(chat,
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], "
+        "\"continue_final_message\": true}",
+        "continue_final_message", "assistant");
+  fails(chat,
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
+        "\"tool_calls\": [{\"id\": \"call_1\", \"function\": {\"name\": \"f\"}}]}, "
+        "{\"role\": \"tool\", \"content\": \"\", \"tool_call_id\": \"call_1\"}]}",
         "messages[1]", "9 letters");
   mtk_chat_destroy(chat);
 }
@@ -238,14 +246,18 @@ END_TEST
 
 START_TEST(mistral_continues) {
   mtk_chat *chat = named_chat("tekken13");
-  rendering a = render_text(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
-                                  "{\"role\": \"assistant\", \"content\": \"b\"}], "
-                                  "\"continue_final_message\": true}", true, false);
+  rendering a = render_text(chat,
+                            "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                            "{\"role\": \"assistant\", \"content\": \"b\"}], "
+                            "\"continue_final_message\": true}",
+                            true, false);
   ck_assert_str_eq(a.text.data, "<s>[INST]a[/INST]b");
-  rendering b = render_text(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
-                                  "{\"role\": \"assistant\", \"content\": \"b\", "
-                                  "\"reasoning_content\": \"c\"}, "
-                                  "{\"role\": \"user\", \"content\": \"d\"}]}", true, false);
+  rendering b = render_text(chat,
+                            "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                            "{\"role\": \"assistant\", \"content\": \"b\", "
+                            "\"reasoning_content\": \"c\"}, "
+                            "{\"role\": \"user\", \"content\": \"d\"}]}",
+                            true, false);
   ck_assert_str_eq(b.text.data, "<s>[INST]a[/INST][THINK]c[/THINK]b</s>[INST]d[/INST]");
   finish(&a);
   finish(&b);
@@ -274,18 +286,21 @@ static void check_learned(const mtk_chat *chat, const char *request, const char 
 
 START_TEST(mistral_mask) {
   mtk_chat *chat = named_chat("tekken13");
-  check_learned(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
-                      "{\"role\": \"assistant\", \"content\": \"b c\"}, "
-                      "{\"role\": \"user\", \"content\": \"d\"}, "
-                      "{\"role\": \"assistant\", \"tool_calls\": [{\"id\": \"1\", \"function\": "
-                      "{\"name\": \"f\", \"arguments\": {}}}]}, "
-                      "{\"role\": \"tool\", \"content\": \"x\", \"tool_call_id\": \"1\"}, "
-                      "{\"role\": \"assistant\", \"content\": \"e\"}]}",
+  check_learned(chat,
+                "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                "{\"role\": \"assistant\", \"content\": \"b c\"}, "
+                "{\"role\": \"user\", \"content\": \"d\"}, "
+                "{\"role\": \"assistant\", \"tool_calls\": [{\"id\": \"1\", \"function\": "
+                "{\"name\": \"f\", \"arguments\": {}}}]}, "
+                "{\"role\": \"tool\", \"content\": \"x\", \"tool_call_id\": \"1\"}, "
+                "{\"role\": \"assistant\", \"content\": \"e\"}]}",
                 "{b c</s>}{[TOOL_CALLS]f[ARGS]{}</s>}{e</s>}");
-  check_learned(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
-                      "{\"role\": \"assistant\", \"content\": \"b\", \"weight\": 0}, "
-                      "{\"role\": \"user\", \"content\": \"d\"}, "
-                      "{\"role\": \"assistant\", \"content\": \"e\", \"weight\": 1}]}", "{e</s>}");
+  check_learned(chat,
+                "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                "{\"role\": \"assistant\", \"content\": \"b\", \"weight\": 0}, "
+                "{\"role\": \"user\", \"content\": \"d\"}, "
+                "{\"role\": \"assistant\", \"content\": \"e\", \"weight\": 1}]}",
+                "{e</s>}");
   mtk_chat_destroy(chat);
 }
 END_TEST
@@ -393,6 +408,10 @@ static const char g_openai[] =
 
 START_TEST(harmony_openai) {
   mtk_chat *chat = small_harmony();
+  const mtk_tokenizer *tok = mtk_chat_tokenizer(chat);
+  ck_assert(!mtk_tokenizer_is_eog(tok, mtk_tokenizer_find(tok, "<|end|>")));
+  ck_assert(mtk_tokenizer_is_eog(tok, mtk_tokenizer_find(tok, "<|return|>")));
+  ck_assert(mtk_tokenizer_is_eog(tok, mtk_tokenizer_find(tok, "<|call|>")));
   rendering r = render_text(chat, g_openai, true, false);
   ck_assert_msg(r.st == MTK_OK, "%s", r.err.message);
   ck_assert(!strncmp(r.text.data, g_prelude, strlen(g_prelude)));
@@ -406,10 +425,11 @@ START_TEST(harmony_openai) {
   check_learned(chat, g_openai,
                 "{ to=functions.f<|channel|>commentary json<|message|>{\"a\":1}<|call|>}"
                 "{<|channel|>final<|message|>two<|return|>}");
-  check_learned(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": "
-                      "\"assistant\", \"content\": \"hm\", \"channel\": \"analysis\"}, {\"role\": "
-                      "\"assistant\", \"content\": \"a\", \"channel\": \"final\"}], "
-                      "\"auto_drop_analysis\": false}",
+  check_learned(chat,
+                "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": "
+                "\"assistant\", \"content\": \"hm\", \"channel\": \"analysis\"}, {\"role\": "
+                "\"assistant\", \"content\": \"a\", \"channel\": \"final\"}], "
+                "\"auto_drop_analysis\": false}",
                 "{<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final"
                 "<|message|>a<|return|>}");
   mtk_chat_destroy(chat);
@@ -467,8 +487,8 @@ START_TEST(chosen_encoder) {
   mtk_error err = {0};
   ck_assert(open_chat(&chat, tekken(7), "{{ messages[0].content }}", &err) == MTK_OK);
   ck_assert_str_eq(mtk_chat_encoding(chat), "jinja");
-  rendering r = render_text(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}", true,
-                            false);
+  rendering r =
+      render_text(chat, "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}", true, false);
   ck_assert_str_eq(r.text.data, "hi");
   finish(&r);
   mtk_chat_destroy(chat);

@@ -10,7 +10,8 @@
 #include "text_util.h"
 
 static const char g_tools[] =
-    "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\": \"object\", "
+    "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\": "
+    "\"object\", "
     "\"properties\": {\"city\": {\"type\": \"string\"}, \"days\": {\"type\": \"integer\"}}}}}]";
 
 /* A chat whose template shows the markup, and whose vocabulary shows none. */
@@ -144,9 +145,11 @@ START_TEST(mistral) {
   static const example cases[] = {
       {"plain [text]", "\"plain [text]\""},
       /* versions 2 to 7: a list */
-      {"[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"a\": [1, \"]}\"]}}]", "f#{\"a\": [1, \"]}\"]};"},
+      {"[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"a\": [1, \"]}\"]}}]",
+       "f#{\"a\": [1, \"]}\"]};"},
       {"[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {}, \"id\": \"abc\"}, {\"arguments\": "
-       "{\"b\": 2}, \"name\": \"g\"}]", "f#{};g#{\"b\": 2};"},
+       "{\"b\": 2}, \"name\": \"g\"}]",
+       "f#{};g#{\"b\": 2};"},
       {"sure[TOOL_CALLS][{\"name\": \"f\", \"arguments\": \"{\\\"a\\\":1}\"}] ok",
        "\"sure\"f#{\"a\":1};\"ok\""},
       /* from version 11 */
@@ -165,7 +168,8 @@ START_TEST(mistral) {
       {"[TOOL_CALLS]two words[ARGS]{}", "\"[TOOL_CALLS]two words[ARGS]{}\""},
       {"[TOOL_CALLS][1, 2]", "\"[TOOL_CALLS][1, 2]\""},
       {"[TOOL_CALLS][{\"nam\": \"f\"}]", "\"[TOOL_CALLS][{\"nam\": \"f\"}]\""},
-      {"[TOOL_CALLS][{\"name\": \"f\", \"arguments\"", "\"[TOOL_CALLS][{\"name\": \"f\", \"arguments\"\""},
+      {"[TOOL_CALLS][{\"name\": \"f\", \"arguments\"",
+       "\"[TOOL_CALLS][{\"name\": \"f\", \"arguments\"\""},
       {"[TOOL_CALLS]é{\"ü\": \"日本\"}", "é#{\"ü\": \"日本\"};"},
       {NULL, NULL}};
   check_all(template, NULL, true, cases);
@@ -185,7 +189,8 @@ START_TEST(hermes) {
        "<tool_call>{\"name\":\"g\",\"parameters\":{\"x\":\"</tool_call>\"}}</tool_call>\n",
        "(hm\n)\"ok \"f#{};g#{\"x\":\"</tool_call>\"};"},
       {"<tool_call>{\"name\": \"f\"}</tool_call> done", "f#{};\"done\""},
-      {"<tool_call>{\"name\": \"f\", \"arguments\": {}, \"more\": [\"}\"]}</tool_call>x", "f#{};\"x\""},
+      {"<tool_call>{\"name\": \"f\", \"arguments\": {}, \"more\": [\"}\"]}</tool_call>x",
+       "f#{};\"x\""},
       {"<tool_call>{\"na", "\"<tool_call>{\"na\""},
       {"<tool_call>hello</tool_call>x", "\"<tool_call>hello</tool_call>x\""},
       {"<tool_call>{\"name\": 3}</tool_call>", "\"<tool_call>{\"name\": 3}</tool_call>\""},
@@ -195,7 +200,8 @@ START_TEST(hermes) {
       {"<tool_call>{\"name\": \"\\u0066\", \"arguments\": [1]}</tool_call>", "f#[1];"},
       /* Qwen3-Coder */
       {"<tool_call>\n<function=f>\n<parameter=city>\nParis\n2\n</parameter>\n<parameter=days>\n3\n"
-       "</parameter>\n</function>\n</tool_call>", "f#{\"city\": \"Paris\\n2\", \"days\": 3};"},
+       "</parameter>\n</function>\n</tool_call>",
+       "f#{\"city\": \"Paris\\n2\", \"days\": 3};"},
       {"<tool_call>\n<function=f>\n<parameter=city>\n7\n</parameter>\n<parameter=other>\n7\n"
        "</parameter>\n<parameter=flag>\nTrue\n</parameter>\n</function>\n</tool_call>\n",
        "f#{\"city\": \"7\", \"other\": 7, \"flag\": true};"},
@@ -222,7 +228,8 @@ START_TEST(llama3) {
       {"{\"answer\": 42}", "\"{\"answer\": 42}\""},
       {"{\"name\": \"f\", \"age\": 3}", "\"{\"name\": \"f\", \"age\": 3}\""},
       {"{\"name\": \"Bob\"", "\"{\"name\": \"Bob\"\""},
-      {"See {\"name\": \"f\", \"parameters\": {}}", "\"See {\"name\": \"f\", \"parameters\": {}}\""},
+      {"See {\"name\": \"f\", \"parameters\": {}}",
+       "\"See {\"name\": \"f\", \"parameters\": {}}\""},
       {"  ", "\"  \""},
       {NULL, NULL}};
   check_all("{# <|python_tag|> #}", NULL, true, cases);
@@ -235,20 +242,26 @@ START_TEST(deepseek) {
   static const example cases[] = {
       {"hm</think>go<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": 1}"
        "<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜>"
-       "<｜tool▁calls▁end｜>", "(hm)\"go\"f#{\"a\": 1};g#{};"},
-      {"</think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": "
-       "\"```\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n"
-       "```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "f#{\"a\": \"```\"};g#{};"},
+       "<｜tool▁calls▁end｜>",
+       "(hm)\"go\"f#{\"a\": 1};g#{};"},
+      {"</"
+       "think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": "
+       "\"```\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}"
+       "\n"
+       "```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+       "f#{\"a\": \"```\"};g#{};"},
       {"</think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n",
        "\"<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n\""},
-      {"</think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\"<｜tool▁call▁end｜>",
+      {"</"
+       "think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\"<｜tool▁call▁end｜>",
        "f#{\"a\";"},
       {"</think>a <｜tool▁x", "\"a <｜tool▁x\""},
       {NULL, NULL}};
   check_all("{# <｜tool▁calls▁begin｜> <think> </think> #}", "<｜Assistant｜><think>", true, cases);
   static const example kimi[] = {
       {"<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>"
-       "{\"a\": 1}<|tool_call_end|><|tool_calls_section_end|>", "f#functions.f:0{\"a\": 1};"},
+       "{\"a\": 1}<|tool_call_end|><|tool_calls_section_end|>",
+       "f#functions.f:0{\"a\": 1};"},
       {NULL, NULL}};
   check_all("{# <|tool_calls_section_begin|> #}", NULL, true, kimi);
 }
@@ -260,14 +273,17 @@ START_TEST(harmony) {
   static const char template[] = "{# <|channel|> <|message|> <|call|> #}";
   static const example cases[] = {
       {"<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>hi"
-       "<|return|>", "(hm)\"hi\""},
+       "<|return|>",
+       "(hm)\"hi\""},
       {"<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary "
-       "to=functions.f <|constrain|>json<|message|>{\"a\": 1}<|call|>", "(hm)f#{\"a\": 1};"},
+       "to=functions.f <|constrain|>json<|message|>{\"a\": 1}<|call|>",
+       "(hm)f#{\"a\": 1};"},
       {" to=functions.f<|channel|>commentary json<|message|>{}", "f#{};"},
       {"<|channel|>commentary to=functions.f<|constrain|>json<|message|>{\"a\":2}<|call|>",
        "f#{\"a\":2};"},
       {"<|channel|>commentary<|message|>I will look<|end|><|start|>assistant to=python<|channel|>"
-       "analysis code<|message|>print(1)<|call|>", "\"I will look\"python#print(1);"},
+       "analysis code<|message|>print(1)<|call|>",
+       "\"I will look\"python#print(1);"},
       {"<|message|>hi", "\"hi\""},
       {"no markup at all", "\"no markup at all\""},
       {"<|channel|>fin", "\"<|channel|>fin\""},
@@ -345,7 +361,8 @@ START_TEST(gemma) {
   static const example gemma4[] = {
       {"<|channel>thought\nhm\n<channel|>ok<|tool_call>call:f{city:<|\"|>a, }b<|\"|>,days:3,"
        "l:[1,<|\"|>x<|\"|>],o:{k:true}}<tool_call|>",
-       "(hm\n)\"ok\"f#{\"city\": \"a, }b\", \"days\": 3, \"l\": [1, \"x\"], \"o\": {\"k\": true}};"},
+       "(hm\n)\"ok\"f#{\"city\": \"a, }b\", \"days\": 3, \"l\": [1, \"x\"], \"o\": {\"k\": "
+       "true}};"},
       {"<|tool_call>call:f{}<tool_call|><|tool_call>call:g{a:b c}<tool_call|>",
        "f#{};g#{\"a\": \"b c\"};"},
       {"<|tool_call>call:f{a:", "\"<|tool_call>call:f{a:\""},
@@ -359,7 +376,8 @@ START_TEST(gemma) {
   check_all("{# <start_function_call> <end_function_call> #}", NULL, true, functiongemma);
   static const example gemma3[] = {
       {"Sure\n```tool_code\nprint(f(city=\"O'\\\"s\", days=-2, l=[1, 'x'], d={'k': None}, t=(True,)"
-       "))\n```", "\"Sure\n\"f#{\"city\": \"O'\\\"s\", \"days\": -2, \"l\": [1, \"x\"], \"d\": "
+       "))\n```",
+       "\"Sure\n\"f#{\"city\": \"O'\\\"s\", \"days\": -2, \"l\": [1, \"x\"], \"d\": "
        "{\"k\": null}, \"t\": [true]};"},
       {"```tool_code\nf()\n```", "f#{};"},
       {"```tool_code\nx = 1\n```y", "\"```tool_code\nx = 1\n```y\""},
