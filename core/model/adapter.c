@@ -45,18 +45,43 @@ static mtk_status check_pair(const mtk_lora_pair *p, const mtk_model *model, mtk
   return MTK_OK;
 }
 
-static mtk_status permute_b(mtk_adapter *adapter, mtk_lora_pair *p, const mtk_pairing_map *map,
-                            mtk_error *err) {
-  if (p->n % map->head_dim)
-    return mtk_fail(err, MTK_E_FORMAT, p->target, "%lld rows are no whole heads of %lld",
-                    (long long)p->n, (long long)map->head_dim);
-  float *b = mtk_arena_alloc(adapter->arena, (size_t)p->n, (size_t)p->rank * sizeof *b);
-  if (!b) return mtk_fail(err, MTK_E_NOMEM, p->target, "out of memory");
-  for (int64_t r = 0; r < p->n; r++)
-    memcpy(b + r * p->rank, p->b + mtk_pairing_source(map, r) * p->rank,
-           (size_t)p->rank * sizeof *b);
-  p->b = b;
+static mtk_status check_whole(const mtk_adapter_tensor *w, const mtk_model *model,
+                              mtk_error *err) {
+  const mtk_tensor *t = mtk_model_tensor(model, w->target);
+  if (!t)
+    return mtk_fail(err, MTK_E_NOT_FOUND, w->target,
+                    "the adapter replaces a tensor that the model does not have");
+  bool same = t->n_dims == w->n_dims;
+  for (int i = 0; same && i < w->n_dims; i++) same = t->shape[i] == w->shape[i];
+  return same ? MTK_OK
+              : mtk_fail(err, MTK_E_FORMAT, w->target, "the adapter's has another shape");
+}
+
+static mtk_status check_all(const mtk_adapter *adapter, const mtk_model *model, mtk_error *err) {
+  for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(check_pair(&adapter->pairs[i], model, err));
+  for (size_t i = 0; i < adapter->n_whole; i++)
+    MTK_TRY(check_whole(&adapter->whole[i], model, err));
   return MTK_OK;
+}
+
+/* n rows of k values in the other order. */
+static mtk_status permute_rows(const float **values, mtk_arena *arena, int64_t n, int64_t k,
+                               const mtk_pairing_map *map, const char *target, mtk_error *err) {
+  if (n % map->head_dim)
+    return mtk_fail(err, MTK_E_FORMAT, target, "%lld rows are no whole heads of %lld",
+                    (long long)n, (long long)map->head_dim);
+  float *rows = mtk_arena_alloc(arena, (size_t)n, (size_t)k * sizeof *rows);
+  if (!rows) return mtk_fail(err, MTK_E_NOMEM, target, "out of memory");
+  for (int64_t r = 0; r < n; r++)
+    memcpy(rows + r * k, *values + mtk_pairing_source(map, r) * k, (size_t)k * sizeof *rows);
+  *values = rows;
+  return MTK_OK;
+}
+
+static bool is_rotary(const mtk_arch_v1 *arch, const char *target) {
+  const mtk_arch_tensor *row = mtk_arch_row(arch, target);
+  return row && row->flags & (MTK_TENSOR_ROPE_Q | MTK_TENSOR_ROPE_K) &&
+         !(row->flags & MTK_TENSOR_IMAGE);
 }
 
 /* q/k rows of B in another pairing, by the head sizes of the model. */
@@ -68,16 +93,22 @@ static mtk_status set_pairing(mtk_adapter *adapter, const char *pairing, const m
   mtk_pairing_map map;
   MTK_TRY(mtk_pairing_map_get(&map, model, strcmp(pairing, "interleaved") == 0, err));
   for (size_t i = 0; i < adapter->n_pairs; i++) {
-    const mtk_arch_tensor *row = mtk_arch_row(arch, adapter->pairs[i].target);
-    if (row && row->flags & (MTK_TENSOR_ROPE_Q | MTK_TENSOR_ROPE_K))
-      MTK_TRY(permute_b(adapter, &adapter->pairs[i], &map, err));
+    mtk_lora_pair *p = &adapter->pairs[i];
+    if (is_rotary(arch, p->target))
+      MTK_TRY(permute_rows(&p->b, adapter->arena, p->n, p->rank, &map, p->target, err));
+  }
+  for (size_t i = 0; i < adapter->n_whole; i++) {
+    mtk_adapter_tensor *w = &adapter->whole[i];
+    int64_t k = w->n_dims > 1 ? w->shape[1] : 1;
+    if (is_rotary(arch, w->target))
+      MTK_TRY(permute_rows(&w->values, adapter->arena, w->shape[0], k, &map, w->target, err));
   }
   adapter->pairing = pairing[0] == 'i' ? "interleaved" : "half";
   return MTK_OK;
 }
 
 mtk_status mtk_adapter_fit(mtk_adapter *adapter, const mtk_model *model, mtk_error *err) {
-  for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(check_pair(&adapter->pairs[i], model, err));
+  MTK_TRY(check_all(adapter, model, err));
   const char *pairing = mtk_meta_str(mtk_model_meta(model), "rope.pairing", NULL);
   return pairing ? set_pairing(adapter, pairing, model, err) : MTK_OK;
 }
@@ -89,6 +120,9 @@ static mtk_status copy_pairs(mtk_adapter *to, const mtk_adapter *from, mtk_error
   to->pairs = mtk_arena_alloc(arena, from->n_pairs, sizeof *to->pairs);
   if (!to->pairs) return mtk_fail(err, MTK_E_NOMEM, from->name, "out of memory");
   if (from->n_pairs) memcpy(to->pairs, from->pairs, from->n_pairs * sizeof *to->pairs);
+  to->whole = mtk_arena_alloc(arena, from->n_whole, sizeof *to->whole);
+  if (!to->whole) return mtk_fail(err, MTK_E_NOMEM, from->name, "out of memory");
+  if (from->n_whole) memcpy(to->whole, from->whole, from->n_whole * sizeof *to->whole);
   return MTK_OK;
 }
 
@@ -176,14 +210,36 @@ static mtk_status merge_pair(mtk_model *model, const mtk_lora_pair *p, mtk_error
   return mtk_model_replace_tensor(model, &view, err);
 }
 
+static mtk_status read_whole(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
+                             mtk_error *err) {
+  const mtk_adapter_tensor *w = t->read_ctx;
+  size_t k = (size_t)mtk_tensor_row_elems(t);
+  (void)err;
+  (void)mtk_dtype_encode(t->dtype, dst, w->values + (size_t)row0 * k, (size_t)n_rows * k);
+  return MTK_OK;
+}
+
+static mtk_status replace_whole(mtk_model *model, mtk_adapter_tensor *w, mtk_error *err) {
+  const mtk_tensor *t = mtk_model_tensor(model, w->target);
+  mtk_tensor view = {.name = t->name, .n_dims = w->n_dims, .source_name = t->source_name};
+  view.dtype = keeps_type(t) ? t->dtype : MTK_BF16;
+  memcpy(view.shape, w->shape, (size_t)w->n_dims * sizeof *w->shape);
+  view.size_bytes = (uint64_t)mtk_tensor_row_bytes(&view) * (uint64_t)mtk_tensor_rows(&view);
+  view.read = read_whole;
+  view.read_ctx = w;
+  return mtk_model_replace_tensor(model, &view, err);
+}
+
 mtk_status mtk_model_merge(mtk_model *model, const mtk_adapter *adapter, mtk_error *err) {
-  for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(check_pair(&adapter->pairs[i], model, err));
+  MTK_TRY(check_all(adapter, model, err));
   const char *pairing = mtk_meta_str(mtk_model_meta(model), "rope.pairing", adapter->pairing);
   if (strcmp(pairing, adapter->pairing) != 0)
     return mtk_fail(err, MTK_E_INVALID, adapter->name ? adapter->name : "adapter",
                     "its query and key rows are in %s order, the model's in %s order: fit it first",
                     adapter->pairing, pairing);
   MTK_TRY(warn_types(model, adapter));
+  for (size_t i = 0; i < adapter->n_whole; i++)
+    MTK_TRY(replace_whole(model, &adapter->whole[i], err));
   for (size_t i = 0; i < adapter->n_pairs; i++) MTK_TRY(merge_pair(model, &adapter->pairs[i], err));
   return MTK_OK;
 }

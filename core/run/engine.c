@@ -229,6 +229,10 @@ static mtk_status add_pairs(network *n, const mtk_weights *base, const mtk_adapt
 mtk_status mtk_engine_add_adapter(int *id, mtk_engine *e, const mtk_adapter *adapter,
                                   mtk_error *err) {
   *id = 0;
+  if (adapter->n_whole || mtk_adapter_find(adapter, "token_embd.weight"))
+    return mtk_fail(err, MTK_E_UNSUPPORTED,
+                    adapter->n_whole ? adapter->whole[0].target : "token_embd.weight",
+                    "the adapter changes more than linear layers: merge it into the model");
   network *grown = mtk_realloc(e->networks, (size_t)e->n_networks, (size_t)e->n_networks + 1,
                                sizeof *grown);
   if (!grown) return mtk_fail(err, MTK_E_NOMEM, adapter->name, "out of memory for an adapter");

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define EMBEDDING "token_embd.weight"
+
 static const char suffix_a[] = ".lora_a", suffix_b[] = ".lora_b";
 
 static bool ends_with(const char *s, const char *suffix) {
@@ -70,26 +72,50 @@ static mtk_status load_floats(const float **out, mtk_arena *arena, const gguf_in
   return status;
 }
 
+/* [rows, cols] -> [cols, rows] */
+static mtk_status transpose(const float **values, mtk_arena *arena, int64_t rows, int64_t cols,
+                            mtk_error *err) {
+  float *out = mtk_arena_alloc(arena, (size_t)rows, (size_t)cols * sizeof *out);
+  if (!out) return mtk_fail(err, MTK_E_NOMEM, EMBEDDING, "out of memory");
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < cols; c++) out[c * rows + r] = (*values)[r * cols + c];
+  *values = out;
+  return MTK_OK;
+}
+
+/* Rows of an embedding are looked up, not multiplied: llama.cpp keeps lora_a as [vocab, rank] and
+ * lora_b as [width, rank], the update of the matrix being lora_a lora_b^T. */
+static mtk_status load_pair(mtk_lora_pair *pair, mtk_arena *arena, const gguf_index *g,
+                            const gguf_tensor *a, const gguf_tensor *b, mtk_error *err) {
+  bool embedding = strcmp(pair->target, EMBEDDING) == 0;
+  const gguf_tensor *left = embedding ? a : b, *right = embedding ? b : a;
+  pair->rank = (int64_t)left->ne[0];
+  pair->n = (int64_t)left->ne[1];
+  pair->k = (int64_t)right->ne[embedding ? 1 : 0];
+  if ((int64_t)right->ne[embedding ? 0 : 1] != pair->rank || pair->rank == 0)
+    return mtk_fail(err, MTK_E_FORMAT, g->path, "tensor %s: its lora_b does not fit", a->name);
+  MTK_TRY(load_floats(&pair->b, arena, g, left, err));
+  MTK_TRY(load_floats(&pair->a, arena, g, right, err));
+  return embedding ? transpose(&pair->a, arena, pair->k, pair->rank, err) : MTK_OK;
+}
+
 static mtk_status read_pair(mtk_lora_pair *pair, mtk_adapter *adapter, const gguf_index *g,
                             gguf_tensor *a, mtk_error *err) {
   size_t stem = strlen(a->name) - strlen(suffix_a);
   char *name_b = mtk_asprintf("%.*s%s", (int)stem, a->name, suffix_b);
   gguf_tensor *b = name_b ? gguf_find_tensor(g, name_b) : NULL;
   mtk_free(name_b);
-  if (!b || a->n_dims != 2 || b->n_dims != 2 || a->ne[1] != b->ne[0]) {
+  if (!b || a->n_dims != 2 || b->n_dims != 2) {
     return mtk_fail(err, MTK_E_FORMAT, g->path, "tensor %s: its lora_b is missing or does not fit",
                     a->name);
   }
   a->consumed = b->consumed = true;
   pair->target = mtk_arena_strndup(adapter->arena, a->name, stem);
-  pair->rank = (int64_t)a->ne[1];
-  pair->k = (int64_t)a->ne[0];
-  pair->n = (int64_t)b->ne[1];
-  pair->scale = (float)((double)adapter->alpha / (double)pair->rank);
   if (!pair->target) return mtk_fail(err, MTK_E_NOMEM, g->path, "out of memory");
+  MTK_TRY(load_pair(pair, adapter->arena, g, a, b, err));
+  pair->scale = (float)((double)adapter->alpha / (double)pair->rank);
   if (!adapter->rank) adapter->rank = pair->rank;
-  MTK_TRY(load_floats(&pair->a, adapter->arena, g, a, err));
-  return load_floats(&pair->b, adapter->arena, g, b, err);
+  return MTK_OK;
 }
 
 static mtk_status read_pairs(mtk_adapter *adapter, gguf_index *g, mtk_error *err) {
@@ -158,16 +184,28 @@ static void put_meta(mtk_bytes *out, const mtk_adapter *adapter, const mtk_model
   }
 }
 
+/* The matrices of a pair as the file has them. */
+typedef struct stored {
+  int64_t shape_a[2], shape_b[2];
+  const float *a, *b;
+} stored;
+
+static stored stored_of(const mtk_lora_pair *p) {
+  if (strcmp(p->target, EMBEDDING) == 0) /* a is transposed already */
+    return (stored){{p->n, p->rank}, {p->k, p->rank}, p->b, p->a};
+  return (stored){{p->rank, p->k}, {p->n, p->rank}, p->a, p->b};
+}
+
 static void put_pair(mtk_bytes *out, const mtk_lora_pair *p, uint64_t *offset) {
-  const int64_t shape_a[] = {p->rank, p->k}, shape_b[] = {p->n, p->rank};
+  stored s = stored_of(p);
   char *a = mtk_asprintf("%s%s", p->target, suffix_a),
        *b = mtk_asprintf("%s%s", p->target, suffix_b);
   uint32_t type = gguf_type_by_dtype(MTK_F32)->id;
   if (!a || !b) out->failed = true;
-  if (a) gguf_put_tensor(out, a, 2, shape_a, type, *offset);
-  *offset += gguf_padded((uint64_t)(p->rank * p->k) * 4);
-  if (b) gguf_put_tensor(out, b, 2, shape_b, type, *offset);
-  *offset += gguf_padded((uint64_t)(p->rank * p->n) * 4);
+  if (a) gguf_put_tensor(out, a, 2, s.shape_a, type, *offset);
+  *offset += gguf_padded((uint64_t)(s.shape_a[0] * s.shape_a[1]) * 4);
+  if (b) gguf_put_tensor(out, b, 2, s.shape_b, type, *offset);
+  *offset += gguf_padded((uint64_t)(s.shape_b[0] * s.shape_b[1]) * 4);
   mtk_free(a);
   mtk_free(b);
 }
@@ -188,8 +226,9 @@ static mtk_status write_all(mtk_output *out, const mtk_adapter *adapter, const m
   MTK_TRY(mtk_output_write(out, header->data, header->len, err));
   for (size_t i = 0; i < adapter->n_pairs; i++) {
     const mtk_lora_pair *p = &adapter->pairs[i];
-    MTK_TRY(write_floats(out, p->a, p->rank * p->k, 1.0f, err));
-    MTK_TRY(write_floats(out, p->b, p->rank * p->n, b_factor(adapter, p), err));
+    stored s = stored_of(p);
+    MTK_TRY(write_floats(out, s.a, s.shape_a[0] * s.shape_a[1], 1.0f, err));
+    MTK_TRY(write_floats(out, s.b, s.shape_b[0] * s.shape_b[1], b_factor(adapter, p), err));
   }
   return MTK_OK;
 }
@@ -221,10 +260,17 @@ mtk_status gguf_write_adapter(const mtk_adapter *adapter, const mtk_model *base,
                               const mtk_write_options *options, mtk_error *err) {
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(base));
   mtk_adapter *view = NULL;
+  if (adapter->n_whole)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, adapter->whole[0].target,
+                    "is replaced whole, which a GGUF adapter cannot hold: merge the adapter");
   if (!arch) return mtk_fail(err, MTK_E_UNSUPPORTED, path, "the base's architecture is unknown");
   const char *pairing = arch->gguf_pairing ? arch->gguf_pairing : adapter->pairing;
   MTK_TRY(mtk_adapter_view(&view, adapter, pairing, base, err));
-  mtk_status status = write_paired(view, base, path, options, err);
+  mtk_lora_pair *embedding = mtk_adapter_find(view, EMBEDDING);
+  mtk_status status = MTK_OK;
+  if (embedding)
+    status = transpose(&embedding->a, view->arena, embedding->rank, embedding->k, err);
+  if (status == MTK_OK) status = write_paired(view, base, path, options, err);
   mtk_adapter_destroy(view);
   return status;
 }

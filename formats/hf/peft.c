@@ -10,8 +10,15 @@
 #define CONFIG  "adapter_config.json"
 #define WEIGHTS "adapter_model.safetensors"
 
-static const char prefix[] = "base_model.model.", suffix_a[] = ".lora_A.weight",
-                  suffix_b[] = ".lora_B.weight";
+#define EMBEDDING "token_embd.weight"
+
+/* Linear layers; and embeddings, which PEFT keeps transposed (A [rank, rows], B [cols, rank]). */
+static const struct {
+  const char *a, *b;
+} suffixes[] = {{".lora_A.weight", ".lora_B.weight"}, {".lora_embedding_A", ".lora_embedding_B"}};
+enum { LINEAR, EMBEDDED, N_SUFFIXES };
+
+static const char prefix[] = "base_model.model.";
 
 static bool ends_with(const char *s, const char *suffix) {
   size_t n = strlen(s), k = strlen(suffix);
@@ -34,8 +41,8 @@ static mtk_status refuse(mtk_error *err, const char *key) {
 static mtk_status check_config(const json_t *config, mtk_error *err) {
   static const char *const flags[] = {
       "use_dora",          "fan_in_fan_out",          "lora_bias",    "use_qalora",
-      "layer_replication", "modules_to_save",         "eva_config",   "alora_invocation_tokens",
-      "target_parameters", "trainable_token_indices", "corda_config", "arrow_config",
+      "layer_replication", "alora_invocation_tokens", "eva_config",   "trainable_token_indices",
+      "target_parameters", "arrow_config",            "corda_config",
   };
   static const char *const inits[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
   const char *type = json_string_value(json_object_get(config, "peft_type"));
@@ -119,50 +126,136 @@ static mtk_status load_floats(const float **out, mtk_arena *arena, const st_tens
   return MTK_OK;
 }
 
+/* [rows, cols] -> [cols, rows] */
+static mtk_status transpose(const float **values, mtk_arena *arena, int64_t rows, int64_t cols,
+                            mtk_error *err) {
+  float *out = mtk_arena_alloc(arena, (size_t)rows, (size_t)cols * sizeof *out);
+  if (!out) return mtk_fail(err, MTK_E_NOMEM, WEIGHTS, "out of memory");
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < cols; c++) out[c * rows + r] = (*values)[r * cols + c];
+  *values = out;
+  return MTK_OK;
+}
+
+/* The two matrices; of an embedding W^T = B A, so that the pair of W is A^T, B^T. */
+static mtk_status load_pair(mtk_lora_pair *pair, mtk_arena *arena, const st_tensor *a,
+                            const st_tensor *b, bool embedded, mtk_error *err) {
+  pair->rank = a->shape[0];
+  pair->n = embedded ? a->shape[1] : b->shape[0];
+  pair->k = embedded ? b->shape[0] : a->shape[1];
+  MTK_TRY(load_floats(embedded ? &pair->b : &pair->a, arena, a, err));
+  MTK_TRY(load_floats(embedded ? &pair->a : &pair->b, arena, b, err));
+  if (!embedded) return MTK_OK;
+  MTK_TRY(transpose(&pair->b, arena, pair->rank, pair->n, err));
+  return transpose(&pair->a, arena, pair->k, pair->rank, err);
+}
+
+/* Rank and scale by the configuration. */
+static mtk_status set_scale(mtk_lora_pair *pair, const mtk_adapter *adapter, const char *module,
+                            const char *name, const json_t *config, mtk_error *err) {
+  double rank = (double)adapter->rank, alpha = (double)adapter->alpha;
+  MTK_TRY(pattern_value(&rank, config, "rank_pattern", module, err));
+  MTK_TRY(pattern_value(&alpha, config, "alpha_pattern", module, err));
+  if ((int64_t)rank != pair->rank) {
+    return mtk_fail(err, MTK_E_FORMAT, WEIGHTS, "tensor %s: has rank %lld, %s says %g", name,
+                    (long long)pair->rank, CONFIG, rank);
+  }
+  bool rslora = json_is_true(json_object_get(config, "use_rslora"));
+  pair->scale = (float)(alpha / (rslora ? sqrt(rank) : rank));
+  return MTK_OK;
+}
+
 static mtk_status read_pair(mtk_lora_pair *pair, mtk_adapter *adapter, const hf_source *src,
-                            st_tensor *a, const json_t *config, mtk_error *err) {
-  size_t skip = sizeof prefix - 1, len = strlen(a->name) - (sizeof suffix_a - 1);
-  st_tensor *b = hf_source_sibling(src, a->name, len, suffix_b);
+                            st_tensor *a, int kind, const json_t *config, mtk_error *err) {
+  size_t skip = sizeof prefix - 1, len = strlen(a->name) - strlen(suffixes[kind].a);
+  st_tensor *b = hf_source_sibling(src, a->name, len, suffixes[kind].b);
   if (!b || a->n_dims != 2 || b->n_dims != 2 || a->shape[0] != b->shape[1] || !a->shape[0]) {
     return mtk_fail(err, MTK_E_FORMAT, WEIGHTS, "tensor %s: its lora_B is missing or does not fit",
                     a->name);
   }
   const char *module = mtk_arena_strndup(adapter->arena, a->name + skip, len - skip);
-  if (!module) return mtk_fail(err, MTK_E_NOMEM, WEIGHTS, "out of memory");
-  double rank = (double)adapter->rank, alpha = (double)adapter->alpha;
-  MTK_TRY(pattern_value(&rank, config, "rank_pattern", module, err));
-  MTK_TRY(pattern_value(&alpha, config, "alpha_pattern", module, err));
-  if ((int64_t)rank != a->shape[0]) {
-    return mtk_fail(err, MTK_E_FORMAT, WEIGHTS, "tensor %s: has rank %lld, %s says %g", a->name,
-                    (long long)a->shape[0], CONFIG, rank);
-  }
-  bool rslora = json_is_true(json_object_get(config, "use_rslora"));
-  pair->target = target_name(adapter->arena, module);
-  pair->rank = a->shape[0];
-  pair->scale = (float)(alpha / (rslora ? sqrt(rank) : rank));
-  pair->n = b->shape[0];
-  pair->k = a->shape[1];
-  a->consumed = b->consumed = true;
+  pair->target = module ? target_name(adapter->arena, module) : NULL;
   if (!pair->target) return mtk_fail(err, MTK_E_NOMEM, WEIGHTS, "out of memory");
-  MTK_TRY(load_floats(&pair->a, adapter->arena, a, err));
-  return load_floats(&pair->b, adapter->arena, b, err);
+  a->consumed = b->consumed = true;
+  MTK_TRY(load_pair(pair, adapter->arena, a, b, kind == EMBEDDED, err));
+  return set_scale(pair, adapter, module, a->name, config, err);
 }
 
-static mtk_status read_pairs(mtk_adapter *adapter, hf_source *src, const json_t *config,
-                             mtk_error *err) {
-  adapter->pairs = mtk_arena_alloc(adapter->arena, src->list.n, sizeof *adapter->pairs);
-  if (!adapter->pairs) return mtk_fail(err, MTK_E_NOMEM, WEIGHTS, "out of memory");
-  for (size_t i = 0; i < src->list.n; i++) {
-    st_tensor *t = &src->list.items[i];
-    if (strncmp(t->name, prefix, sizeof prefix - 1) != 0 || !ends_with(t->name, suffix_a)) continue;
-    MTK_TRY(read_pair(&adapter->pairs[adapter->n_pairs], adapter, src, t, config, err));
-    adapter->n_pairs++;
+/* "<prefix><module>.weight" of a module that modules_to_save names: the module's name; else NULL.
+ * Files of old versions say "<module>.modules_to_save.weight". */
+static const char *saved_module(mtk_arena *arena, const char *name, const json_t *config) {
+  static const char marker[] = ".modules_to_save";
+  size_t n = strlen(name), skip = sizeof prefix - 1, tail = strlen(".weight");
+  if (n <= skip + tail || strncmp(name, prefix, skip) != 0) return NULL;
+  if (!ends_with(name, ".weight")) return NULL;
+  char *module = mtk_arena_strndup(arena, name + skip, n - skip - tail);
+  if (module && ends_with(module, marker)) module[strlen(module) - strlen(marker)] = 0;
+  const json_t *list = json_object_get(config, "modules_to_save");
+  for (size_t i = 0; module && i < json_array_size(list); i++) {
+    const char *key = json_string_value(json_array_get(list, i));
+    if (key && key_matches(key, module)) return module;
   }
-  for (size_t i = 0; i < src->list.n; i++) {
+  return NULL;
+}
+
+static mtk_status read_whole(mtk_adapter *adapter, st_tensor *t, const char *module,
+                             mtk_error *err) {
+  mtk_adapter_tensor *w = &adapter->whole[adapter->n_whole++];
+  if (t->n_dims < 1 || t->n_dims > 2)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, WEIGHTS, "tensor %s: is no vector or matrix", t->name);
+  st_tensor matrix = *t;
+  if (t->n_dims == 1) matrix.shape[1] = 1;
+  w->target = target_name(adapter->arena, module);
+  w->n_dims = t->n_dims;
+  memcpy(w->shape, t->shape, sizeof w->shape);
+  t->consumed = true;
+  if (!w->target) return mtk_fail(err, MTK_E_NOMEM, WEIGHTS, "out of memory");
+  return load_floats(&w->values, adapter->arena, &matrix, err);
+}
+
+static mtk_status read_tensor(mtk_adapter *adapter, hf_source *src, st_tensor *t,
+                              const json_t *config, mtk_error *err) {
+  if (t->consumed || strncmp(t->name, prefix, sizeof prefix - 1) != 0) return MTK_OK;
+  for (int kind = 0; kind < N_SUFFIXES; kind++)
+    if (ends_with(t->name, suffixes[kind].a))
+      return read_pair(&adapter->pairs[adapter->n_pairs++], adapter, src, t, kind, config, err);
+  const char *module = saved_module(adapter->arena, t->name, config);
+  return module ? read_whole(adapter, t, module, err) : MTK_OK;
+}
+
+/* Each of modules_to_save must be there: a missing one would be the base's, unnoticed. */
+static mtk_status check_saved(const hf_source *src, mtk_arena *arena, const json_t *config,
+                              mtk_error *err) {
+  const json_t *list = json_object_get(config, "modules_to_save");
+  for (size_t i = 0; i < json_array_size(list); i++) {
+    const json_t *key = json_array_get(list, i);
+    json_t *one = json_pack("{s:[O]}", "modules_to_save", key);
+    bool found = false;
+    for (size_t t = 0; t < src->list.n && !found; t++)
+      found = saved_module(arena, src->list.items[t].name, one) != NULL;
+    json_decref(one);
+    if (!found)
+      return mtk_fail(err, MTK_E_FORMAT, CONFIG, "modules_to_save: %.80s is not in " WEIGHTS,
+                      json_is_string(key) ? json_string_value(key) : "(no text)");
+  }
+  return MTK_OK;
+}
+
+static mtk_status read_tensors(mtk_adapter *adapter, hf_source *src, const json_t *config,
+                               mtk_error *err) {
+  size_t n = src->list.n;
+  adapter->pairs = mtk_arena_alloc(adapter->arena, n, sizeof *adapter->pairs);
+  adapter->whole = mtk_arena_alloc(adapter->arena, n, sizeof *adapter->whole);
+  if (!adapter->pairs || !adapter->whole)
+    return mtk_fail(err, MTK_E_NOMEM, WEIGHTS, "out of memory");
+  MTK_TRY(check_saved(src, adapter->arena, config, err));
+  for (size_t i = 0; i < n; i++)
+    MTK_TRY(read_tensor(adapter, src, &src->list.items[i], config, err));
+  for (size_t i = 0; i < n; i++) {
     const st_tensor *t = &src->list.items[i];
     if (!t->consumed) {
       return mtk_fail(err, MTK_E_UNSUPPORTED, WEIGHTS,
-                      "tensor %s is neither lora_A nor lora_B of a linear layer", t->name);
+                      "tensor %s is neither a pair of LoRA nor in modules_to_save", t->name);
     }
   }
   return MTK_OK;
@@ -205,7 +298,7 @@ mtk_status hf_read_adapter(mtk_adapter *adapter, const char *path, mtk_error *er
   mtk_status status = weights && files && arena ? read_config(&config, adapter, path, err)
                                                 : mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   if (status == MTK_OK) status = hf_source_open(&src, files, arena, weights, err);
-  if (status == MTK_OK) status = read_pairs(adapter, &src, config, err);
+  if (status == MTK_OK) status = read_tensors(adapter, &src, config, err);
   hf_source_finish(&src);
   json_decref(config);
   mtk_arena_destroy(arena);
@@ -220,7 +313,7 @@ typedef struct peft_writer {
   const mtk_adapter *adapter; /* pairing "half" */
   const mtk_model *base;
   mtk_arena *arena;
-  const char **modules; /* by pair */
+  const char **modules; /* by pair, then by whole tensor */
   mtk_error *err;
 } peft_writer;
 
@@ -228,20 +321,24 @@ static mtk_status no_memory(const peft_writer *w) {
   return mtk_fail(w->err, MTK_E_NOMEM, NULL, "out of memory");
 }
 
-static mtk_status name_modules(peft_writer *w) {
+static mtk_status name_module(peft_writer *w, size_t i, const char *target) {
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(w->base));
-  w->modules = mtk_arena_alloc(w->arena, w->adapter->n_pairs, sizeof *w->modules);
-  if (!w->modules) return no_memory(w);
-  for (size_t i = 0; i < w->adapter->n_pairs; i++) {
-    char buf[512];
-    const char *target = w->adapter->pairs[i].target;
-    const char *name = arch ? mtk_arch_name_to_hf(buf, sizeof buf, arch, target) : target;
-    if (!name || !ends_with(name, ".weight")) {
-      return mtk_fail(w->err, MTK_E_UNSUPPORTED, target, "has no name in a Hugging Face model");
-    }
-    w->modules[i] = mtk_arena_strndup(w->arena, name, strlen(name) - strlen(".weight"));
-    if (!w->modules[i]) return no_memory(w);
+  char buf[512];
+  const char *name = arch ? mtk_arch_name_to_hf(buf, sizeof buf, arch, target) : target;
+  if (!name || !ends_with(name, ".weight")) {
+    return mtk_fail(w->err, MTK_E_UNSUPPORTED, target, "has no name in a Hugging Face model");
   }
+  w->modules[i] = mtk_arena_strndup(w->arena, name, strlen(name) - strlen(".weight"));
+  return w->modules[i] ? MTK_OK : no_memory(w);
+}
+
+static mtk_status name_modules(peft_writer *w) {
+  const mtk_adapter *ad = w->adapter;
+  w->modules = mtk_arena_alloc(w->arena, ad->n_pairs + ad->n_whole, sizeof *w->modules);
+  if (!w->modules) return no_memory(w);
+  for (size_t i = 0; i < ad->n_pairs; i++) MTK_TRY(name_module(w, i, ad->pairs[i].target));
+  for (size_t i = 0; i < ad->n_whole; i++)
+    MTK_TRY(name_module(w, ad->n_pairs + i, ad->whole[i].target));
   return MTK_OK;
 }
 
@@ -259,14 +356,13 @@ static int by_text(const void *a, const void *b) {
   return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Last parts of the modules' names, each once, sorted. */
-static json_t *target_modules(const peft_writer *w) {
-  size_t n = w->adapter->n_pairs;
+/* Last parts of the names of n modules, each once, sorted. */
+static json_t *last_names(const peft_writer *w, size_t first, size_t n) {
   const char **names = mtk_arena_alloc(w->arena, n, sizeof *names);
   json_t *list = json_array();
   for (size_t i = 0; names && i < n; i++) {
-    const char *dot = strrchr(w->modules[i], '.');
-    names[i] = dot ? dot + 1 : w->modules[i];
+    const char *module = w->modules[first + i], *dot = strrchr(module, '.');
+    names[i] = dot ? dot + 1 : module;
   }
   if (names && n) qsort(names, n, sizeof *names, by_text);
   for (size_t i = 0; names && i < n; i++) {
@@ -288,12 +384,13 @@ static json_t *make_config(const peft_writer *w) {
     if (p->rank != rank) (void)json_object_set_new(ranks, w->modules[i], json_integer(p->rank));
     if (own < alpha || own > alpha) (void)json_object_set_new(alphas, w->modules[i], number(own));
   }
-  return json_pack("{s:s, s:s*, s:s, s:b, s:b, s:b, s:b, s:I, s:o, s:f, s:o, s:o, s:o, s:b, s:n}",
+  json_t *saved = ad->n_whole ? last_names(w, ad->n_pairs, ad->n_whole) : json_null();
+  return json_pack("{s:s, s:s*, s:s, s:b, s:b, s:b, s:b, s:I, s:o, s:f, s:o, s:o, s:o, s:b, s:o}",
                    "peft_type", "LORA", "base_model_name_or_path", ad->base, "bias", "none",
                    "fan_in_fan_out", 0, "inference_mode", 1, "use_dora", 0, "init_lora_weights", 1,
                    "r", (json_int_t)rank, "lora_alpha", number(alpha), "lora_dropout", 0.0,
-                   "target_modules", target_modules(w), "rank_pattern", ranks, "alpha_pattern",
-                   alphas, "use_rslora", 0, "modules_to_save");
+                   "target_modules", last_names(w, 0, ad->n_pairs), "rank_pattern", ranks,
+                   "alpha_pattern", alphas, "use_rslora", 0, "modules_to_save", saved);
 }
 
 static mtk_status write_floats(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
@@ -301,9 +398,9 @@ static mtk_status write_floats(const st_out *self, mtk_output *out, void *ctx, m
   return mtk_output_write(out, self->values, self->size, err);
 }
 
-static mtk_status set_out(peft_writer *w, st_out *out, size_t pair, const char *suffix,
+static mtk_status set_out(peft_writer *w, st_out *out, size_t module, const char *suffix,
                           const float *values, int64_t rows, int64_t cols) {
-  char *name = mtk_asprintf("%s%s%s", prefix, w->modules[pair], suffix);
+  char *name = mtk_asprintf("%s%s%s", prefix, w->modules[module], suffix);
   *out = (st_out){.dtype = MTK_F32, .n_dims = 2, .shape = {rows, cols}, .values = values};
   out->name = name ? mtk_arena_strndup(w->arena, name, strlen(name)) : NULL;
   out->size = (uint64_t)rows * (uint64_t)cols * 4;
@@ -312,17 +409,36 @@ static mtk_status set_out(peft_writer *w, st_out *out, size_t pair, const char *
   return out->name ? MTK_OK : no_memory(w);
 }
 
+static mtk_status set_pair(peft_writer *w, st_out out[2], size_t i) {
+  const mtk_lora_pair *p = &w->adapter->pairs[i];
+  if (strcmp(p->target, EMBEDDING) != 0) {
+    MTK_TRY(set_out(w, &out[0], i, suffixes[LINEAR].a, p->a, p->rank, p->k));
+    return set_out(w, &out[1], i, suffixes[LINEAR].b, p->b, p->n, p->rank);
+  }
+  const float *a = p->b, *b = p->a;
+  MTK_TRY(transpose(&a, w->arena, p->n, p->rank, w->err));
+  MTK_TRY(transpose(&b, w->arena, p->rank, p->k, w->err));
+  MTK_TRY(set_out(w, &out[0], i, suffixes[EMBEDDED].a, a, p->rank, p->n));
+  return set_out(w, &out[1], i, suffixes[EMBEDDED].b, b, p->k, p->rank);
+}
+
+static mtk_status set_whole(peft_writer *w, st_out *out, size_t i) {
+  const mtk_adapter_tensor *t = &w->adapter->whole[i];
+  int64_t cols = t->n_dims > 1 ? t->shape[1] : 1;
+  MTK_TRY(set_out(w, out, w->adapter->n_pairs + i, ".weight", t->values, t->shape[0], cols));
+  out->n_dims = t->n_dims;
+  return MTK_OK;
+}
+
 static mtk_status write_weights(peft_writer *w, const char *folder) {
-  size_t n = w->adapter->n_pairs;
-  st_out *outs = mtk_arena_alloc(w->arena, 2 * n, sizeof *outs);
+  size_t n = w->adapter->n_pairs, n_whole = w->adapter->n_whole;
+  st_out *outs = mtk_arena_alloc(w->arena, 2 * n + n_whole, sizeof *outs);
   char *path = mtk_path_join(folder, WEIGHTS);
   mtk_status status = outs && path ? MTK_OK : no_memory(w);
-  for (size_t i = 0; i < n && status == MTK_OK; i++) {
-    const mtk_lora_pair *p = &w->adapter->pairs[i];
-    status = set_out(w, &outs[2 * i], i, suffix_a, p->a, p->rank, p->k);
-    if (status == MTK_OK) status = set_out(w, &outs[2 * i + 1], i, suffix_b, p->b, p->n, p->rank);
-  }
-  if (status == MTK_OK) status = st_write_file(path, outs, 2 * n, NULL, true, w, w->err);
+  for (size_t i = 0; i < n && status == MTK_OK; i++) status = set_pair(w, &outs[2 * i], i);
+  for (size_t i = 0; i < n_whole && status == MTK_OK; i++)
+    status = set_whole(w, &outs[2 * n + i], i);
+  if (status == MTK_OK) status = st_write_file(path, outs, 2 * n + n_whole, NULL, true, w, w->err);
   mtk_free(path);
   return status;
 }

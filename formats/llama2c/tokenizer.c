@@ -152,7 +152,8 @@ static void put_token(mtk_bytes *out, size_t id, const mtk_token *t, float score
 
 static bool is_fitting(const mtk_vocab *vocab) {
   mtk_spm_pipeline p;
-  bool kind = vocab->kind == MTK_VOCAB_SPM || (vocab->kind == MTK_VOCAB_BPE && vocab->byte_fallback);
+  bool merges = vocab->kind == MTK_VOCAB_BPE && vocab->byte_fallback;
+  bool kind = vocab->kind == MTK_VOCAB_SPM || merges;
   bool ok = kind && vocab->n_tokens >= N_FIXED && vocab->unk == UNK &&
             vocab->bos == BOS && vocab->eos == EOS && mtk_vocab_get_spm(&p, vocab) &&
             p.dummy_prefix && p.escape_whitespaces && !p.whitespace_suffix;

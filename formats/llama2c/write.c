@@ -1,5 +1,5 @@
-/* write.c: the canonical model as a llama2.c checkpoint of version 0 (export.py legacy_export): f32,
- * one layer after the other, streamed row by row; and its vocabulary as tokenizer.bin beside it. */
+/* write.c: the canonical model as a llama2.c checkpoint of version 0 (legacy_export of export.py):
+ * f32, streamed in chunks of rows; and its vocabulary as tokenizer.bin beside it. */
 #include "llama2c.h"
 
 #include <math.h>

@@ -193,6 +193,9 @@ mtk_status mistral_write_adapter(const mtk_adapter *adapter, const mtk_model *ba
                                  const char *path, const mtk_write_options *options,
                                  mtk_error *err) {
   mtk_adapter *view = NULL;
+  if (adapter->n_whole)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, adapter->whole[0].target,
+                    "is replaced whole, which " MISTRAL_LORA " cannot hold: merge the adapter");
   MTK_TRY(mtk_adapter_view(&view, adapter, "interleaved", base, err));
   lora_writer w = {.flat = mtk_model_create(), .err = err, .dtype = model_type(base)};
   mtk_status status = w.flat ? MTK_OK : no_memory(err, path);

@@ -8,7 +8,8 @@
 static const char *const classes[] = {"Mistral3ForConditionalGeneration", NULL};
 
 /* clang-format off */
-#define TEXT(key, name, type, required, fallback) {key, "text_config." name, type, required, fallback}
+#define TEXT(key, name, type, required, fallback) \
+  {key, "text_config." name, type, required, fallback}
 #define VISION(key, name, type, fallback) {key, "vision_config." name, type, false, fallback}
 #define ROPE(key, name, type) \
   {"rope." key, "text_config.rope_parameters." name, type, false, NULL}, \
@@ -23,8 +24,10 @@ static const mtk_arch_hparam hparams[] = {
   TEXT("feed_forward_length", "intermediate_size", MTK_META_U32, true, NULL),
   TEXT("feed_forward.activation", "hidden_act", MTK_META_STRING, false, "silu"),
   TEXT("attention.head_count", "num_attention_heads", MTK_META_U32, true, NULL),
-  TEXT("attention.head_count_kv", "num_key_value_heads", MTK_META_U32, false, "=attention.head_count"),
-  TEXT("attention.key_length", "head_dim", MTK_META_U32, false, "=embedding_length/attention.head_count"),
+  TEXT("attention.head_count_kv", "num_key_value_heads", MTK_META_U32, false,
+   "=attention.head_count"),
+  TEXT("attention.key_length", "head_dim", MTK_META_U32, false,
+   "=embedding_length/attention.head_count"),
   {"attention.value_length", NULL, MTK_META_U32, false, "=attention.key_length"},
   TEXT("attention.layer_norm_rms_epsilon", "rms_norm_eps", MTK_META_F32, false, "1e-5"),
   TEXT("attention.sliding_window", "sliding_window", MTK_META_U32, false, NULL),
@@ -41,16 +44,19 @@ static const mtk_arch_hparam hparams[] = {
   ROPE("scaling.yarn_mscale", "mscale", MTK_META_F32),
   ROPE("scaling.yarn_log_multiplier", "mscale_all_dim", MTK_META_F32),
   ROPE("scaling.yarn_truncate", "truncate", MTK_META_BOOL),
-  {"attention.temperature_scale", "text_config.rope_parameters.llama_4_scaling_beta", MTK_META_F32, false, NULL},
+  {"attention.temperature_scale", "text_config.rope_parameters.llama_4_scaling_beta",
+   MTK_META_F32, false, NULL},
   {"tie_word_embeddings", "tie_word_embeddings", MTK_META_BOOL, false, "!output.weight"},
-  {"tie_word_embeddings", "text_config.tie_word_embeddings", MTK_META_BOOL, false, "!output.weight"},
+  {"tie_word_embeddings", "text_config.tie_word_embeddings", MTK_META_BOOL, false,
+   "!output.weight"},
   {"hf.vision_model_type", "vision_config.model_type", MTK_META_STRING, false, "pixtral"},
   VISION("vision.embedding_length", "hidden_size", MTK_META_U32, NULL),
   VISION("vision.block_count", "num_hidden_layers", MTK_META_U32, NULL),
   VISION("vision.feed_forward_length", "intermediate_size", MTK_META_U32, NULL),
   VISION("vision.feed_forward.activation", "hidden_act", MTK_META_STRING, "silu"),
   VISION("vision.attention.head_count", "num_attention_heads", MTK_META_U32, NULL),
-  VISION("vision.attention.key_length", "head_dim", MTK_META_U32, "=vision.embedding_length/vision.attention.head_count"),
+  VISION("vision.attention.key_length", "head_dim", MTK_META_U32,
+   "=vision.embedding_length/vision.attention.head_count"),
   VISION("vision.channel_count", "num_channels", MTK_META_U32, "3"),
   VISION("vision.image_size", "image_size", MTK_META_U32, NULL),
   VISION("vision.patch_size", "patch_size", MTK_META_U32, NULL),
@@ -88,19 +94,25 @@ static const mtk_arch_hparam hparams[] = {
         IMAGE_BLOCK | (flags))
 
 static const mtk_arch_tensor tensors[] = {
-  {"token_embd", "language_model.model.embed_tokens", "vocab_size", "embedding_length", MTK_TENSOR_REQUIRED, NULL},
-  {"token_embd", "model.language_model.embed_tokens", "vocab_size", "embedding_length", MTK_TENSOR_ALIAS, NULL},
+  {"token_embd", "language_model.model.embed_tokens", "vocab_size", "embedding_length",
+   MTK_TENSOR_REQUIRED, NULL},
+  {"token_embd", "model.language_model.embed_tokens", "vocab_size", "embedding_length",
+   MTK_TENSOR_ALIAS, NULL},
   {"output_norm", "language_model.model.norm", "embedding_length", NULL, MTK_TENSOR_REQUIRED, NULL},
   {"output_norm", "model.language_model.norm", "embedding_length", NULL, MTK_TENSOR_ALIAS, NULL},
   {"output", "language_model.lm_head", "vocab_size", "embedding_length", MTK_TENSOR_LINEAR, NULL},
-  {"output", "lm_head", "vocab_size", "embedding_length", MTK_TENSOR_LINEAR | MTK_TENSOR_ALIAS, NULL},
+  {"output", "lm_head", "vocab_size", "embedding_length", MTK_TENSOR_LINEAR | MTK_TENSOR_ALIAS,
+   NULL},
   TEXT_BLOCK("attn_norm", "input_layernorm", "embedding_length", NULL, VECTOR, NULL),
-  TEXT_BLOCK("attn_q", "self_attn.q_proj", Q_ROWS, "embedding_length", LINEAR | MTK_TENSOR_ROPE_Q, "qkv"),
-  TEXT_BLOCK("attn_k", "self_attn.k_proj", KV_ROWS, "embedding_length", LINEAR | MTK_TENSOR_ROPE_K, "qkv"),
+  TEXT_BLOCK("attn_q", "self_attn.q_proj", Q_ROWS, "embedding_length",
+   LINEAR | MTK_TENSOR_ROPE_Q, "qkv"),
+  TEXT_BLOCK("attn_k", "self_attn.k_proj", KV_ROWS, "embedding_length",
+   LINEAR | MTK_TENSOR_ROPE_K, "qkv"),
   TEXT_BLOCK("attn_v", "self_attn.v_proj", KV_ROWS, "embedding_length", LINEAR, "qkv"),
   TEXT_BLOCK("attn_output", "self_attn.o_proj", "embedding_length", Q_ROWS, LINEAR, NULL),
   TEXT_BLOCK("ffn_norm", "post_attention_layernorm", "embedding_length", NULL, VECTOR, NULL),
-  TEXT_BLOCK("ffn_gate", "mlp.gate_proj", "feed_forward_length", "embedding_length", LINEAR, "gate_up"),
+  TEXT_BLOCK("ffn_gate", "mlp.gate_proj", "feed_forward_length", "embedding_length", LINEAR,
+   "gate_up"),
   TEXT_BLOCK("ffn_up", "mlp.up_proj", "feed_forward_length", "embedding_length", LINEAR, "gate_up"),
   TEXT_BLOCK("ffn_down", "mlp.down_proj", "embedding_length", "feed_forward_length", LINEAR, NULL),
   IMAGE("v.patch_embd", "vision_tower.patch_conv", IMAGE_WIDTH, NULL, MTK_TENSOR_IMAGE),
@@ -115,9 +127,12 @@ static const mtk_arch_tensor tensors[] = {
   TOWER("ffn_up", "feed_forward.up_proj", "vision.feed_forward_length", IMAGE_WIDTH, 0),
   TOWER("ffn_down", "feed_forward.down_proj", IMAGE_WIDTH, "vision.feed_forward_length", 0),
   IMAGE("mm.input_norm", "multi_modal_projector.norm", IMAGE_WIDTH, NULL, MTK_TENSOR_IMAGE),
-  IMAGE("mm.patch_merger", "multi_modal_projector.patch_merger.merging_layer", IMAGE_WIDTH, IMAGE_WIDTH, MTK_TENSOR_IMAGE),
-  IMAGE("mm.1", "multi_modal_projector.linear_1", "embedding_length", IMAGE_WIDTH, MTK_TENSOR_IMAGE),
-  IMAGE("mm.2", "multi_modal_projector.linear_2", "embedding_length", "embedding_length", MTK_TENSOR_IMAGE),
+  IMAGE("mm.patch_merger", "multi_modal_projector.patch_merger.merging_layer", IMAGE_WIDTH,
+   IMAGE_WIDTH, MTK_TENSOR_IMAGE),
+  IMAGE("mm.1", "multi_modal_projector.linear_1", "embedding_length", IMAGE_WIDTH,
+   MTK_TENSOR_IMAGE),
+  IMAGE("mm.2", "multi_modal_projector.linear_2", "embedding_length", "embedding_length",
+   MTK_TENSOR_IMAGE),
   {0},
 };
 /* clang-format on */

@@ -1,5 +1,6 @@
 /* test_llama2c.c: the llama2.c plugin. Checkpoints of all versions built here by the rules of
- * export.py, tokenizer files, and (with MTK_TEST_DATA) stories260K against its Hugging Face twin. */
+ * export.py, tokenizer files, and (with MTK_TEST_DATA) stories260K against its twin for Hugging
+ * Face. */
 #include "format_util.h"
 
 #include <mtk/engine.h>
@@ -292,7 +293,8 @@ static int32_t argmax(const float *row, int n) {
 /* The same bits as the twin, and each greedy id of the reference follows from those before it. */
 START_TEST(stories) {
   char bin[300], hf[300], greedy[300];
-  if (!data_path(bin, sizeof bin, "stories260K.bin") || !data_path(hf, sizeof hf, "stories260K-hf") ||
+  if (!data_path(bin, sizeof bin, "stories260K.bin") ||
+      !data_path(hf, sizeof hf, "stories260K-hf") ||
       !data_path(greedy, sizeof greedy, "stories260K.greedy.json"))
     return;
   json_t *want = json_load_file(greedy, 0, NULL);

@@ -239,6 +239,14 @@ typedef struct mtk_lora_pair {
   int64_t n, k;   /* N and K: the target's shape, as the adapter's source has it */
 } mtk_lora_pair;
 
+/* A tensor that an adapter replaces whole (PEFT's modules_to_save). */
+typedef struct mtk_adapter_tensor {
+  const char *target;
+  int n_dims; /* 1 or 2 */
+  int64_t shape[2];
+  const float *values; /* rows in the adapter's pairing */
+} mtk_adapter_tensor;
+
 /* Low-rank updates W' = W + scale * B A for some tensors, f32 in memory. */
 typedef struct mtk_adapter {
   mtk_arena *arena;        /* owns all below */
@@ -248,6 +256,8 @@ typedef struct mtk_adapter {
   size_t n_pairs;
   float alpha;
   int64_t rank;
+  mtk_adapter_tensor *whole; /* can be merged, not served beside the base */
+  size_t n_whole;
 } mtk_adapter;
 mtk_adapter *mtk_adapter_create(void);
 void mtk_adapter_destroy(mtk_adapter *adapter);
