@@ -18,6 +18,7 @@ typedef struct merge_model {
   uint8_t *types;
   bool whole_first; /* a piece that is a token is that token (tiktoken) */
   bool has_user;
+  bool cut_words; /* no token goes over the beginning of a word: words can be merged one by one */
   text_fallback fallback;
 } merge_model;
 
@@ -68,12 +69,29 @@ static bool is_mergeable(const mtk_vocab *vocab, const mtk_token *t) {
          t->type == MTK_TOKEN_UNUSED;
 }
 
+static const char word_begin[] = "\xE2\x96\x81"; /* U+2581 */
+
+/* Bytes up to the next U+2581 that does not follow another one. */
+static size_t word_length(const char *s, size_t n) {
+  const size_t mark = sizeof word_begin - 1;
+  bool after = true; /* a U+2581, or the beginning */
+  for (size_t i = 0; i < n;) {
+    bool begins = n - i >= mark && memcmp(s + i, word_begin, mark) == 0;
+    if (begins && !after) return i;
+    after = begins;
+    i += begins ? mark : 1;
+  }
+  return n;
+}
+
 static mtk_status build_tries(merge_model *m, const mtk_vocab *vocab, text_trie_key *keys,
                               mtk_error *err) {
   size_t n = 0;
   for (size_t i = 0; i < vocab->n_tokens; i++) {
     const mtk_token *t = &vocab->tokens[i];
-    if (is_mergeable(vocab, t)) keys[n++] = (text_trie_key){t->text, t->len, (int32_t)i};
+    if (!is_mergeable(vocab, t)) continue;
+    keys[n++] = (text_trie_key){t->text, t->len, (int32_t)i};
+    if (word_length(t->text, t->len) < t->len) m->cut_words = false;
   }
   MTK_TRY(mtk_text_trie_init(&m->trie, keys, n, err));
   n = 0;
@@ -108,6 +126,7 @@ static mtk_status create(void **out, const mtk_vocab *vocab, const mtk_map *ids,
   merge_model *m = mtk_alloc(1, sizeof *m);
   if (!m) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building a tokenizer");
   m->whole_first = vocab->kind == MTK_VOCAB_RANKS;
+  m->cut_words = vocab->kind == MTK_VOCAB_SPM;
   mtk_text_fallback_init(&m->fallback, vocab, ids);
   mtk_status status = build(m, vocab, err);
   if (status != MTK_OK) {
@@ -278,6 +297,17 @@ static mtk_status emit(const merge_model *m, merge_work *w, const char *s, int32
   return MTK_OK;
 }
 
+static mtk_status encode_word(const merge_model *m, void **work, const char *s, size_t n,
+                              size_t base, text_sink *sink, bool *unknown, mtk_error *err) {
+  MTK_TRY(reserve(work, n, err));
+  merge_work *w = *work;
+  merge_all(m, w, s, load(m, w, s, n));
+  for (int32_t i = 0; i >= 0; i = w->symbols[i].next) {
+    MTK_TRY(emit(m, w, s, i, base, sink, unknown, err));
+  }
+  return MTK_OK;
+}
+
 static mtk_status encode(const void *model, void **work, const char *piece, size_t n, size_t base,
                          text_sink *sink, mtk_error *err) {
   const merge_model *m = model;
@@ -286,12 +316,11 @@ static mtk_status encode(const void *model, void **work, const char *piece, size
     int32_t id = node ? m->trie.units[node].value : NONE;
     if (id >= 0) return mtk_text_sink_push(sink, id, base, err);
   }
-  MTK_TRY(reserve(work, n, err));
-  merge_work *w = *work;
-  merge_all(m, w, piece, load(m, w, piece, n));
   bool unknown = false;
-  for (int32_t i = 0; i >= 0; i = w->symbols[i].next) {
-    MTK_TRY(emit(m, w, piece, i, base, sink, &unknown, err));
+  for (size_t at = 0; at < n;) {
+    size_t length = m->cut_words ? word_length(piece + at, n - at) : n;
+    MTK_TRY(encode_word(m, work, piece + at, length, base + at, sink, &unknown, err));
+    at += length;
   }
   return MTK_OK;
 }
