@@ -66,6 +66,7 @@ void mtk_job_destroy(mtk_job *j) {
   mtk_free(j->ids);
   mtk_free(j->counts);
   mtk_free(j->top);
+  mtk_token_stream_destroy(j->stream);
   mtk_bytes_finish(&j->text);
   mtk_free(j);
 }
@@ -116,6 +117,22 @@ static mtk_status append_id(mtk_job *j, int32_t id, int64_t vocab) {
   return MTK_OK;
 }
 
+/* The text of a token, or (with last) what is still held back. The prompt's last token tells
+ * decoders that the text has begun; its own text is not part of the answer. */
+static mtk_status decode(mtk_job *j, const mtk_tokenizer *tok, int32_t id, bool last,
+                         mtk_error *err) {
+  size_t n = mtk_tokenizer_size(tok);
+  if (!j->stream) {
+    int32_t before = j->n_prompt > 0 ? j->ids[j->n_prompt - 1] : -1;
+    MTK_TRY(mtk_token_stream_create(&j->stream, tok, j->request.echo_special, err));
+    if (before >= 0 && (size_t)before < n)
+      MTK_TRY(mtk_token_stream_push(j->stream, &j->text, before, err));
+    mtk_bytes_clear(&j->text);
+  }
+  if (id >= 0 && (size_t)id < n) MTK_TRY(mtk_token_stream_push(j->stream, &j->text, id, err));
+  return last ? mtk_token_stream_finish(j->stream, &j->text, err) : MTK_OK;
+}
+
 void mtk_job_push(mtk_job *j, const mtk_tokenizer *tok, int32_t id, const float *logits,
                   int64_t vocab, float lse) {
   const mtk_request *r = &j->request;
@@ -128,11 +145,9 @@ void mtk_job_push(mtk_job *j, const mtk_tokenizer *tok, int32_t id, const float 
     event.finish = MTK_FINISH_STOP;
   else if (j->n_ids >= j->limit)
     event.finish = MTK_FINISH_LENGTH;
-  size_t len = 0;
-  const char *piece = tok && !end ? mtk_tokenizer_piece(tok, id, r->echo_special, &len) : NULL;
   bool last = event.finish != MTK_FINISH_NONE;
-  if (tok) mtk_utf8_stream_push(&j->utf8, &j->text, piece ? piece : "", piece ? len : 0, last);
   mtk_error error;
+  if (tok && decode(j, tok, end ? -1 : id, last, &error) != MTK_OK) failed = true;
   if (failed || j->text.failed) {
     mtk_fail(&error, MTK_E_NOMEM, NULL, "out of memory for a request");
     mtk_job_finish(j, MTK_FINISH_ERROR, &error);

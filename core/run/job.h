@@ -20,7 +20,7 @@ struct mtk_job {
   int64_t n_fed; /* ids in the KV cache */
   uint32_t *counts; /* per id, for penalties; NULL if not needed */
   mtk_token_prob *top;
-  mtk_utf8_stream utf8;
+  mtk_token_stream *stream; /* from the first token on */
   mtk_bytes text; /* complete UTF-8 not yet handed out */
   bool finished;
 };

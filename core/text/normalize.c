@@ -74,12 +74,18 @@ static size_t space_chinese(uint32_t cp, uint32_t out[3]) {
   return 3;
 }
 
+/* Few characters have changed their category since. */
 static size_t drop_nonspacing(uint32_t cp, uint32_t out[3]) {
-  return cp >= 0x300 && category(cp, 8) == UTF8PROC_CATEGORY_MN ? 0 : keep(cp, out);
+  if (cp < 0x300) return keep(cp, out);
+  if (cp == 0x1734) return 0;
+  bool was_other = cp == 0x1885 || cp == 0x1886 || cp == 0xA9BD || cp == 0x111C9;
+  return category(cp, 8) == UTF8PROC_CATEGORY_MN && !was_other ? 0 : keep(cp, out);
 }
 
 static size_t drop_marks(uint32_t cp, uint32_t out[3]) {
-  utf8proc_category_t c = cp < 0x300 ? UTF8PROC_CATEGORY_LU : category(cp, 9);
+  if (cp < 0x300 || cp == 0x111C9) return keep(cp, out);
+  if (cp == 0x1CF2 || cp == 0x1CF3) return 0;
+  utf8proc_category_t c = category(cp, 9);
   return c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME ? 0 : keep(cp, out);
 }
 

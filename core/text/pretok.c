@@ -173,6 +173,7 @@ static bool is_punctuation(const step *s, uint32_t cp) {
     return (cp > 0x20 && cp < '0') || (cp > '9' && cp < 'A') || (cp > 'Z' && cp < 'a') ||
            (cp > 'z' && cp < 0x7F);
   }
+  if (cp == 0x166D || cp == 0x111C9) return true; /* were in Unicode 8.0 */
   utf8proc_category_t c = category(cp);
   return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO && mtk_text_unicode_age(cp) <= 8;
 }

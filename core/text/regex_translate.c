@@ -1,5 +1,5 @@
-/* text/regex_translate.c: what Oniguruma and PCRE2 write differently: \s and \w, names of
- * properties, \h, \uHHHH, nested character classes and their intersections. */
+/* text/regex_translate.c: what Oniguruma and PCRE2 write differently: \s, \w and \b, names of
+ * properties, \h, \uHHHH, nested character classes and their intersections, "{1,3}+". */
 #include "text/regex_translate.h"
 
 #include <string.h>
@@ -8,7 +8,8 @@ enum { MAX_DEPTH = 20 };
 
 typedef struct translator {
   const char *p, *end;
-  const char *word; /* the characters of \w, as the inside of a class */
+  const char *word;      /* the characters of \w, as the inside of a class */
+  const char *lone_word; /* the same outside of classes */
   mtk_bytes *out;
   mtk_error *err;
   int depth;
@@ -29,7 +30,7 @@ static const struct {
     {"cntrl", "\\p{Cc}"},
     {"digit", "\\p{Nd}"},
     {"lower", "\\p{Lowercase}"},
-    {"punct", "\\p{P}$+<=>^`|~"},
+    {"punct", "\\p{P}"},
     {"space", "\\p{White_Space}"},
     {"upper", "\\p{Uppercase}"},
     {"xdigit", "0-9A-Fa-f"},
@@ -146,6 +147,13 @@ static mtk_status put_code_point(translator *t) {
   return MTK_OK;
 }
 
+/* \b, or \B: both sides alike. */
+static void put_boundary(translator *t, bool none) {
+  const char *w = t->lone_word;
+  mtk_bytes_printf(t->out, "(?:(?<=[%s])(?%c[%s])|(?<![%s])(?%c[%s]))", w, none ? '=' : '!', w, w,
+                   none ? '!' : '=', w);
+}
+
 /* At a backslash. */
 static mtk_status put_escape(translator *t, bool in_class) {
   if (t->end - t->p < 2) return bad(t, "a backslash");
@@ -155,13 +163,17 @@ static mtk_status put_escape(translator *t, bool in_class) {
   case 's':
   case 'S': return put_set(t, "\\p{White_Space}", c == 'S', in_class);
   case 'w':
-  case 'W': return put_set(t, t->word, c == 'W', in_class);
+  case 'W': return put_set(t, in_class ? t->word : t->lone_word, c == 'W', in_class);
   case 'h':
   case 'H': return put_set(t, "0-9A-Fa-f", c == 'H', in_class);
   case 'p':
   case 'P': return put_property(t, c == 'P', in_class);
   case 'u': return put_code_point(t);
   default: break;
+  }
+  if ((c == 'b' || c == 'B') && !in_class) {
+    put_boundary(t, c == 'B');
+    return MTK_OK;
   }
   mtk_bytes_append(t->out, "\\", 1);
   mtk_bytes_append(t->out, &c, 1);
@@ -181,7 +193,8 @@ static mtk_status put_posix(translator *t, const char *close) {
   const char *name = t->p + 2;
   bool negated = *name == '^';
   name += negated;
-  const char *set = find_property(name, (size_t)(close - name), t->word);
+  bool punct = close - name == 5 && memcmp(name, "punct", 5) == 0; /* symbols too, but for \p */
+  const char *set = punct ? "\\p{P}\\p{S}" : find_property(name, (size_t)(close - name), t->word);
   if (!set) return bad(t, "an unknown POSIX class");
   t->p = close + 2;
   return put_set(t, set, negated, true);
@@ -295,25 +308,73 @@ static mtk_status put_plain_class(translator *t, const char *close) {
   return MTK_OK;
 }
 
+/* ---- the whole ------------------------------------------------------------------------------ */
+
+enum { MAX_GROUPS = 100 };
+
+/* Where atoms begin in the output: "X{1,3}+" repeats "X{1,3}" here, and is possessive in PCRE2. */
+typedef struct atoms {
+  size_t last, groups[MAX_GROUPS];
+  size_t n_groups;
+} atoms;
+
+/* The end of "{n,m}+" at t->p, that is the plus sign; or NULL. */
+static const char *repeated_interval(const translator *t) {
+  const char *q = t->p + 1;
+  while (q < t->end && (*q == ',' || (*q >= '0' && *q <= '9'))) q++;
+  bool is_one = q > t->p + 1 && q + 1 < t->end && q[0] == '}' && q[1] == '+';
+  return is_one ? q + 1 : NULL;
+}
+
+static mtk_status put_repeated(translator *t, const atoms *a, const char *plus) {
+  size_t head = a->last, tail = t->out->len - head;
+  mtk_bytes_append(t->out, "(?:", 3); /* makes room; goes in front of the atom */
+  MTK_TRY(mtk_bytes_status(t->out, t->err));
+  memmove(t->out->data + head + 3, t->out->data + head, tail);
+  memcpy(t->out->data + head, "(?:", 3);
+  mtk_bytes_append(t->out, t->p, (size_t)(plus - t->p));
+  mtk_bytes_puts(t->out, ")");
+  t->p = plus;
+  return MTK_OK;
+}
+
+static mtk_status put_next(translator *t, atoms *a) {
+  const char *close = *t->p == '[' ? plain_class_end(t) : NULL, *plus;
+  size_t begin = t->out->len;
+  switch (*t->p) {
+  case '[': a->last = begin; return close ? put_plain_class(t, close) : put_class(t);
+  case '\\': a->last = begin; return put_escape(t, false);
+  case '{':
+    plus = repeated_interval(t);
+    if (plus) return put_repeated(t, a, plus);
+    break;
+  case '(':
+    if (a->n_groups == MAX_GROUPS) return bad(t, "groups nested too deep");
+    a->groups[a->n_groups++] = begin;
+    break;
+  case ')':
+    if (a->n_groups > 0) a->last = a->groups[--a->n_groups];
+    break;
+  case '*':
+  case '+':
+  case '?': break;
+  default:
+    if (((uint8_t)*t->p & 0xC0) != 0x80) a->last = begin;
+  }
+  mtk_bytes_append(t->out, t->p++, 1);
+  return MTK_OK;
+}
+
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+
 mtk_status mtk_text_regex_translate(mtk_bytes *out, const char *pattern, size_t n,
                                     text_regex_syntax syntax, mtk_error *err) {
-  translator t = {.p = pattern,
-                  .end = pattern + n,
-                  .word = syntax == TEXT_REGEX_RUST
-                              ? "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}"
-                              : "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}",
-                  .out = out,
-                  .err = err};
-  while (t.p < t.end) {
-    const char *close = *t.p == '[' ? plain_class_end(&t) : NULL;
-    if (close)
-      MTK_TRY(put_plain_class(&t, close));
-    else if (*t.p == '[')
-      MTK_TRY(put_class(&t));
-    else if (*t.p == '\\')
-      MTK_TRY(put_escape(&t, false));
-    else
-      mtk_bytes_append(out, t.p++, 1);
-  }
+  /* Oniguruma has a table for Latin-1, which counts superscripts and fractions. */
+  bool rust = syntax == TEXT_REGEX_RUST;
+  translator t = {.p = pattern, .end = pattern + n, .out = out, .err = err};
+  t.word = rust ? WORD "\\p{Join_Control}" : WORD;
+  t.lone_word = rust ? t.word : WORD "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
+  atoms a = {.last = 0};
+  while (t.p < t.end) MTK_TRY(put_next(&t, &a));
   return mtk_bytes_status(out, err);
 }
