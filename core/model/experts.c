@@ -345,7 +345,8 @@ static mtk_status push_stack(pass *p, const mtk_tensor *t, const char *base, int
   for (int64_t e = 0; e < n_expert; e++) {
     scaled |= parts[e]->scales != NULL;
     same_input &= memcmp(&parts[e]->input_scale, &t->input_scale, sizeof(float)) == 0;
-    if (parts[e]->scales && parts[e]->scale_n < scale_n) scale_n = parts[e]->scale_n;
+    int64_t step = parts[e]->scales && parts[e]->scale_n < v->n ? parts[e]->scale_n : v->n;
+    if (parts[e]->scales && step != scale_n) scale_n = e == 0 ? step : 1;
   }
   if (scaled) MTK_TRY(make_grid(&out, v->n, scale_n, stack_source, v, p->arena, p->err));
   if (!same_input) out.input_scale = 0;
@@ -494,9 +495,12 @@ static mtk_status push_fused(pass *p, const mtk_tensor *const *from, int n, cons
   MTK_TRY(shape_of(&s, t, false, p->err));
   for (int i = 0; i < n; i++) {
     parts[i] = from[i];
-    if (from[i]->dtype != t->dtype || from[i]->shape[1] != t->shape[1])
+    bool same = from[i]->dtype == t->dtype && from[i]->n_dims == t->n_dims;
+    for (int d = 0; same && d < t->n_dims; d++) same = from[i]->shape[d] == t->shape[d];
+    if (!same)
       return mtk_fail(p->err, MTK_E_UNSUPPORTED, from[i]->name,
-                      "has another type than %s: a folder holds both in one tensor", t->name);
+                      "differs from %s in type or shape: a folder holds both in one tensor",
+                      t->name);
   }
   bool plain = mtk_dtype_get(t->dtype)->block_elems == 1;
   bool columns = transposed && plain && !s.bias;

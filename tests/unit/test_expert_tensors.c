@@ -240,6 +240,20 @@ START_TEST(incomplete_models_are_refused) {
 }
 END_TEST
 
+/* What GGUF files can hold and folders cannot: gate and up of different shapes. */
+START_TEST(unequal_halves_are_refused) {
+  mtk_model *m = new_model();
+  mtk_error err = {0};
+  mtk_tensor gate = numbers(m, "blk.0.ffn_gate_exps.weight", (int64_t[]){E, N, K}, 3, 0);
+  mtk_tensor up = numbers(m, "blk.0.ffn_up_exps.weight", (int64_t[]){E, N, K + 2}, 3, 0);
+  add(m, &gate);
+  add(m, &up);
+  ck_assert_int_eq(mtk_model_split_experts(m, &turns, &err), MTK_E_UNSUPPORTED);
+  ck_assert_str_eq(err.place, "blk.0.ffn_up_exps.weight");
+  mtk_model_destroy(m);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("expert_tensors");
   TCase *t = tcase_create("expert_tensors");
@@ -248,6 +262,7 @@ int main(void) {
   tcase_add_test(t, gate_above_up);
   tcase_add_loop_test(t, columns_take_turns, 0, 2);
   tcase_add_test(t, incomplete_models_are_refused);
+  tcase_add_test(t, unequal_halves_are_refused);
   suite_add_tcase(suite, t);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
