@@ -195,13 +195,25 @@ static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seq
   return MTK_OK;
 }
 
+/* A table whose factor depends on the position: row by row. */
+static void fill_rows(const mtk_graph_rope *rope, float *cos_sin, const int32_t *pos, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    double turns = (double)(pos[i] / rope->length);
+    double mscale = rope->mscale * (1.0 + rope->temperature * mtk_math_log(1.0 + turns));
+    mtk_rope_table(cos_sin + i * rope->dim, pos + i, 1, rope->inv_freq, rope->dim, mscale);
+  }
+}
+
 static void fill_cos_sin(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
   (void)n;
   (void)worker;
   for (int i = 0; i < e->g->n_ropes; i++) {
     const mtk_graph_rope *rope = &e->g->ropes[i];
-    mtk_rope_table(mtk_exec_cos_sin(e, i) + r0 * rope->dim, e->ws->pos + r0, r1 - r0,
-                   rope->inv_freq, rope->dim, rope->mscale);
+    float *to = mtk_exec_cos_sin(e, i) + r0 * rope->dim;
+    if (rope->length > 0)
+      fill_rows(rope, to, e->ws->pos + r0, r1 - r0);
+    else
+      mtk_rope_table(to, e->ws->pos + r0, r1 - r0, rope->inv_freq, rope->dim, rope->mscale);
   }
 }
 

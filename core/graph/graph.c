@@ -258,6 +258,16 @@ void mtk_graph_set_kv(mtk_graph *g, int n_layer, int n_head_kv, int head_dim, in
   g->v_dim = v_dim;
 }
 
+void mtk_graph_set_rope_temperature(mtk_graph *g, int32_t table, double temperature,
+                                    int64_t length) {
+  if (table < 0 || table >= g->n_ropes || length <= 0) {
+    mtk_graph_fail(g, MTK_E_INVALID, "rope", "no such table, or no length of its temperature");
+    return;
+  }
+  g->ropes[table].temperature = temperature;
+  g->ropes[table].length = length;
+}
+
 int32_t mtk_graph_add_rope(mtk_graph *g, const double *inv_freq, int n, double mscale) {
   double *copy = mtk_arena_alloc(g->arena, (size_t)(n > 0 ? n : 1), sizeof *inv_freq);
   if (!copy) mtk_graph_fail(g, MTK_E_NOMEM, "rope", "out of memory for a graph");

@@ -63,6 +63,8 @@ typedef struct mtk_graph_rope {
   const double *inv_freq; /* dim / 2 */
   int dim;
   double mscale;
+  double temperature; /* by position: mscale * (1 + temperature * ln(1 + floor(pos / length))) */
+  int64_t length;     /* 0 = no temperature */
 } mtk_graph_rope;
 
 struct mtk_graph {

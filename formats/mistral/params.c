@@ -231,8 +231,6 @@ static const char *foreign_part(json_t *root) {
 static mtk_status set_arch(mtk_model *model, json_t *root, mtk_error *err) {
   const char *hf_class = class_of(root), *foreign = foreign_part(root);
   const mtk_arch_v1 *arch = foreign ? NULL : mtk_arch_find_hf(hf_class);
-  if (!arch && !foreign && strcmp(hf_class, "Ministral3ForCausalLM") == 0)
-    arch = mtk_arch_find_hf("MistralForCausalLM");
   if (!arch)
     return mtk_model_warn(model, MISTRAL_PARAMS ": no architecture for %s; only tensors are read",
                           foreign ? foreign : hf_class);

@@ -46,6 +46,26 @@ static mtk_status add_window_rope(decoder *d, double *inv_freq, int n, mtk_error
   return MTK_OK;
 }
 
+/* Queries grow with their position (Ministral 3: llama_4_scaling). The factor lies in a table of
+ * their own, so all values of a head must be rotated. */
+static mtk_status add_query_rope(decoder *d, const double *inv_freq, int n, double mscale,
+                                 mtk_error *err) {
+  const mtk_meta *meta = mtk_model_meta(d->model);
+  double temperature;
+  uint64_t length;
+  d->rope_query = -1;
+  MTK_TRY(mtk_meta_float(&temperature, meta, "attention.temperature_scale", 0, err));
+  if (!(temperature > 0)) return MTK_OK;
+  MTK_TRY(mtk_meta_uint(&length, meta, "rope.scaling.original_context_length", 0, err));
+  MTK_TRY(mtk_meta_uint(&length, meta, "attention.temperature_length", length, err));
+  if (length == 0 || length > INT32_MAX || d->attention.rope_dim != d->attention.head_dim)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "attention.temperature_scale",
+                    "needs attention.temperature_length, and heads that are rotated whole");
+  d->rope_query = mtk_graph_add_rope(d->g, inv_freq, n, mscale);
+  mtk_graph_set_rope_temperature(d->g, d->rope_query, temperature, (int64_t)length);
+  return MTK_OK;
+}
+
 static mtk_status add_ropes(decoder *d, mtk_error *err) {
   int n = d->attention.rope_dim / 2;
   double mscale, *inv_freq = mtk_alloc((size_t)n, sizeof *inv_freq);
@@ -54,7 +74,8 @@ static mtk_status add_ropes(decoder *d, mtk_error *err) {
   if (status == MTK_OK) status = mtk_model_rope_scale(&mscale, d->model, err);
   if (status == MTK_OK) {
     d->attention.rope_table = mtk_graph_add_rope(d->g, inv_freq, n, mscale);
-    status = add_window_rope(d, inv_freq, n, err);
+    status = add_query_rope(d, inv_freq, n, mscale, err);
+    if (status == MTK_OK) status = add_window_rope(d, inv_freq, n, err);
   }
   mtk_free(inv_freq);
   return status;
@@ -181,7 +202,9 @@ mtk_node_value decoder_attend(decoder *d, mtk_node_value x, int32_t block) {
   if (!is_windowed(d, block)) layer.window = 0;
   else layer.rope_table = d->rope_window;
   project_qkv(d, in, x, block);
-  in[0] = rotate(d, in[0], block, "attn_q_norm.weight", layer.n_head, &layer);
+  mtk_attrs query = layer;
+  if (d->rope_query >= 0) query.rope_table = d->rope_query;
+  in[0] = rotate(d, in[0], block, "attn_q_norm.weight", layer.n_head, &query);
   in[1] = rotate(d, in[1], block, "attn_k_norm.weight", layer.n_head_kv, &layer);
   mtk_node_value out =
       mtk_graph_add(d->g, MTK_OP_ATTENTION, in, 3,

@@ -23,6 +23,7 @@ typedef struct decoder {
   int32_t n_embd, n_ff, n_vocab, n_block;
   mtk_attrs attention; /* heads, sizes, pairing, scale; the window where a layer has one */
   int32_t rope_window; /* rope table of the layers with a window */
+  int32_t rope_query;  /* of the queries, where they get a temperature; else -1 */
   float eps;
   mtk_op gate; /* SILU_MUL or GELU_MUL, and its form */
   mtk_attrs activation;

@@ -2,7 +2,7 @@
 #include "decoder.h"
 
 static const char *const llama_classes[] = {"LlamaForCausalLM", "MistralForCausalLM",
-                                            "MixtralForCausalLM", NULL};
+                                            "MixtralForCausalLM", "Ministral3ForCausalLM", NULL};
 static const char *const qwen2_classes[] = {"Qwen2ForCausalLM", NULL};
 
 static const mtk_arch_v1 llama = {

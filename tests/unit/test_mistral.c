@@ -151,7 +151,7 @@ static void check_same_params(const char *a, const char *b) {
   ck_assert_msg(same_files(join(a, "params.json"), join(b, "params.json")), "%s", b);
 }
 
-static const char *const cases[] = {"small", "window", "yarn", "yarn-unscaled"};
+static const char *const cases[] = {"small", "window", "yarn", "yarn-unscaled", "ministral"};
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
 /* Native, Hugging Face and GGUF give the same bits, and those of transformers to rounding. */

@@ -108,6 +108,10 @@ void mtk_graph_set_kv(mtk_graph *g, int n_layer, int n_head_kv, int head_dim, in
  * mscale. At most MTK_GRAPH_MAX_ROPE tables. */
 enum { MTK_GRAPH_MAX_ROPE = 4 };
 int32_t mtk_graph_add_rope(mtk_graph *g, const double *inv_freq, int n, double mscale);
+/* For a table of queries: cos and sin of position p are multiplied by
+ * 1 + temperature * ln(1 + floor(p / length)) too (transformers, modeling_ministral3.py). */
+void mtk_graph_set_rope_temperature(mtk_graph *g, int32_t table, double temperature,
+                                    int64_t length);
 
 #ifdef __cplusplus
 }

@@ -388,7 +388,9 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(const char *, chat_parser_names, (void), )                                                    \
   X(mtk_status, model_shift_norms, (mtk_model *model, const struct mtk_arch_v1 *arch, bool        \
     to_hf, mtk_error *err), )                                                                     \
-  X(const mtk_kernels *, kernels_default, (void), )
+  X(const mtk_kernels *, kernels_default, (void), )                                              \
+  X(void, graph_set_rope_temperature, (mtk_graph *g, int32_t table, double temperature, int64_t  \
+    length), )
 
 /* clang-format on */
 

@@ -288,5 +288,6 @@
 #define mtk_chat_parser_names        (mtk_host_table->chat_parser_names)
 #define mtk_model_shift_norms        (mtk_host_table->model_shift_norms)
 #define mtk_kernels_default          (mtk_host_table->kernels_default)
+#define mtk_graph_set_rope_temperature (mtk_host_table->graph_set_rope_temperature)
 
 #endif
