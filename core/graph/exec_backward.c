@@ -259,5 +259,7 @@ mtk_run_fn *const mtk_exec_backward_ops[MTK_OP_COUNT] = {
     [MTK_OP_ADD_ROW_DW] = run_gradient,       [MTK_OP_LINEAR_DW] = run_gradient,
     [MTK_OP_LINEAR_DX] = run_linear_dx,       [MTK_OP_RMSNORM_DX] = run_rows,
     [MTK_OP_SILU_MUL_DX] = run_rows,          [MTK_OP_CROSS_ENTROPY_DX] = run_rows,
+    [MTK_OP_GELU_MUL_DX] = run_rows,          [MTK_OP_SOFTCAP_DX] = run_rows,
+    [MTK_OP_SLICE_DX] = run_rows,
     [MTK_OP_SELECT_DX] = run_select_dx,       [MTK_OP_ATTENTION_DX] = run_attention_dx,
 };

@@ -185,33 +185,44 @@ static void rms(double *y, const double *x, const double *w, int t, int64_t d) {
   }
 }
 
-static void turn(double *x, const oracle *o, int t, int heads) {
+/* Columns from..from+n of x [t][width]. */
+static void cut(double *y, const double *x, int t, int64_t width, int64_t from, int64_t n) {
+  for (int i = 0; i < t; i++) memcpy(y + i * n, x + i * width + from, (size_t)n * sizeof *y);
+}
+
+static double gelu(double x) {
+  return 0.5 * x * (1.0 + tanh(sqrt(2.0 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
+}
+
+static void turn(double *x, const oracle *o, int t, int heads, double base) {
   int hd = o->c->head_dim, half = hd / 2;
   for (int i = 0; i < t; i++)
     for (int h = 0; h < heads; h++)
       for (int j = 0; j < half; j++) {
         double *p = x + (i * heads + h) * hd;
         int ia = o->c->interleaved ? 2 * j : j, ib = o->c->interleaved ? 2 * j + 1 : j + half;
-        double angle = i * pow(10000.0, -2.0 * j / (double)hd), a = p[ia], b = p[ib];
+        double angle = i * pow(base, -2.0 * j / (double)hd), a = p[ia], b = p[ib];
         p[ia] = a * cos(angle) - b * sin(angle);
         p[ib] = a * sin(angle) + b * cos(angle);
       }
 }
 
 static void attend(double *out, const double *q, const double *k, const double *v, const oracle *o,
-                   int t) {
+                   int t, int window, double cap) {
   int hd = o->c->head_dim, nh = o->c->n_head, nkv = o->c->n_head_kv;
   memset(out, 0, (size_t)(t * nh * hd) * sizeof *out);
   for (int i = 0; i < t; i++)
     for (int h = 0; h < nh; h++) {
       int g = h / (nh / nkv);
       double p[32], den = 0.0;
-      for (int j = 0; j <= i; j++) {
+      int lo = window > 0 && i + 1 > window ? i + 1 - window : 0;
+      for (int j = lo; j <= i; j++) {
         double s = 0.0;
         for (int d = 0; d < hd; d++) s += q[(i * nh + h) * hd + d] * k[(j * nkv + g) * hd + d];
-        den += p[j] = exp(s / sqrt((double)hd));
+        s /= sqrt((double)hd);
+        den += p[j] = exp(cap > 0 ? cap * tanh(s / cap) : s);
       }
-      for (int j = 0; j <= i; j++)
+      for (int j = lo; j <= i; j++)
         for (int d = 0; d < hd; d++)
           out[(i * nh + h) * hd + d] += p[j] / den * v[(j * nkv + g) * hd + d];
     }
@@ -220,32 +231,50 @@ static void attend(double *out, const double *q, const double *k, const double *
 /* Sum over positions of target_weight * loss of sequence s. */
 static double sequence_loss(const oracle *o, int s) {
   const tiny_config *c = o->c;
-  enum { W = 32 * 160 };
+  enum { W = 32 * 256 };
   static double x[W], n[W], q[W], k[W], v[W], a[W], y[W], gate[W], up[W], logits[W];
   int t = lengths[s];
   int64_t d = c->dim, hd = c->head_dim, nq = c->n_head * hd, nkv = c->n_head_kv * hd;
   const double *embd = weight(o, "", -1, "token_embd", ".weight");
-  for (int i = 0; i < t; i++) memcpy(x + i * d, embd + ids[s][i] * d, (size_t)d * sizeof *x);
+  for (int i = 0; i < t * d; i++) x[i] = embd[ids[s][i / d] * d + i % d] * (c->rich ? 3.0 : 1.0);
   for (int l = 0; l < c->n_layer; l++) {
     rms(n, x, block(o, l, "attn_norm", ".weight"), t, d);
-    project(q, n, o, l, "attn_q", t, nq, d);
-    project(k, n, o, l, "attn_k", t, nkv, d);
-    project(v, n, o, l, "attn_v", t, nkv, d);
-    turn(q, o, t, c->n_head);
-    turn(k, o, t, c->n_head_kv);
-    attend(a, q, k, v, o, t);
+    if (c->rich) {
+      project(y, n, o, l, "attn_qkv", t, nq + 2 * nkv, d);
+      cut(a, y, t, nq + 2 * nkv, 0, nq);
+      rms(q, a, block(o, l, "attn_q_norm", ".weight"), t * c->n_head, hd);
+      cut(a, y, t, nq + 2 * nkv, nq, nkv);
+      rms(k, a, block(o, l, "attn_k_norm", ".weight"), t * c->n_head_kv, hd);
+      cut(v, y, t, nq + 2 * nkv, nq + nkv, nkv);
+    } else {
+      project(q, n, o, l, "attn_q", t, nq, d);
+      project(k, n, o, l, "attn_k", t, nkv, d);
+      project(v, n, o, l, "attn_v", t, nkv, d);
+    }
+    bool local = c->rich && l == 0;
+    turn(q, o, t, c->n_head, local ? 100.0 : 10000.0);
+    turn(k, o, t, c->n_head_kv, local ? 100.0 : 10000.0);
+    attend(a, q, k, v, o, t, local ? 5 : 0, c->rich ? 2.0 : 0.0);
     project(y, a, o, l, "attn_output", t, d, nq);
     for (int i = 0; i < t * d; i++) x[i] += y[i];
     rms(n, x, block(o, l, "ffn_norm", ".weight"), t, d);
-    project(gate, n, o, l, "ffn_gate", t, c->ff, d);
-    project(up, n, o, l, "ffn_up", t, c->ff, d);
-    for (int i = 0; i < t * c->ff; i++) gate[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+    if (c->rich) {
+      project(y, n, o, l, "ffn_up", t, 2 * c->ff, d);
+      cut(gate, y, t, 2 * c->ff, 0, c->ff);
+      cut(up, y, t, 2 * c->ff, c->ff, c->ff);
+    } else {
+      project(gate, n, o, l, "ffn_gate", t, c->ff, d);
+      project(up, n, o, l, "ffn_up", t, c->ff, d);
+    }
+    for (int i = 0; i < t * c->ff; i++)
+      gate[i] = (c->rich ? gelu(gate[i]) : gate[i] / (1.0 + exp(-gate[i]))) * up[i];
     project(y, gate, o, l, "ffn_down", t, d, c->ff);
     for (int i = 0; i < t * d; i++) x[i] += y[i];
   }
   rms(n, x, weight(o, "", -1, "output_norm", ".weight"), t, d);
   memset(logits, 0, sizeof logits);
   matmul(logits, n, c->tied ? embd : weight(o, "", -1, "output", ".weight"), t, c->vocab, d, 1.0);
+  for (int i = 0; c->rich && i < t * c->vocab; i++) logits[i] = 3.0 * tanh(logits[i] / 3.0);
   double loss = 0.0;
   for (int i = 0; i + 1 < t; i++) {
     double den = 0.0;
@@ -334,6 +363,7 @@ START_TEST(gradients_of_all_weights) {
   tiny_config c = tiny_default;
   c.tied = _i & 1;
   c.interleaved = (_i & 2) != 0;
+  c.rich = (_i & 4) != 0;
   check_gradients(&c, 0);
 }
 END_TEST
@@ -362,9 +392,10 @@ static void collect(float *out, const rig *r) {
 START_TEST(same_bits_for_any_split) {
   tiny_config c = tiny_default;
   c.tied = true;
-  c.type = _i == 0 ? MTK_F32 : MTK_Q4_0;
+  c.type = _i == 1 ? MTK_Q4_0 : MTK_F32;
+  c.rich = _i == 2;
   make_ids(&c);
-  mtk_adapter *adapter = _i == 0 ? NULL : tiny_adapter(&c, 4, 5);
+  mtk_adapter *adapter = _i == 1 ? tiny_adapter(&c, 4, 5) : NULL;
   enum { ROOM = 200000 };
   float *want = calloc(ROOM, sizeof *want), *got = calloc(ROOM, sizeof *got);
   float want_loss[MAX_TOKENS], got_loss[MAX_TOKENS];
@@ -467,10 +498,10 @@ int main(void) {
   Suite *suite = suite_create("backward");
   TCase *t = tcase_create("backward");
   tcase_set_timeout(t, 300);
-  tcase_add_loop_test(t, gradients_of_all_weights, 0, 4);
+  tcase_add_loop_test(t, gradients_of_all_weights, 0, 8);
   tcase_add_test(t, gradients_of_low_rank_pairs);
   tcase_add_test(t, frozen_quantized_weights_pass_gradients_on);
-  tcase_add_loop_test(t, same_bits_for_any_split, 0, 2);
+  tcase_add_loop_test(t, same_bits_for_any_split, 0, 3);
   tcase_add_loop_test(t, losses_are_servings_log_probabilities, 0, 3);
   tcase_add_test(t, builds_only_what_is_needed);
   suite_add_tcase(suite, t);

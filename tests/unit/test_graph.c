@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/graph.h"
+#include "graph/exec_ops.h"
 #include "model/weights.h"
 #include "tiny_llama.h"
 
@@ -32,6 +32,8 @@ START_TEST(every_op_has_a_row) {
     ck_assert_msg(info->n_out == 0 || info->width[info->n_out - 1] != MTK_WIDTH_NONE, "%s",
                   info->name);
     ck_assert_msg(op >= MTK_OP_EMBED_DW || info->derive != NULL, "%s", info->name);
+    ck_assert_msg(mtk_exec_forward_ops[op] || mtk_exec_moe_ops[op] || mtk_exec_backward_ops[op],
+                  "%s cannot be run", info->name);
   }
   ck_assert_ptr_null(mtk_op_get(MTK_OP_COUNT));
 }

@@ -14,6 +14,10 @@ typedef struct tiny_config {
   bool tied;      /* the output matrix is the embedding */
   bool interleaved;
   uint64_t seed;
+  /* What Gemma and Phi do besides: q and k normed per head, scores and logits softly capped, layer
+   * 0 with a window of 5 and rotary base 100, gelu, embeddings times 3, q, k, v in one matrix, gate
+   * and up in one. No biases then. */
+  bool rich;
 } tiny_config;
 /* 67 ids, width 64, 2 layers, 4 heads over 2 KV heads of 16, f32, biases, untied. */
 extern const tiny_config tiny_default;
