@@ -1,7 +1,6 @@
 /* quantize.c: mtk quantize: write a model with its linear weights in a smaller storage type. */
-#include "cmd.h"
+#include "quantize.h"
 
-#include <mtk/quantize.h>
 #include <string.h>
 
 static const mtk_option_def g_options[] = {
@@ -15,6 +14,7 @@ static const mtk_option_def g_options[] = {
      "also quantize embedding and output head"},
     {"requantize", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
      "also tensors that are quantized already (errors add up)"},
+    MTK_CMD_CALIBRATION_OPTIONS,
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
      "print the plan and the sizes, write nothing"},
@@ -123,6 +123,38 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
   return MTK_OK;
 }
 
+/* Quantize by what the method needs: nothing, importances, or second moments stage by stage. */
+static mtk_status quantize(mtk_quantize_report *r, mtk_model *model, mtk_quantize_options *o,
+                           const mtk_cmd_line *line, mtk_error *err) {
+  mtk_cmd_calibration *c = NULL;
+  unsigned needs = o->quantizer->needs;
+  bool dry = mtk_options_flag(line->options, "dry-run");
+  MTK_TRY(mtk_cmd_calibration_open(&c, line, line->args[0], o->pool, err));
+  if (needs && !c && !dry)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "method %s needs --calibration FILE",
+                    o->quantizer->method);
+  bool moments = needs & MTK_QUANT_NEEDS_SECOND_MOMENT;
+  mtk_status st = MTK_OK;
+  if (c && !moments && !dry) {
+    st = mtk_cmd_calibration_run(c, err);
+    o->stats = mtk_cmd_calibration_stats;
+    o->stats_ctx = c;
+  }
+  if (st == MTK_OK) st = mtk_model_quantize(model, o, r, err);
+  if (st == MTK_OK && !r->n_quantized)
+    st = mtk_fail(err, MTK_E_INVALID, line->args[0],
+                  "no tensor can be quantized to %s: already quantized (--requantize allows it) or "
+                  "no row length fits",
+                  o->target->name);
+  if (st == MTK_OK && moments && !dry) st = mtk_cmd_calibration_encode(c, model, r, err);
+  if (moments || st != MTK_OK) {
+    mtk_cmd_calibration_close(c);
+    c = NULL;
+  }
+  o->stats_ctx = c; /* lives until the model is written */
+  return st;
+}
+
 static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   if (mtk_options_flag(line->options, "list")) return list_targets(line, err);
   if (line->n_args < 2)
@@ -140,17 +172,13 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   mtk_quantize_report r = {0};
   mtk_status st = mtk_cmd_pool(&o.pool, line, err);
   if (st == MTK_OK) st = mtk_model_load(&model, line->args[0], err);
-  if (st == MTK_OK) st = mtk_model_quantize(model, &o, &r, err);
-  if (st == MTK_OK && !r.n_quantized)
-    st = mtk_fail(err, MTK_E_INVALID, line->args[0],
-                  "no tensor can be quantized to %s: already quantized (--requantize allows it) or "
-                  "no row length fits",
-                  o.target->name);
+  if (st == MTK_OK) st = quantize(&r, model, &o, line, err);
   if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run"))
     st = mtk_cmd_write_model(model, line, format, line->args[1], line->args, 1, err);
   if (st == MTK_OK) st = report(line, &r, model, format, mtk_now_s() - start, err);
   mtk_free(r.rows);
   mtk_model_destroy(model);
+  mtk_cmd_calibration_close(o.stats_ctx);
   mtk_pool_destroy(o.pool);
   return st;
 }

@@ -1,92 +1,11 @@
-/* model/quantize.c: lazily re-encoded tensors: casts and quantization (mtk/quantize.h).
- *
- * A replaced tensor keeps a copy of its source description in a `recode` record in the model's
- * arena; its read function fetches source rows as f32 and encodes them. Any thread may read. */
+/* model/quantize.c: which tensors of a model get which storage type (mtk/quantize.h). Nothing is
+ * computed here but statistics; the rows are encoded when somebody reads them (recode.h). */
 #include <mtk/quantize.h>
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/model_impl.h"
-
-/* What a lazily encoded tensor reads from. quantizer NULL = plain dtype conversion. Stacked experts
- * are quantized one by one, as if each were a tensor. */
-typedef struct recode {
-  mtk_tensor source;
-  mtk_quant_tensor *quants; /* one per expert; one for a plain matrix */
-  int64_t n_quants;
-  const mtk_quantizer_v1 *quantizer;
-} recode;
-
-static int64_t matrix_count(const mtk_tensor *t) {
-  return t->n_dims == 3 && t->shape[0] > 0 ? t->shape[0] : 1;
-}
-
-/* Rows row0 .. row0+n_rows, which may lie in several matrices. */
-static mtk_status encode_rows(const recode *r, uint8_t *dst, const float *x, int64_t row0,
-                              int64_t n_rows, size_t row_bytes, mtk_error *err) {
-  int64_t rows = mtk_tensor_rows(&r->source) / r->n_quants, k = mtk_tensor_row_elems(&r->source);
-  while (n_rows > 0) {
-    int64_t in = row0 % rows, n = rows - in < n_rows ? rows - in : n_rows;
-    MTK_TRY(r->quantizer->encode(&r->quants[row0 / rows], dst, x, in, n, err));
-    dst += (size_t)n * row_bytes;
-    x += n * k;
-    row0 += n;
-    n_rows -= n;
-  }
-  return MTK_OK;
-}
-
-static mtk_status read_recoded(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
-                               mtk_error *err) {
-  const recode *r = t->read_ctx;
-  size_t k = (size_t)mtk_tensor_row_elems(t);
-  size_t count;
-  if (!mtk_mul_ok((size_t)n_rows, k, &count))
-    return mtk_fail(err, MTK_E_NOMEM, t->name, "too large");
-  float *x = mtk_alloc(count, sizeof *x);
-  void *tmp = r->source.data ? NULL : mtk_alloc((size_t)n_rows, mtk_tensor_row_bytes(&r->source));
-  mtk_status st =
-      x && (tmp || r->source.data) ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
-  if (st == MTK_OK) st = mtk_tensor_fetch_f32(x, &r->source, row0, n_rows, tmp, err);
-  if (st == MTK_OK && r->quantizer) {
-    st = encode_rows(r, dst, x, row0, n_rows, mtk_tensor_row_bytes(t), err);
-  } else if (st == MTK_OK && !mtk_dtype_encode(t->dtype, dst, x, count)) {
-    st = mtk_fail(err, MTK_E_UNSUPPORTED, t->name, "cannot convert to %s",
-                  mtk_dtype_get(t->dtype)->name);
-  }
-  mtk_free(tmp);
-  mtk_free(x);
-  return st;
-}
-
-/* Replace `source` in the model by a tensor of `dtype` read through `r`. */
-static mtk_status install(mtk_model *model, recode *r, mtk_dtype dtype, mtk_error *err) {
-  mtk_tensor t = r->source;
-  t.dtype = dtype;
-  t.data = NULL;
-  t.read = read_recoded;
-  t.read_ctx = r;
-  t.scales = r->quantizer ? r->quants[0].scales : NULL; /* those of all matrices in one array */
-  t.scale_n = t.scales ? r->quants[0].scale_n : 0;
-  t.scale_k = t.scales ? r->quants[0].scale_k : 0;
-  t.input_scale = 0;
-  int64_t n = mtk_tensor_rows(&t);
-  size_t row = mtk_dtype_bytes(dtype, (uint64_t)mtk_tensor_row_elems(&t));
-  size_t total;
-  if (!row || !mtk_mul_ok((size_t)n, row, &total))
-    return mtk_fail(err, MTK_E_INVALID, t.name, "row length %lld does not fit blocks of %s",
-                    (long long)mtk_tensor_row_elems(&t), mtk_dtype_get(dtype)->name);
-  t.size_bytes = total;
-  return mtk_model_replace_tensor(model, &t, err);
-}
-
-static recode *new_recode(mtk_model *model, const mtk_tensor *source) {
-  recode *r = mtk_arena_alloc(mtk_model_arena(model), 1, sizeof *r);
-  if (r) r->source = *source;
-  return r;
-}
+#include "model/recode.h"
 
 /* Biases of experts have two dimensions, but are vectors like all others. */
 static bool is_bias(const char *name) {
@@ -100,9 +19,9 @@ mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err) {
     const mtk_dtype_info *info = mtk_dtype_get(t->dtype);
     bool vector = t->n_dims < 2 || is_bias(t->name);
     if (!info->is_float || vector || (t->dtype == dtype && !t->scales)) continue;
-    recode *r = new_recode(model, t);
+    mtk_recode *r = mtk_recode_create(model, t);
     if (!r) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-    MTK_TRY(install(model, r, dtype, err));
+    MTK_TRY(mtk_recode_install(model, r, dtype, err));
   }
   mtk_meta_remove(mtk_model_meta(model), "general.file_type"); /* says what the types were */
   return MTK_OK;
@@ -164,105 +83,10 @@ static mtk_quantize_reason eligible(const mtk_quant_target **target, const mtk_m
   if ((from->is_quant || t->scales) && !o->requantize) return MTK_KEPT_QUANTIZED;
   if (!*target || mtk_tensor_row_elems(t) % mtk_dtype_get((*target)->dtype)->block_elems)
     return MTK_KEPT_SHAPE;
-  bool steps_over = (*target)->scale_n > 0 && matrix_count(t) > 1 &&
+  bool steps_over = (*target)->scale_n > 0 && mtk_tensor_matrices(t) > 1 &&
                     t->shape[1] % (*target)->scale_n != 0;
   if (steps_over || t->n_dims > 3) return MTK_KEPT_SHAPE;
   return MTK_QUANTIZED;
-}
-
-typedef struct amax_job {
-  const mtk_tensor *t;
-  int64_t rows, chunk;
-  float *amax; /* per chunk */
-  mtk_error *errors;
-  mtk_status *status;
-} amax_job;
-
-enum { CHUNK_FLOATS = 1 << 18 };
-
-static int64_t chunk_rows(const mtk_tensor *t) {
-  int64_t k = mtk_tensor_row_elems(t), n = k > 0 ? CHUNK_FLOATS / k : 1;
-  int64_t rows = n < 1 ? 1 : n;
-  return rows < 128 ? rows : rows / 128 * 128;
-}
-
-/* Rows of chunk `task` as f32 in *x (mtk_free by the caller). */
-static mtk_status fetch_chunk(float **x, const mtk_tensor *t, int64_t row0, int64_t n,
-                              mtk_error *err) {
-  *x = mtk_alloc((size_t)n * (size_t)mtk_tensor_row_elems(t), sizeof **x);
-  void *tmp = t->data ? NULL : mtk_alloc((size_t)n, mtk_tensor_row_bytes(t));
-  mtk_status st =
-      *x && (tmp || t->data) ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
-  if (st == MTK_OK) st = mtk_tensor_fetch_f32(*x, t, row0, n, tmp, err);
-  mtk_free(tmp);
-  return st;
-}
-
-static void amax_task(void *ctx, int64_t task, int worker) {
-  (void)worker;
-  amax_job *j = ctx;
-  int64_t row0 = task * j->chunk, n = j->rows - row0 < j->chunk ? j->rows - row0 : j->chunk;
-  float *x = NULL, m = 0;
-  j->status[task] = fetch_chunk(&x, j->t, row0, n, &j->errors[task]);
-  int64_t k = mtk_tensor_row_elems(j->t), count = n * k;
-  for (int64_t i = 0; i < count && j->status[task] == MTK_OK; i++) {
-    float a = fabsf(x[i]);
-    if (!(a <= 3.402823466e38f)) {
-      j->status[task] =
-          mtk_fail(&j->errors[task], MTK_E_FORMAT, j->t->name,
-                   "row %lld holds NaN or infinity; repair the checkpoint or keep the "
-                   "tensor with --keep",
-                   (long long)(row0 + i / k));
-    }
-    if (a > m) m = a;
-  }
-  j->amax[task] = m;
-  mtk_free(x);
-}
-
-/* Largest magnitude of a tensor; also the check that every weight is finite. */
-static mtk_status tensor_amax(float *out, const mtk_tensor *t, mtk_pool *pool, mtk_error *err) {
-  amax_job j = {.t = t, .rows = mtk_tensor_rows(t), .chunk = chunk_rows(t)};
-  int64_t n = (j.rows + j.chunk - 1) / j.chunk;
-  j.amax = mtk_alloc((size_t)n, sizeof *j.amax);
-  j.errors = mtk_alloc((size_t)n, sizeof *j.errors);
-  j.status = mtk_alloc((size_t)n, sizeof *j.status);
-  mtk_status st =
-      j.amax && j.errors && j.status ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  if (st == MTK_OK) mtk_pool_run(pool, n, amax_task, &j);
-  *out = 0;
-  for (int64_t i = 0; i < n && st == MTK_OK; i++) {
-    if (j.status[i] != MTK_OK) {
-      st = j.status[i];
-      if (err) *err = j.errors[i];
-    }
-    if (j.amax[i] > *out) *out = j.amax[i];
-  }
-  mtk_free(j.status);
-  mtk_free(j.errors);
-  mtk_free(j.amax);
-  return st;
-}
-
-/* Feed all rows of a matrix through the quantizer's statistics, ascending, on this thread. */
-static mtk_status gather_scales(const mtk_quantizer_v1 *q, const mtk_quant_tensor *quant,
-                                mtk_error *err) {
-  size_t n_state = q->state_floats ? q->state_floats(quant) : 0;
-  float *state = mtk_alloc(n_state + 1, sizeof *state);
-  if (!state) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  const mtk_tensor *t = quant->source;
-  int64_t rows = mtk_tensor_rows(t), chunk = chunk_rows(t);
-  mtk_status st = MTK_OK;
-  for (int64_t row0 = 0; row0 < rows && st == MTK_OK && q->update; row0 += chunk) {
-    int64_t n = rows - row0 < chunk ? rows - row0 : chunk;
-    float *x = NULL;
-    st = fetch_chunk(&x, t, row0, n, err);
-    if (st == MTK_OK) q->update(quant, state, x, row0, n);
-    mtk_free(x);
-  }
-  if (st == MTK_OK && q->finish) q->finish(quant, state);
-  mtk_free(state);
-  return st;
 }
 
 /* Members of one fused group share an amax, expert by expert: same block and same group name. */
@@ -275,17 +99,18 @@ typedef struct member {
 } member;
 
 static float group_max(const member *m, size_t n, size_t self, int64_t matrix) {
+  if (!m[self].amax) return 0;
   float best = m[self].amax[matrix];
   for (size_t i = 0; i < n && m[self].group; i++) {
     if (m[i].group && m[i].block == m[self].block && !strcmp(m[i].group, m[self].group) &&
-        m[i].n == m[self].n && m[i].amax[matrix] > best)
+        m[i].n == m[self].n && m[i].amax && m[i].amax[matrix] > best)
       best = m[i].amax[matrix];
   }
   return best;
 }
 
 /* The grid of each matrix, behind one another in one array. */
-static mtk_status make_scales(recode *r, mtk_arena *arena, const mtk_quant_target *target,
+static mtk_status make_scales(mtk_recode *r, mtk_arena *arena, const mtk_quant_target *target,
                               mtk_error *err) {
   int64_t rows = mtk_tensor_rows(&r->source) / r->n_quants, k = mtk_tensor_row_elems(&r->source);
   int64_t sn = target->scale_n ? target->scale_n : rows, sk = target->scale_k ? target->scale_k : k;
@@ -296,7 +121,7 @@ static mtk_status make_scales(recode *r, mtk_arena *arena, const mtk_quant_targe
     r->quants[i].scale_n = sn;
     r->quants[i].scale_k = sk;
     r->quants[i].scales = scales + i * count;
-    MTK_TRY(gather_scales(r->quantizer, &r->quants[i], err));
+    MTK_TRY(mtk_recode_gather(r->quantizer, &r->quants[i], err));
   }
   return MTK_OK;
 }
@@ -304,13 +129,15 @@ static mtk_status make_scales(recode *r, mtk_arena *arena, const mtk_quant_targe
 static mtk_status quantize_tensor(mtk_model *model, size_t index, const member *members, size_t n,
                                   const mtk_quantize_options *o, mtk_error *err) {
   mtk_arena *arena = mtk_model_arena(model);
-  recode *r = new_recode(model, mtk_model_tensor_at(model, index));
+  mtk_recode *r = mtk_recode_create(model, mtk_model_tensor_at(model, index));
   int64_t count = members[index].n;
   mtk_tensor *sources = mtk_arena_alloc(arena, (size_t)count, sizeof *sources);
   if (r) r->quants = mtk_arena_alloc(arena, (size_t)count, sizeof *r->quants);
   if (!r || !sources || !r->quants) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   r->quantizer = o->quantizer;
+  r->pool = o->pool;
   r->n_quants = count;
+  const mtk_input_stats *stats = o->stats ? o->stats(o->stats_ctx, r->source.name) : NULL;
   for (int64_t i = 0; i < count; i++) {
     sources[i] = r->source;
     if (count > 1) MTK_TRY(mtk_expert_slice(&sources[i], arena, &r->source, i, err));
@@ -319,23 +146,24 @@ static mtk_status quantize_tensor(mtk_model *model, size_t index, const member *
                                       .target = members[index].target,
                                       .group_amax = group_max(members, n, index, i),
                                       .options = o->options};
+    if (stats && stats->k == mtk_tensor_row_elems(&r->source))
+      r->quants[i].importance = stats->mean_square + (stats->n_expert > 0 ? i * stats->k : 0);
   }
   const mtk_quant_target *target = members[index].target;
   if (target->scale_n >= 0) MTK_TRY(make_scales(r, arena, target, err));
-  return install(model, r, target->dtype, err);
+  return mtk_recode_install(model, r, target->dtype, err);
 }
 
 /* Largest magnitudes of the matrices of a tensor. */
 static mtk_status measure(member *m, mtk_model *model, const mtk_tensor *t, mtk_pool *pool,
                           mtk_error *err) {
-  m->n = matrix_count(t);
   m->amax = mtk_alloc((size_t)m->n, sizeof *m->amax);
   if (!m->amax) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  if (m->n == 1) return tensor_amax(m->amax, t, pool, err);
+  if (m->n == 1) return mtk_tensor_amax(m->amax, t, pool, err);
   for (int64_t i = 0; i < m->n; i++) {
     mtk_tensor slice;
     MTK_TRY(mtk_expert_slice(&slice, mtk_model_arena(model), t, i, err));
-    MTK_TRY(tensor_amax(&m->amax[i], &slice, pool, err));
+    MTK_TRY(mtk_tensor_amax(&m->amax[i], &slice, pool, err));
   }
   return MTK_OK;
 }
@@ -352,6 +180,8 @@ static mtk_status find_amax(mtk_model *model, member *members, mtk_quantize_row 
     const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
     members[i].block = block_of(t->name);
     members[i].group = row ? row->fuse_group : NULL;
+    members[i].n = mtk_tensor_matrices(t);
+    if (members[i].target->scale_n < 0) continue; /* no outside scales, no statistics */
     MTK_TRY(measure(&members[i], model, t, o->pool, err));
     mtk_progress("measure", i + 1, n, "tensors");
   }

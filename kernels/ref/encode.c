@@ -52,4 +52,21 @@ static void fp4_encode(uint8_t *dst, const float *x, int64_t k, const mtk_fp4_ru
   }
 }
 
-void mtk_k_encode_init__ref(mtk_kernels *table) { table->fp4_encode = fp4_encode; }
+/* Magnitudes compare like their bits; NaN is above Inf. */
+static float amax(const float *x, int64_t n) {
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, &x[i], sizeof bits);
+    bits &= 0x7fffffff;
+    largest = bits > largest ? bits : largest;
+  }
+  float value;
+  memcpy(&value, &largest, sizeof value);
+  return value;
+}
+
+void mtk_k_encode_init__ref(mtk_kernels *table) {
+  table->fp4_encode = fp4_encode;
+  table->amax = amax;
+}

@@ -120,4 +120,38 @@ static void MTK_K(fp4_encode)(uint8_t *dst, const float *x, int64_t k, const mtk
   }
 }
 
-void MTK_K(encode_init)(mtk_kernels *table) { table->fp4_encode = MTK_K(fp4_encode); }
+static float MTK_K(amax)(const float *x, int64_t n) {
+  enum { STREAMS = 4 };
+#if MTK_LANES == 16
+#define ABS_BITS(p) _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(0x7fffffff))
+#define MAX_BITS    _mm512_max_epu32
+  __m512i most[STREAMS] = {0};
+#else
+#define ABS_BITS(p)                                                                                \
+  _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)(p)),                         \
+                   _mm256_set1_epi32(0x7fffffff))
+#define MAX_BITS _mm256_max_epu32
+  __m256i most[STREAMS] = {0};
+#endif
+  uint32_t lanes[STREAMS * LANES], largest = 0;
+  int64_t i = 0;
+  for (; i + STREAMS * LANES <= n; i += STREAMS * LANES)
+    MTK_UNROLL for (int s = 0; s < STREAMS; s++)
+      most[s] = MAX_BITS(most[s], ABS_BITS(x + i + s * LANES));
+  memcpy(lanes, most, sizeof lanes);
+  for (int l = 0; l < STREAMS * LANES; l++) largest = lanes[l] > largest ? lanes[l] : largest;
+  for (; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, &x[i], sizeof bits);
+    bits &= 0x7fffffff;
+    largest = bits > largest ? bits : largest;
+  }
+  float value;
+  memcpy(&value, &largest, sizeof value);
+  return value;
+}
+
+void MTK_K(encode_init)(mtk_kernels *table) {
+  table->fp4_encode = MTK_K(fp4_encode);
+  table->amax = MTK_K(amax);
+}

@@ -72,6 +72,20 @@ static void levels(const mtk_kernels *k) {
   }
 }
 
+static void amax(const mtk_kernels *k) {
+  for (int kind = 0; kind < CK_KINDS; kind++) {
+    for (int64_t n = 0; n < 300; n++) {
+      float *x = ck_floats(n, (size_t)ck_range(0, 7));
+      ck_fill(x, n, kind);
+      if (n && ck_range(0, 9) == 0) x[ck_range(0, n - 1)] = ck_range(0, 1) ? NAN : -INFINITY;
+      float want = ck_ref()->amax(x, n), got = k->amax(x, n);
+      ck_same(&want, &got, 1, "amax n=%lld %s", (long long)n, ck_kind_name(kind));
+      float plain = row_amax(x, n);
+      if (isfinite(want) && want != plain) ck_fail("amax of %lld is %g, not %g", (long long)n, want, plain);
+    }
+  }
+}
+
 /* Plain rounding is what the storage types' reference codecs do (nvfp4: with s2 = 1). */
 static void codecs(const mtk_kernels *k) {
   for (int kind = 0; kind < CK_KINDS; kind++) {
@@ -156,6 +170,6 @@ static void bench(const mtk_kernels *k) {
 
 int main(int argc, char **argv) {
   const ck_check checks[] = {
-      {"levels", levels, bench}, {"codecs", codecs, NULL}, {"gaussian", gaussian, NULL}};
-  return ck_main(argc, argv, checks, 3);
+      {"levels", levels, bench}, {"codecs", codecs, NULL}, {"amax", amax, NULL}, {"gaussian", gaussian, NULL}};
+  return ck_main(argc, argv, checks, 4);
 }

@@ -3,7 +3,7 @@
 #ifndef MTK_CALIBRATE_H
 #define MTK_CALIBRATE_H
 
-#include <mtk/model.h>
+#include <mtk/quantize.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -17,17 +17,6 @@ typedef struct mtk_calibration_options {
   const int64_t *lengths; /* [n_seqs]; borrowed */
   int64_t n_seqs;
 } mtk_calibration_options;
-
-/* The input x [rows, k] of one linear weight. Experts: statistics per expert; one that no token chose
- * has the mean over all experts. */
-typedef struct mtk_input_stats {
-  int64_t k, n_expert;        /* 0 = a plain weight */
-  const int64_t *rows;        /* [max(n_expert, 1)] rows seen */
-  const float *mean_square;   /* [max(n_expert, 1)][k] mean of x^2 per column */
-  const float *second_moment; /* [k][k] mean of x x^T; NULL when not asked for, or for experts */
-  float amax;                 /* largest magnitude */
-  float p9999;                /* 99.99 % of the magnitudes are at most this (to 1/16) */
-} mtk_input_stats;
 
 typedef struct mtk_calibration mtk_calibration;
 mtk_status mtk_calibration_create(mtk_calibration **out, const mtk_model *model,

@@ -259,6 +259,9 @@ typedef struct mtk_kernels {
   /* A row of k values (whole storage blocks) into nvfp4 or mxfp4, the block scales chosen by `rule`
    * (kernels/encode_rules.h has the formulas). x finite. */
   void (*fp4_encode)(uint8_t *dst, const float *x, int64_t k, const mtk_fp4_rule *rule);
+  /* Largest magnitude of n floats, 0 for none; NaN or Inf if there is one (not finite: enough to
+   * refuse). */
+  float (*amax)(const float *x, int64_t n);
 } mtk_kernels;
 
 /* Fill a table for a level; entries a level lacks are those of the next lower one. Levels above

@@ -15,6 +15,17 @@ extern "C" {
  * type. */
 mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err);
 
+/* The input x [rows, k] of one linear weight over a calibration text. Experts: statistics per expert;
+ * one that no token chose has the mean over all of them. */
+typedef struct mtk_input_stats {
+  int64_t k, n_expert;        /* 0 = a plain weight */
+  const int64_t *rows;        /* [max(n_expert, 1)] rows seen */
+  const float *mean_square;   /* [max(n_expert, 1)][k] mean of x^2 per column */
+  const float *second_moment; /* [k][k] mean of x x^T; NULL when not asked for, or for experts */
+  float amax;                 /* largest magnitude */
+  float p9999;                /* 99.99 % of the magnitudes are at most this (to 1/16) */
+} mtk_input_stats;
+
 typedef struct mtk_quantize_options {
   size_t struct_size;
   const mtk_quantizer_v1 *quantizer;
@@ -25,6 +36,10 @@ typedef struct mtk_quantize_options {
   int n_keep;
   bool embeddings; /* also token_embd and output (they stay by default) */
   bool requantize; /* also tensors that are quantized already, from their decoded values */
+  /* Statistics of the input of a weight (NULL for one that has none), or NULL: no calibration.
+   * mean_square must live as long as the model. */
+  const mtk_input_stats *(*stats)(void *ctx, const char *tensor);
+  void *stats_ctx;
 } mtk_quantize_options;
 
 /* Why a tensor stayed. */
@@ -53,6 +68,12 @@ typedef struct mtk_quantize_report {
  * infinite, naming tensor and row. report may be NULL. */
 mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *options,
                               mtk_quantize_report *report, mtk_error *err);
+
+/* Encode a tensor that mtk_model_quantize replaced now, rows on the pool, with these statistics (may be
+ * NULL): for methods that need second moments, which are there for a short time only. The bytes lie
+ * in a scratch file until the model is destroyed. */
+mtk_status mtk_model_quantize_now(mtk_model *model, const char *name, const mtk_input_stats *stats,
+                                  mtk_error *err);
 
 #ifdef __cplusplus
 }

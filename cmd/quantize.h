@@ -1,0 +1,35 @@
+/* quantize.h: shared by the files of mtk quantize. */
+#ifndef MTK_CMD_QUANTIZE_H
+#define MTK_CMD_QUANTIZE_H
+
+#include <mtk/calibrate.h>
+#include <mtk/quantize.h>
+
+#include "cmd.h"
+
+/* quantize_calibrate.c: the options of calibration, and what it is made of. */
+#define MTK_CMD_CALIBRATION_OPTIONS                                                                \
+  {"calibration", 0, MTK_OPT_LIST, "FILE", NULL, 0, 0, NULL,                                       \
+   "text, or JSONL of chats or texts, to measure activations on"},                                 \
+      {"calibration-tokens", 0, MTK_OPT_INT, "N", "32768", 1, 1e9, NULL, "how many tokens of it"}, \
+      {"sequence-length", 0, MTK_OPT_INT, "N", "512", 2, 1e6, NULL, "longest calibration sequence"}, \
+  {                                                                                                \
+    "seed", 0, MTK_OPT_INT, "S", "0", 0, 1e15, NULL, "choice of the calibration sequences"         \
+  }
+
+typedef struct mtk_cmd_calibration mtk_cmd_calibration;
+/* *out stays NULL when no --calibration is given. The model is loaded a second time: quantizing
+ * changes the tensors of the first. */
+mtk_status mtk_cmd_calibration_open(mtk_cmd_calibration **out, const mtk_cmd_line *line,
+                                    const char *path, mtk_pool *pool, mtk_error *err);
+void mtk_cmd_calibration_close(mtk_cmd_calibration *c);
+/* All stages, without second moments. */
+mtk_status mtk_cmd_calibration_run(mtk_cmd_calibration *c, mtk_error *err);
+/* Stage by stage: second moments, and the tensors of the stage (rows of the report) encoded with
+ * them. */
+mtk_status mtk_cmd_calibration_encode(mtk_cmd_calibration *c, mtk_model *model,
+                                      const mtk_quantize_report *report, mtk_error *err);
+/* For mtk_quantize_options.stats; ctx is the calibration. */
+const mtk_input_stats *mtk_cmd_calibration_stats(void *ctx, const char *tensor);
+
+#endif

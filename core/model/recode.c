@@ -1,0 +1,266 @@
+/* model/recode.c: see model/recode.h. */
+#include "model/recode.h"
+
+#include <math.h>
+#include <mtk/archive.h>
+#include <mtk/kernel.h>
+#include <string.h>
+
+enum { CHUNK_FLOATS = 1 << 18 };
+
+int64_t mtk_tensor_matrices(const mtk_tensor *t) {
+  return t->n_dims == 3 && t->shape[0] > 0 ? t->shape[0] : 1;
+}
+
+/* ---- source rows ---------------------------------------------------------------------------- */
+
+/* Rows of one task: about CHUNK_FLOATS values. */
+static int64_t chunk_rows(const mtk_tensor *t) {
+  int64_t k = mtk_tensor_row_elems(t), n = k > 0 ? CHUNK_FLOATS / k : 1;
+  int64_t rows = n < 1 ? 1 : n;
+  return rows < 128 ? rows : rows / 128 * 128;
+}
+
+/* Rows as f32 in *x (mtk_free by the caller). */
+static mtk_status fetch_chunk(float **x, const mtk_tensor *t, int64_t row0, int64_t n,
+                              mtk_error *err) {
+  size_t count;
+  *x = NULL;
+  if (!mtk_mul_ok((size_t)n, (size_t)mtk_tensor_row_elems(t), &count))
+    return mtk_fail(err, MTK_E_NOMEM, t->name, "too large");
+  *x = mtk_alloc(count, sizeof **x);
+  void *tmp = t->data ? NULL : mtk_alloc((size_t)n, mtk_tensor_row_bytes(t));
+  mtk_status st =
+      *x && (tmp || t->data) ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  if (st == MTK_OK) st = mtk_tensor_fetch_f32(*x, t, row0, n, tmp, err);
+  mtk_free(tmp);
+  return st;
+}
+
+static mtk_status refuse_value(const mtk_tensor *t, const float *x, int64_t row0, mtk_error *err) {
+  int64_t i = 0, k = mtk_tensor_row_elems(t);
+  while (isfinite(x[i])) i++;
+  return mtk_fail(err, MTK_E_FORMAT, t->name,
+                  "row %lld holds NaN or infinity; repair the checkpoint or keep the tensor with "
+                  "--keep",
+                  (long long)(row0 + i / k));
+}
+
+/* ---- ranges of rows on the pool -------------------------------------------------------------- */
+
+/* fn on chunks of rows; the failure of the first chunk in order is reported. */
+typedef struct rows_job {
+  const mtk_tensor *t;
+  mtk_status (*fn)(struct rows_job *j, int64_t task, int64_t row0, int64_t n, mtk_error *err);
+  int64_t row0, n_rows, chunk;
+  mtk_status *status;
+  mtk_error *errors;
+  /* encoding */
+  const mtk_recode *recode;
+  uint8_t *dst;
+  size_t row_bytes;
+  /* measuring */
+  float *amax; /* per task */
+} rows_job;
+
+static void run_rows_task(void *ctx, int64_t task, int worker) {
+  (void)worker;
+  rows_job *j = ctx;
+  int64_t at = task * j->chunk, n = j->n_rows - at < j->chunk ? j->n_rows - at : j->chunk;
+  j->status[task] = j->fn(j, task, j->row0 + at, n, &j->errors[task]);
+}
+
+static int64_t task_count(const rows_job *j) { return (j->n_rows + j->chunk - 1) / j->chunk; }
+
+static mtk_status run_rows(rows_job *j, mtk_pool *pool, mtk_error *err) {
+  size_t n = (size_t)task_count(j);
+  j->status = mtk_alloc(n, sizeof *j->status);
+  j->errors = mtk_alloc(n, sizeof *j->errors);
+  mtk_status st = j->status && j->errors ? MTK_OK
+                                         : mtk_fail(err, MTK_E_NOMEM, j->t->name, "out of memory");
+  if (st == MTK_OK) mtk_pool_run(pool, (int64_t)n, run_rows_task, j);
+  for (size_t i = 0; i < n && st == MTK_OK; i++) {
+    st = j->status[i];
+    if (st != MTK_OK && err) *err = j->errors[i];
+  }
+  mtk_free(j->errors);
+  mtk_free(j->status);
+  return st;
+}
+
+/* ---- measuring ------------------------------------------------------------------------------ */
+
+static mtk_status measure_rows(rows_job *j, int64_t task, int64_t row0, int64_t n, mtk_error *err) {
+  float *x;
+  mtk_status st = fetch_chunk(&x, j->t, row0, n, err);
+  if (st == MTK_OK) {
+    j->amax[task] = mtk_kernels_default()->amax(x, n * mtk_tensor_row_elems(j->t));
+    if (!isfinite(j->amax[task])) st = refuse_value(j->t, x, row0, err);
+  }
+  mtk_free(x);
+  return st;
+}
+
+mtk_status mtk_tensor_amax(float *out, const mtk_tensor *t, mtk_pool *pool, mtk_error *err) {
+  rows_job j = {.t = t, .fn = measure_rows, .n_rows = mtk_tensor_rows(t), .chunk = chunk_rows(t)};
+  *out = 0;
+  j.amax = mtk_alloc((size_t)task_count(&j), sizeof *j.amax);
+  if (!j.amax) return mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  mtk_status st = run_rows(&j, pool, err);
+  for (int64_t i = 0; i < task_count(&j); i++) *out = fmaxf(*out, j.amax[i]);
+  mtk_free(j.amax);
+  return st;
+}
+
+mtk_status mtk_recode_gather(const mtk_quantizer_v1 *q, const mtk_quant_tensor *quant,
+                             mtk_error *err) {
+  size_t n_state = q->state_floats ? q->state_floats(quant) : 0;
+  float *state = mtk_alloc(n_state + 1, sizeof *state);
+  if (!state) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  const mtk_tensor *t = quant->source;
+  /* a single scale from the amax of the tensor or its group, which is known */
+  bool known = n_state == 1 && quant->group_amax > 0;
+  int64_t rows = mtk_tensor_rows(t), chunk = chunk_rows(t);
+  mtk_status st = MTK_OK;
+  for (int64_t row0 = 0; row0 < rows && st == MTK_OK && q->update && !known; row0 += chunk) {
+    int64_t n = rows - row0 < chunk ? rows - row0 : chunk;
+    float *x;
+    st = fetch_chunk(&x, t, row0, n, err);
+    if (st == MTK_OK) q->update(quant, state, x, row0, n);
+    mtk_free(x);
+  }
+  if (st == MTK_OK && q->finish) q->finish(quant, state);
+  mtk_free(state);
+  return st;
+}
+
+/* ---- encoding ------------------------------------------------------------------------------- */
+
+/* Rows row0 .. row0+n_rows, which may lie in several matrices. */
+static mtk_status encode_matrices(const mtk_recode *r, uint8_t *dst, const float *x, int64_t row0,
+                                  int64_t n_rows, size_t row_bytes, mtk_error *err) {
+  int64_t rows = mtk_tensor_rows(&r->source) / r->n_quants, k = mtk_tensor_row_elems(&r->source);
+  while (n_rows > 0) {
+    int64_t in = row0 % rows, n = rows - in < n_rows ? rows - in : n_rows;
+    MTK_TRY(r->quantizer->encode(&r->quants[row0 / rows], dst, x, in, n, err));
+    dst += (size_t)n * row_bytes;
+    x += n * k;
+    row0 += n;
+    n_rows -= n;
+  }
+  return MTK_OK;
+}
+
+static mtk_status encode_rows(rows_job *j, int64_t task, int64_t row0, int64_t n, mtk_error *err) {
+  (void)task;
+  const mtk_recode *r = j->recode;
+  int64_t count = n * mtk_tensor_row_elems(j->t);
+  uint8_t *dst = j->dst + (size_t)(row0 - j->row0) * j->row_bytes;
+  float *x;
+  mtk_status st = fetch_chunk(&x, &r->source, row0, n, err);
+  if (st == MTK_OK && r->quantizer && !isfinite(mtk_kernels_default()->amax(x, count)))
+    st = refuse_value(j->t, x, row0, err);
+  if (st == MTK_OK && r->quantizer)
+    st = encode_matrices(r, dst, x, row0, n, j->row_bytes, err);
+  else if (st == MTK_OK && !mtk_dtype_encode(j->t->dtype, dst, x, (size_t)count))
+    st = mtk_fail(err, MTK_E_UNSUPPORTED, j->t->name, "cannot convert to %s",
+                  mtk_dtype_get(j->t->dtype)->name);
+  mtk_free(x);
+  return st;
+}
+
+static mtk_status read_recoded(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
+                               mtk_error *err) {
+  const mtk_recode *r = t->read_ctx;
+  rows_job j = {.t = t, .fn = encode_rows, .row0 = row0, .n_rows = n_rows, .chunk = chunk_rows(t),
+                .recode = r, .dst = dst, .row_bytes = mtk_tensor_row_bytes(t)};
+  return n_rows > 0 ? run_rows(&j, r->pool, err) : MTK_OK;
+}
+
+mtk_recode *mtk_recode_create(mtk_model *model, const mtk_tensor *source) {
+  mtk_recode *r = mtk_arena_alloc(mtk_model_arena(model), 1, sizeof *r);
+  if (r) r->source = *source;
+  return r;
+}
+
+mtk_status mtk_recode_install(mtk_model *model, mtk_recode *r, mtk_dtype dtype, mtk_error *err) {
+  mtk_tensor t = r->source;
+  t.dtype = dtype;
+  t.data = NULL;
+  t.read = read_recoded;
+  t.read_ctx = r;
+  t.scales = r->quantizer ? r->quants[0].scales : NULL; /* those of all matrices in one array */
+  t.scale_n = t.scales ? r->quants[0].scale_n : 0;
+  t.scale_k = t.scales ? r->quants[0].scale_k : 0;
+  t.input_scale = 0;
+  int64_t n = mtk_tensor_rows(&t);
+  size_t row = mtk_dtype_bytes(dtype, (uint64_t)mtk_tensor_row_elems(&t));
+  size_t total;
+  if (!row || !mtk_mul_ok((size_t)n, row, &total))
+    return mtk_fail(err, MTK_E_INVALID, t.name, "row length %lld does not fit blocks of %s",
+                    (long long)mtk_tensor_row_elems(&t), mtk_dtype_get(dtype)->name);
+  t.size_bytes = total;
+  return mtk_model_replace_tensor(model, &t, err);
+}
+
+/* ---- encoding now --------------------------------------------------------------------------- */
+
+static mtk_status give_statistics(mtk_recode *r, const mtk_input_stats *s, mtk_error *err) {
+  for (int64_t i = 0; i < r->n_quants; i++) {
+    mtk_quant_tensor *q = &r->quants[i];
+    if (s->k != mtk_tensor_row_elems(q->source))
+      return mtk_fail(err, MTK_E_INVALID, r->source.name,
+                      "statistics of %lld columns for rows of %lld", (long long)s->k,
+                      (long long)mtk_tensor_row_elems(q->source));
+    q->importance = s->mean_square + (s->n_expert > 0 ? i * s->k : 0);
+    q->second_moment = s->second_moment;
+  }
+  return MTK_OK;
+}
+
+/* All rows into a scratch file, which the model keeps mapped. */
+static mtk_status encode_to_scratch(mtk_model *model, const mtk_tensor *t, mtk_error *err) {
+  mtk_output *out = NULL;
+  mtk_file *file = NULL;
+  int64_t rows = mtk_tensor_rows(t), step = 16 * chunk_rows(t);
+  size_t row_bytes = mtk_tensor_row_bytes(t);
+  uint8_t *bytes = mtk_alloc((size_t)(step < rows ? step : rows), row_bytes);
+  mtk_status st = bytes ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  if (st == MTK_OK) st = mtk_output_create_scratch(&out, err);
+  for (int64_t row = 0; row < rows && st == MTK_OK; row += step) {
+    int64_t n = rows - row < step ? rows - row : step;
+    st = t->read(t, bytes, row, n, err);
+    if (st == MTK_OK) st = mtk_output_write(out, bytes, (size_t)n * row_bytes, err);
+    if (st == MTK_OK && mtk_cancelled()) st = mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
+  }
+  mtk_free(bytes);
+  if (st != MTK_OK) {
+    mtk_output_abort(out);
+    return st;
+  }
+  MTK_TRY(mtk_output_map(&file, out, err));
+  mtk_tensor done = *t;
+  done.data = file->data;
+  done.read = NULL;
+  done.read_ctx = NULL;
+  MTK_TRY(mtk_model_keep_file(model, file, err));
+  return mtk_model_replace_tensor(model, &done, err);
+}
+
+mtk_status mtk_model_quantize_now(mtk_model *model, const char *name, const mtk_input_stats *stats,
+                                  mtk_error *err) {
+  const mtk_tensor *t = mtk_model_tensor(model, name);
+  if (!t || t->read != read_recoded)
+    return mtk_fail(err, MTK_E_INTERNAL, name, "is not waiting to be quantized");
+  mtk_recode *r = t->read_ctx;
+  const mtk_quantizer_v1 *q = r->quantizer;
+  mtk_status st = stats ? give_statistics(r, stats, err) : MTK_OK;
+  for (int64_t i = 0; i < r->n_quants && st == MTK_OK && q->prepare; i++)
+    st = q->prepare(&r->quants[i].prepared, &r->quants[i], err);
+  if (st == MTK_OK) st = encode_to_scratch(model, t, err);
+  for (int64_t i = 0; i < r->n_quants && q->release; i++) {
+    q->release(r->quants[i].prepared);
+    r->quants[i].prepared = NULL;
+  }
+  return st == MTK_OK ? MTK_OK : mtk_fail_in(err, st, name);
+}
