@@ -378,7 +378,17 @@ static mtk_status add_result(json_t *out, const json_t *m, const json_t *names, 
   return MTK_OK;
 }
 
+static mtk_status check_parts(const json_t *m, size_t at, mtk_error *err) {
+  const json_t *content = json_object_get(m, "content");
+  for (size_t i = 0; i < json_array_size(content); i++)
+    if (!json_is_string(json_object_get(json_array_get(content, i), "text")))
+      return mtk_fail(err, MTK_E_UNSUPPORTED, NULL,
+                      "messages[%zu] has a part that is not text; only text is supported", at);
+  return MTK_OK;
+}
+
 static mtk_status add_message(json_t *out, json_t *m, json_t *names, size_t at, mtk_error *err) {
+  MTK_TRY(check_parts(m, at, err));
   if (is_role(m, "assistant"))
     add_assistant(out, m, names);
   else if (is_role(m, "tool"))

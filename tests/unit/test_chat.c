@@ -432,6 +432,14 @@ START_TEST(harmony_openai) {
                 "\"auto_drop_analysis\": false}",
                 "{<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final"
                 "<|message|>a<|return|>}");
+  rendering image = render_text(chat,
+                                "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": "
+                                "\"image_url\", \"image_url\": \"x\"}]}]}",
+                                true, false);
+  ck_assert(image.st == MTK_E_UNSUPPORTED);
+  finish(&image);
+  fails(chat, "{\"messages\": [{\"role\": \"tool\", \"content\": \"x\"}]}", "messages[0]",
+        "answers no tool call");
   mtk_chat_destroy(chat);
 }
 END_TEST
