@@ -13,6 +13,8 @@ static const mtk_option_def g_options[] = {
     {"dtype", 0, MTK_OPT_ENUM, "T", "keep", 0, 0, "keep|f32|f16|bf16", "storage type of matrices"},
     {"adapter", 0, MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL,
      "merge this LoRA adapter into the weights"},
+    {"tokenizer", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "the model's tokenizer is the one of FILE (tokenizer.bin, *.model, tekken.json, a model)"},
     {"base", 0, MTK_OPT_PATH, "MODEL", NULL, 0, 0, NULL, "SRC is an adapter of this model"},
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "say what would be written"},
@@ -227,9 +229,21 @@ static mtk_status convert_adapter(const mtk_cmd_line *line, mtk_error *err) {
   return st;
 }
 
+static mtk_status set_tokenizer(mtk_model *model, const char *path, mtk_error *err) {
+  mtk_model *source = NULL;
+  MTK_TRY(mtk_model_load(&source, path, err));
+  mtk_vocab *vocab = mtk_model_take_vocab(source);
+  mtk_model_destroy(source);
+  if (!vocab) return mtk_fail(err, MTK_E_FORMAT, path, "holds no tokenizer");
+  mtk_model_set_vocab(model, vocab);
+  return MTK_OK;
+}
+
 static mtk_status transform(mtk_model *model, mtk_adapter **adapter, const mtk_cmd_line *line,
                             mtk_error *err) {
   const char *path = mtk_options_string(line->options, "adapter");
+  const char *tokenizer = mtk_options_string(line->options, "tokenizer");
+  if (tokenizer) MTK_TRY(set_tokenizer(model, tokenizer, err));
   if (path) {
     MTK_TRY(mtk_adapter_load(adapter, path, err));
     MTK_TRY(mtk_adapter_fit(*adapter, model, err));

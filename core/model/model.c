@@ -234,6 +234,12 @@ void mtk_model_set_vocab(mtk_model *m, mtk_vocab *vocab) {
 
 const mtk_vocab *mtk_model_vocab(const mtk_model *m) { return m->vocab; }
 
+mtk_vocab *mtk_model_take_vocab(mtk_model *m) {
+  mtk_vocab *vocab = m->vocab;
+  m->vocab = NULL;
+  return vocab;
+}
+
 static attachment *find_attachment(const mtk_model *m, const char *name) {
   for (size_t i = 0; i < m->n_attachments; i++)
     if (strcmp(m->attachments[i].name, name) == 0) return &m->attachments[i];

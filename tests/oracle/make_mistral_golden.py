@@ -4,7 +4,7 @@ logits that transformers gives for those:  make_mistral_golden.py tests/golden/f
 
 Names and shapes follow mistral-inference; the twins are made here in numpy, by the permutation of
 rows that transformers' conversion scripts describe (interleaved pairs -> halves). Needs numpy,
-torch, transformers, safetensors. Writes {text,vision}.safetensors (bf16), and of each case
+torch, transformers, safetensors. Writes {text,vision,moe}.safetensors (bf16), and of each case
 NAME.params.json and NAME.json: config.json of the twin, sha256 of its tensors, ids, logits.
 With a second argument the twins themselves are kept there.
 """
@@ -70,9 +70,27 @@ def native_name(name, p):
     if stem.startswith("layers."):
         _, layer, part = stem.split(".", 2)
         heads = {"attention.wq": p["n_heads"], "attention.wk": p["n_kv_heads"]}.get(part, 0)
+        if "moe" in p and part.startswith("feed_forward."):
+            return f"{expert_name(layer, part)}.{suffix}", 0
         return f"{top}.layers.{layer}.{BLOCK[part]}.{suffix}", heads
     return {"tok_embeddings": f"{top}.embed_tokens", "norm": f"{top}.norm",
             "output": head}[stem] + "." + suffix, 0
+
+
+def expert_name(layer, part):
+    """"feed_forward.gate" and "feed_forward.experts.3.w1", as Mixtral's folders name them"""
+    return f"model.layers.{layer}.block_sparse_moe.{part.removeprefix('feed_forward.')}"
+
+
+def expert_tensors(p, text, rng):
+    d, ff, n = p["dim"], p["hidden_dim"], p["moe"]["num_experts"]
+    out = {k: v for k, v in text.items() if "feed_forward" not in k}
+    for i in range(p["n_layers"]):
+        out[f"layers.{i}.feed_forward.gate.weight"] = make((n, d), rng)
+        for e in range(n):
+            for w, shape in {"w1": (ff, d), "w2": (d, ff), "w3": (ff, d)}.items():
+                out[f"layers.{i}.feed_forward.experts.{e}.{w}.weight"] = make(shape, rng)
+    return out
 
 
 def text_tensors(p, rng):
@@ -131,6 +149,11 @@ def text_config(p):
 def config(p):
     text = text_config(p)
     kind = "ministral3" if "llama_4_scaling" in p else "mistral"
+    if "moe" in p:
+        moe = {"num_local_experts": p["moe"]["num_experts"],
+               "num_experts_per_tok": p["moe"]["num_experts_per_tok"]}
+        return {"architectures": ["MixtralForCausalLM"], "model_type": "mixtral",
+                "torch_dtype": "bfloat16", **text, **moe}
     if "vision_encoder" not in p:
         name = "Ministral3ForCausalLM" if kind == "ministral3" else "MistralForCausalLM"
         return {"architectures": [name], "model_type": kind, "torch_dtype": "bfloat16", **text}
@@ -199,8 +222,12 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     save_file(bf16(text), out / "text.safetensors")
     save_file(bf16({k: v for k, v in both.items() if k not in text}), out / "vision.safetensors")
+    moe = {**TEXT, "hidden_dim": 16, "moe": {"num_experts": 3, "num_experts_per_tok": 2}}
+    experts = expert_tensors(moe, text, rng)
+    save_file(bf16(experts), out / "moe.safetensors")
     for name, p in cases.items():
         write(out, name, p, both if name == "vision" else text, twins)
+    write(out, "moe", moe, experts, twins)
 
 
 main()

@@ -57,7 +57,8 @@ static const char *make_native(const char *name) {
     copy(NATIVE "text.safetensors", join(folder, "consolidated-00001-of-00002.safetensors"));
     copy(NATIVE "vision.safetensors", join(folder, "consolidated-00002-of-00002.safetensors"));
   } else {
-    copy(NATIVE "text.safetensors", join(folder, "consolidated.safetensors"));
+    const char *weights = strcmp(name, "moe") == 0 ? "moe" : "text";
+    copy(golden(weights, ".safetensors"), join(folder, "consolidated.safetensors"));
   }
   return folder;
 }
@@ -151,7 +152,8 @@ static void check_same_params(const char *a, const char *b) {
   ck_assert_msg(same_files(join(a, "params.json"), join(b, "params.json")), "%s", b);
 }
 
-static const char *const cases[] = {"small", "window", "yarn", "yarn-unscaled", "ministral"};
+static const char *const cases[] = {"small", "window", "yarn", "yarn-unscaled", "ministral",
+                                    "moe"};
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
 /* Native, Hugging Face and GGUF give the same bits, and those of transformers to rounding. */

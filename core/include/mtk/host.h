@@ -390,7 +390,8 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
     to_hf, mtk_error *err), )                                                                     \
   X(const mtk_kernels *, kernels_default, (void), )                                              \
   X(void, graph_set_rope_temperature, (mtk_graph *g, int32_t table, double temperature, int64_t  \
-    length), )
+    length), )                                                                                   \
+  X(mtk_vocab *, model_take_vocab, (mtk_model *model), )
 
 /* clang-format on */
 

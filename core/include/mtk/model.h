@@ -149,6 +149,8 @@ mtk_status mtk_model_replace_tensor(mtk_model *model, const mtk_tensor *tensor, 
 
 /* Takes ownership of vocab. */
 void mtk_model_set_vocab(mtk_model *model, mtk_vocab *vocab);
+/* The vocabulary, now the caller's; the model has none afterwards. NULL if it had none. */
+mtk_vocab *mtk_model_take_vocab(mtk_model *model);
 const mtk_vocab *mtk_model_vocab(const mtk_model *model); /* NULL if it has none */
 
 /* Named texts carried along: "chat_template", "chat_template.NAME", "generation_config.json",

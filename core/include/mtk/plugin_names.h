@@ -289,5 +289,6 @@
 #define mtk_model_shift_norms        (mtk_host_table->model_shift_norms)
 #define mtk_kernels_default          (mtk_host_table->kernels_default)
 #define mtk_graph_set_rope_temperature (mtk_host_table->graph_set_rope_temperature)
+#define mtk_model_take_vocab         (mtk_host_table->model_take_vocab)
 
 #endif
