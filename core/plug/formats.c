@@ -144,6 +144,7 @@ mtk_status mtk_model_load(mtk_model **out, const char *path, mtk_error *err) {
   if (!model) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   mtk_status status = mtk_model_set_source(model, format->id, path, err);
   if (status == MTK_OK) status = format->read_model(model, path, err);
+  if (status == MTK_E_NOMEM) (void)mtk_fail(err, status, path, "out of memory"); /* of a warning */
   if (status == MTK_OK) *out = model;
   else mtk_model_destroy(model);
   return status;

@@ -227,7 +227,7 @@ START_TEST(allocations_fail) {
     mtk_alloc_fail_after(n);
     mtk_status status = mtk_format_find("archive")->read_model(m, CORPUS "good.tar.gz", &err);
     mtk_alloc_fail_after(-1);
-    ck_assert(status == MTK_OK || err.message[0]);
+    ck_assert(status == MTK_OK || status == MTK_E_NOMEM || err.message[0]);
     read = n > 40 && status == MTK_OK;
     mtk_model_destroy(m);
     ck_assert(!mtk_path_exists(CORPUS "good.tar.gz!"));
