@@ -1,6 +1,6 @@
-/* text/decode.c: the decoders of tokenizer.json as a chain of stages. A stage gets tokens, maybe in
- * parts, and hands tokens on, maybe in parts; what it cannot decide yet it holds back. The result is
- * that of the `tokenizers` library, 0.23, on the whole sequence. */
+/* text/decode.c: the decoders of tokenizer.json as a chain of stages. A stage gets tokens, maybe
+ * in parts, and hands tokens on, maybe in parts; what it cannot decide yet it holds back. The
+ * result is that of the `tokenizers` library, 0.23, on the whole sequence. */
 #include "text/decode.h"
 
 #include <string.h>
@@ -322,10 +322,9 @@ static void tidy_up(mtk_bytes *b, mtk_bytes *other) {
 /* "##ing" continues a word, any other token begins one. */
 static bool piece_wordpiece(const stage *st, mtk_bytes *out, const char *token, size_t n) {
   bool goes_on = n >= st->n_text && memcmp(token, st->text, st->n_text) == 0;
-  if (goes_on)
-    mtk_bytes_append(out, token + st->n_text, n - st->n_text);
-  else
-    mtk_bytes_append(out, " ", 1), mtk_bytes_append(out, token, n);
+  size_t skip = goes_on ? st->n_text : 0;
+  if (!goes_on) mtk_bytes_append(out, " ", 1);
+  mtk_bytes_append(out, token + skip, n - skip);
   return false;
 }
 

@@ -1,6 +1,6 @@
 /* text/normalize.h: normalizers, that is steps that rewrite text before it is cut into pieces. A
- * normalizer is immutable after creation and shared by threads; work memory belongs to one call at a
- * time. Bytes that are not UTF-8 stay as they are. */
+ * normalizer is immutable after creation and shared by threads; work memory belongs to one call
+ * at a time. Bytes that are not UTF-8 stay as they are. */
 #ifndef MTK_TEXT_NORMALIZE_H
 #define MTK_TEXT_NORMALIZE_H
 

@@ -1,4 +1,5 @@
-/* text/pipeline.h: the steps of a vocabulary, whether it lists them or only names a pre-tokenizer. */
+/* text/pipeline.h: the steps of a vocabulary, whether it lists them or names a pre-tokenizer.
+ * Pure functions, any thread. */
 #ifndef MTK_TEXT_PIPELINE_H
 #define MTK_TEXT_PIPELINE_H
 

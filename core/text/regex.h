@@ -1,6 +1,7 @@
 /* text/regex.h: regular expressions of tokenizer.json, written for Oniguruma (Ruby syntax, Unicode)
- * and run by PCRE2 with JIT. A regex is immutable after creation and shared by threads; match memory
- * belongs to one call at a time. */
+ * and run by PCRE2 with JIT. A regex is immutable after creation and shared by threads; match
+ * memory belongs to one call at a time. Properties of characters are those of the installed PCRE2:
+ * what Unicode added since counts as unassigned. */
 #ifndef MTK_TEXT_REGEX_H
 #define MTK_TEXT_REGEX_H
 

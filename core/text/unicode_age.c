@@ -1,5 +1,5 @@
-/* text/unicode_age.c: ranges of characters newer than Unicode 8.0, from Unicode's DerivedAge.txt. Code
- * points that Unicode 15 does not assign may lie in a range or not. */
+/* text/unicode_age.c: ranges of characters newer than Unicode 8.0, from Unicode's DerivedAge.txt.
+ * Code points that Unicode 15 does not assign may lie in a range or not. */
 #include "text/unicode_age.h"
 
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* text/unicode_age.h: which version of Unicode brought a character. The `tokenizers` library takes its
- * properties from packages of different ages, so ids depend on it. Pure; any thread. */
+/* text/unicode_age.h: which version of Unicode brought a character. The `tokenizers` library takes
+ * its properties from packages of different ages, so ids depend on it. Pure; any thread. */
 #ifndef MTK_TEXT_UNICODE_AGE_H
 #define MTK_TEXT_UNICODE_AGE_H
 

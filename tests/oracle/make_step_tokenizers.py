@@ -2,10 +2,11 @@
 """Writes one small tokenizer.json per normalizer, pre-tokenizer and decoder of the `tokenizers` package,
 in several settings, and a file of texts that touch every code point, for compare_tokenizers.py.
 
-usage: make_step_tokenizers.py FOLDER
+usage: make_step_tokenizers.py FOLDER | --golden > tests/golden/text/steps.jsonl
 
 The model spells bytes, and puts a "|" behind each piece, so that ids show what a step did to the text
-and where it cut.
+and where it cut. With --golden (needs the package): some of the texts with ids and decoded text, one line
+per tokenizer; the vocabulary of bytes is left out, the reader puts it in.
 """
 import json
 import os
@@ -54,7 +55,7 @@ PRE_TOKENIZERS = {
     "chars": split("", "Isolated"), "chars-literal": split("", "Isolated", kind="String"),
     "boundary": split("\\b", "Isolated"), "lookbehind": split("(?<=[a-z])(?=[A-Z])|_", "Removed"),
     "words": split("\\w+|[^\\w\\s]+", "Removed", True),
-    "classes": split("[[:alpha:]&&[^aeiou]]+|[^\\s[:punct:]\\d]|\\h{2}|\\u3042+", "Isolated"),
+    "classes": split("[[a-zA-Z\u00e9]&&[^aeiou]]+|[^\\s[:punct:]\\d]|\\h{2}|\\u3042+", "Isolated"),
     "properties": split("\\p{Han}+|\\p{Hiragana}+|\\p{^L}|\\p{Letter}{1,3}", "Isolated"),
     "possessive": split("(?i:'s|'t|'ll)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+|.|^\\s*$", "Isolated"),
     "kimi": split("[\\p{Han}]+|[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*[\\p{Ll}&&[^\\p{Han}]]+|\\s+", "Isolated"),
@@ -153,30 +154,63 @@ def word_texts(vocab):
         yield "~".join(r.choice(vocab) for _ in range(r.randrange(1, 9)))
 
 
-def main():
-    folder = sys.argv[1]
-
-    def write(name, root):
-        with open(os.path.join(folder, name + ".json"), "w") as f:
-            json.dump(root, f, ensure_ascii=False)
-
+def tokenizers():
+    """Name and content of each file."""
     for name, n in NORMALIZERS.items():
-        write("steps-normalizer-" + name, tokenizer(normalizer=n))
+        yield "steps-normalizer-" + name, tokenizer(normalizer=n)
     for name, p in PRE_TOKENIZERS.items():
-        write("steps-pre-" + name, tokenizer(pre_tokenizer=p))
+        yield "steps-pre-" + name, tokenizer(pre_tokenizer=p)
     prepend = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, {"type": "Prepend", "prepend": "▁"},
                                                    {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}
-    write("steps-added", tokenizer(ADDED))
-    write("steps-added-normalizer", tokenizer(ADDED, normalizer=prepend))
-    write("steps-added-first", tokenizer(ADDED, pre_tokenizer=PRE_TOKENIZERS["metaspace-first-True"],
-                                         normalizer=NORMALIZERS["strip-left"]))
+    yield "steps-added", tokenizer(ADDED)
+    yield "steps-added-normalizer", tokenizer(ADDED, normalizer=prepend)
+    yield "steps-added-first", tokenizer(ADDED, pre_tokenizer=PRE_TOKENIZERS["metaspace-first-True"],
+                                         normalizer=NORMALIZERS["strip-left"])
     for name, d in list(DECODERS.items()) + [("none", None)]:
-        write("words-decoder-" + name, word_tokenizer(d))
-    newer = ["nfc", "nfd", "nfkc", "nfkd", "strip-accents", "bert", "lowercase"]  # know their Unicode
-    for name in newer:
-        write("chars-normalizer-" + name, tokenizer(normalizer=NORMALIZERS[name]))
-    write("chars-pre-bert", tokenizer(pre_tokenizer=PRE_TOKENIZERS["bert"]))
-    lines = {"chars": code_points(unicodedata), "steps": texts(), "words": word_texts(list(word_tokenizer(None)["model"]["vocab"]) + ["<s>"])}
+        yield "words-decoder-" + name, word_tokenizer(d)
+    for name in ["nfc", "nfd", "nfkc", "nfkd", "strip-accents", "bert", "lowercase"]:  # by their own Unicode
+        yield "chars-normalizer-" + name, tokenizer(normalizer=NORMALIZERS[name])
+    yield "chars-pre-bert", tokenizer(pre_tokenizer=PRE_TOKENIZERS["bert"])
+
+
+GOLDEN_TEXTS = ["", " ", "Hello, world!  It's 12 345\t\u00bd\n\n", "  ÀÉ e\u0301\u0323 ﬁ İ ß 中文abc\u3042\u30ab\u30fc",
+                "a<s> b  <l>\n <lr> c<r>  d word words the there Ünïcode <s>x", "\u00a0x\u200by\u2028z\u0007\u00ad",
+                "camelCase_x'LL don't—“q”", "\u1100\u1161\u11a8 각\u11a8 \u0344 ｶﾞ Ａ", "....!!an and bananas xx", "🚀👍🏽 é́é"]
+
+
+def golden():
+    from tokenizers import Tokenizer
+    words = list(word_tokenizer(None)["model"]["vocab"]) + ["<s>"]
+    for name, root in tokenizers():
+        if name.startswith("chars"):
+            continue
+        texts_here = GOLDEN_TEXTS
+        reference = Tokenizer.from_str(json.dumps(root))
+        if name.startswith("words"):
+            r = random.Random(3)
+            texts_here = ["~".join(r.choice(words) for _ in range(r.randrange(1, 9))) for _ in range(12)]
+        else:
+            del root["model"]["vocab"]
+        ids = [reference.encode(t).ids for t in texts_here]
+        decoded = []
+        for i in ids:
+            try:
+                decoded.append(reference.decode(i, skip_special_tokens=False))
+            except BaseException:  # the package panics where its decoder runs out of characters
+                decoded.append(None)
+        row = {"name": name, "json": root, "texts": texts_here, "ids": ids, "decoded": decoded}
+        print(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
+
+
+def main():
+    if sys.argv[1] == "--golden":
+        return golden()
+    folder = sys.argv[1]
+    for name, root in tokenizers():
+        with open(os.path.join(folder, name + ".json"), "w") as f:
+            json.dump(root, f, ensure_ascii=False)
+    lines = {"chars": code_points(unicodedata), "steps": texts(),
+             "words": word_texts(list(word_tokenizer(None)["model"]["vocab"]) + ["<s>"])}
     for name, source in lines.items():
         with open(os.path.join(folder, name + ".lines"), "w") as f:
             f.writelines(json.dumps(t) + "\n" for t in source)

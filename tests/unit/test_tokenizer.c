@@ -356,6 +356,98 @@ START_TEST(failing_allocations) {
 }
 END_TEST
 
+/* ---- steps of tokenizer.json ------------------------------------------------------------------ */
+
+/* The bytes as "<0x00>" to "<0xFF>". */
+static json_t *byte_vocabulary(void) {
+  json_t *vocab = json_object();
+  for (int b = 0; b < 256; b++) {
+    char name[8];
+    snprintf(name, sizeof name, "<0x%02X>", (unsigned)b);
+    json_object_set_new(vocab, name, json_integer(b));
+  }
+  return vocab;
+}
+
+/* Token by token: whole characters at any time, in the end the same. */
+static void assert_streams(const mtk_tokenizer *tok, const mtk_ids *ids, const mtk_bytes *whole) {
+  mtk_token_stream *stream;
+  mtk_bytes out = {0};
+  mtk_error err;
+  bool incomplete;
+  ck_assert_int_eq(mtk_token_stream_create(&stream, tok, true, &err), MTK_OK);
+  for (int round = 0; round < 2; round++) { /* it begins anew after finish */
+    mtk_bytes_clear(&out);
+    for (size_t i = 0; i < ids->len; i++) {
+      ck_assert_int_eq(mtk_token_stream_push(stream, &out, ids->data[i], &err), MTK_OK);
+      ck_assert_uint_eq(mtk_utf8_prefix(out.data ? out.data : "", out.len, &incomplete), out.len);
+    }
+    ck_assert_int_eq(mtk_token_stream_finish(stream, &out, &err), MTK_OK);
+    ck_assert_uint_eq(out.len, whole->len);
+    ck_assert(out.len == 0 || memcmp(out.data, whole->data, out.len) == 0);
+  }
+  ck_assert_int_eq(mtk_token_stream_push(stream, &out, -1, &err), MTK_E_INVALID);
+  mtk_bytes_finish(&out);
+  mtk_token_stream_destroy(stream);
+}
+
+static void assert_step_row(const mtk_tokenizer *tok, const json_t *row, const char *how) {
+  size_t i;
+  json_t *text;
+  const char *name = json_string_value(json_object_get(row, "name"));
+  json_array_foreach(json_object_get(row, "texts"), i, text) {
+    const char *s = json_string_value(text);
+    mtk_ids ids = encode(tok, s, json_string_length(text), MTK_ENCODE_SPECIAL | MTK_ENCODE_BOS);
+    mtk_bytes out = {0};
+    mtk_error err;
+    const json_t *decoded = json_array_get(json_object_get(row, "decoded"), i);
+    ck_assert_msg(text_same_ids(&ids, json_array_get(json_object_get(row, "ids"), i)),
+                  "%s (%s), text %zu: %s", name, how, i, s);
+    ck_assert_int_eq(mtk_tokenizer_decode(&out, tok, ids.data, ids.len, true, &err), MTK_OK);
+    if (json_is_string(decoded)) {
+      ck_assert_msg(strcmp(out.data ? out.data : "", json_string_value(decoded)) == 0,
+                    "%s (%s), text %zu: %s is not %s", name, how, i, out.data,
+                    json_string_value(decoded));
+    }
+    assert_streams(tok, &ids, &out);
+    mtk_bytes_finish(&out);
+    mtk_ids_finish(&ids);
+  }
+}
+
+/* Every step by itself against the `tokenizers` package, as read and after writing. */
+START_TEST(steps) {
+  size_t n, rows = 0;
+  char *lines = text_read_golden("steps.jsonl", &n);
+  const char *at = lines;
+  for (json_t *row; (row = text_next_line(&at)) != NULL; rows++) {
+    json_t *model = json_object_get(json_object_get(row, "json"), "model");
+    if (!json_object_get(model, "vocab")) json_object_set_new(model, "vocab", byte_vocabulary());
+    char *json = json_dumps(json_object_get(row, "json"), 0);
+    mtk_vocab *vocab;
+    mtk_error err;
+    mtk_bytes written = {0}, config = {0};
+    ck_assert_msg(mtk_vocab_from_hf(&vocab, json, strlen(json), NULL, 0, &err) == MTK_OK, "%s: %s",
+                  err.message, json);
+    mtk_tokenizer *tok = create(vocab);
+    assert_step_row(tok, row, "read");
+    mtk_tokenizer_destroy(tok);
+    vocab->hf_json = NULL;
+    ck_assert_int_eq(mtk_vocab_to_hf(&written, &config, vocab, &err), MTK_OK);
+    tok = text_make_tokenizer(written.data, written.len, NULL, 0);
+    assert_step_row(tok, row, "written");
+    mtk_tokenizer_destroy(tok);
+    mtk_vocab_destroy(vocab);
+    mtk_bytes_finish(&written);
+    mtk_bytes_finish(&config);
+    free(json);
+    json_decref(row);
+  }
+  ck_assert_uint_ge(rows, 80);
+  mtk_free(lines);
+}
+END_TEST
+
 /* ---- incremental UTF-8 ----------------------------------------------------------------------- */
 
 /* Feeds text in pieces of `step` bytes. */
@@ -504,6 +596,7 @@ static Suite *suite(void) {
   tcase_add_loop_test(c, any_bytes, 0, 3); /* the kinds that keep every byte */
   tcase_add_loop_test(c, hostile_lengths, 0, N_KINDS);
   tcase_add_test(c, malformed_json);
+  tcase_add_test(c, steps);
   tcase_add_test(c, malformed_vocab);
   tcase_add_test(c, failing_allocations);
   tcase_add_test(c, utf8_stream);

@@ -206,8 +206,9 @@ mtk_status mtk_vocab_from_tiktoken(mtk_vocab **out, const char *text, size_t n,
 mtk_status mtk_vocab_to_spm(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
 mtk_status mtk_vocab_to_tekken(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
 mtk_status mtk_vocab_to_tiktoken(mtk_bytes *out, const mtk_vocab *vocab, mtk_error *err);
-/* The merge list that amounts to the scores or ranks of a SPM or RANKS vocabulary ("left right", best
- * first; every way to make each token), into the caller's arena. A BPE vocabulary gives its own. */
+/* The merge list that amounts to the scores or ranks of a SPM or RANKS vocabulary ("left right",
+ * best first; every way to make each token), into the caller's arena. A BPE vocabulary gives its
+ * own. */
 mtk_status mtk_vocab_merges(const char *const **merges, size_t *n, mtk_arena *arena,
                             const mtk_vocab *vocab, mtk_error *err);
 /* And back: scores[0..n_tokens) under which merging by score (SPM, RANKS) does what the merge list
