@@ -25,7 +25,7 @@ TEXT = {"dim": 24, "n_layers": 2, "head_dim": 8, "hidden_dim": 40, "n_heads": 4,
         "rope_theta": 1000000000.0, "norm_eps": 1e-05, "vocab_size": 64}
 YARN = {"factor": 4.0, "original_max_position_embeddings": 8, "beta": 32.0, "alpha": 1.0}
 VISION = {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 24,
-          "num_attention_heads": 2, "num_channels": 3, "image_size": 28, "max_image_size": 28,
+          "num_attention_heads": 4, "num_channels": 3, "image_size": 28, "max_image_size": 28,
           "patch_size": 7, "rope_theta": 10000.0, "mm_projector_id": "patch_merge",
           "spatial_merge_size": 2, "add_pre_mm_projector_layer_norm": True, "adapter_bias": False,
           "image_token_id": 10, "image_break_token_id": 12, "image_end_token_id": 13}
