@@ -45,7 +45,7 @@ START_TEST(folder_round_trip) {
 }
 END_TEST
 
-/* ---- types, texts, other weights -------------------------------------------------------------- */
+/* ---- types, texts, other weights ------------------------------------------------------------- */
 
 /* One tensor of every type that the format has; the header is written as it is. */
 static const struct {
