@@ -1,5 +1,5 @@
-/* kernels/exp_poly.h: the constants of mtk_math_expf and mtk_math_tanhf, shared by the scalar (math.c) and the vector
- * forms (simd/lanes.h), so that both compute the same bits:
+/* kernels/exp_poly.h: the constants of mtk_math_expf, mtk_math_tanhf and GELU, shared by the scalar
+ * (math.c, ref/) and the vector forms (simd/), so that both compute the same bits:
  *   t = fma(x, log2e, MAGIC), n = t - MAGIC (rint, kept in t's low mantissa bits);
  *   r = fma(n, -ln2_hi, x), r = fma(n, -ln2_lo, r), |r| <= ln2/2;
  *   p = 1 + r + r^2 (C2 + ... + C6 r^4) by Horner, one fma a step; result = p with n added to its

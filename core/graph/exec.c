@@ -126,8 +126,9 @@ mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *o, mtk_error 
   MTK_TRY_GOTO(status, fail, reserve_linear(e, err));
   MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->pos, &ws->n_pos, (size_t)e->max_tokens,
                                      sizeof(int32_t), err));
-  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->cos_sin, &ws->cos_sin_floats,
-                                     (size_t)(e->max_tokens * mtk_exec_rope_dims(e, e->g->n_ropes)), sizeof(float), err));
+  size_t angles = (size_t)(e->max_tokens * mtk_exec_rope_dims(e, e->g->n_ropes));
+  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->cos_sin, &ws->cos_sin_floats, angles,
+                                         sizeof(float), err));
   *out = e;
   return MTK_OK;
 fail:
@@ -246,7 +247,8 @@ static mtk_status run_nodes(mtk_exec *e, size_t n_nodes, mtk_error *err) {
   return MTK_OK;
 }
 
-mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_only, mtk_error *err) {
+mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_only,
+                        mtk_error *err) {
   if (given->n_tokens > e->max_tokens || given->n_outputs > e->max_outputs)
     return mtk_fail(err, MTK_E_INTERNAL, NULL, "a step is larger than the executor's plan");
   mtk_exec_step step = *given;

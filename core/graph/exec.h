@@ -72,8 +72,8 @@ typedef struct mtk_exec_step {
   const int32_t *targets;
   const float *target_weights;
   /* KV cache: float block of each page; layer l, head h has K at l*kv_layer_stride +
-   * h*64*(head_dim + v_dim) and V right behind it. kv_pages NULL: pages of this step only (all sequences
-   * start at position 0; seqs[i].pages is not read): training and evaluation. */
+   * h*64*(head_dim + v_dim) and V right behind it. kv_pages NULL: pages of this step only (all
+   * sequences start at position 0; seqs[i].pages is not read): training and evaluation. */
   float *const *kv_pages;
   int64_t kv_layer_stride;
   float *logits; /* [n_outputs, V] if logits_outside */

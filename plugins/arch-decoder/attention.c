@@ -134,16 +134,17 @@ static bool is_windowed(const decoder *d, int32_t block) {
 
 /* ---- the graph ----------------------------------------------------------------------------- */
 
-/* Scores are divided by sqrt(query_pre_attn_scalar), usually the head size. GGUF files made elsewhere
- * do not say it; the 27B models of Gemma 2 and 3 alone have another one: width / heads. */
+/* Scores are divided by sqrt(query_pre_attn_scalar), usually the head size. GGUF files made
+ * elsewhere do not say it; the 27B models of Gemma 2 and 3 alone have another: width / heads. */
 static mtk_status read_scale(decoder *d, mtk_error *err) {
   static const struct {
     const char *arch;
     int32_t n_block;
   } by_width[] = {{"gemma2", 46}, {"gemma3", 62}};
   uint64_t scalar, fallback = (uint64_t)d->attention.head_dim;
+  const char *arch = mtk_model_arch(d->model);
   for (size_t i = 0; i < sizeof by_width / sizeof by_width[0]; i++)
-    if (strcmp(by_width[i].arch, mtk_model_arch(d->model)) == 0 && by_width[i].n_block == d->n_block)
+    if (strcmp(by_width[i].arch, arch) == 0 && by_width[i].n_block == d->n_block)
       fallback = (uint64_t)(d->n_embd / d->attention.n_head);
   MTK_TRY(mtk_meta_uint(&scalar, mtk_model_meta(d->model), "attention.query_pre_attn_scalar",
                         fallback, err));

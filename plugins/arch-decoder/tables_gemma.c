@@ -1,5 +1,5 @@
-/* tables_gemma.c: hyperparameters and tensors of gemma2 and gemma3 (text). Folders store the weights
- * of norms minus one. Sources: transformers, configuration_gemma2.py, configuration_gemma3.py; the
+/* tables_gemma.c: hyperparameters and tensors of gemma2 and gemma3 (text). Folders store weights of
+ * norms minus one. Sources: transformers, configuration_gemma2.py, configuration_gemma3.py; the
  * keys of llama.cpp's GGUF files. Static data. */
 #include "tables.h"
 

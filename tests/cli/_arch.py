@@ -88,7 +88,8 @@ def print_ids(golden):
 def check(golden, path):
     lines = [json.loads(line) for line in open(path)]
     last = [-line["token_nll"][-1] for line in lines[1:]]
-    for what, got, want in (("log-probabilities along the prompt", [-x for x in lines[0]["token_nll"]], golden["along"]),
+    along = [-x for x in lines[0]["token_nll"]]
+    for what, got, want in (("log-probabilities along the prompt", along, golden["along"]),
                             ("log-probabilities of all tokens at its end", last, golden["last"])):
         worst = max(abs(g - w) for g, w in zip(got, want, strict=True))
         top = max(abs(w) for w in want)
@@ -103,8 +104,8 @@ def read_safetensors(folder):
     n = struct.unpack("<Q", raw[:8])[0]
     header = json.loads(raw[8:8 + n])
     header.pop("__metadata__", None)
-    at = 8 + n
-    return {k: (v["dtype"], v["shape"], raw[at + v["data_offsets"][0]:at + v["data_offsets"][1]]) for k, v in header.items()}
+    data = raw[8 + n:]
+    return {k: (v["dtype"], v["shape"], data[slice(*v["data_offsets"])]) for k, v in header.items()}
 
 
 def same(a, b):
