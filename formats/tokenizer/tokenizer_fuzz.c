@@ -1,4 +1,4 @@
-/* tokenizer_fuzz.c: any bytes as a tokenizer file. What loads must encode and decode any bytes, and
+/* tokenizer_fuzz.c: any bytes as a tokenizer file (tiktoken ranks as r50k_base). What loads must encode and decode any bytes, and
  * survive being written in every other representation. Single-threaded. */
 #include <mtk/registry.h>
 #include <string.h>
@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   mtk_tokenizer *tok;
   mtk_error err;
   if (mtk_plugins_load(&err) != MTK_OK) return 0;
-  if (tokenizer_read_bytes(&vocab, "fuzz", data, size, &err) != MTK_OK) return 0;
+  if (tokenizer_read_bytes(&vocab, "r50k_base.tiktoken", data, size, &err) != MTK_OK) return 0;
   if (mtk_tokenizer_create(&tok, vocab, &err) == MTK_OK) {
     use_tokenizer(tok, text, sizeof text);
     use_tokenizer(tok, (const char *)data, size < 2000 ? size : 2000);
