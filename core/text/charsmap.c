@@ -1,8 +1,8 @@
-/* text/charsmap.c: reading of precompiled_charsmap. Layout: u32 size of the trie in bytes, its units
- * (u32, little-endian), then the replacements. A unit of the darts-clone trie holds a label (bits
- * 0..7 and 31), "has a value" (bit 8) and the offset of its children (bits 10..30, shifted by 8 if
- * bit 9 is set); a value unit holds the place of a replacement. Every index is checked on use: a
- * hostile trie finds nothing. */
+/* text/charsmap.c: reading of precompiled_charsmap. Layout: u32 size of the trie in bytes, its
+ * units (u32, little-endian), then the replacements. A unit of the darts-clone trie holds a label
+ * (bits 0..7 and 31), "has a value" (bit 8) and the offset of its children (bits 10..30, shifted
+ * by 8 if bit 9 is set); a value unit holds the place of a replacement. Every index is checked on
+ * use: a hostile trie finds nothing. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/charsmap.h"
 

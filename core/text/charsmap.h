@@ -1,6 +1,6 @@
-/* text/charsmap.h: SentencePiece's precompiled_charsmap: a set of rules "these bytes become those",
- * stored as a double-array trie and a list of NUL-terminated replacements. Immutable after creation,
- * shared by threads. */
+/* text/charsmap.h: SentencePiece's precompiled_charsmap: a set of rules "these bytes become
+ * those", stored as a double-array trie and a list of NUL-terminated replacements. Immutable
+ * after creation, shared by threads. */
 #ifndef MTK_TEXT_CHARSMAP_H
 #define MTK_TEXT_CHARSMAP_H
 

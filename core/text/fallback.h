@@ -13,8 +13,8 @@ typedef struct text_fallback {
 } text_fallback;
 
 void mtk_text_fallback_init(text_fallback *out, const mtk_vocab *vocab, const mtk_map *ids);
-/* Ids of the character s[0..n), which begins at `offset`. *unknown: whether the last thing pushed for this piece
- * was unk; the caller clears it when it pushes something else. */
+/* Ids of the character s[0..n), which begins at `offset`. *unknown: whether the last thing pushed
+ * for this piece was unk; the caller clears it when it pushes something else. */
 mtk_status mtk_text_fallback_push(const text_fallback *f, text_sink *sink, const char *s, size_t n,
                                   size_t offset, bool *unknown, mtk_error *err);
 

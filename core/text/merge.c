@@ -1,8 +1,8 @@
 /* text/merge.c: the models that merge the adjacent pair whose joined text is the best token, the
- * leftmost first among equals: SentencePiece's BPE (highest score) and tiktoken's (lowest rank, that
- * is, highest -rank). Candidates wait in a heap; those that are out of date are dropped when they
- * surface. A symbol keeps its node in the trie of all tokens, so that looking up a pair only walks
- * over the right one. */
+ * leftmost first among equals: SentencePiece's BPE (highest score) and tiktoken's (lowest rank,
+ * that is, highest -rank). Candidates wait in a heap; those that are out of date are dropped when
+ * they surface. A symbol keeps its node in the trie of all tokens, so that looking up a pair only
+ * walks over the right one. */
 #include <string.h>
 
 #include "text/fallback.h"

@@ -1,5 +1,5 @@
-/* text/spm_pipeline.c: SentencePiece's normalizer as steps of a vocabulary, and steps that amount to
- * such a normalizer. One thread per vocabulary. */
+/* text/spm_pipeline.c: SentencePiece's normalizer as steps of a vocabulary, and steps that amount
+ * to such a normalizer. One thread per vocabulary. */
 #include <string.h>
 
 #include "text/vocab_spm.h"

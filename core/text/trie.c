@@ -1,6 +1,6 @@
-/* text/trie.c: a double array with XOR addressing (Aoe 1989; Kanda 2018): the children of a node lie
- * in one block of 256 units. Built breadth first; only the last few blocks are searched for room, so
- * that building is linear. */
+/* text/trie.c: a double array with XOR addressing (Aoe 1989; Kanda 2018): the children of a node
+ * lie in one block of 256 units. Built breadth first; only the last few blocks are searched for
+ * room, so that building is linear. */
 #include "text/trie.h"
 
 #include <stdlib.h>
@@ -32,8 +32,8 @@ static int by_text(const void *a, const void *b) {
   return (x->value > y->value) - (x->value < y->value);
 }
 
-/* Free units of the last blocks form a ring through base (next) and value (previous), with unit 0 in
- * it as long as the trie is built. */
+/* Free units of the last blocks form a ring through base (next) and value (previous), with unit 0
+ * in it as long as the trie is built. */
 static void take(text_trie *t, uint32_t at, uint32_t parent) {
   text_trie_unit *u = &t->units[at];
   t->units[u->base].value = u->value;

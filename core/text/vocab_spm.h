@@ -1,5 +1,5 @@
-/* text/vocab_spm.h: numbers of SentencePiece's sentencepiece_model.proto, shared by vocab_spm_read.c
- * and vocab_spm_write.c. */
+/* text/vocab_spm.h: numbers of SentencePiece's sentencepiece_model.proto, shared by
+ * vocab_spm_read.c and vocab_spm_write.c. */
 #ifndef MTK_TEXT_VOCAB_SPM_H
 #define MTK_TEXT_VOCAB_SPM_H
 

@@ -1,4 +1,4 @@
-/* vocab.h: keys of GGUF vocabularies, shared by vocab_read.c and vocab_write.c. Static data only. */
+/* vocab.h: keys of GGUF vocabularies, shared by vocab_read.c and vocab_write.c. Static data. */
 #ifndef MTK_FORMAT_GGUF_VOCAB_H
 #define MTK_FORMAT_GGUF_VOCAB_H
 

@@ -1,5 +1,6 @@
-/* vocab_read.c: tokenizer.* keys of a GGUF file as mtk_vocab, tokenizing as llama.cpp does. A kind of
- * vocabulary that is not known stays in the metadata as it is, so that GGUF -> GGUF keeps it. */
+/* vocab_read.c: tokenizer.* keys of a GGUF file as mtk_vocab, tokenizing as llama.cpp does. A
+ * kind of vocabulary that is not known stays in the metadata as it is, so that GGUF -> GGUF keeps
+ * it. */
 #include "vocab.h"
 
 #include <string.h>

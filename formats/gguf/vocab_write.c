@@ -1,5 +1,6 @@
-/* vocab_write.c: mtk_vocab as tokenizer.* keys of a GGUF file. What llama.cpp's kinds of vocabularies
- * cannot express is a warning, and the tokenizer.json goes along, so that mtk itself loses nothing. */
+/* vocab_write.c: mtk_vocab as tokenizer.* keys of a GGUF file. What llama.cpp's kinds of
+ * vocabularies cannot express is a warning, and the tokenizer.json goes along, so that mtk itself
+ * loses nothing. */
 #include "vocab.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
-/* tokenizer_fuzz.c: any bytes as a tokenizer file (tiktoken ranks as r50k_base). What loads must encode and decode any bytes, and
- * survive being written in every other representation. Single-threaded. */
+/* tokenizer_fuzz.c: any bytes as a tokenizer file (tiktoken ranks as r50k_base). What loads must
+ * encode and decode any bytes, and survive being written in every other representation. Single-
+ * threaded. */
 #include <mtk/registry.h>
 #include <string.h>
 

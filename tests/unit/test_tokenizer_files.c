@@ -1,5 +1,6 @@
-/* test_tokenizer_files.c: SentencePiece models, tekken.json and tiktoken ranks: ids and texts against
- * the sentencepiece package, one representation into another, hostile files, failing allocations. */
+/* test_tokenizer_files.c: SentencePiece models, tekken.json and tiktoken ranks: ids and texts
+ * against the sentencepiece package, one representation into another, hostile files, failing
+ * allocations. */
 #include <mtk/text.h>
 
 #include <check.h>
@@ -160,8 +161,8 @@ static void check_ids(const mtk_vocab *vocab, const char *text, const int32_t *w
   mtk_tokenizer_destroy(tok);
 }
 
-/* "abc" is a token: found whole, and merged as a+b, ab+c. "abcd" merges ab first, so bcd never comes
- * to be; alone it is found whole although no merge makes it. */
+/* "abc" is a token: found whole, and merged as a+b, ab+c. "abcd" merges ab first, so bcd never
+ * comes to be; alone it is found whole although no merge makes it. */
 START_TEST(rank_merges) {
   mtk_vocab *vocab = read_tekken(TEKKEN);
   const int32_t whole[] = {279}, merged[] = {279, 22 + 'd'}, only_whole[] = {280};
