@@ -30,7 +30,7 @@ typedef struct mtk_cmd {
 
 extern const mtk_cmd mtk_cmd_convert, mtk_cmd_quantize, mtk_cmd_finetune, mtk_cmd_serve,
     mtk_cmd_run, mtk_cmd_eval, mtk_cmd_bench, mtk_cmd_inspect, mtk_cmd_tokenize, mtk_cmd_template,
-    mtk_cmd_plugin, mtk_cmd_doctor;
+    mtk_cmd_plugin, mtk_cmd_doctor, mtk_cmd_embed;
 
 /* args.c */
 /* Options that every command has (--json, --quiet, --verbose, --threads, --help). */
@@ -86,6 +86,9 @@ mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, co
                                int max_seqs, mtk_error *err);
 mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line,
                                        const char *path, int max_seqs, int threads, mtk_error *err);
+/* The same, but for embeddings instead of logits. */
+mtk_status mtk_cmd_embedder_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                                 int max_seqs, mtk_error *err);
 void mtk_cmd_engine_close(mtk_cmd_engine *e);
 /* Whole file, or standard input for "-". */
 mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err);

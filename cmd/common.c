@@ -133,6 +133,15 @@ static mtk_status add_adapters(mtk_cmd_engine *e, const mtk_cmd_line *line, mtk_
   return MTK_OK;
 }
 
+static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                              int max_seqs, int threads, bool embeddings, mtk_error *err);
+
+mtk_status mtk_cmd_embedder_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                                 int max_seqs, mtk_error *err) {
+  int threads = (int)mtk_options_int(line->options, "threads");
+  return open_engine(out, line, path, max_seqs, threads, true, err);
+}
+
 mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
                                int max_seqs, mtk_error *err) {
   int threads = (int)mtk_options_int(line->options, "threads");
@@ -142,6 +151,11 @@ mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, co
 mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line,
                                        const char *path, int max_seqs, int threads,
                                        mtk_error *err) {
+  return open_engine(out, line, path, max_seqs, threads, false, err);
+}
+
+static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                              int max_seqs, int threads, bool embeddings, mtk_error *err) {
   *out = (mtk_cmd_engine){0};
   const char *a = mtk_options_string(line->options, "activations");
   mtk_engine_options opt = {.struct_size = sizeof opt,
@@ -152,7 +166,8 @@ mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *
                                      : !strcmp(a, "a32") ? MTK_A32
                                      : !strcmp(a, "a16") ? MTK_A16
                                                          : MTK_A8,
-                            .isa = -1};
+                            .isa = -1,
+                            .embeddings = embeddings};
   mtk_status st = mtk_pool_create(&out->pool, threads, err);
   opt.pool = out->pool;
   out->max_batch = opt.max_batch;

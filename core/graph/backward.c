@@ -37,7 +37,7 @@ void mtk_backward_give(mtk_backward *b, mtk_node_value v, mtk_node_value grad) {
 
 mtk_status mtk_graph_add_loss(mtk_graph *g, mtk_error *err) {
   if (g->status == MTK_OK && g->logits < 0)
-    mtk_graph_fail(g, MTK_E_INVALID, "graph", "the graph has no logits");
+    mtk_graph_fail(g, MTK_E_INVALID, "graph", "the graph has no logits to train on");
   if (g->status == MTK_OK && g->loss < 0) {
     g->loss = mtk_graph_append(g, MTK_OP_CROSS_ENTROPY, &g->logits, 1, -1, 0, NULL);
     g->n_forward = g->n_nodes;

@@ -11,9 +11,14 @@ static void embed_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t
   int64_t d = w->k;
   float *y = mtk_exec_data(e, n->out[0]);
   for (int64_t r = r0; r < r1; r++) {
-    int64_t id = e->step->ids[r];
+    int64_t id = 0;
+    if (n->attrs.lookup == MTK_LOOKUP_ID) id = e->step->ids[r];
+    if (n->attrs.lookup == MTK_LOOKUP_POSITION) id = e->ws->pos[r];
     mtk_error error;
-    if (w->value)
+    if (id >= w->n)
+      mtk_exec_fail(e, (mtk_fail(&error, MTK_E_LIMIT, w->name, "has no row %lld", (long long)id),
+                        &error));
+    else if (w->value)
       memcpy(y + r * d, w->value + id * d, (size_t)d * sizeof *y);
     else if (w->fetch_row(y + r * d, w, id, mtk_exec_scratch(e, worker), &error) != MTK_OK)
       mtk_exec_fail(e, &error);
@@ -86,6 +91,14 @@ static void rmsnorm_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64
                 w->value, n->attrs.eps, (r1 - r0) * (d / w->k), w->k);
 }
 
+static void layernorm_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                           int worker) {
+  (void)worker;
+  int64_t d = mtk_exec_width(e, n->in[0]);
+  e->k->layernorm(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+                  e->weights[n->weight]->value, n->attrs.eps, r1 - r0, d);
+}
+
 static void add_row_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
   (void)worker;
   int64_t d = mtk_exec_width(e, n->in[0]);
@@ -100,8 +113,8 @@ static void rope_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t 
   const mtk_attrs *a = &n->attrs;
   int64_t d = mtk_exec_width(e, n->in[0]);
   e->k->rope(mtk_exec_data(e, n->out[0]) + r0 * d, d, mtk_exec_data(e, n->in[0]) + r0 * d, d,
-             mtk_exec_cos_sin(e, a->rope_table) + r0 * a->rope_dim, r1 - r0, a->n_head, a->head_dim, a->rope_dim,
-             a->interleaved, n->op == MTK_OP_ROPE_DX);
+             mtk_exec_cos_sin(e, a->rope_table) + r0 * a->rope_dim, r1 - r0, a->n_head,
+             a->head_dim, a->rope_dim, a->interleaved, n->op == MTK_OP_ROPE_DX);
 }
 
 static void silu_mul_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
@@ -187,6 +200,7 @@ static const mtk_range_fn row_ops[MTK_OP_COUNT] = {
     [MTK_OP_SELECT] = select_rows,         [MTK_OP_CROSS_ENTROPY] = cross_entropy_rows,
     [MTK_OP_GELU_MUL] = gelu_mul_rows,     [MTK_OP_SOFTCAP] = softcap_rows,
     [MTK_OP_SLICE] = slice_rows,           [MTK_OP_GELU] = gelu_mul_rows,
+    [MTK_OP_LAYERNORM] = layernorm_rows,
 };
 
 static void run_rows(mtk_exec *e, const mtk_graph_node *n) {
@@ -290,5 +304,5 @@ mtk_run_fn *const mtk_exec_forward_ops[MTK_OP_COUNT] = {
     [MTK_OP_SCALE] = run_rows,       [MTK_OP_SELECT] = run_rows,
     [MTK_OP_CROSS_ENTROPY] = run_rows, [MTK_OP_GELU_MUL] = run_rows,
     [MTK_OP_SOFTCAP] = run_rows,     [MTK_OP_SLICE] = run_rows,
-    [MTK_OP_GELU] = run_rows,
+    [MTK_OP_GELU] = run_rows,        [MTK_OP_LAYERNORM] = run_rows,
 };

@@ -15,7 +15,7 @@ mtk_status mtk_graph_create(mtk_graph **out, const mtk_adapter_spec *adapter, mt
     return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a graph");
   }
   g->adapter = adapter;
-  g->logits = g->loss = -1;
+  g->logits = g->hidden = g->loss = -1;
   *out = g;
   return MTK_OK;
 }
@@ -247,6 +247,39 @@ void mtk_graph_set_logits(mtk_graph *g, mtk_node_value logits) {
     mtk_graph_fail(g, MTK_E_INVALID, "logits", "the logits must be a value with output rows");
   else
     g->logits = logits;
+}
+
+void mtk_graph_set_hidden(mtk_graph *g, mtk_node_value hidden) {
+  if (g->status != MTK_OK) return;
+  if (hidden < 0 || (size_t)hidden >= g->n_values || g->values[hidden].rows != MTK_ROWS_OUTPUTS) {
+    mtk_graph_fail(g, MTK_E_INVALID, "hidden", "hidden states must be a value with output rows");
+    return;
+  }
+  g->hidden = hidden;
+  g->body_nodes = g->n_nodes;
+  g->body_values = g->n_values;
+  g->body_weights = g->n_weights;
+}
+
+mtk_status mtk_graph_cut_head(mtk_graph *g, mtk_error *err) {
+  if (g->hidden < 0)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "graph",
+                    "this architecture does not tell which values embeddings are made of");
+  g->n_nodes = g->body_nodes;
+  g->n_values = g->body_values;
+  g->n_weights = g->body_weights;
+  g->logits = g->hidden;
+  for (size_t i = 0; i < g->n_weights; i++) g->weights[i].use = 0; /* a tied embedding: no head */
+  for (size_t i = 0; i < g->n_nodes; i++)
+    if (g->nodes[i].weight >= 0)
+      g->weights[g->nodes[i].weight].use |= mtk_op_get(g->nodes[i].op)->use;
+  return MTK_OK;
+}
+
+bool mtk_graph_is_bidirectional(const mtk_graph *g) {
+  for (size_t i = 0; i < g->n_nodes; i++)
+    if (g->nodes[i].op == MTK_OP_ATTENTION && g->nodes[i].attrs.bidirectional) return true;
+  return false;
 }
 
 void mtk_graph_set_kv(mtk_graph *g, int n_layer, int n_head_kv, int head_dim, int v_dim) {

@@ -77,6 +77,8 @@ struct mtk_graph {
   size_t n_weights, cap_weights;
   const mtk_adapter_spec *adapter; /* borrowed; NULL = none */
   mtk_node_value logits;           /* [O, V]; -1 until set */
+  mtk_node_value hidden;           /* [O, D] before the head; -1 until set */
+  size_t body_nodes, body_values, body_weights; /* what there was when it was set */
   mtk_node_value loss;             /* [O, 1] nats per output row; -1 until mtk_graph_backward or
                                       mtk_graph_add_loss */
   size_t n_forward;                /* nodes before the first derivative node */
@@ -94,6 +96,11 @@ void mtk_graph_destroy(mtk_graph *g);
 void mtk_graph_fail(mtk_graph *g, mtk_status code, const char *place, const char *message);
 /* Index of a weight by name, or -1. */
 int32_t mtk_graph_find_weight(const mtk_graph *g, const char *name);
+/* Drop what stands behind the hidden states, and make them the result in place of the logits.
+ * MTK_E_UNSUPPORTED if the architecture did not mark them. */
+mtk_status mtk_graph_cut_head(mtk_graph *g, mtk_error *err);
+/* Does attention see all positions of a sequence? Then a sequence must not be computed in parts. */
+bool mtk_graph_is_bidirectional(const mtk_graph *g);
 /* Append CROSS_ENTROPY on the logits (forward-only evaluation). No-op when there already. */
 mtk_status mtk_graph_add_loss(mtk_graph *g, mtk_error *err);
 

@@ -40,6 +40,12 @@ static const char *check_norm(const mtk_graph *g, const mtk_graph_node *n) {
   return whole ? NULL : "the input is not n_head heads";
 }
 
+static const char *check_lookup(const mtk_graph *g, const mtk_graph_node *n) {
+  (void)g;
+  bool known = n->attrs.lookup >= MTK_LOOKUP_ID && n->attrs.lookup <= MTK_LOOKUP_FIRST;
+  return known ? NULL : "what is looked up is not known";
+}
+
 static const char *check_slice(const mtk_graph *g, const mtk_graph_node *n) {
   const mtk_attrs *a = &n->attrs;
   int64_t width = g->values[n->in[n->op == MTK_OP_SLICE_DX ? 1 : 0]].width;
@@ -89,7 +95,10 @@ static const char *check_gate(const mtk_graph *g, const mtk_graph_node *n) {
 /* ---- derivatives ---------------------------------------------------------------------------- */
 
 static void derive_embed(mtk_backward *b, const mtk_graph_node *n, const mtk_node_value *dy) {
-  if (mtk_backward_trains(b, n->weight))
+  if (!mtk_backward_trains(b, n->weight)) return;
+  if (n->attrs.lookup != MTK_LOOKUP_ID)
+    mtk_backward_refuse(b, n->op, "embeddings of positions and token types cannot be trained");
+  else
     mtk_backward_add(b, MTK_OP_EMBED_DW, dy, 1, n->weight, NULL);
 }
 
@@ -183,10 +192,13 @@ enum { EXPERTS = MTK_USE_EXPERTS };
 
 static const mtk_op_info ops[MTK_OP_COUNT] = {
     [MTK_OP_EMBED] = {.name = "embed", .n_out = 1, .use = EMBED, .rows = MTK_ROWS_T_TO_T,
-                      .width = {MTK_WIDTH_GIVEN}, .flops = 1, .derive = derive_embed},
+                      .width = {MTK_WIDTH_GIVEN}, .flops = 1, .check = check_lookup,
+                      .derive = derive_embed},
     [MTK_OP_RMSNORM] = {.name = "rmsnorm", .n_in = 1, .n_out = 1, .use = VECTOR, .width = {IN0},
                         .vector = MTK_VECTOR_PER_HEAD, .flops = 4, .check = check_norm,
                         .derive = derive_rmsnorm},
+    [MTK_OP_LAYERNORM] = {.name = "layernorm", .n_in = 1, .n_out = 1, .use = VECTOR,
+                          .width = {IN0}, .flops = 7},
     [MTK_OP_LINEAR] = {.name = "linear", .n_in = 1, .n_out = 1, .use = LINEAR,
                        .width = {MTK_WIDTH_GIVEN}, .cost = MTK_COST_MATMUL, .flops = 2,
                        .check = check_linear, .derive = derive_linear},

@@ -110,6 +110,7 @@ void mtk_graph_print(mtk_bytes *out, const mtk_graph *g) {
   for (size_t i = 0; i < g->n_nodes; i++) print_node(out, g, &g->nodes[i]);
   mtk_bytes_printf(out, "nodes %zu, values %zu, weights %zu", g->n_nodes, g->n_values,
                    g->n_weights);
+  if (g->hidden >= 0) mtk_bytes_printf(out, ", hidden %%%d", (int)g->hidden);
   if (g->logits >= 0) mtk_bytes_printf(out, ", logits %%%d", (int)g->logits);
   if (g->loss >= 0) mtk_bytes_printf(out, ", loss %%%d", (int)g->loss);
   mtk_cost c = mtk_graph_cost(g, 1.0, 1.0, 1.0);

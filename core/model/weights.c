@@ -33,7 +33,7 @@ mtk_status mtk_model_build_graph(mtk_graph **out, const mtk_model *model, mtk_bu
   mtk_graph *g;
   MTK_TRY(mtk_graph_create(&g, adapter, err));
   mtk_status status = build(g, model, err);
-  if (status == MTK_OK && g->status == MTK_OK && g->logits < 0)
+  if (status == MTK_OK && g->status == MTK_OK && g->logits < 0 && g->hidden < 0)
     mtk_graph_fail(g, MTK_E_INTERNAL, mtk_model_arch(model), "the architecture set no logits");
   if (status == MTK_OK) status = mtk_graph_status(g, err);
   g->adapter = NULL;

@@ -36,7 +36,8 @@ struct mtk_engine {
   mtk_workspace workspace;
   mtk_kv_pool kv;
   sequence *seqs;
-  int64_t id_count, vocab;
+  int64_t id_count, vocab; /* vocab: width of the result */
+  bool whole;              /* a sequence is computed in one step */
   /* The step being built; all sized at creation. */
   int32_t *ids;
   int64_t *output_rows;
@@ -123,17 +124,29 @@ static mtk_weights_options weights_options(const mtk_engine *e) {
   return (mtk_weights_options){&e->kernels, e->o.pool, e->o.arith};
 }
 
+/* Embeddings need no head; encoders see a whole sequence at once. */
+static mtk_status fit_to_graph(mtk_engine *e, mtk_graph *g, mtk_error *err) {
+  e->whole = mtk_graph_is_bidirectional(g);
+  if (e->whole && e->o.max_batch < e->o.context) e->o.max_batch = (int)e->o.context;
+  if (g->logits < 0) e->o.embeddings = true;
+  return e->o.embeddings ? mtk_graph_cut_head(g, err) : MTK_OK;
+}
+
 static mtk_status build_base(mtk_engine *e, mtk_build_fn *build, mtk_error *err) {
   network *n = &e->networks[0];
   e->n_networks = 1;
   mtk_weights_options o = weights_options(e);
   MTK_TRY(mtk_model_build_graph(&n->graph, e->model, build, NULL, err));
+  MTK_TRY(fit_to_graph(e, n->graph, err));
   MTK_TRY(mtk_weights_create(&n->store, NULL, &o, err));
   MTK_TRY(finish_building(e, n, err));
   e->vocab = n->graph->values[n->graph->logits].width;
   e->id_count = e->vocab;
-  for (size_t i = 0; i < n->graph->n_weights; i++)
-    if (n->graph->weights[i].use & MTK_USE_EMBED) e->id_count = n->bound[i]->n;
+  for (size_t i = 0; i < n->graph->n_nodes; i++) {
+    const mtk_graph_node *node = &n->graph->nodes[i];
+    if (node->op == MTK_OP_EMBED && node->attrs.lookup == MTK_LOOKUP_ID)
+      e->id_count = n->bound[node->weight]->n;
+  }
   return MTK_OK;
 }
 
@@ -242,6 +255,7 @@ mtk_status mtk_engine_add_adapter(int *id, mtk_engine *e, const mtk_adapter *ada
   mtk_weights_options o = weights_options(e);
   mtk_status status;
   MTK_TRY_GOTO(status, fail, mtk_model_build_graph(&n.graph, e->model, e->build, &spec, err));
+  if (e->o.embeddings) MTK_TRY_GOTO(status, fail, mtk_graph_cut_head(n.graph, err));
   MTK_TRY_GOTO(status, fail, mtk_weights_create(&n.store, e->networks[0].store, &o, err));
   MTK_TRY_GOTO(status, fail, add_pairs(&n, e->networks[0].store, adapter, err));
   MTK_TRY_GOTO(status, fail, finish_building(e, &n, err));
@@ -261,6 +275,8 @@ const mtk_model *mtk_engine_model(const mtk_engine *e) { return e->model; }
 const mtk_tokenizer *mtk_engine_tokenizer(const mtk_engine *e) { return e->tokenizer; }
 int64_t mtk_engine_vocab(const mtk_engine *e) { return e->vocab; }
 int64_t mtk_engine_id_count(const mtk_engine *e) { return e->id_count; }
+bool mtk_engine_is_encoder(const mtk_engine *e) { return e->whole; }
+bool mtk_engine_has_embeddings(const mtk_engine *e) { return e->o.embeddings; }
 int64_t mtk_engine_context(const mtk_engine *e) { return e->o.context; }
 int mtk_engine_max_seqs(const mtk_engine *e) { return e->o.max_seqs; }
 int mtk_engine_max_batch(const mtk_engine *e) { return e->o.max_batch; }
@@ -338,6 +354,8 @@ static mtk_status check_item(const mtk_engine *e, const mtk_batch_item *items, i
       return mtk_fail(err, MTK_E_INVALID, "batch", "id %d at %d is outside the vocabulary of %lld",
                       it->ids[j], j, (long long)e->id_count);
   int64_t length = e->seqs[it->seq].length;
+  if (e->whole && length > 0)
+    return mtk_fail(err, MTK_E_INVALID, "batch", "an encoder's sequence %d cannot grow", it->seq);
   if (length + it->n_ids > e->o.context)
     return mtk_fail(err, MTK_E_LIMIT, "context", "%lld positions are more than the context of %lld",
                     (long long)(length + it->n_ids), (long long)e->o.context);
@@ -400,6 +418,7 @@ static mtk_exec_step build_step(mtk_engine *e, cursor *c, const mtk_batch_item *
     const mtk_batch_item *it = &items[c->item];
     const sequence *s = &e->seqs[it->seq];
     int64_t n = it->n_ids - c->offset, room = e->o.max_batch - step.n_tokens;
+    if (n > room && e->whole) break; /* fits into the next step: max_batch >= context */
     if (n > room) n = room;
     memcpy(e->ids + step.n_tokens, it->ids + c->offset, (size_t)n * sizeof *e->ids);
     e->step_seqs[step.n_seqs++] =

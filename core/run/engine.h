@@ -14,6 +14,9 @@ int mtk_engine_max_batch(const mtk_engine *engine);
 int64_t mtk_engine_kv_pages(const mtk_engine *engine); /* of the whole cache */
 /* Number of ids the embedding knows; ids in [0, that) may be fed. */
 int64_t mtk_engine_id_count(const mtk_engine *engine);
+/* Does it give hidden states? Does attention see whole sequences? */
+bool mtk_engine_has_embeddings(const mtk_engine *engine);
+bool mtk_engine_is_encoder(const mtk_engine *engine);
 /* Does the engine have this adapter? 0 = base is always there. */
 bool mtk_engine_has_adapter(const mtk_engine *engine, int id);
 

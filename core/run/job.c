@@ -20,6 +20,17 @@ static mtk_status copy_stop(mtk_job *j, const mtk_request *r) {
   return MTK_OK;
 }
 
+/* A request for embeddings: the lengths of its texts, and room for the vectors. */
+static mtk_status copy_texts(mtk_job *j, const mtk_request *r, int64_t width) {
+  if (r->n_texts <= 0) return MTK_OK;
+  int64_t *lengths = mtk_alloc((size_t)r->n_texts, sizeof *lengths);
+  j->request.text_lengths = lengths;
+  j->embeddings = mtk_alloc((size_t)r->n_texts * (size_t)width, sizeof *j->embeddings);
+  if (!lengths || !j->embeddings) return MTK_E_NOMEM;
+  memcpy(lengths, r->text_lengths, (size_t)r->n_texts * sizeof *lengths);
+  return MTK_OK;
+}
+
 static mtk_status fill(mtk_job *j, const mtk_request *r, int64_t vocab, int64_t context) {
   j->cap_ids = r->n_prompt + 64;
   j->ids = mtk_alloc((size_t)j->cap_ids, sizeof *j->ids);
@@ -50,8 +61,10 @@ mtk_status mtk_job_create(mtk_job **out, const mtk_request *request, int64_t voc
   j->request = *request;
   j->request.stop = NULL;
   j->request.n_stop = 0;
+  j->request.text_lengths = NULL;
   j->seq = -1;
-  if (copy_stop(j, request) != MTK_OK || fill(j, request, vocab, context) != MTK_OK) {
+  if (copy_stop(j, request) != MTK_OK || copy_texts(j, request, vocab) != MTK_OK ||
+      fill(j, request, vocab, context) != MTK_OK) {
     mtk_job_destroy(j);
     return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a request");
   }
@@ -67,6 +80,8 @@ void mtk_job_destroy(mtk_job *j) {
   mtk_free(j->counts);
   mtk_free(j->top);
   mtk_token_stream_destroy(j->stream);
+  mtk_free((void *)(uintptr_t)j->request.text_lengths);
+  mtk_free(j->embeddings);
   mtk_bytes_finish(&j->text);
   mtk_free(j);
 }
@@ -101,7 +116,8 @@ static void send(mtk_job *j, mtk_token_event *event, size_t n_text) {
 }
 
 void mtk_job_finish(mtk_job *j, mtk_finish reason, const mtk_error *error) {
-  mtk_token_event event = {.id = -1, .finish = reason, .error = error};
+  mtk_token_event event = {.id = -1, .finish = reason, .error = error,
+                           .embeddings = reason == MTK_FINISH_STOP ? j->embeddings : NULL};
   send(j, &event, reason == MTK_FINISH_LENGTH ? j->text.len : 0);
 }
 

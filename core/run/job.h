@@ -23,6 +23,7 @@ struct mtk_job {
   mtk_token_stream *stream; /* from the first token on */
   mtk_bytes text; /* complete UTF-8 not yet handed out */
   bool finished;
+  float *embeddings; /* [n_texts, length] of a request for them */
 };
 
 /* Copy a checked request. */

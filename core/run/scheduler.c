@@ -118,13 +118,41 @@ void mtk_scheduler_destroy(mtk_scheduler *s) {
 
 /* ---- any thread ----------------------------------------------------------------------------- */
 
-static mtk_status check_request(const mtk_engine *e, const mtk_request *r, mtk_error *err) {
-  if (r->n_prompt <= 0)
-    return mtk_fail(err, MTK_E_INVALID, "prompt", "the prompt has no tokens");
+/* Embeddings: the texts are the whole prompt, each fits into the context. */
+static mtk_status check_texts(const mtk_engine *e, const mtk_request *r, mtk_error *err) {
+  int64_t sum = 0;
+  if (!mtk_engine_has_embeddings(e))
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "request", "this model is served for text generation; "
+                                                       "it gives no embeddings");
+  for (int i = 0; i < r->n_texts; i++) {
+    if (r->text_lengths[i] <= 0 || r->text_lengths[i] > r->n_prompt - sum)
+      return mtk_fail(err, MTK_E_INVALID, "prompt", "text %d has no tokens", i);
+    if (r->text_lengths[i] > mtk_engine_context(e))
+      return mtk_fail(err, MTK_E_LIMIT, "prompt", "text %d has %lld tokens, the context holds %lld",
+                      i, (long long)r->text_lengths[i], (long long)mtk_engine_context(e));
+    sum += r->text_lengths[i];
+  }
+  if (sum == r->n_prompt) return MTK_OK;
+  return mtk_fail(err, MTK_E_INVALID, "prompt", "the texts are not the whole prompt");
+}
+
+static mtk_status check_room(const mtk_engine *e, const mtk_request *r, mtk_error *err) {
+  if (r->n_texts > 0) return check_texts(e, r, err);
+  if (mtk_engine_has_embeddings(e))
+    return mtk_fail(err, MTK_E_UNSUPPORTED, "request", "this model gives embeddings, not text");
   if (r->n_prompt >= mtk_engine_context(e))
     return mtk_fail(err, MTK_E_LIMIT, "prompt",
                     "the prompt has %lld tokens, but the context holds %lld with the answer",
                     (long long)r->n_prompt, (long long)mtk_engine_context(e));
+  if (mtk_kv_pages_for(r->n_prompt + 1) <= mtk_engine_kv_pages(e)) return MTK_OK;
+  return mtk_fail(err, MTK_E_LIMIT, "kv", "the KV cache is too small for a prompt of %lld tokens",
+                  (long long)r->n_prompt);
+}
+
+static mtk_status check_request(const mtk_engine *e, const mtk_request *r, mtk_error *err) {
+  if (r->n_prompt <= 0)
+    return mtk_fail(err, MTK_E_INVALID, "prompt", "the prompt has no tokens");
+  MTK_TRY(check_room(e, r, err));
   for (int64_t i = 0; i < r->n_prompt; i++)
     if (r->prompt[i] < 0 || r->prompt[i] >= mtk_engine_id_count(e))
       return mtk_fail(err, MTK_E_INVALID, "prompt", "id %d at %lld is outside the vocabulary",
@@ -143,9 +171,6 @@ mtk_status mtk_scheduler_submit(uint64_t *id, mtk_scheduler *s, const mtk_reques
   mtk_request r = {0};
   memcpy(&r, request, request->struct_size < sizeof r ? request->struct_size : sizeof r);
   MTK_TRY(check_request(s->engine, &r, err));
-  if (mtk_kv_pages_for(r.n_prompt + 1) > mtk_engine_kv_pages(s->engine))
-    return mtk_fail(err, MTK_E_LIMIT, "kv", "the KV cache is too small for a prompt of %lld tokens",
-                    (long long)r.n_prompt);
   mtk_job *j;
   MTK_TRY(mtk_job_create(&j, &r, mtk_engine_vocab(s->engine), mtk_engine_context(s->engine), err));
   pthread_mutex_lock(&s->lock);
@@ -327,6 +352,30 @@ static void run_batch(mtk_scheduler *s) {
   pthread_mutex_unlock(&s->lock);
 }
 
+/* The oldest request for embeddings, whole. */
+static void run_embedding(mtk_scheduler *s) {
+  mtk_job *j = s->jobs;
+  while (j && j->finished) j = j->next;
+  if (!j) return;
+  mtk_error error;
+  const mtk_request *r = &j->request;
+  mtk_status status = mtk_engine_embed(j->embeddings, s->engine, j->ids, r->text_lengths,
+                                       r->n_texts, r->pooling, r->normalized, &error);
+  pthread_mutex_lock(&s->lock);
+  s->stats.steps++;
+  if (status == MTK_OK) s->stats.prompt_tokens += (uint64_t)j->n_prompt;
+  pthread_mutex_unlock(&s->lock);
+  mtk_job_finish(j, status == MTK_OK ? MTK_FINISH_STOP : MTK_FINISH_ERROR,
+                 status == MTK_OK ? NULL : &error);
+}
+
+static void run_generation(mtk_scheduler *s) {
+  admit(s);
+  build_fitting_batch(s);
+  if (s->n_items > 0) run_batch(s);
+  end_outgrown(s);
+}
+
 mtk_status mtk_scheduler_step(int *active, mtk_scheduler *s, mtk_error *err) {
   (void)err;
   double start = mtk_now_s();
@@ -334,10 +383,10 @@ mtk_status mtk_scheduler_step(int *active, mtk_scheduler *s, mtk_error *err) {
   take_inbox(s);
   end_cancelled(s);
   sweep(s, &running, &queued);
-  admit(s);
-  build_fitting_batch(s);
-  if (s->n_items > 0) run_batch(s);
-  end_outgrown(s);
+  if (mtk_engine_has_embeddings(s->engine))
+    run_embedding(s);
+  else
+    run_generation(s);
   sweep(s, &running, &queued);
   pthread_mutex_lock(&s->lock);
   for (const mtk_job *j = s->inbox; j; j = j->next) queued++;

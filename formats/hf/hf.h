@@ -80,6 +80,9 @@ mtk_status hf_load_json(json_t **out, const char *text, size_t n, const char *na
 /* texts.c: tokenizer, templates and the files that travel along; a warning names what stays. */
 mtk_status hf_read_texts(mtk_model *model, mtk_arena *arena, const char *folder, mtk_error *err);
 
+/* sentence.c: pooling and length limit of sentence-transformers, from the attached files. */
+mtk_status hf_read_sentence(mtk_model *model, mtk_error *err);
+
 /* ---- quant.c: quantized layouts ------------------------------------------------------------ */
 
 /* Block sizes that the config states for grids of scales; 0 = not stated. */

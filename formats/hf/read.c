@@ -66,6 +66,7 @@ static mtk_status read_folder(mtk_model *model, hf_source *src, mtk_arena *arena
   MTK_TRY(hf_read_texts(model, arena, path, err));
   mtk_status status = load_config(&config, model, err);
   if (status == MTK_OK && config) status = read_arch(model, config, &arch, err);
+  if (status == MTK_OK) status = hf_read_sentence(model, err);
   hf_quant_config_read(&quant, config);
   json_decref(config);
   MTK_TRY(status);

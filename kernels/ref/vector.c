@@ -25,6 +25,19 @@ static void mtk_k_rmsnorm__ref(float *y, const float *x, const float *w, float e
   }
 }
 
+static void mtk_k_layernorm__ref(float *y, const float *x, const float *w, float eps, int64_t rows,
+                                 int64_t d) {
+  for (int64_t t = 0; t < rows; t++, x += d, y += d) {
+    float sum[16] = {0}, squares[16] = {0};
+    for (int64_t i = 0; i < d; i++) sum[i % 16] += x[i];
+    float mean = mtk_ref_tree16(sum) / (float)d;
+    for (int64_t i = 0; i < d; i++)
+      squares[i % 16] = fmaf(x[i] - mean, x[i] - mean, squares[i % 16]);
+    float r = 1.0f / sqrtf(mtk_ref_tree16(squares) / (float)d + eps);
+    for (int64_t i = 0; i < d; i++) y[i] = (x[i] - mean) * r * w[i];
+  }
+}
+
 static void mtk_k_rmsnorm_dx__ref(float *dx, const float *dy, const float *x, const float *w,
                                   float eps, int64_t rows, int64_t d) {
   for (int64_t t = 0; t < rows; t++, x += d, dy += d, dx += d) {
@@ -213,6 +226,7 @@ static double mtk_k_sum_squares__ref(const float *x, int64_t n) {
 
 void mtk_k_vector_init__ref(mtk_kernels *table) {
   table->rmsnorm = mtk_k_rmsnorm__ref;
+  table->layernorm = mtk_k_layernorm__ref;
   table->rmsnorm_dx = mtk_k_rmsnorm_dx__ref;
   table->rmsnorm_dw = mtk_k_rmsnorm_dw__ref;
   table->rope = mtk_k_rope__ref;

@@ -25,6 +25,26 @@ static void MTK_K(rmsnorm)(float *y, const float *x, const float *w, float eps, 
   }
 }
 
+static void MTK_K(layernorm)(float *y, const float *x, const float *w, float eps, int64_t rows,
+                             int64_t d) {
+  for (int64_t t = 0; t < rows; t++, x += d, y += d) {
+    v16 sum = v16_set1(0.0f), squares = v16_set1(0.0f);
+    MTK_EACH_PART(h, i, left, d) {
+      sum.p[h] = vf_keep_n(sum.p[h], vf_add(sum.p[h], vf_load_n(x + i, left)), left);
+    }
+    vf mean = vf_set1(v16_sum(sum) / (float)d);
+    MTK_EACH_PART(h, i, left, d) {
+      vf c = vf_sub(vf_load_n(x + i, left), mean);
+      squares.p[h] = vf_keep_n(squares.p[h], vf_fma(c, c, squares.p[h]), left);
+    }
+    vf r = vf_set1(1.0f / sqrtf(v16_sum(squares) / (float)d + eps));
+    MTK_EACH_VECTOR(i, left, d) {
+      vf ch = vf_mul(vf_sub(vf_load_n(x + i, left), mean), r);
+      vf_store_n(y + i, vf_mul(ch, vf_load_n(w + i, left)), left);
+    }
+  }
+}
+
 static void MTK_K(rmsnorm_dx)(float *dx, const float *dy, const float *x, const float *w, float eps,
                               int64_t rows, int64_t d) {
   for (int64_t t = 0; t < rows; t++, x += d, dy += d, dx += d) {
@@ -288,6 +308,7 @@ static double MTK_K(sum_squares)(const float *x, int64_t n) {
 
 void MTK_K(vector_init)(mtk_kernels *table) {
   table->rmsnorm = MTK_K(rmsnorm);
+  table->layernorm = MTK_K(layernorm);
   table->rmsnorm_dx = MTK_K(rmsnorm_dx);
   table->rmsnorm_dw = MTK_K(rmsnorm_dw);
   table->rope = MTK_K(rope);

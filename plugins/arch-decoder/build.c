@@ -115,6 +115,7 @@ static mtk_status add_head(decoder *d, mtk_node_value x, mtk_error *err) {
   x = decoder_add1(d, MTK_OP_SELECT, x, NULL, 0, NULL);
   const mtk_attrs norm = {.eps = d->eps};
   x = decoder_add1(d, MTK_OP_RMSNORM, x, "output_norm.weight", 0, &norm);
+  mtk_graph_set_hidden(d->g, x);
   if (own) x = mtk_graph_project(d->g, x, "output", d->n_vocab, false);
   else x = decoder_add1(d, MTK_OP_LINEAR, x, "token_embd.weight", d->n_vocab, NULL);
   double cap;

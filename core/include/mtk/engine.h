@@ -27,6 +27,7 @@ typedef struct mtk_engine_options {
   /* -1 = each storage type's default, else mtk_arith for all linear layers */
   int arith;
   int isa; /* -1 = MTK_CPU or the best, else mtk_isa */
+  bool embeddings; /* hidden states instead of logits; an encoder gives nothing else */
 } mtk_engine_options;
 
 /* model is borrowed and must outlive the engine. Packs all weights (parallel, with progress). */
@@ -73,6 +74,34 @@ mtk_status mtk_engine_forward(const float **logits, int64_t *n_rows, mtk_engine 
                               const mtk_batch_item *items, int n_items, mtk_error *err);
 const mtk_kernels *mtk_engine_kernels(const mtk_engine *engine);
 
+/* ---- embeddings ------------------------------------------------------------------------------ */
+
+/* How the hidden states of a text become one vector; the numbers are GGUF's pooling_type. */
+typedef enum mtk_pooling {
+  MTK_POOLING_MEAN = 1, /* over all tokens */
+  MTK_POOLING_CLS = 2,  /* the first token's */
+  MTK_POOLING_LAST = 3
+} mtk_pooling;
+
+/* What the model says about embeddings. */
+typedef struct mtk_embedding {
+  int64_t length;     /* floats of a vector */
+  int64_t max_tokens; /* of a text (sentence-transformers' max_seq_length, else the context) */
+  mtk_pooling pooling; /* MEAN of encoders, LAST of decoders where the model says nothing */
+} mtk_embedding;
+/* MTK_E_UNSUPPORTED if the engine gives logits (options.embeddings). */
+mtk_status mtk_engine_embedding(mtk_embedding *out, const mtk_engine *engine, mtk_error *err);
+/* The ids of a text as the model wants them, appended; one that is longer than max_tokens is cut, its
+ * closing special tokens kept, with a warning. */
+mtk_status mtk_embedding_ids(mtk_ids *out, const mtk_engine *engine, const char *text, size_t n,
+                             mtk_error *err);
+/* out [n_texts, length]: the vectors of texts whose ids lie one after the other; normalized: divided
+ * by their Euclidean norm. Sums in double over tokens ascending, so a vector depends on its own ids
+ * alone. MTK_E_LIMIT: a text is longer than the context. The engine's driving thread. */
+mtk_status mtk_engine_embed(float *out, mtk_engine *engine, const int32_t *ids,
+                            const int64_t *n_ids, int n_texts, mtk_pooling pooling, bool normalized,
+                            mtk_error *err);
+
 /* The forward graph of a model as text: one line per op with shapes, FLOPs and bytes per token, and
  * the totals (mtk inspect --graph). Appends to out. */
 mtk_status mtk_model_print_graph(mtk_bytes *out, const mtk_model *model, mtk_error *err);
@@ -115,6 +144,7 @@ typedef struct mtk_token_event {
   mtk_finish finish;      /* NONE until the last event of the request */
   const mtk_error *error; /* when finish is ERROR */
   int64_t n_prompt, n_generated;
+  const float *embeddings; /* [n_texts, length] of a request for them, in its last event */
 } mtk_token_event;
 
 typedef struct mtk_request {
@@ -132,6 +162,12 @@ typedef struct mtk_request {
   /* Called by the stepping thread for each token, and once with the finish reason. */
   void (*on_token)(void *ctx, const mtk_token_event *event);
   void *ctx;
+  /* Embeddings of n_texts texts (an engine that gives them); the prompt is their ids, one after the
+   * other. 0 = generate. */
+  const int64_t *text_lengths; /* copied */
+  int n_texts;
+  mtk_pooling pooling;
+  bool normalized;
 } mtk_request;
 
 typedef struct mtk_scheduler mtk_scheduler;

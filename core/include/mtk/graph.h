@@ -18,7 +18,7 @@ typedef struct mtk_graph mtk_graph;
 typedef int32_t mtk_node_value; /* index of a value; -1 = error */
 
 typedef enum mtk_op {
-  MTK_OP_EMBED = 0,     /* token ids -> [T, D]; weight [V, D] */
+  MTK_OP_EMBED = 0,     /* token ids, or what `lookup` says, -> [T, D]; weight [V, D] */
   MTK_OP_RMSNORM,       /* x; weight [D / n_head]; eps; n_head > 1: each slice of D / n_head is
                            normed on its own */
   MTK_OP_LINEAR,        /* x [.,K]; weight [N,K] -> [.,N] */
@@ -61,6 +61,7 @@ typedef enum mtk_op {
   MTK_OP_SOFTCAP_DX,  /* dy, x */
   MTK_OP_SLICE,       /* x [.,D] -> [.,N]: columns from `column` on */
   MTK_OP_SLICE_DX,    /* dy [.,N], x [.,D] -> [.,D], zero elsewhere */
+  MTK_OP_LAYERNORM,   /* x; weight [D]; eps; a bias is an ADD_ROW. No derivative */
   MTK_OP_COUNT
 } mtk_op;
 
@@ -83,7 +84,15 @@ typedef struct mtk_attrs {
   int32_t n_group, n_group_used;
   float route_scale;
   float alpha, limit; /* SWIGLU_CLAMPED */
+  int32_t lookup;     /* of EMBED: mtk_lookup */
 } mtk_attrs;
+
+/* Which row of its weight EMBED takes for a token. */
+typedef enum mtk_lookup {
+  MTK_LOOKUP_ID = 0,
+  MTK_LOOKUP_POSITION, /* of the token in its sequence */
+  MTK_LOOKUP_FIRST     /* row 0 (the only token type that a single text has) */
+} mtk_lookup;
 
 /* The two forms of GELU (Hendrycks & Gimpel 2016): tanh approximation, or exact by erf. */
 typedef enum mtk_gelu { MTK_GELU_TANH = 0, MTK_GELU_ERF } mtk_gelu;
@@ -100,6 +109,9 @@ mtk_node_value mtk_graph_project(mtk_graph *g, mtk_node_value x, const char *nam
                                  bool has_bias);
 /* Mark the logits [O, V]. */
 void mtk_graph_set_logits(mtk_graph *g, mtk_node_value logits);
+/* Mark the final hidden states [O, D], from which embeddings are pooled. To be called before the
+ * head is added, which such runs leave out; an encoder has none and sets no logits. */
+void mtk_graph_set_hidden(mtk_graph *g, mtk_node_value hidden);
 mtk_status mtk_graph_status(const mtk_graph *g, mtk_error *err);
 /* How the KV cache is shaped: one entry per layer (set by architectures that have attention). */
 void mtk_graph_set_kv(mtk_graph *g, int n_layer, int n_head_kv, int head_dim, int v_dim);

@@ -391,7 +391,11 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(const mtk_kernels *, kernels_default, (void), )                                              \
   X(void, graph_set_rope_temperature, (mtk_graph *g, int32_t table, double temperature, int64_t  \
     length), )                                                                                   \
-  X(mtk_vocab *, model_take_vocab, (mtk_model *model), )
+  X(mtk_vocab *, model_take_vocab, (mtk_model *model), )                                          \
+  X(void, graph_set_hidden, (mtk_graph *g, mtk_node_value hidden), )                              \
+  X(mtk_status, engine_embedding, (mtk_embedding *out, const mtk_engine *engine, mtk_error *err), ) \
+  X(mtk_status, embedding_ids, (mtk_ids *out, const mtk_engine *engine, const char *text,         \
+    size_t n, mtk_error *err), )
 
 /* clang-format on */
 

@@ -290,5 +290,8 @@
 #define mtk_kernels_default          (mtk_host_table->kernels_default)
 #define mtk_graph_set_rope_temperature (mtk_host_table->graph_set_rope_temperature)
 #define mtk_model_take_vocab         (mtk_host_table->model_take_vocab)
+#define mtk_graph_set_hidden         (mtk_host_table->graph_set_hidden)
+#define mtk_engine_embedding         (mtk_host_table->engine_embedding)
+#define mtk_embedding_ids            (mtk_host_table->embedding_ids)
 
 #endif
