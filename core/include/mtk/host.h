@@ -395,7 +395,8 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(void, graph_set_hidden, (mtk_graph *g, mtk_node_value hidden), )                              \
   X(mtk_status, engine_embedding, (mtk_embedding *out, const mtk_engine *engine, mtk_error *err), ) \
   X(mtk_status, embedding_ids, (mtk_ids *out, const mtk_engine *engine, const char *text,         \
-    size_t n, mtk_error *err), )
+    size_t n, mtk_error *err), )                                                                      \
+  X(float, math_tanhf, (float x), )
 
 /* clang-format on */
 

@@ -293,5 +293,6 @@
 #define mtk_graph_set_hidden         (mtk_host_table->graph_set_hidden)
 #define mtk_engine_embedding         (mtk_host_table->engine_embedding)
 #define mtk_embedding_ids            (mtk_host_table->embedding_ids)
+#define mtk_math_tanhf               (mtk_host_table->math_tanhf)
 
 #endif
