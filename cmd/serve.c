@@ -11,6 +11,8 @@ static const mtk_option_def g_options[] = {
     {"parallel", 0, MTK_OPT_INT, "N", "32", 1, 4096, NULL, "sequences computed at once"},
     {"kv-tokens", 0, MTK_OPT_INT, "N", "0", 0, 1e12, NULL,
      "positions in the KV cache for all sequences (0 = context x parallel, bounded at 65536)"},
+    {"embeddings", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "serve embeddings of a model that generates text (encoders always do)"},
     MTK_CMD_ENGINE_OPTIONS,
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
@@ -102,8 +104,11 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   if (!server)
     return mtk_fail(err, MTK_E_INVALID, NULL, "no server '%s'; 'mtk plugin list' shows them", id);
   mtk_cmd_engine e;
-  MTK_TRY(mtk_cmd_engine_open(&e, line, line->args[0],
-                              (int)mtk_options_int(line->options, "parallel"), err));
+  int parallel = (int)mtk_options_int(line->options, "parallel");
+  if (mtk_options_flag(line->options, "embeddings"))
+    MTK_TRY(mtk_cmd_embedder_open(&e, line, line->args[0], parallel, err));
+  else
+    MTK_TRY(mtk_cmd_engine_open(&e, line, line->args[0], parallel, err));
   if (!mtk_engine_tokenizer(e.engine)) {
     mtk_cmd_engine_close(&e);
     return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0],

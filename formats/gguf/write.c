@@ -205,14 +205,18 @@ static mtk_status plan_files(writer *w) {
                   w->n_files);
 }
 
-/* Of an image encoder: llama.cpp wants these in a file of their own, and refuses models that have
- * tensors it does not ask for. */
-static bool is_image(const mtk_tensor *t) {
-  return strncmp(t->name, "v.", 2) == 0 || strncmp(t->name, "mm.", 3) == 0;
+/* llama.cpp refuses models that have tensors it does not ask for: image encoders have a file of
+ * their own, BERT's positions are constants, its pooler is no part of embeddings. */
+static bool has_no_place(const mtk_tensor *t) {
+  static const char *const prefixes[] = {"v.", "mm.", "embeddings.position_ids", "pooler.",
+                                         "bert.embeddings.position_ids", "bert.pooler."};
+  for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
+    if (strncmp(t->name, prefixes[i], strlen(prefixes[i])) == 0) return true;
+  return false;
 }
 
 static mtk_status plan_tensors(writer *w) {
-  size_t n = mtk_model_tensor_count(w->model), n_image = 0;
+  size_t n = mtk_model_tensor_count(w->model), n_left = 0;
   w->tensors = mtk_arena_alloc(w->arena, 3 * n + 3, sizeof *w->tensors);
   if (!w->tensors) return no_memory(w);
   MTK_TRY(plan_rope_factors(w));
@@ -220,12 +224,12 @@ static mtk_status plan_tensors(writer *w) {
   MTK_TRY(plan_longrope(w, "rope.scaling.short_factor", "rope_factors_short.weight"));
   for (size_t i = 0; i < n; i++) {
     const mtk_tensor *t = mtk_model_tensor_at(w->model, i);
-    if (is_image(t)) n_image++;
+    if (has_no_place(t)) n_left++;
     else MTK_TRY(plan_tensor(w, t));
   }
-  if (n_image)
-    MTK_TRY(mtk_model_warn(w->model, "%zu tensors of the image encoder have no place in a GGUF of "
-                                     "a language model: left out", n_image));
+  if (n_left)
+    MTK_TRY(mtk_model_warn(w->model, "%zu tensors of the image encoder or of a pooler have no place "
+                                     "in a GGUF of a language model: left out", n_left));
   if (!w->n_dequantized) return MTK_OK;
   return mtk_model_warn(w->model,
                         "%zu tensors were written as bf16: GGUF cannot hold their type or scales "

@@ -37,6 +37,10 @@ static bool fill_message(token_message *m, job *j, const mtk_token_event *ev) {
   if (ev->error) m->error = mtk_strdup(ev->error->message); /* NULL: a general sentence is sent */
   if (ev->n_text) m->text = copy_bytes(ev->text, ev->n_text);
   if (ev->n_top) m->top = copy_bytes(ev->top, (size_t)ev->n_top * sizeof *m->top);
+  size_t n_floats = (size_t)j->n_texts * (size_t)j->n_width;
+  if (ev->embeddings && n_floats)
+    m->embeddings = copy_bytes(ev->embeddings, n_floats * sizeof *m->embeddings);
+  if (ev->embeddings && n_floats && !m->embeddings) return false;
   m->n_text = m->text ? ev->n_text : 0;
   m->n_top = m->top ? ev->n_top : 0;
   return m->n_text == ev->n_text && m->n_top == ev->n_top;
@@ -46,6 +50,7 @@ static void free_copies(const token_message *m) {
   mtk_free(m->text);
   mtk_free(m->top);
   mtk_free(m->error);
+  mtk_free(m->embeddings);
 }
 
 /* Engine thread: copy the event and hand it over. A request with an event that could not be copied
@@ -237,7 +242,7 @@ job *serve_job_create(server *s, struct evhttp_request *http, job_kind kind) {
   *j = (job){.server = s, .http = http, .kind = kind, .created = (int64_t)time(NULL)};
   j->logprob_items = items;
   j->model = &s->args->models[0];
-  static const char *const prefix[] = {"chatcmpl", "cmpl", "health"};
+  static const char *const prefix[] = {"chatcmpl", "cmpl", "health", "embd"};
   snprintf(j->name, sizeof j->name, "%s-%08llx%08llx", prefix[kind], (unsigned long long)j->created,
            (unsigned long long)++s->next_name);
   j->next = s->jobs;

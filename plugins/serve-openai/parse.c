@@ -203,6 +203,7 @@ static mtk_status completion_prompt(parsed *p, const job *j, mtk_error *err) {
 
 static mtk_status parse_doc(parsed *p, job *j, const char **param, mtk_error *err) {
   MTK_TRY(find_model(p, j, param, err));
+  if (j->kind == JOB_EMBEDDINGS) return serve_parse_embeddings(p, j, param, err);
   p->request.sampling = j->model->sampling;
   p->request.adapter = j->model->adapter;
   MTK_TRY(set_fields(p, j, param, err));
@@ -238,4 +239,5 @@ mtk_status serve_parse(parsed *out, job *j, const char **param, const char *body
 void serve_parsed_finish(parsed *p) {
   json_decref(p->doc);
   mtk_ids_finish(&p->ids);
+  mtk_free(p->lengths);
 }

@@ -318,6 +318,10 @@ void serve_message(job *j, const token_message *m) {
     if (end) serve_health_reply(j);
     return;
   }
+  if (j->kind == JOB_EMBEDDINGS) {
+    serve_embeddings_reply(j, m);
+    return;
+  }
   collect(j, m);
   if (j->broken && end)
     end_failed(j, 500, "out of memory");

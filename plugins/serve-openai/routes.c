@@ -67,6 +67,9 @@ static void chat(server *s, struct evhttp_request *http) { generate(s, http, JOB
 static void completion(server *s, struct evhttp_request *http) {
   generate(s, http, JOB_COMPLETION);
 }
+static void embeddings(server *s, struct evhttp_request *http) {
+  generate(s, http, JOB_EMBEDDINGS);
+}
 
 /* ---- health: proof of one real step of the first model's engine ------------------------------ */
 
@@ -74,6 +77,13 @@ static mtk_status submit_step(job *j, mtk_error *err) {
   int32_t bos = mtk_tokenizer_bos(mtk_engine_tokenizer(j->model->engine)), id = bos > 0 ? bos : 0;
   mtk_request r = {.prompt = &id, .n_prompt = 1, .max_tokens = 1, .ignore_eos = true,
                    .sampling = MTK_SAMPLING_DEFAULT, .adapter = j->model->adapter};
+  const int64_t one = 1;
+  mtk_embedding embedding;
+  if (mtk_engine_embedding(&embedding, j->model->engine, NULL) == MTK_OK) {
+    r.text_lengths = &one;
+    r.n_texts = 1;
+    r.pooling = embedding.pooling;
+  }
   return serve_job_submit(j, &r, err);
 }
 
@@ -113,7 +123,8 @@ static const struct {
   void (*handle)(server *s, struct evhttp_request *http);
 } g_routes[] = {{"/v1/chat/completions", EVHTTP_REQ_POST, false, chat},
                 {"/v1/completions", EVHTTP_REQ_POST, false, completion},
-                {"/v1/models", EVHTTP_REQ_GET, false, list_models},
+                {"/v1/embeddings", EVHTTP_REQ_POST, false, embeddings},
+               {"/v1/models", EVHTTP_REQ_GET, false, list_models},
                 {"/health", EVHTTP_REQ_GET, true, health}};
 
 void serve_on_request(struct evhttp_request *http, void *ctx) {

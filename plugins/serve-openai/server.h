@@ -14,7 +14,7 @@
 #include <mtk/plugin.h>
 #include <pthread.h>
 
-typedef enum job_kind { JOB_CHAT, JOB_COMPLETION, JOB_HEALTH } job_kind;
+typedef enum job_kind { JOB_CHAT, JOB_COMPLETION, JOB_HEALTH, JOB_EMBEDDINGS } job_kind;
 
 /* One copied token event. */
 typedef struct token_message {
@@ -29,6 +29,7 @@ typedef struct token_message {
   mtk_finish finish;
   char *error; /* when finish is ERROR */
   int64_t n_prompt, n_generated;
+  float *embeddings; /* [n_texts, n_width] of the job */
 } token_message;
 
 typedef struct server server;
@@ -63,6 +64,9 @@ typedef struct job {
   mtk_bytes reasoning, content; /* whole (not streaming), or of the message at hand */
   json_t *logprob_items;        /* array */
   int64_t n_prompt, n_generated;
+  int n_texts;        /* embeddings: of so many texts, */
+  int64_t n_width;    /* so many floats each, */
+  bool base64;        /* as base64 of little-endian f32 */
   bool lost;         /* engine thread: an event could not be copied */
   token_message end; /* the last event needs no memory */
 } job;
@@ -99,6 +103,7 @@ typedef struct parsed {
   json_t *doc;
   mtk_request request; /* prompt = ids.data */
   mtk_ids ids;
+  int64_t *lengths; /* embeddings: tokens of each text */
   const char *stops[16];
 } parsed;
 
@@ -107,6 +112,10 @@ typedef struct parsed {
 mtk_status serve_parse(parsed *out, job *j, const char **param, const char *body, size_t n,
                        mtk_error *err);
 void serve_parsed_finish(parsed *p);
+
+/* embeddings.c. The texts of a request for embeddings; the reply. */
+mtk_status serve_parse_embeddings(parsed *out, job *j, const char **param, mtk_error *err);
+void serve_embeddings_reply(job *j, const token_message *m);
 
 /* chat.c. The prompt of a chat request, and the parser of its answer. */
 mtk_status serve_chat_prompt(parsed *out, job *j, const char **param, mtk_error *err);

@@ -57,6 +57,11 @@ static void same_norms(const mtk_kernels *k, int64_t d, ck_kind kind) {
   ck_same(want, got, n, "rmsnorm d=%lld %s", (long long)d, ck_kind_name(kind));
   for (int64_t t = 0; t < rows; t++) k->rmsnorm(got + t * d, x + t * d, w, 1e-5f, 1, d);
   ck_same(want, got, n, "rmsnorm by rows d=%lld %s", (long long)d, ck_kind_name(kind));
+  ref->layernorm(want, x, w, 1e-5f, rows, d);
+  k->layernorm(got, x, w, 1e-5f, rows, d);
+  ck_same(want, got, n, "layernorm d=%lld %s", (long long)d, ck_kind_name(kind));
+  for (int64_t t = 0; t < rows; t++) k->layernorm(got + t * d, x + t * d, w, 1e-5f, 1, d);
+  ck_same(want, got, n, "layernorm by rows d=%lld %s", (long long)d, ck_kind_name(kind));
   ref->rmsnorm_dx(want, dy, x, w, 1e-5f, rows, d);
   k->rmsnorm_dx(got, dy, x, w, 1e-5f, rows, d);
   ck_same(want, got, n, "rmsnorm_dx d=%lld %s", (long long)d, ck_kind_name(kind));
@@ -296,6 +301,17 @@ static void oracle_norms(const mtk_kernels *k) {
   check_near(value, norm_loss(n.x, n.w, c), 1e-5, 0.1, "rmsnorm", 0);
 }
 
+static void oracle_layernorm(const mtk_kernels *k) {
+  float *x = random_floats(D, CK_NORMAL), *w = random_floats(D, CK_NORMAL), *y = ck_floats(D, 0);
+  double mean = 0, variance = 0;
+  for (int i = 0; i < D; i++) mean += (double)x[i] / D;
+  for (int i = 0; i < D; i++) variance += ((double)x[i] - mean) * ((double)x[i] - mean) / D;
+  k->layernorm(y, x, w, 1e-5f, 1, D);
+  for (int i = 0; i < D; i++)
+    check_near((double)y[i], ((double)x[i] - mean) / sqrt(variance + 1e-5) * (double)w[i], 1e-5,
+               0.1, "layernorm", i);
+}
+
 static double silu_mul_value(double g, double u) { return g / (1 + exp(-g)) * u; }
 
 static void oracle_gate(const mtk_kernels *k) {
@@ -426,6 +442,7 @@ static void oracle_adamw(const mtk_kernels *k) {
 
 static void test_oracle(const mtk_kernels *k) {
   for (int i = 0; i < 10; i++) {
+    oracle_layernorm(k);
     oracle_norms(k);
     oracle_gate(k);
     oracle_gelu(k, 0);
@@ -453,6 +470,7 @@ typedef struct bench_case {
   }
 static const mtk_adamw_args bench_adamw = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1.0f, 1.5f, 3.0f};
 BENCH(rmsnorm, b->k->rmsnorm(b->y, b->x, b->z, 1e-5f, b->rows, b->d))
+BENCH(layernorm, b->k->layernorm(b->y, b->x, b->z, 1e-5f, b->rows, b->d))
 BENCH(rmsnorm_dx, b->k->rmsnorm_dx(b->y, b->u, b->x, b->z, 1e-5f, b->rows, b->d))
 BENCH(rmsnorm_dw, b->k->rmsnorm_dw(b->y, b->u, b->x, 1e-5f, b->rows, b->d, 0, b->d))
 BENCH(rope, b->k->rope(b->y, b->d, b->x, b->d, b->z, b->rows, 9, 64, 64, 0, 0))
@@ -477,6 +495,7 @@ static const struct {
   double bytes; /* per element */
 } benches[] = {
     {"rmsnorm", run_rmsnorm, 12},
+    {"layernorm", run_layernorm, 16},
     {"rmsnorm_dx", run_rmsnorm_dx, 16},
     {"rmsnorm_dw", run_rmsnorm_dw, 12},
     {"rope", run_rope, 8},
