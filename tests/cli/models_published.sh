@@ -33,7 +33,7 @@ published() {
 }
 
 france="What is the capital of France?"
-published smollm2 smollm2/SmolLM2-135M-Instruct.Q4_1.gguf "$france" Paris
+published smollm2 smollm2/SmolLM2-135M-Instruct.Q4_1.gguf "What color is the sky?" blue
 published qwen qwen/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf "$france" Paris
 published gemma3 gemma3/gemma-3-270m.Q4_K_M.gguf "" ""
 [ "$seen" -gt 0 ] || skip "no published model in $cache"
