@@ -30,7 +30,7 @@ typedef struct mtk_cmd {
 
 extern const mtk_cmd mtk_cmd_convert, mtk_cmd_quantize, mtk_cmd_finetune, mtk_cmd_serve,
     mtk_cmd_run, mtk_cmd_eval, mtk_cmd_bench, mtk_cmd_inspect, mtk_cmd_tokenize, mtk_cmd_template,
-    mtk_cmd_plugin, mtk_cmd_doctor, mtk_cmd_embed;
+    mtk_cmd_plugin, mtk_cmd_doctor, mtk_cmd_embed, mtk_cmd_verify;
 
 /* args.c */
 /* Options that every command has (--json, --quiet, --verbose, --threads, --help). */

@@ -9,7 +9,8 @@
 static const mtk_cmd *const g_commands[] = {&mtk_cmd_convert,  &mtk_cmd_quantize, &mtk_cmd_finetune,
                                             &mtk_cmd_serve,    &mtk_cmd_run,      &mtk_cmd_eval,
                                             &mtk_cmd_bench,    &mtk_cmd_inspect,  &mtk_cmd_tokenize,
-                                            &mtk_cmd_template, &mtk_cmd_plugin,   &mtk_cmd_doctor,
+                                            &mtk_cmd_template, &mtk_cmd_verify,   &mtk_cmd_plugin,
+                                            &mtk_cmd_doctor,
                                             &mtk_cmd_embed};
 enum { N_COMMANDS = sizeof g_commands / sizeof g_commands[0] };
 

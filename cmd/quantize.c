@@ -18,6 +18,8 @@ static const mtk_option_def g_options[] = {
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
      "print the plan and the sizes, write nothing"},
+    {"no-verify", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "do not compare DST with SRC when it is written"},
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list methods and targets"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
@@ -75,22 +77,23 @@ static mtk_status output_format(const mtk_format_v1 **out, const mtk_cmd_line *l
                   layout ? layout : line->args[1]);
 }
 
-static json_t *rows_json(const mtk_quantize_report *r) {
+static json_t *rows_json(const mtk_quantize_report *r, const mtk_compare_report *verified) {
   json_t *rows = json_array();
   for (size_t i = 0; i < r->n_rows; i++) {
     const mtk_quantize_row *q = &r->rows[i];
-    json_array_append_new(rows,
-                          json_pack("{s:s,s:s,s:s,s:I,s:I,s:s}", "name", q->name, "from",
-                                    mtk_dtype_get(q->from)->name, "to", mtk_dtype_get(q->to)->name,
-                                    "bytes_before", (json_int_t)q->bytes_before, "bytes_after",
-                                    (json_int_t)q->bytes_after, "kept", g_reasons[q->reason]));
+    json_t *row = json_pack("{s:s,s:s,s:s,s:I,s:I,s:s}", "name", q->name, "from",
+                            mtk_dtype_get(q->from)->name, "to", mtk_dtype_get(q->to)->name,
+                            "bytes_before", (json_int_t)q->bytes_before, "bytes_after",
+                            (json_int_t)q->bytes_after, "kept", g_reasons[q->reason]);
+    if (i < verified->n_rows) mtk_cmd_compare_row_json(row, &verified->rows[i]);
+    json_array_append_new(rows, row);
   }
   return rows;
 }
 
 static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
-                         const mtk_model *model, const mtk_format_v1 *format, double seconds,
-                         mtk_error *err) {
+                         const mtk_model *model, const mtk_format_v1 *format,
+                         const mtk_compare_report *verified, double seconds, mtk_error *err) {
   uint64_t before = 0, after = 0, params = mtk_model_param_count(model);
   for (size_t i = 0; i < r->n_rows; i++) {
     before += r->rows[i].bytes_before;
@@ -101,13 +104,14 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
   uint64_t written = dry ? 0 : mtk_cmd_output_bytes(line->args[1]);
   if (line->json)
     return mtk_cmd_print_json(
-        json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:I,s:f,s:I,s:f,s:I,s:o,s:o}", "source", line->args[0],
-                  "output", line->args[1], "format", format->id, "dry_run", dry, "bytes_before",
+        json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:I,s:f,s:I,s:f,s:I,s:o,s:o,s:o}", "source",
+                  line->args[0], "output", line->args[1], "format", format->id, "dry_run", dry, "bytes_before",
                   (json_int_t)before, "bytes_after", (json_int_t)after, "output_bytes",
                   (json_int_t)written, "bits_per_weight", bpw, "quantized",
                   (json_int_t)r->n_quantized, "seconds", seconds, "peak_rss_bytes",
                   (json_int_t)mtk_peak_rss_bytes(), "warnings", mtk_cmd_warnings_json(model),
-                  "tensors", rows_json(r)),
+                  "verification", verified->rows ? mtk_cmd_compare_json(verified) : json_null(),
+                  "tensors", rows_json(r, verified)),
         false, err);
   for (size_t i = 0; i < r->n_rows && (dry || line->verbose); i++) {
     const mtk_quantize_row *q = &r->rows[i];
@@ -120,6 +124,7 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
       line->args[0], line->args[1], format->id, dry ? ", dry run" : "", r->n_quantized, r->n_rows,
       mtk_options_string(line->options, "to"), mtk_cmd_bytes(before), mtk_cmd_bytes(after), bpw,
       dry ? "nothing" : mtk_cmd_bytes(written), " written", seconds);
+  if (verified->rows) mtk_cmd_compare_print(verified);
   return MTK_OK;
 }
 
@@ -170,12 +175,19 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   MTK_TRY(output_format(&format, line, err));
   mtk_model *model = NULL;
   mtk_quantize_report r = {0};
+  mtk_compare_report verified = {0};
+  bool dry = mtk_options_flag(line->options, "dry-run");
+  bool verify = !dry && !mtk_options_flag(line->options, "no-verify");
   mtk_status st = mtk_cmd_pool(&o.pool, line, err);
   if (st == MTK_OK) st = mtk_model_load(&model, line->args[0], err);
   if (st == MTK_OK) st = quantize(&r, model, &o, line, err);
-  if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run"))
+  if (st == MTK_OK && !dry)
     st = mtk_cmd_write_model(model, line, format, line->args[1], line->args, 1, err);
-  if (st == MTK_OK) st = report(line, &r, model, format, mtk_now_s() - start, err);
+  if (st == MTK_OK && verify)
+    st = mtk_cmd_compare(&verified, line->args[1], line->args[0], o.pool, err);
+  if (st == MTK_OK) st = report(line, &r, model, format, &verified, mtk_now_s() - start, err);
+  if (st == MTK_OK) st = mtk_cmd_compare_verdict(&verified, MTK_E_FORMAT, line->args[1], err);
+  mtk_compare_report_finish(&verified);
   mtk_free(r.rows);
   mtk_model_destroy(model);
   mtk_cmd_calibration_close(o.stats_ctx);

@@ -32,4 +32,16 @@ mtk_status mtk_cmd_calibration_encode(mtk_cmd_calibration *c, mtk_model *model,
 /* For mtk_quantize_options.stats; ctx is the calibration. */
 const mtk_input_stats *mtk_cmd_calibration_stats(void *ctx, const char *tensor);
 
+/* quantize_verify.c: an artefact beside its source, both loaded anew (the artefact may be split).
+ * Finish *out in any case. */
+mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, const char *source,
+                           mtk_pool *pool, mtk_error *err);
+/* Fields of one tensor into an object; sums by type; the same as text. */
+void mtk_cmd_compare_row_json(json_t *out, const mtk_compare_row *row);
+json_t *mtk_cmd_compare_json(const mtk_compare_report *report);
+void mtk_cmd_compare_print(const mtk_compare_report *report);
+/* Fails with `code` on the first fault. */
+mtk_status mtk_cmd_compare_verdict(const mtk_compare_report *report, mtk_status code,
+                                   const char *artefact, mtk_error *err);
+
 #endif

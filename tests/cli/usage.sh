@@ -14,7 +14,7 @@ grep -q 'usage: mtk COMMAND' out
 run_quiet 0 "$MTK" --help
 run_quiet 0 "$MTK" --version
 refuses 2 'unknown command' "$MTK" nonsense
-commands="convert quantize finetune serve run eval bench inspect tokenize template plugin doctor"
+commands="convert quantize finetune serve run eval bench inspect tokenize template verify plugin doctor"
 for c in $commands; do
   refuses 2 "unknown option '--no-such-option'" "$MTK" "$c" --no-such-option
   refuses 2 "unknown option '-Z'" "$MTK" "$c" -Z
@@ -22,7 +22,7 @@ for c in $commands; do
   grep -q "usage: mtk $c" out || fail "$c --help shows no usage"
   [ ! -s err ] || fail "$c --help wrote to stderr"
 done
-for c in convert quantize finetune serve run eval bench inspect tokenize template plugin; do
+for c in convert quantize finetune serve run eval bench inspect tokenize template verify plugin; do
   refuses 2 'missing argument|needs' "$MTK" "$c"
 done
 refuses 2 'too many arguments' "$MTK" run model model

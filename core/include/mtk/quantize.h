@@ -15,8 +15,8 @@ extern "C" {
  * type. */
 mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err);
 
-/* The input x [rows, k] of one linear weight over a calibration text. Experts: statistics per expert;
- * one that no token chose has the mean over all of them. */
+/* The input x [rows, k] of one linear weight over a calibration text. Experts: statistics per
+ * expert; one that no token chose has the mean over all of them. */
 typedef struct mtk_input_stats {
   int64_t k, n_expert;        /* 0 = a plain weight */
   const int64_t *rows;        /* [max(n_expert, 1)] rows seen */
@@ -69,11 +69,49 @@ typedef struct mtk_quantize_report {
 mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *options,
                               mtk_quantize_report *report, mtk_error *err);
 
-/* Encode a tensor that mtk_model_quantize replaced now, rows on the pool, with these statistics (may be
- * NULL): for methods that need second moments, which are there for a short time only. The bytes lie
+/* Encode a tensor that mtk_model_quantize replaced now, rows on the pool, with these statistics (may
+ * be NULL): for methods that need second moments, which are there for a short time only. The bytes lie
  * in a scratch file until the model is destroyed. */
 mtk_status mtk_model_quantize_now(mtk_model *model, const char *name, const mtk_input_stats *stats,
                                   mtk_error *err);
+
+/* ---- verification --------------------------------------------------------------------------- */
+
+/* What must not be in a quantized copy of a tensor. */
+typedef enum mtk_compare_fault {
+  MTK_COMPARE_OK = 0,
+  MTK_COMPARE_MISSING,    /* the copy has no tensor of this name */
+  MTK_COMPARE_SHAPE,      /* it has another shape */
+  MTK_COMPARE_NOT_FINITE, /* a scale or value is NaN or infinite where the source is finite */
+  MTK_COMPARE_LOST_BLOCK, /* zeros where the source is above smallest scale times largest level */
+  MTK_COMPARE_FUSED /* another per-tensor scale than another member of its fused group */
+} mtk_compare_fault;
+
+typedef struct mtk_compare_row {
+  const char *name; /* canonical; in the report's arena */
+  mtk_dtype from, to;
+  mtk_compare_fault fault;
+  int64_t bad_row; /* first row with the fault; -1 = it has none */
+  uint64_t elements;
+  double error2, norm2; /* sums of (copy - source)^2 and source^2 */
+  double max_error;     /* largest |copy - source| */
+  int64_t saturated;    /* codes at the largest level of either sign; -1: the type has none */
+  uint64_t flushed;     /* values that became zero */
+  uint64_t zeros;       /* values that are zero in the copy */
+} mtk_compare_row;
+
+typedef struct mtk_compare_report {
+  mtk_arena *arena;
+  mtk_compare_row *rows; /* one per tensor of the source, its order; in the arena */
+  size_t n_rows, n_faults;
+} mtk_compare_report;
+
+/* Compare every tensor of a model with the one it was made from, value by value, in chunks of rows
+ * on the pool (may be NULL); the numbers do not depend on its size. The source's rows of q and k
+ * get the copy's pairing. Faults are in the report, not errors. Finish the report in any case. */
+mtk_status mtk_model_compare(mtk_compare_report *report, const mtk_model *copy, mtk_model *source,
+                             mtk_pool *pool, mtk_error *err);
+void mtk_compare_report_finish(mtk_compare_report *report);
 
 #ifdef __cplusplus
 }

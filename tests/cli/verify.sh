@@ -1,0 +1,78 @@
+#!/bin/bash
+# mtk verify and the comparison at the end of mtk quantize: what a good artefact and damaged ones give.
+set -euo pipefail
+source "$MTK_SRC/tests/cli/_common.sh"
+make_model
+
+run_quiet 0 "$MTK" quantize model q.gguf --to q4_0 --json -q
+jq -e '.verification | .faults == 0 and .tensors == 38 and (.types.q4_0 | .tensors == 28 and
+  .relative_error > 0.01 and .relative_error < 0.2 and .saturated > 0 and .flushed_to_zero > 0)' out \
+  >/dev/null || fail "verification of q4_0: $(jq -c .verification out)"
+jq -e '[.tensors[] | select(.to == "q4_0") | .relative_error > 0] | all' out >/dev/null || fail "rows"
+jq -e '[.tensors[] | select(.to != "q4_0") | .relative_error == 0] | all' out >/dev/null || fail "kept"
+run_quiet 0 "$MTK" quantize model q.gguf --to q4_0 --json -q -f --no-verify
+jq -e '.verification == null' out >/dev/null || fail "--no-verify verifies"
+cp q.gguf unverified.gguf
+run_quiet 0 "$MTK" quantize model q.gguf --to q4_0 -q -f
+cmp q.gguf unverified.gguf || fail "--no-verify changes the bytes"
+grep -q 'q4_0 .*28 tensors, relative error 0\.0' out || fail "no summary: $(cat out)"
+
+# formats, threads, split output
+run_quiet 0 "$MTK" quantize model folder --to nvfp4 -q
+for t in 1 2; do
+  run_quiet 0 "$MTK" verify folder --source model --json -q -t $t
+  mv out "report$t"
+done
+cmp report1 report2 || fail "the report depends on the threads"
+jq -e '[.source_files[]] | length > 2 and all' report1 >/dev/null || fail "digests of the source"
+run_quiet 0 "$MTK" quantize model parts.gguf --to q8_0 --split-max-tensors 20 -q
+grep -q '28 tensors' out || fail "split output: $(cat out)"
+run_quiet 0 "$MTK" verify q.gguf --source model -q
+grep -q 'digests compared' out || fail "digests: $(cat out)"
+
+# damage TENSOR-SUFFIX HEX: the first tensor of that name in folder/ begins with these bytes
+damage() {
+  rm -rf bad && cp -r folder bad
+  python3 - "$1" "$2" <<'PY'
+import glob, json, sys
+for path in glob.glob("bad/*.safetensors"):
+    data = bytearray(open(path, "rb").read())
+    n = int.from_bytes(data[:8], "little")
+    for name, t in sorted(json.loads(data[8:8 + n]).items()):
+        if name.endswith(sys.argv[1]):
+            at = 8 + n + t["data_offsets"][0]
+            new = bytes.fromhex(sys.argv[2])
+            assert data[at:at + len(new)] != new
+            data[at:at + len(new)] = new
+            open(path, "wb").write(data)
+            sys.exit(0)
+sys.exit("no such tensor")
+PY
+}
+scale=layers.0.mlp.down_proj.weight_scale
+damage $scale 7f
+refuses 3 'bad: blk.0.ffn_down.weight: row 0: a scale or value is NaN' "$MTK" verify bad --source model -q
+damage $scale 00
+refuses 3 'blk.0.ffn_down.weight: row 0: the scale of a block is zero' "$MTK" verify bad --source model -q
+damage layers.1.self_attn.k_proj.weight_global_scale 0000803f
+refuses 3 'blk.1.attn_[qkv].weight: its scale is not that of its fused group' "$MTK" verify bad --source model -q
+
+# another source, and a tensor that is gone
+cp -r model other
+printf ' ' >>other/config.json
+refuses 3 'made from another model/config.json' "$MTK" verify folder --source other -q
+python3 - <<'PY'
+import json
+data = open("other/model.safetensors", "rb").read()
+n = int.from_bytes(data[:8], "little")
+header = json.loads(data[8:8 + n])
+header["one.more"] = dict(dtype="U8", shape=[4], data_offsets=[len(data) - 8 - n, len(data) - 4 - n])
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open("other/model.safetensors", "wb").write(len(text).to_bytes(8, "little") + text + data[8 + n:] + b"abcd")
+PY
+refuses 3 'made from another' "$MTK" verify folder --source other -q
+run_quiet 0 "$MTK" convert model plain.gguf -q
+refuses 2 'give --source' "$MTK" verify plain.gguf -q
+refuses 1 'none' "$MTK" verify plain.gguf --source none -q
+echo "verify: ok"
