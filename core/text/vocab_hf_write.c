@@ -14,7 +14,9 @@ typedef struct writer {
   const text_pipeline *steps;
   const char *const *merges;
   size_t n_merges;
+  mtk_map *ids;        /* of tokens, where merges need it to be parted; or NULL */
   const mtk_step *bad; /* a step that cannot be written */
+  bool no_memory;
 } writer;
 
 /* Puts `value` (stolen) under key; false if out of memory anywhere. */
@@ -89,32 +91,22 @@ static bool put_tokens(json_t *model, const mtk_vocab *vocab) {
 }
 
 /* All merges as "left right", or all as pairs where a token holds a blank. */
-static bool put_merges(json_t *model, const writer *w) {
+static bool put_merges(json_t *model, writer *w) {
   json_t *list = json_array();
-  mtk_map *ids = NULL;
   bool ok = put(model, "merges", list);
-  for (size_t i = 0; i < w->n_merges && !ids; i++) {
-    const char *space = strchr(w->merges[i], ' ');
-    if (space && strchr(space + 1, ' ')) ids = mtk_map_create();
-  }
-  for (size_t i = 0; ids && i < w->vocab->n_tokens; i++) {
-    const mtk_token *t = &w->vocab->tokens[i];
-    if (t->text && !mtk_map_put(ids, t->text, t->len, NULL)) ok = false;
-  }
   for (size_t i = 0; i < w->n_merges && ok; i++) {
     const char *text = w->merges[i];
     size_t n = strlen(text);
-    const char *space = ids ? mtk_text_part_merge(ids, text, n) : NULL;
+    const char *space = w->ids ? mtk_text_part_merge(w->ids, text, n) : NULL;
     json_t *pair = space ? json_pack("[s%,s%]", text, (size_t)(space - text), space + 1,
                                      n - 1 - (size_t)(space - text))
                          : json_stringn(text, n);
     ok = push(list, pair);
   }
-  mtk_map_destroy(ids);
   return ok;
 }
 
-static bool write_bpe(json_t *model, const writer *w) {
+static bool write_bpe(json_t *model, writer *w) {
   const mtk_vocab *vocab = w->vocab;
   bool whole = vocab->ignore_merges || vocab->kind == MTK_VOCAB_RANKS;
   return put(model, "type", json_string("BPE")) && put(model, "dropout", json_null()) &&
@@ -127,7 +119,7 @@ static bool write_bpe(json_t *model, const writer *w) {
          put_merges(model, w);
 }
 
-static bool write_unigram(json_t *model, const writer *w) {
+static bool write_unigram(json_t *model, writer *w) {
   const mtk_vocab *vocab = w->vocab;
   json_t *unk = vocab->unk >= 0 ? json_integer(vocab->unk) : json_null(), *list = json_array();
   bool ok = put(model, "type", json_string("Unigram")) && put(model, "unk_id", unk) &&
@@ -142,12 +134,13 @@ static bool write_unigram(json_t *model, const writer *w) {
         push(list,
              json_pack("[s%,f]", t->text ? t->text : hole.data, t->text ? (size_t)t->len : hole.len,
                        i < vocab->n_exact_scores ? vocab->exact_scores[i] : (double)t->score));
+    w->no_memory |= hole.failed;
     mtk_bytes_finish(&hole);
   }
   return ok;
 }
 
-static bool write_wordpiece(json_t *model, const writer *w) {
+static bool write_wordpiece(json_t *model, writer *w) {
   const mtk_vocab *vocab = w->vocab;
   const char *unk = unk_text(vocab), *prefix = vocab->continuing_prefix;
   size_t limit = vocab->max_word_chars ? vocab->max_word_chars : INT32_MAX;
@@ -158,14 +151,14 @@ static bool write_wordpiece(json_t *model, const writer *w) {
          put_tokens(model, vocab);
 }
 
-static bool write_wordlevel(json_t *model, const writer *w) {
+static bool write_wordlevel(json_t *model, writer *w) {
   const char *unk = unk_text(w->vocab);
   return put(model, "type", json_string("WordLevel")) && put_tokens(model, w->vocab) &&
          put(model, "unk_token", json_string(unk ? unk : "[UNK]"));
 }
 
 /* By kind; merges of scores and ranks become a ranked list. */
-static bool (*const models[])(json_t *model, const writer *w) = {
+static bool (*const models[])(json_t *model, writer *w) = {
     [MTK_VOCAB_BPE] = write_bpe,
     [MTK_VOCAB_SPM] = write_bpe,
     [MTK_VOCAB_RANKS] = write_bpe,
@@ -176,10 +169,12 @@ static bool (*const models[])(json_t *model, const writer *w) = {
 
 static bool write_steps(json_t *root, const char *key, const mtk_steps *steps, text_hf_role role,
                         writer *w) {
-  return put(root, key, w->bad ? NULL : mtk_text_hf_write_steps(steps, role, &w->bad));
+  json_t *component = w->bad ? NULL : mtk_text_hf_write_steps(steps, role, &w->bad);
+  w->no_memory |= !component && !w->bad;
+  return put(root, key, component);
 }
 
-static bool is_byte_level(const writer *w) {
+static bool is_byte_level(writer *w) {
   const mtk_steps *steps = &w->steps->pre_tokenizers;
   return steps->n > 0 && steps->items[steps->n - 1].kind == MTK_STEP_BYTE_LEVEL;
 }
@@ -222,7 +217,7 @@ static bool template_ids(json_t *items, json_t *specials, const mtk_vocab *vocab
   return true;
 }
 
-static bool write_post_processor(json_t *root, const writer *w) {
+static bool write_post_processor(json_t *root, writer *w) {
   around ids = ids_around(w->vocab);
   if (ids.n_prefix + ids.n_suffix == 0) {
     json_t *bytes = json_pack("{s:s,s:b,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0,
@@ -269,6 +264,7 @@ static bool write_config(json_t *root, writer *w) {
     mtk_bytes key = {0};
     mtk_bytes_printf(&key, "%zu", i);
     bool ok = !key.failed && put(decoder, key.data, added_token(&vocab->tokens[i], i, false));
+    w->no_memory |= key.failed;
     mtk_bytes_finish(&key);
     if (!ok) return false;
   }
@@ -298,6 +294,9 @@ static mtk_status write_json(mtk_bytes *out, writer *w, bool (*fill)(json_t *roo
       root && fill(root, w) && json_dump_callback(root, append_chunk, out, JSON_INDENT(2)) == 0;
   json_decref(root);
   MTK_TRY(mtk_bytes_status(out, err));
+  if (w->no_memory) {
+    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory writing a tokenizer");
+  }
   if (w->bad) {
     return mtk_fail(err, MTK_E_UNSUPPORTED, "tokenizer",
                     "step %d of the vocabulary cannot be written to a tokenizer.json",
@@ -309,6 +308,23 @@ static mtk_status write_json(mtk_bytes *out, writer *w, bool (*fill)(json_t *roo
   }
   mtk_bytes_puts(out, "\n");
   return mtk_bytes_status(out, err);
+}
+
+/* Fills ids if a token of the merges holds a blank. */
+static mtk_status map_tokens(writer *w, mtk_error *err) {
+  bool needed = false;
+  for (size_t i = 0; i < w->n_merges && !needed; i++) {
+    const char *space = strchr(w->merges[i], ' ');
+    needed = space && strchr(space + 1, ' ');
+  }
+  if (!needed) return MTK_OK;
+  w->ids = mtk_map_create();
+  bool ok = w->ids != NULL;
+  for (size_t i = 0; i < w->vocab->n_tokens && ok; i++) {
+    const mtk_token *t = &w->vocab->tokens[i];
+    if (t->text) ok = mtk_map_put(w->ids, t->text, t->len, NULL) != NULL;
+  }
+  return ok ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory writing a tokenizer");
 }
 
 static mtk_status write_fields(mtk_bytes *json, writer *w, mtk_error *err) {
@@ -323,7 +339,9 @@ static mtk_status write_fields(mtk_bytes *json, writer *w, mtk_error *err) {
   if (w->vocab->kind == MTK_VOCAB_SPM || w->vocab->kind == MTK_VOCAB_RANKS) {
     status = mtk_vocab_merges(&w->merges, &w->n_merges, arena, w->vocab, err);
   }
+  if (status == MTK_OK) status = map_tokens(w, err);
   if (status == MTK_OK) status = write_json(json, w, write_tokenizer, err);
+  mtk_map_destroy(w->ids);
   mtk_arena_destroy(arena);
   return status;
 }

@@ -330,27 +330,50 @@ START_TEST(malformed_vocab) {
 }
 END_TEST
 
-/* Every allocation fails once: an error each time, nothing leaks (run under the sanitizers). */
-START_TEST(failing_allocations) {
+/* Every allocation fails once: an error or no harm, and nothing leaks (run under the sanitizers). */
+static void fail_allocations(const char *json, size_t n) {
   static const char text[] = "Hello <think>w\xC3\xB6rld</think> e\xCC\x81<x> 42";
-  size_t n;
-  char *json = read_kind("added", &n);
-  mtk_status status = MTK_E_NOMEM;
-  for (int64_t at = 0; status != MTK_OK; at += at < 200 ? 1 : 37) {
+  int64_t successes = 0; /* a failure that is made up for (no JIT) succeeds too */
+  for (int64_t at = 0; successes < 60; at++) {
     mtk_vocab *vocab = NULL;
     mtk_tokenizer *tok = NULL;
     mtk_ids ids = {0};
+    mtk_bytes out = {0}, config = {0};
     mtk_error err = {0};
     mtk_alloc_fail_after(at);
-    status = mtk_vocab_from_hf(&vocab, json, n, NULL, 0, &err);
+    mtk_status status = mtk_vocab_from_hf(&vocab, json, n, NULL, 0, &err);
     if (status == MTK_OK) status = mtk_tokenizer_create(&tok, vocab, &err);
     if (status == MTK_OK) status = mtk_tokenizer_encode(&ids, tok, text, sizeof text, 0, &err);
+    if (status == MTK_OK) status = mtk_tokenizer_decode(&out, tok, ids.data, ids.len, true, &err);
+    if (status == MTK_OK) vocab->hf_json = NULL;
+    if (status == MTK_OK) status = mtk_vocab_to_hf(&out, &config, vocab, &err);
     mtk_alloc_fail_after(-1);
-    if (status != MTK_OK) ck_assert_int_eq(err.code, status);
+    successes = status == MTK_OK ? successes + 1 : 0;
+    if (status != MTK_OK) ck_assert_int_eq(err.code, MTK_E_NOMEM);
+    mtk_bytes_finish(&out);
+    mtk_bytes_finish(&config);
     mtk_ids_finish(&ids);
     mtk_tokenizer_destroy(tok);
     mtk_vocab_destroy(vocab);
     ck_assert_int_lt(at, 1000000);
+  }
+}
+
+START_TEST(failing_allocations) {
+  size_t n;
+  char *json = read_kind("added", &n);
+  fail_allocations(json, n);
+  mtk_free(json);
+  json = text_read_golden("steps.jsonl", &n);
+  const char *at = json;
+  for (json_t *row; (row = text_next_line(&at)) != NULL;) {
+    const char *name = json_string_value(json_object_get(row, "name"));
+    bool wanted =
+        strcmp(name, "words-decoder-llama") == 0 || strcmp(name, "words-decoder-ctc") == 0;
+    char *text = wanted ? json_dumps(json_object_get(row, "json"), 0) : NULL;
+    if (text) fail_allocations(text, strlen(text));
+    free(text);
+    json_decref(row);
   }
   mtk_free(json);
 }
