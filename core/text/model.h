@@ -1,6 +1,6 @@
 /* text/model.h: what turns one piece of text into ids. One text_model_class per mtk_vocab_kind,
- * found in the table of model.c. Models are immutable after creation and shared by threads; work memory
- * belongs to one encode call at a time. */
+ * found in the table of model.c. Models are immutable after creation and shared by threads; work
+ * memory belongs to one encode call at a time. */
 #ifndef MTK_TEXT_MODEL_H
 #define MTK_TEXT_MODEL_H
 

@@ -330,7 +330,7 @@ START_TEST(malformed_vocab) {
 }
 END_TEST
 
-/* Every allocation fails once: an error or no harm, and nothing leaks (run under the sanitizers). */
+/* Every allocation fails once: an error or no harm, and no leak (run under the sanitizers). */
 static void fail_allocations(const char *json, size_t n) {
   static const char text[] = "Hello <think>w\xC3\xB6rld</think> e\xCC\x81<x> 42";
   int64_t successes = 0; /* a failure that is made up for (no JIT) succeeds too */
@@ -379,7 +379,7 @@ START_TEST(failing_allocations) {
 }
 END_TEST
 
-/* ---- steps of tokenizer.json ------------------------------------------------------------------ */
+/* ---- steps of tokenizer.json ----------------------------------------------------------------- */
 
 /* The bytes as "<0x00>" to "<0xFF>". */
 static json_t *byte_vocabulary(void) {

@@ -212,7 +212,8 @@ mtk_status mtk_vocab_to_tiktoken(mtk_bytes *out, const mtk_vocab *vocab, mtk_err
 mtk_status mtk_vocab_merges(const char *const **merges, size_t *n, mtk_arena *arena,
                             const mtk_vocab *vocab, mtk_error *err);
 /* And back: scores[0..n_tokens) under which merging by score (SPM, RANKS) does what the merge list
- * of a BPE vocabulary says. MTK_E_UNSUPPORTED if there are none. Tokens that nothing makes get 0. */
+ * of a BPE vocabulary says. MTK_E_UNSUPPORTED if there are none. Tokens that nothing makes get 0.
+ */
 mtk_status mtk_vocab_scores(float *scores, const mtk_vocab *vocab, mtk_error *err);
 /* The pipeline of SentencePiece's normalizer: charsmap, then white space, then " " -> U+2581. */
 typedef struct mtk_spm_pipeline {
