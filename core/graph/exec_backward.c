@@ -161,9 +161,12 @@ static void softcap_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, in
 static void slice_dx_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
                           int worker) {
   (void)worker;
-  int64_t d = mtk_exec_width(e, n->out[0]), part = n->attrs.n_column;
+  int64_t heads = n->attrs.n_head > 1 ? n->attrs.n_head : 1, part = n->attrs.n_column;
+  int64_t d = mtk_exec_width(e, n->out[0]) / heads;
   const float *dy = mtk_exec_data(e, n->in[0]);
   float *dx = mtk_exec_data(e, n->out[0]);
+  r0 *= heads;
+  r1 *= heads;
   memset(dx + r0 * d, 0, (size_t)((r1 - r0) * d) * sizeof *dx);
   for (int64_t r = r0; r < r1; r++)
     memcpy(dx + r * d + n->attrs.column, dy + r * part, (size_t)part * sizeof *dx);

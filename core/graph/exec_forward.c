@@ -144,10 +144,26 @@ static void softcap_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64
 
 static void slice_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
   (void)worker;
-  int64_t from = mtk_exec_width(e, n->in[0]), d = n->attrs.n_column;
+  int64_t heads = n->attrs.n_head > 1 ? n->attrs.n_head : 1, d = n->attrs.n_column;
+  int64_t from = mtk_exec_width(e, n->in[0]) / heads;
   const float *x = mtk_exec_data(e, n->in[0]) + n->attrs.column;
   float *y = mtk_exec_data(e, n->out[0]);
+  r0 *= heads;
+  r1 *= heads;
   for (int64_t r = r0; r < r1; r++) memcpy(y + r * d, x + r * from, (size_t)d * sizeof *y);
+}
+
+static void join_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  (void)worker;
+  const mtk_attrs *at = &n->attrs;
+  int64_t heads = at->n_head, left = at->head_dim - at->v_dim, right = at->v_dim;
+  bool shared = mtk_exec_width(e, n->in[1]) == right;
+  const float *a = mtk_exec_data(e, n->in[0]), *b = mtk_exec_data(e, n->in[1]);
+  float *y = mtk_exec_data(e, n->out[0]) + r0 * heads * at->head_dim;
+  for (int64_t i = r0 * heads; i < r1 * heads; i++, y += left + right) {
+    memcpy(y, a + i * left, (size_t)left * sizeof *y);
+    memcpy(y + left, b + (shared ? i / heads : i) * right, (size_t)right * sizeof *y);
+  }
 }
 
 static void add_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
@@ -200,7 +216,7 @@ static const mtk_range_fn row_ops[MTK_OP_COUNT] = {
     [MTK_OP_SELECT] = select_rows,         [MTK_OP_CROSS_ENTROPY] = cross_entropy_rows,
     [MTK_OP_GELU_MUL] = gelu_mul_rows,     [MTK_OP_SOFTCAP] = softcap_rows,
     [MTK_OP_SLICE] = slice_rows,           [MTK_OP_GELU] = gelu_mul_rows,
-    [MTK_OP_LAYERNORM] = layernorm_rows,
+    [MTK_OP_LAYERNORM] = layernorm_rows,   [MTK_OP_JOIN_HEADS] = join_rows,
 };
 
 static void run_rows(mtk_exec *e, const mtk_graph_node *n) {
@@ -305,4 +321,5 @@ mtk_run_fn *const mtk_exec_forward_ops[MTK_OP_COUNT] = {
     [MTK_OP_CROSS_ENTROPY] = run_rows, [MTK_OP_GELU_MUL] = run_rows,
     [MTK_OP_SOFTCAP] = run_rows,     [MTK_OP_SLICE] = run_rows,
     [MTK_OP_GELU] = run_rows,        [MTK_OP_LAYERNORM] = run_rows,
+    [MTK_OP_JOIN_HEADS] = run_rows,
 };

@@ -136,7 +136,9 @@ static int64_t result_width(const mtk_graph *g, const mtk_graph_node *node, mtk_
   case MTK_WIDTH_GIVEN: return given;
   case MTK_WIDTH_WEIGHT_K: return g->weights[node->weight].k;
   case MTK_WIDTH_ONE: return 1;
-  case MTK_WIDTH_COLUMNS: return node->attrs.n_column;
+  case MTK_WIDTH_COLUMNS:
+    return (int64_t)node->attrs.n_column * (node->attrs.n_head > 1 ? node->attrs.n_head : 1);
+  case MTK_WIDTH_HEADS: return (int64_t)node->attrs.n_head * node->attrs.head_dim;
   case MTK_WIDTH_V_HEADS: return (int64_t)node->attrs.n_head * node->attrs.v_dim;
   case MTK_WIDTH_PER_SLOT: return g->values[node->in[0]].width / node->attrs.n_slot;
   case MTK_WIDTH_NONE: break;

@@ -140,7 +140,8 @@ typedef enum mtk_width_rule {
   MTK_WIDTH_WEIGHT_K, /* columns of the weight */
   MTK_WIDTH_ONE,
   MTK_WIDTH_V_HEADS,   /* n_head * v_dim */
-  MTK_WIDTH_COLUMNS,   /* n_column */
+  MTK_WIDTH_HEADS,     /* n_head * head_dim */
+  MTK_WIDTH_COLUMNS,   /* n_column, of each head */
   MTK_WIDTH_PER_SLOT /* of the first input, divided by n_slot */
 } mtk_width_rule;
 

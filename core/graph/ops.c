@@ -49,8 +49,20 @@ static const char *check_lookup(const mtk_graph *g, const mtk_graph_node *n) {
 static const char *check_slice(const mtk_graph *g, const mtk_graph_node *n) {
   const mtk_attrs *a = &n->attrs;
   int64_t width = g->values[n->in[n->op == MTK_OP_SLICE_DX ? 1 : 0]].width;
+  if (a->n_head > 1 && width % a->n_head) return "the input is not n_head parts";
+  if (a->n_head > 1) width /= a->n_head;
   bool inside = a->column >= 0 && a->n_column > 0 && a->column <= width - a->n_column;
   return inside ? NULL : "the columns are not the input's";
+}
+
+static const char *check_join(const mtk_graph *g, const mtk_graph_node *n) {
+  const mtk_attrs *a = &n->attrs;
+  int64_t left = g->values[n->in[0]].width, right = g->values[n->in[1]].width;
+  if (a->n_head <= 0 || a->v_dim <= 0 || a->head_dim <= a->v_dim ||
+      left != (int64_t)a->n_head * (a->head_dim - a->v_dim))
+    return "the first input is not n_head heads";
+  bool fits = right == a->v_dim || right == (int64_t)a->n_head * a->v_dim;
+  return fits ? NULL : "the second input is neither one head nor n_head of them";
 }
 
 static const char *check_softcap(const mtk_graph *g, const mtk_graph_node *n) {
@@ -199,6 +211,8 @@ static const mtk_op_info ops[MTK_OP_COUNT] = {
                         .derive = derive_rmsnorm},
     [MTK_OP_LAYERNORM] = {.name = "layernorm", .n_in = 1, .n_out = 1, .use = VECTOR,
                           .width = {IN0}, .flops = 7},
+    [MTK_OP_JOIN_HEADS] = {.name = "join_heads", .n_in = 2, .n_out = 1,
+                           .width = {MTK_WIDTH_HEADS}, .check = check_join},
     [MTK_OP_LINEAR] = {.name = "linear", .n_in = 1, .n_out = 1, .use = LINEAR,
                        .width = {MTK_WIDTH_GIVEN}, .cost = MTK_COST_MATMUL, .flops = 2,
                        .check = check_linear, .derive = derive_linear},

@@ -59,6 +59,8 @@ static void print_attrs(mtk_bytes *out, const mtk_graph_node *n) {
   if (n->op == MTK_OP_SOFTCAP) mtk_bytes_printf(out, " softcap=%g", (double)a->softcap);
   if (n->op == MTK_OP_SLICE)
     mtk_bytes_printf(out, " columns=%d+%d", a->column, a->n_column);
+  if ((n->op == MTK_OP_SLICE && a->n_head > 1) || n->op == MTK_OP_JOIN_HEADS)
+    mtk_bytes_printf(out, " heads=%d", a->n_head);
   if (n->op == MTK_OP_ROPE)
     mtk_bytes_printf(out, " heads=%d head_dim=%d rope_dim=%d %s", a->n_head, a->head_dim,
                      a->rope_dim, a->interleaved ? "interleaved" : "half");

@@ -187,11 +187,15 @@ static mtk_status number(double *out, const mtk_meta *meta, const char *key, mtk
   return MTK_OK;
 }
 
-/* "=a", "=a/b" or "=a*b" */
+static double combine(double a, char op, double b) {
+  return op == '*' ? a * b : op == '/' ? a / b : op == '+' ? a + b : a - b;
+}
+
+/* "=a", or two keys with * / + - between them */
 static mtk_status copied(mtk_value *out, bool *found, const mtk_arch_hparam *row,
                          const mtk_meta *meta, mtk_error *err) {
   char key[MAX_PATH];
-  const char *expr = row->fallback + 1, *op = strpbrk(expr, "/*");
+  const char *expr = row->fallback + 1, *op = strpbrk(expr, "/*+-");
   if (!op) {
     const mtk_value *v = mtk_meta_get(meta, expr);
     if (v) *out = *v, *found = true;
@@ -202,12 +206,12 @@ static mtk_status copied(mtk_value *out, bool *found, const mtk_arch_hparam *row
   double a, b;
   MTK_TRY(number(&a, meta, key, err));
   MTK_TRY(number(&b, meta, op + 1, err));
-  double v = *op == '*' ? a * b : a / b;
+  double v = combine(a, *op, b);
   if (row->type == MTK_META_F32 && isfinite(v)) {
     *out = (mtk_value){.type = MTK_META_F32, .as.f = (double)(float)v};
   } else {
     if (!(v >= 0) || v > UINT32_MAX || (*op == '/' && v != floor(v)))
-      return mtk_fail(err, MTK_E_FORMAT, key, "%g does not divide by %s (%g)", a, op + 1, b);
+      return mtk_fail(err, MTK_E_FORMAT, key, "%g %c %s (%g) is no size", a, *op, op + 1, b);
     *out = (mtk_value){.type = MTK_META_U32, .as.u = (uint64_t)v};
   }
   *found = true;

@@ -7,30 +7,27 @@
 #include <math.h>
 #include <string.h>
 
-static mtk_status check_heads(const mtk_attrs *a, int32_t value_length, mtk_error *err) {
+static mtk_status check_heads(const mtk_attrs *a, mtk_error *err) {
   if (a->n_head % a->n_head_kv)
     return mtk_fail(err, MTK_E_FORMAT, "attention.head_count_kv",
                     "%d heads do not share %d key heads evenly", a->n_head, a->n_head_kv);
   if (a->rope_dim % 2 || a->rope_dim > a->head_dim)
     return mtk_fail(err, MTK_E_FORMAT, "rope.dimension_count",
                     "%d is odd or larger than the head size %d", a->rope_dim, a->head_dim);
-  if (value_length != a->head_dim)
-    return mtk_fail(err, MTK_E_UNSUPPORTED, "attention.value_length",
-                    "%d differs from the head size %d", value_length, a->head_dim);
-  if ((int64_t)a->n_head * a->head_dim > INT32_MAX / 4)
+  if ((int64_t)a->n_head * a->head_dim > INT32_MAX / 4 ||
+      (int64_t)a->n_head * a->v_dim > INT32_MAX / 4)
     return mtk_fail(err, MTK_E_FORMAT, "attention.head_count", "the heads are too many");
   return MTK_OK;
 }
 
 static mtk_status read_heads(decoder *d, mtk_error *err) {
   mtk_attrs *a = &d->attention;
-  int32_t value_length;
   MTK_TRY(decoder_read_size(&a->n_head, d, "attention.head_count", err));
   MTK_TRY(decoder_read_size(&a->n_head_kv, d, "attention.head_count_kv", err));
   MTK_TRY(decoder_read_size(&a->head_dim, d, "attention.key_length", err));
-  MTK_TRY(decoder_read_size(&value_length, d, "attention.value_length", err));
+  MTK_TRY(decoder_read_size(&a->v_dim, d, "attention.value_length", err));
   MTK_TRY(decoder_read_size(&a->rope_dim, d, "rope.dimension_count", err));
-  return check_heads(a, value_length, err);
+  return check_heads(a, err);
 }
 
 /* ---- rotary tables ------------------------------------------------------------------------- */
@@ -165,8 +162,8 @@ mtk_status decoder_read_attention(decoder *d, mtk_error *err) {
   a->softcap = softcap > 0 ? (float)softcap : 0.0f;
   a->interleaved = strcmp(mtk_meta_str(meta, "rope.pairing", "half"), "interleaved") == 0;
   MTK_TRY(add_ropes(d, err));
-  mtk_graph_set_kv(d->g, d->n_block, a->n_head_kv, a->head_dim, a->head_dim);
-  return MTK_OK;
+  mtk_graph_set_kv(d->g, d->n_block, a->n_head_kv, a->head_dim, a->v_dim);
+  return decoder_read_latent(d, err);
 }
 
 /* A query or key, normed per head where the model does that (Qwen 3, Gemma 3), and rotated. */
@@ -181,17 +178,18 @@ static mtk_node_value rotate(decoder *d, mtk_node_value x, int32_t block, const 
 /* q, k, v: three matrices, or one above the other (Phi-3). */
 static void project_qkv(decoder *d, mtk_node_value qkv[3], mtk_node_value x, int32_t block) {
   const mtk_attrs *a = &d->attention;
-  int32_t q = a->n_head * a->head_dim, kv = a->n_head_kv * a->head_dim;
+  int32_t q = a->n_head * a->head_dim, k = a->n_head_kv * a->head_dim;
+  int32_t v = a->n_head_kv * a->v_dim;
   if (decoder_has(d, block, "attn_qkv.weight")) {
-    mtk_node_value all = decoder_project(d, x, block, "attn_qkv", (int64_t)q + 2 * (int64_t)kv);
+    mtk_node_value all = decoder_project(d, x, block, "attn_qkv", (int64_t)q + k + v);
     qkv[0] = decoder_slice(d, all, 0, q);
-    qkv[1] = decoder_slice(d, all, q, kv);
-    qkv[2] = decoder_slice(d, all, q + kv, kv);
+    qkv[1] = decoder_slice(d, all, q, k);
+    qkv[2] = decoder_slice(d, all, q + k, v);
     return;
   }
   qkv[0] = decoder_project(d, x, block, "attn_q", q);
-  qkv[1] = decoder_project(d, x, block, "attn_k", kv);
-  qkv[2] = decoder_project(d, x, block, "attn_v", kv);
+  qkv[1] = decoder_project(d, x, block, "attn_k", k);
+  qkv[2] = decoder_project(d, x, block, "attn_v", v);
 }
 
 mtk_node_value decoder_attend(decoder *d, mtk_node_value x, int32_t block) {
@@ -202,11 +200,15 @@ mtk_node_value decoder_attend(decoder *d, mtk_node_value x, int32_t block) {
   layer.layer = block;
   if (!is_windowed(d, block)) layer.window = 0;
   else layer.rope_table = d->rope_window;
-  project_qkv(d, in, x, block);
-  mtk_attrs query = layer;
-  if (d->rope_query >= 0) query.rope_table = d->rope_query;
-  in[0] = rotate(d, in[0], block, "attn_q_norm.weight", layer.n_head, &query);
-  in[1] = rotate(d, in[1], block, "attn_k_norm.weight", layer.n_head_kv, &layer);
+  if (d->kv_rank) {
+    decoder_latent_qkv(d, in, x, block);
+  } else {
+    project_qkv(d, in, x, block);
+    mtk_attrs query = layer;
+    if (d->rope_query >= 0) query.rope_table = d->rope_query;
+    in[0] = rotate(d, in[0], block, "attn_q_norm.weight", layer.n_head, &query);
+    in[1] = rotate(d, in[1], block, "attn_k_norm.weight", layer.n_head_kv, &layer);
+  }
   mtk_node_value out =
       mtk_graph_add(d->g, MTK_OP_ATTENTION, in, 3,
                     decoder_has(d, block, sinks) ? decoder_name(name, block, sinks) : NULL, 0,

@@ -16,6 +16,9 @@ extern const mtk_arch_tensor gemma2_tensors[], gemma3_tensors[];
 extern const mtk_arch_hparam qwen2moe_hparams[], qwen3moe_hparams[], gpt_oss_hparams[];
 extern const mtk_arch_tensor qwen2moe_tensors[], qwen3moe_tensors[], gpt_oss_tensors[];
 
+extern const mtk_arch_hparam deepseek2_hparams[];
+extern const mtk_arch_tensor deepseek2_tensors[];
+
 /* A decoder whose graph is being built. */
 typedef struct decoder {
   mtk_graph *g;
@@ -24,6 +27,7 @@ typedef struct decoder {
   mtk_attrs attention; /* heads, sizes, pairing, scale; the window where a layer has one */
   int32_t rope_window; /* rope table of the layers with a window */
   int32_t rope_query;  /* of the queries, where they get a temperature; else -1 */
+  int32_t q_rank, kv_rank; /* latent attention: widths of the latents; kv_rank 0 = none */
   float eps;
   mtk_op gate; /* SILU_MUL or GELU_MUL, and its form */
   mtk_attrs activation;
@@ -38,6 +42,11 @@ mtk_status decoder_build(mtk_graph *g, const mtk_model *model, mtk_error *err);
  * normed x -> what is added to the residual. */
 mtk_status decoder_read_attention(decoder *d, mtk_error *err);
 mtk_node_value decoder_attend(decoder *d, mtk_node_value x, int32_t block);
+
+/* latent.c: attention through low-rank latents: reads its sizes; queries, keys (both rotated) and
+ * values of a block. */
+mtk_status decoder_read_latent(decoder *d, mtk_error *err);
+void decoder_latent_qkv(decoder *d, mtk_node_value qkv[3], mtk_node_value x, int32_t block);
 
 /* feed_forward.c: likewise. */
 mtk_status decoder_read_feed_forward(decoder *d, mtk_error *err);

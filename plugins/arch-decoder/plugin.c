@@ -114,9 +114,22 @@ static const mtk_arch_v1 gpt_oss = {
     .build = decoder_build,
 };
 
+static const char *const deepseek2_classes[] = {"DeepseekV3ForCausalLM", NULL};
+
+static const mtk_arch_v1 deepseek2 = {
+    .struct_size = sizeof deepseek2,
+    .id = "deepseek2",
+    .hf_classes = deepseek2_classes,
+    .hf_model_type = "deepseek_v3",
+    .gguf_pairing = "half",
+    .hparams = deepseek2_hparams,
+    .tensors = deepseek2_tensors,
+    .build = decoder_build,
+};
+
 MTK_PLUGIN_DEFINE("arch-decoder", MTK_PLUGIN_VERSION,
-                  "decoders: Llama, Mistral, Qwen, Gemma, Phi, gpt-oss", "Apache-2.0",
+                  "decoders: Llama, Mistral, Qwen, Gemma, Phi, gpt-oss, DeepSeek", "Apache-2.0",
                   {MTK_EXT_ARCH, &llama}, {MTK_EXT_ARCH, &qwen2}, {MTK_EXT_ARCH, &qwen3},
                   {MTK_EXT_ARCH, &gemma2}, {MTK_EXT_ARCH, &gemma3}, {MTK_EXT_ARCH, &phi3},
                   {MTK_EXT_ARCH, &qwen2moe}, {MTK_EXT_ARCH, &qwen3moe},
-                  {MTK_EXT_ARCH, &gpt_oss});
+                  {MTK_EXT_ARCH, &gpt_oss}, {MTK_EXT_ARCH, &deepseek2});

@@ -62,6 +62,20 @@ MODELS = {
                                   num_experts_per_tok=3, sliding_window=8, rope_parameters=dict(
                                       rope_type="yarn", rope_theta=150000.0, factor=8.0, beta_fast=32.0, beta_slow=1.0,
                                       truncate=False, original_max_position_embeddings=16))),
+    # The first layer is dense; two groups of four experts, one used.
+    "deepseek3": ("DeepseekV3", 1, dict(SMALL, num_key_value_heads=4, q_lora_rank=24, kv_lora_rank=16,
+                                        qk_rope_head_dim=8, qk_nope_head_dim=12, v_head_dim=10,
+                                        first_k_dense_replace=1, moe_intermediate_size=32, n_routed_experts=8,
+                                        n_shared_experts=2, num_experts_per_tok=3, n_group=2, topk_group=1,
+                                        routed_scaling_factor=2.5, num_nextn_predict_layers=0, rope_parameters=dict(
+                                            rope_type="yarn", rope_theta=10000.0, factor=8.0, beta_fast=32.0,
+                                            beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0,
+                                            original_max_position_embeddings=16))),
+    "deepseek3-plain": ("DeepseekV3", 1, dict(SMALL, num_hidden_layers=2, num_key_value_heads=4, q_lora_rank=None,
+                                              kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=16,
+                                              first_k_dense_replace=0, moe_intermediate_size=32, n_routed_experts=6,
+                                              n_shared_experts=1, num_experts_per_tok=2, n_group=1, topk_group=1,
+                                              norm_topk_prob=False, num_nextn_predict_layers=0)),
 }
 CONFIGS = {"Gemma3": "Gemma3TextConfig"}
 DROP = ("transformers_version", "dtype", "torch_dtype")  # not of the model

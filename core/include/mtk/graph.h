@@ -59,9 +59,13 @@ typedef enum mtk_op {
   MTK_OP_GELU,        /* gelu(x); form in activation */
   MTK_OP_SOFTCAP,     /* softcap * tanh(x / softcap) */
   MTK_OP_SOFTCAP_DX,  /* dy, x */
-  MTK_OP_SLICE,       /* x [.,D] -> [.,N]: columns from `column` on */
+  MTK_OP_SLICE,       /* x [.,D] -> [.,N]: columns from `column` on; n_head > 1: of each of the
+                         n_head parts of x */
   MTK_OP_SLICE_DX,    /* dy [.,N], x [.,D] -> [.,D], zero elsewhere */
   MTK_OP_LAYERNORM,   /* x; weight [D]; eps; a bias is an ADD_ROW. No derivative */
+  MTK_OP_JOIN_HEADS,  /* a [., n_head*A], b [., n_head*B] or, shared by the heads, [.,B] ->
+                         [., n_head*(A+B)]: each head of a, then b's. head_dim = A+B, v_dim = B. No
+                         derivative */
   MTK_OP_COUNT
 } mtk_op;
 

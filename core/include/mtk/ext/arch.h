@@ -22,7 +22,7 @@ typedef struct mtk_arch_hparam {
   mtk_meta_type type; /* U32, F32, BOOL, STRING or ARRAY (of F32 or STRING) */
   bool required;
   const char *fallback; /* used when absent: a number, true or false, a text, "=other.key" to copy
-                           one, "=a/b" or "=a*b" for two keys (whole unless F32), "?tensor" or
+                           one, "=a/b" (* + - too) for two keys (whole unless F32), "?tensor" or
                            "!tensor" for whether the model has or lacks a tensor; NULL = leave
                            absent */
 } mtk_arch_hparam;
