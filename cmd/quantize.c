@@ -15,6 +15,10 @@ static const mtk_option_def g_options[] = {
     {"requantize", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
      "also tensors that are quantized already (errors add up)"},
     MTK_CMD_CALIBRATION_OPTIONS,
+    {"imatrix", 0, MTK_OPT_STRING, "FILE", NULL, 0, 0, NULL,
+     "importances made by llama.cpp or --imatrix-out, instead of --calibration"},
+    {"imatrix-out", 0, MTK_OPT_STRING, "FILE", NULL, 0, 0, NULL,
+     "write the importances that --calibration gives, as GGUF for llama-quantize"},
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
      "print the plan and the sizes, write nothing"},
@@ -105,9 +109,9 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
   if (line->json)
     return mtk_cmd_print_json(
         json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:I,s:f,s:I,s:f,s:I,s:o,s:o,s:o}", "source",
-                  line->args[0], "output", line->args[1], "format", format->id, "dry_run", dry, "bytes_before",
-                  (json_int_t)before, "bytes_after", (json_int_t)after, "output_bytes",
-                  (json_int_t)written, "bits_per_weight", bpw, "quantized",
+                  line->args[0], "output", line->args[1], "format", format->id, "dry_run", dry,
+                  "bytes_before", (json_int_t)before, "bytes_after", (json_int_t)after,
+                  "output_bytes", (json_int_t)written, "bits_per_weight", bpw, "quantized",
                   (json_int_t)r->n_quantized, "seconds", seconds, "peak_rss_bytes",
                   (json_int_t)mtk_peak_rss_bytes(), "warnings", mtk_cmd_warnings_json(model),
                   "verification", verified->rows ? mtk_cmd_compare_json(verified) : json_null(),
@@ -128,36 +132,54 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
   return MTK_OK;
 }
 
-/* Quantize by what the method needs: nothing, importances, or second moments stage by stage. */
-static mtk_status quantize(mtk_quantize_report *r, mtk_model *model, mtk_quantize_options *o,
-                           const mtk_cmd_line *line, mtk_error *err) {
-  mtk_cmd_calibration *c = NULL;
+/* What is known of the inputs of the weights; lives until the model is written. */
+typedef struct inputs {
+  mtk_cmd_calibration *calibration;
+  mtk_cmd_imatrix *imatrix;
+} inputs;
+
+static mtk_status open_inputs(inputs *in, const mtk_model *model, mtk_quantize_options *o,
+                              const mtk_cmd_line *line, mtk_error *err) {
+  const char *imatrix = mtk_options_string(line->options, "imatrix");
   unsigned needs = o->quantizer->needs;
+  const char *moments = needs & MTK_QUANT_NEEDS_SECOND_MOMENT ? "" : " or --imatrix FILE";
   bool dry = mtk_options_flag(line->options, "dry-run");
-  MTK_TRY(mtk_cmd_calibration_open(&c, line, line->args[0], o->pool, err));
-  if (needs && !c && !dry)
-    return mtk_fail(err, MTK_E_INVALID, NULL, "method %s needs --calibration FILE",
-                    o->quantizer->method);
-  bool moments = needs & MTK_QUANT_NEEDS_SECOND_MOMENT;
-  mtk_status st = MTK_OK;
-  if (c && !moments && !dry) {
-    st = mtk_cmd_calibration_run(c, err);
+  MTK_TRY(mtk_cmd_calibration_open(&in->calibration, line, line->args[0], o->pool, err));
+  if (imatrix && in->calibration)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "give --calibration or --imatrix, not both");
+  if (needs && !in->calibration && !dry && !(imatrix && *moments))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "method %s needs --calibration FILE%s",
+                    o->quantizer->method, moments);
+  if (mtk_options_is_set(line->options, "imatrix-out") && !in->calibration)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "--imatrix-out needs --calibration FILE");
+  if (!imatrix) return MTK_OK;
+  o->stats = mtk_cmd_imatrix_stats;
+  MTK_TRY(mtk_cmd_imatrix_open(&in->imatrix, imatrix, model, err));
+  o->stats_ctx = in->imatrix;
+  return MTK_OK;
+}
+
+/* Quantize by what the method needs: nothing, importances, or second moments stage by stage. */
+static mtk_status quantize(mtk_quantize_report *r, inputs *in, mtk_model *model,
+                           mtk_quantize_options *o, const mtk_cmd_line *line, mtk_error *err) {
+  bool dry = mtk_options_flag(line->options, "dry-run");
+  bool moments = o->quantizer->needs & MTK_QUANT_NEEDS_SECOND_MOMENT;
+  const char *out = mtk_options_string(line->options, "imatrix-out");
+  MTK_TRY(open_inputs(in, model, o, line, err));
+  mtk_cmd_calibration *c = dry ? NULL : in->calibration;
+  if (c && !moments) {
+    MTK_TRY(mtk_cmd_calibration_run(c, err));
     o->stats = mtk_cmd_calibration_stats;
     o->stats_ctx = c;
   }
-  if (st == MTK_OK) st = mtk_model_quantize(model, o, r, err);
-  if (st == MTK_OK && !r->n_quantized)
-    st = mtk_fail(err, MTK_E_INVALID, line->args[0],
-                  "no tensor can be quantized to %s: already quantized (--requantize allows it) or "
-                  "no row length fits",
-                  o->target->name);
-  if (st == MTK_OK && moments && !dry) st = mtk_cmd_calibration_encode(c, model, r, err);
-  if (moments || st != MTK_OK) {
-    mtk_cmd_calibration_close(c);
-    c = NULL;
-  }
-  o->stats_ctx = c; /* lives until the model is written */
-  return st;
+  MTK_TRY(mtk_model_quantize(model, o, r, err));
+  if (!r->n_quantized)
+    return mtk_fail(err, MTK_E_INVALID, line->args[0],
+                    "no tensor can be quantized to %s: already quantized (--requantize allows it) "
+                    "or no row length fits",
+                    o->target->name);
+  if (c && moments) MTK_TRY(mtk_cmd_calibration_encode(c, model, r, err));
+  return c && out ? mtk_cmd_imatrix_write(out, line, c, r, err) : MTK_OK;
 }
 
 static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
@@ -176,13 +198,15 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   mtk_model *model = NULL;
   mtk_quantize_report r = {0};
   mtk_compare_report verified = {0};
+  inputs in = {0};
+  const char *sources[] = {line->args[0], mtk_options_string(line->options, "imatrix")};
   bool dry = mtk_options_flag(line->options, "dry-run");
   bool verify = !dry && !mtk_options_flag(line->options, "no-verify");
   mtk_status st = mtk_cmd_pool(&o.pool, line, err);
   if (st == MTK_OK) st = mtk_model_load(&model, line->args[0], err);
-  if (st == MTK_OK) st = quantize(&r, model, &o, line, err);
+  if (st == MTK_OK) st = quantize(&r, &in, model, &o, line, err);
   if (st == MTK_OK && !dry)
-    st = mtk_cmd_write_model(model, line, format, line->args[1], line->args, 1, err);
+    st = mtk_cmd_write_model(model, line, format, line->args[1], sources, sources[1] ? 2 : 1, err);
   if (st == MTK_OK && verify)
     st = mtk_cmd_compare(&verified, line->args[1], line->args[0], o.pool, err);
   if (st == MTK_OK) st = report(line, &r, model, format, &verified, mtk_now_s() - start, err);
@@ -190,7 +214,8 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   mtk_compare_report_finish(&verified);
   mtk_free(r.rows);
   mtk_model_destroy(model);
-  mtk_cmd_calibration_close(o.stats_ctx);
+  mtk_cmd_calibration_close(in.calibration);
+  mtk_cmd_imatrix_close(in.imatrix);
   mtk_pool_destroy(o.pool);
   return st;
 }

@@ -12,7 +12,7 @@
   {"calibration", 0, MTK_OPT_LIST, "FILE", NULL, 0, 0, NULL,                                       \
    "text, or JSONL of chats or texts, to measure activations on"},                                 \
       {"calibration-tokens", 0, MTK_OPT_INT, "N", "32768", 1, 1e9, NULL, "how many tokens of it"}, \
-      {"sequence-length", 0, MTK_OPT_INT, "N", "512", 2, 1e6, NULL, "longest calibration sequence"}, \
+      {"sequence-length", 0, MTK_OPT_INT, "N", "512", 2, 1e6, NULL, "longest sequence"},             \
   {                                                                                                \
     "seed", 0, MTK_OPT_INT, "S", "0", 0, 1e15, NULL, "choice of the calibration sequences"         \
   }
@@ -29,8 +29,21 @@ mtk_status mtk_cmd_calibration_run(mtk_cmd_calibration *c, mtk_error *err);
  * them. */
 mtk_status mtk_cmd_calibration_encode(mtk_cmd_calibration *c, mtk_model *model,
                                       const mtk_quantize_report *report, mtk_error *err);
+int64_t mtk_cmd_calibration_tokens(const mtk_cmd_calibration *c);
 /* For mtk_quantize_options.stats; ctx is the calibration. */
 const mtk_input_stats *mtk_cmd_calibration_stats(void *ctx, const char *tensor);
+
+/* quantize_imatrix.c: importances in files of llama.cpp. open: those of the model's tensors; a file
+ * of another model is refused. write: what a calibration saw, in the order of the report. */
+typedef struct mtk_cmd_imatrix mtk_cmd_imatrix;
+mtk_status mtk_cmd_imatrix_open(mtk_cmd_imatrix **out, const char *path, const mtk_model *model,
+                                mtk_error *err);
+void mtk_cmd_imatrix_close(mtk_cmd_imatrix *im);
+/* For mtk_quantize_options.stats. */
+const mtk_input_stats *mtk_cmd_imatrix_stats(void *ctx, const char *tensor);
+mtk_status mtk_cmd_imatrix_write(const char *path, const mtk_cmd_line *line,
+                                 mtk_cmd_calibration *c, const mtk_quantize_report *report,
+                                 mtk_error *err);
 
 /* quantize_verify.c: an artefact beside its source, both loaded anew (the artefact may be split).
  * Finish *out in any case. */

@@ -98,6 +98,8 @@ mtk_status mtk_cmd_calibration_encode(mtk_cmd_calibration *c, mtk_model *model,
   return MTK_OK;
 }
 
+int64_t mtk_cmd_calibration_tokens(const mtk_cmd_calibration *c) { return (int64_t)c->ids.len; }
+
 const mtk_input_stats *mtk_cmd_calibration_stats(void *ctx, const char *tensor) {
   mtk_cmd_calibration *c = ctx;
   return mtk_calibration_find(c->stats, tensor);

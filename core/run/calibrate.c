@@ -193,23 +193,27 @@ static float quantile(const uint64_t *bucket) {
   return 0;
 }
 
-/* Means from the sums; experts without rows get the mean over all rows. */
+/* Means from the sums, in the steps of a reader of an importance matrix file, which holds f32;
+ * experts without rows get the mean over all rows. */
 static mtk_status finish_input(mtk_calibration *c, input *in, mtk_error *err) {
   int64_t n = in->stats.n_expert > 0 ? in->stats.n_expert : 1, k = in->stats.k, all = 0;
   float *mean = mtk_arena_alloc(c->arena, (size_t)(n * k), sizeof *mean);
-  if (!mean) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  float *sums = mtk_arena_alloc(c->arena, (size_t)(n * k), sizeof *sums);
+  if (!mean || !sums) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  for (int64_t i = 0; i < n * k; i++) sums[i] = (float)in->sum[i];
   for (int64_t x = 0; x < n; x++) all += in->rows[x];
   for (int64_t i = 0; i < k; i++) {
     double total = 0;
-    for (int64_t x = 0; x < n; x++) total += in->sum[x * k + i];
+    for (int64_t x = 0; x < n; x++) total += (double)sums[x * k + i];
     for (int64_t x = 0; x < n; x++) {
-      double sum = in->rows[x] > 0 ? in->sum[x * k + i] : total;
+      float sum = in->rows[x] > 0 ? sums[x * k + i] : (float)total;
       int64_t rows = in->rows[x] > 0 ? in->rows[x] : all;
-      mean[x * k + i] = rows > 0 ? (float)(sum / (double)rows) : 0.0f;
+      mean[x * k + i] = rows > 0 ? sum / (float)rows : 0.0f;
     }
   }
   for (int64_t i = 0; in->moment && all > 0 && i < k * k; i++) in->moment[i] /= (float)all;
   in->stats.mean_square = mean;
+  in->stats.sum_square = sums;
   in->stats.second_moment = in->moment;
   in->stats.p9999 = fminf(quantile(in->bucket), in->stats.amax);
   return MTK_OK;

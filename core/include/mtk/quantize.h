@@ -24,6 +24,8 @@ typedef struct mtk_input_stats {
   const float *second_moment; /* [k][k] mean of x x^T; NULL when not asked for, or for experts */
   float amax;                 /* largest magnitude */
   float p9999;                /* 99.99 % of the magnitudes are at most this (to 1/16) */
+  /* [max(n_expert, 1)][k] sum of x^2: mean_square is this over rows, in f32; NULL = not kept */
+  const float *sum_square;
 } mtk_input_stats;
 
 typedef struct mtk_quantize_options {
@@ -69,9 +71,9 @@ typedef struct mtk_quantize_report {
 mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *options,
                               mtk_quantize_report *report, mtk_error *err);
 
-/* Encode a tensor that mtk_model_quantize replaced now, rows on the pool, with these statistics (may
- * be NULL): for methods that need second moments, which are there for a short time only. The bytes lie
- * in a scratch file until the model is destroyed. */
+/* Encode a tensor that mtk_model_quantize replaced now, rows on the pool, with these statistics
+ * (may be NULL): for methods that need second moments, which are there for a short time only. The
+ * bytes lie in a scratch file until the model is destroyed. */
 mtk_status mtk_model_quantize_now(mtk_model *model, const char *name, const mtk_input_stats *stats,
                                   mtk_error *err);
 
