@@ -112,33 +112,71 @@ static float scale_at(const mtk_tensor *t, int64_t row, int64_t column) {
   return t->scales[row / t->scale_n * per_row + column / t->scale_k];
 }
 
+/* Sums of a row without NaN and infinities; false, and nothing is added, if there are some. In
+ * lanes, so that the compiler can use vectors. */
+static bool sum_finite(mtk_compare_row *r, const float *got, const float *want, int64_t k) {
+  enum { LANES = 8 };
+  double error2[LANES] = {0}, norm2[LANES] = {0}, most[LANES] = {0};
+  int64_t zeros = 0, flushed = 0, i = 0;
+  for (; i + LANES <= k; i += LANES)
+    for (int l = 0; l < LANES; l++) {
+      double w = want[i + l], d = got[i + l] - w, d2 = d * d;
+      error2[l] += d2;
+      norm2[l] += w * w;
+      most[l] = d2 > most[l] ? d2 : most[l];
+    }
+  for (; i < k; i++) {
+    double w = want[i], d = got[i] - w, d2 = d * d;
+    error2[0] += d2;
+    norm2[0] += w * w;
+    most[0] = d2 > most[0] ? d2 : most[0];
+  }
+  for (int l = 1; l < LANES; l++) {
+    error2[0] += error2[l];
+    norm2[0] += norm2[l];
+    most[0] = most[l] > most[0] ? most[l] : most[0];
+  }
+  if (!isfinite(error2[0])) return false;
+  for (i = 0; i < k; i++) {
+    zeros += got[i] == 0;
+    flushed += (got[i] == 0) & (want[i] != 0);
+  }
+  r->error2 += error2[0];
+  r->norm2 += norm2[0];
+  r->max_error = fmax(r->max_error, sqrt(most[0]));
+  r->zeros += (uint64_t)zeros;
+  r->flushed += (uint64_t)flushed;
+  return true;
+}
+
+/* The same of the values that are finite in the source. */
+static void sum_others(mtk_compare_row *r, const float *got, const float *want, int64_t k,
+                       int64_t row) {
+  for (int64_t i = 0; i < k; i++) {
+    if (!isfinite(want[i])) continue;
+    if (!isfinite(got[i])) note_fault(r, MTK_COMPARE_NOT_FINITE, row);
+    else (void)sum_finite(r, got + i, want + i, 1);
+  }
+}
+
+/* Is a group of zeros where the source has more than its smallest scale would hold? */
+static bool has_lost_block(const job *j, int64_t row, const float *got, const float *want) {
+  for (int64_t at = 0; at < j->k; at += j->rule->group) {
+    int64_t end = at + j->rule->group, i = at;
+    float amax = 0;
+    while (i < end && got[i] == 0) i++;
+    if (i < end) continue;
+    for (i = at; i < end; i++)
+      if (isfinite(want[i])) amax = fmaxf(amax, fabsf(want[i]));
+    if (amax > 0 && amax >= j->rule->floor * scale_at(j->copy, row, at)) return true;
+  }
+  return false;
+}
+
 static void compare_row(mtk_compare_row *r, const job *j, int64_t row, const float *got,
                         const float *want) {
-  int group = j->rule ? j->rule->group : 1;
-  for (int64_t at = 0; at < j->k; at += group) {
-    int64_t end = at + group < j->k ? at + group : j->k;
-    float amax = 0;
-    bool zero = true;
-    for (int64_t i = at; i < end; i++) {
-      if (!isfinite(want[i])) continue;
-      if (!isfinite(got[i])) {
-        note_fault(r, MTK_COMPARE_NOT_FINITE, row);
-        zero = false;
-        continue;
-      }
-      double d = (double)got[i] - want[i], e = fabs(d);
-      r->error2 += d * d;
-      r->norm2 += (double)want[i] * want[i];
-      if (e > r->max_error) r->max_error = e;
-      bool is_zero = got[i] == 0;
-      r->zeros += is_zero;
-      r->flushed += is_zero && want[i] != 0;
-      zero &= is_zero;
-      amax = fmaxf(amax, fabsf(want[i]));
-    }
-    if (zero && amax > 0 && j->rule && amax >= j->rule->floor * scale_at(j->copy, row, at))
-      note_fault(r, MTK_COMPARE_LOST_BLOCK, row);
-  }
+  if (!sum_finite(r, got, want, j->k)) sum_others(r, got, want, j->k, row);
+  if (j->rule && has_lost_block(j, row, got, want)) note_fault(r, MTK_COMPARE_LOST_BLOCK, row);
 }
 
 /* Decoded rows of a tensor; *raw are their bytes in storage type. */
@@ -156,7 +194,11 @@ static mtk_status fetch_rows(float **x, void **buffer, const void **raw, const m
   loaded.scales = NULL;
   MTK_TRY(mtk_tensor_fetch_f32(*x, &loaded, 0, n, NULL, err));
   for (int64_t r = 0, k = mtk_tensor_row_elems(t); t->scales && r < n; r++)
-    for (int64_t i = 0; i < k; i++) (*x)[r * k + i] *= scale_at(t, row0 + r, i);
+    for (int64_t at = 0; at < k; at += t->scale_k) {
+      int64_t end = at + t->scale_k < k ? at + t->scale_k : k;
+      float scale = scale_at(t, row0 + r, at);
+      for (int64_t i = at; i < end; i++) (*x)[r * k + i] *= scale;
+    }
   return MTK_OK;
 }
 
