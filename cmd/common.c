@@ -62,7 +62,7 @@ mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err) {
 static bool bears_on_result(const char *name) {
   static const char *const others[] = {"force", "resume",  "dry-run", "out", "json",
                                        "quiet", "verbose", "threads", "help",
-                                       "no-verify", "imatrix-out"};
+                                       "no-verify", "imatrix-out", "report"};
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
     if (!strcmp(name, others[i])) return false;
   return true;

@@ -24,6 +24,8 @@ static const mtk_option_def g_options[] = {
      "print the plan and the sizes, write nothing"},
     {"no-verify", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
      "do not compare DST with SRC when it is written"},
+    {"report", 0, MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL,
+     "write a report for reading: report.md, report.json and plots"},
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list methods and targets"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
@@ -95,28 +97,54 @@ static json_t *rows_json(const mtk_quantize_report *r, const mtk_compare_report 
   return rows;
 }
 
-static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
-                         const mtk_model *model, const mtk_format_v1 *format,
-                         const mtk_compare_report *verified, double seconds, mtk_error *err) {
-  uint64_t before = 0, after = 0, params = mtk_model_param_count(model);
+/* All that is known when it is done. */
+typedef struct outcome {
+  const mtk_quantize_report *rows;
+  const mtk_compare_report *verified; /* without rows if nothing was compared */
+  const mtk_format_v1 *format;
+  uint64_t before, after, written; /* bytes of tensors, of the output */
+  double bits, seconds;            /* bits per weight */
+} outcome;
+
+static outcome sum_up(const mtk_cmd_line *line, const mtk_quantize_report *r,
+                      const mtk_model *model) {
+  outcome o = {.rows = r};
+  uint64_t params = mtk_model_param_count(model);
   for (size_t i = 0; i < r->n_rows; i++) {
-    before += r->rows[i].bytes_before;
-    after += r->rows[i].bytes_after;
+    o.before += r->rows[i].bytes_before;
+    o.after += r->rows[i].bytes_after;
   }
-  double bpw = params ? 8.0 * (double)after / (double)params : 0;
+  o.bits = params ? 8.0 * (double)o.after / (double)params : 0;
+  if (!mtk_options_flag(line->options, "dry-run"))
+    o.written = mtk_cmd_output_bytes(line->args[1]);
+  return o;
+}
+
+static json_t *outcome_json(const mtk_cmd_line *line, const outcome *o, const mtk_model *model) {
   bool dry = mtk_options_flag(line->options, "dry-run");
-  uint64_t written = dry ? 0 : mtk_cmd_output_bytes(line->args[1]);
-  if (line->json)
-    return mtk_cmd_print_json(
-        json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:I,s:f,s:I,s:f,s:I,s:o,s:o,s:o}", "source",
-                  line->args[0], "output", line->args[1], "format", format->id, "dry_run", dry,
-                  "bytes_before", (json_int_t)before, "bytes_after", (json_int_t)after,
-                  "output_bytes", (json_int_t)written, "bits_per_weight", bpw, "quantized",
-                  (json_int_t)r->n_quantized, "seconds", seconds, "peak_rss_bytes",
-                  (json_int_t)mtk_peak_rss_bytes(), "warnings", mtk_cmd_warnings_json(model),
-                  "verification", verified->rows ? mtk_cmd_compare_json(verified) : json_null(),
-                  "tensors", rows_json(r, verified)),
-        false, err);
+  return json_pack(
+      "{s:s,s:s,s:s,s:b,s:I,s:I,s:I,s:f,s:I,s:f,s:I,s:o,s:o,s:o}", "source", line->args[0],
+      "output", line->args[1], "format", o->format->id, "dry_run", dry, "bytes_before",
+      (json_int_t)o->before, "bytes_after", (json_int_t)o->after, "output_bytes",
+      (json_int_t)o->written, "bits_per_weight", o->bits, "quantized",
+      (json_int_t)o->rows->n_quantized, "seconds", o->seconds, "peak_rss_bytes",
+      (json_int_t)mtk_peak_rss_bytes(), "warnings", mtk_cmd_warnings_json(model), "verification",
+      o->verified->rows ? mtk_cmd_compare_json(o->verified) : json_null(), "tensors",
+      rows_json(o->rows, o->verified));
+}
+
+static mtk_status report(const mtk_cmd_line *line, const outcome *o, const mtk_model *model,
+                         mtk_error *err) {
+  const char *dir = mtk_options_string(line->options, "report");
+  const mtk_quantize_report *r = o->rows;
+  bool dry = mtk_options_flag(line->options, "dry-run");
+  if (dir) {
+    json_t *doc = outcome_json(line, o, model);
+    mtk_status st = mtk_cmd_quantize_report(dir, line, doc, r, o->verified, err);
+    json_decref(doc);
+    if (st != MTK_OK) return st;
+  }
+  if (line->json) return mtk_cmd_print_json(outcome_json(line, o, model), false, err);
   for (size_t i = 0; i < r->n_rows && (dry || line->verbose); i++) {
     const mtk_quantize_row *q = &r->rows[i];
     mtk_cmd_print("  %-34s %s -> %-8s %10s -> %-10s %s\n", q->name, mtk_dtype_get(q->from)->name,
@@ -125,10 +153,11 @@ static mtk_status report(const mtk_cmd_line *line, const mtk_quantize_report *r,
   }
   mtk_cmd_print(
       "%s -> %s (%s%s): %zu of %zu tensors to %s, %s -> %s, %.3f bits per weight, %s%s, %.1f s\n",
-      line->args[0], line->args[1], format->id, dry ? ", dry run" : "", r->n_quantized, r->n_rows,
-      mtk_options_string(line->options, "to"), mtk_cmd_bytes(before), mtk_cmd_bytes(after), bpw,
-      dry ? "nothing" : mtk_cmd_bytes(written), " written", seconds);
-  if (verified->rows) mtk_cmd_compare_print(verified);
+      line->args[0], line->args[1], o->format->id, dry ? ", dry run" : "", r->n_quantized,
+      r->n_rows, mtk_options_string(line->options, "to"), mtk_cmd_bytes(o->before),
+      mtk_cmd_bytes(o->after), o->bits, dry ? "nothing" : mtk_cmd_bytes(o->written), " written",
+      o->seconds);
+  if (o->verified->rows) mtk_cmd_compare_print(o->verified);
   return MTK_OK;
 }
 
@@ -202,6 +231,12 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   const char *sources[] = {line->args[0], mtk_options_string(line->options, "imatrix")};
   bool dry = mtk_options_flag(line->options, "dry-run");
   bool verify = !dry && !mtk_options_flag(line->options, "no-verify");
+  const char *dir = mtk_options_string(line->options, "report");
+  if (dir && !verify)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "--report needs the comparison that --%s leaves out",
+                    dry ? "dry-run" : "no-verify");
+  if (dir && mtk_path_exists(dir) && !mtk_options_flag(line->options, "force"))
+    return mtk_fail(err, MTK_E_EXISTS, dir, "exists; --force overwrites it");
   mtk_status st = mtk_cmd_pool(&o.pool, line, err);
   if (st == MTK_OK) st = mtk_model_load(&model, line->args[0], err);
   if (st == MTK_OK) st = quantize(&r, &in, model, &o, line, err);
@@ -209,7 +244,13 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
     st = mtk_cmd_write_model(model, line, format, line->args[1], sources, sources[1] ? 2 : 1, err);
   if (st == MTK_OK && verify)
     st = mtk_cmd_compare(&verified, line->args[1], line->args[0], o.pool, err);
-  if (st == MTK_OK) st = report(line, &r, model, format, &verified, mtk_now_s() - start, err);
+  if (st == MTK_OK) {
+    outcome result = sum_up(line, &r, model);
+    result.verified = &verified;
+    result.format = format;
+    result.seconds = mtk_now_s() - start;
+    st = report(line, &result, model, err);
+  }
   if (st == MTK_OK) st = mtk_cmd_compare_verdict(&verified, MTK_E_FORMAT, line->args[1], err);
   mtk_compare_report_finish(&verified);
   mtk_free(r.rows);

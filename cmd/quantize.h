@@ -12,7 +12,7 @@
   {"calibration", 0, MTK_OPT_LIST, "FILE", NULL, 0, 0, NULL,                                       \
    "text, or JSONL of chats or texts, to measure activations on"},                                 \
       {"calibration-tokens", 0, MTK_OPT_INT, "N", "32768", 1, 1e9, NULL, "how many tokens of it"}, \
-      {"sequence-length", 0, MTK_OPT_INT, "N", "512", 2, 1e6, NULL, "longest sequence"},             \
+      {"sequence-length", 0, MTK_OPT_INT, "N", "512", 2, 1e6, NULL, "longest sequence"},           \
   {                                                                                                \
     "seed", 0, MTK_OPT_INT, "S", "0", 0, 1e15, NULL, "choice of the calibration sequences"         \
   }
@@ -56,5 +56,11 @@ void mtk_cmd_compare_print(const mtk_compare_report *report);
 /* Fails with `code` on the first fault. */
 mtk_status mtk_cmd_compare_verdict(const mtk_compare_report *report, mtk_status code,
                                    const char *artefact, mtk_error *err);
+
+/* quantize_report.c: a folder with `doc` (the document of --json), the same as Markdown, and plots;
+ * --force replaces an older one. */
+mtk_status mtk_cmd_quantize_report(const char *path, const mtk_cmd_line *line, const json_t *doc,
+                                   const mtk_quantize_report *rows,
+                                   const mtk_compare_report *verified, mtk_error *err);
 
 #endif

@@ -75,4 +75,23 @@ refuses 3 'made from another' "$MTK" verify folder --source other -q
 run_quiet 0 "$MTK" convert model plain.gguf -q
 refuses 2 'give --source' "$MTK" verify plain.gguf -q
 refuses 1 'none' "$MTK" verify plain.gguf --source none -q
+
+# the report that people read
+run_quiet 0 "$MTK" quantize model r.gguf --to q4_0 -q --report report
+python3 - <<'PY'
+import json, xml.dom.minidom
+doc = json.load(open("report/report.json"))
+assert doc["verification"]["faults"] == 0 and len(doc["tensors"]) == 38
+blocks = 1 + max(int(t["name"].split(".")[1]) for t in doc["tensors"] if t["name"].startswith("blk."))
+for name in "error", "bits":
+    bars = xml.dom.minidom.parse(f"report/{name}.svg").getElementsByTagName("rect")
+    assert len(bars) == blocks + 2, (name, len(bars))  # the rest, and the paper
+text = open("report/report.md").read()
+assert all(f"| {t['name']} | {t['from']} | {t['to']} | {t['relative_error']:.5f} |" in text for t in doc["tensors"])
+PY
+refuses 2 'report needs the comparison that --no-verify' "$MTK" quantize model r2.gguf --to q4_0 -q --no-verify --report r2
+refuses 1 'report: exists' "$MTK" quantize model r2.gguf --to q4_0 -q --report report
+nothing_left r2.gguf
+run_quiet 0 "$MTK" quantize model r.gguf --to q8_0 -q -f --report report
+grep -q -- '--to q8_0' report/report.md || fail "--force does not replace the report"
 echo "verify: ok"
