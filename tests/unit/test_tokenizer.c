@@ -238,7 +238,7 @@ START_TEST(any_bytes) {
   char bytes[4096];
   for (uint64_t round = 0; round < 50; round++) {
     size_t n = (size_t)(mtk_uniform(1, round, 0) * sizeof bytes);
-    for (size_t i = 0; i < n; i++) bytes[i] = (char)(mtk_uniform(2, round, i) * 256);
+    for (size_t i = 0; i < n; i++) bytes[i] = (char)(uint8_t)(mtk_uniform(2, round, i) * 256);
     mtk_ids ids = encode(tok, bytes, n, 0);
     assert_decodes_to(tok, &ids, bytes, n);
     mtk_ids_finish(&ids);

@@ -187,7 +187,7 @@ typedef struct mtk_vocab {
 mtk_vocab *mtk_vocab_create(void);
 void mtk_vocab_destroy(mtk_vocab *vocab);
 /* From Hugging Face tokenizer.json and (may be NULL) tokenizer_config.json texts. MTK_E_UNSUPPORTED
- * names the component that is not handled ("tokenizer.json: model.type Unigram"). */
+ * names the component that is not handled. Ids are those that the file's added_tokens state. */
 mtk_status mtk_vocab_from_hf(mtk_vocab **out, const char *json, size_t n, const char *config_json,
                              size_t config_n, mtk_error *err);
 /* tokenizer.json / tokenizer_config.json texts: the kept originals, or written from the fields. */
@@ -254,7 +254,8 @@ enum {
   MTK_ENCODE_BOS = 2      /* put BOS/EOS where the vocabulary says so (add_bos, add_eos) */
 };
 /* Append the ids of text[0..n). Any bytes are accepted; invalid UTF-8 goes through as bytes.
- * Linear time in n. */
+ * Near-linear time in n with the patterns of published tokenizers; MTK_E_LIMIT when a pattern
+ * backtracks too long at one place. */
 mtk_status mtk_tokenizer_encode(mtk_ids *out, const mtk_tokenizer *tok, const char *text, size_t n,
                                 unsigned flags, mtk_error *err);
 /* Raw bytes of a token (may be part of a UTF-8 sequence); NULL for a bad id. Control tokens give
