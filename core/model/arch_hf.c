@@ -211,7 +211,8 @@ static mtk_status copied(mtk_value *out, bool *found, const mtk_arch_hparam *row
     *out = (mtk_value){.type = MTK_META_F32, .as.f = (double)(float)v};
   } else {
     if (!(v >= 0) || v > UINT32_MAX || (*op == '/' && v != floor(v)))
-      return mtk_fail(err, MTK_E_FORMAT, key, "%g %c %s (%g) is no size", a, *op, op + 1, b);
+      return mtk_fail(err, MTK_E_FORMAT, key, "%g does not %s %s (%g)", a,
+                      *op == '/' ? "divide by" : "combine with", op + 1, b);
     *out = (mtk_value){.type = MTK_META_U32, .as.u = (uint64_t)v};
   }
   *found = true;

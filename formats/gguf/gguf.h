@@ -8,6 +8,9 @@
 #include <mtk/ext/format.h>
 #include <mtk/plugin.h>
 
+/* mscale_all_dim of yarn; in files of deepseek2 a tenth of it */
+#define GGUF_YARN_LOG "rope.scaling.yarn_log_multiplier"
+
 enum {
   GGUF_VERSION = 3,
   GGUF_ALIGNMENT = 32,    /* what we write; what we read may say otherwise */

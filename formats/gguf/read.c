@@ -1,6 +1,7 @@
 /* read.c: a parsed GGUF file as the canonical model. Tensors point into the file's bytes. */
 #include "gguf.h"
 
+#include <math.h>
 #include <string.h>
 
 #define ATTACHMENT    "mtk.attachment."
@@ -67,6 +68,13 @@ static mtk_status canonical_key(const char **out, const gguf_index *g, const cha
   return *out ? MTK_OK : no_memory(g, err);
 }
 
+/* Files of deepseek2 say a tenth of what all others do (llama.cpp, src/models/deepseek2.cpp). Six
+ * decimals: what a config.json says comes back in spite of two roundings. */
+static void undo_tenth(mtk_value *value, const char *key, const char *arch) {
+  if (strcmp(arch, "deepseek2") != 0 || strcmp(key, GGUF_YARN_LOG) != 0) return;
+  if (value->type == MTK_META_F32) value->as.f = (double)(float)(round(value->as.f * 1e7) / 1e6);
+}
+
 static mtk_status read_meta(mtk_model *model, gguf_index *g, const char *arch, mtk_error *err) {
   bool has_vocab = mtk_model_vocab(model) != NULL;
   size_t arch_len = strlen(arch);
@@ -79,6 +87,7 @@ static mtk_status read_meta(mtk_model *model, gguf_index *g, const char *arch, m
     if (done || is_consumed(kv->key, has_vocab)) continue;
     MTK_TRY(canonical_key(&key, g, kv->key, arch, arch_len, err));
     MTK_TRY(gguf_value(&value, g, kv, err));
+    undo_tenth(&value, key, arch);
     MTK_TRY(mtk_meta_set(mtk_model_meta(model), key, &value, err));
   }
   const char *provenance;

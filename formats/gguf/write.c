@@ -228,8 +228,9 @@ static mtk_status plan_tensors(writer *w) {
     else MTK_TRY(plan_tensor(w, t));
   }
   if (n_left)
-    MTK_TRY(mtk_model_warn(w->model, "%zu tensors of the image encoder or of a pooler have no place "
-                                     "in a GGUF of a language model: left out", n_left));
+    MTK_TRY(mtk_model_warn(w->model,
+                           "%zu tensors of the image encoder or of a pooler have no place in a "
+                           "GGUF of a language model: left out", n_left));
   if (!w->n_dequantized) return MTK_OK;
   return mtk_model_warn(w->model,
                         "%zu tensors were written as bf16: GGUF cannot hold their type or scales "
@@ -339,7 +340,11 @@ static mtk_status put_hparams(writer *w) {
     if (tokenizer && mtk_model_vocab(w->model) && gguf_vocab_covers(key)) continue;
     char *name = file_key(w, key);
     if (!name) return no_memory(w);
-    mtk_status status = mtk_meta_set(w->kvs, name, mtk_meta_at(meta, i), w->err);
+    mtk_value value = *mtk_meta_at(meta, i);
+    bool tenth = strcmp(key, GGUF_YARN_LOG) == 0 &&
+                 strcmp(mtk_model_arch(w->model), "deepseek2") == 0;
+    if (tenth && value.type == MTK_META_F32) value.as.f = (double)(float)(value.as.f * 0.1);
+    mtk_status status = mtk_meta_set(w->kvs, name, &value, w->err);
     mtk_free(name);
     MTK_TRY(status);
   }

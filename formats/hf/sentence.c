@@ -1,5 +1,6 @@
-/* sentence.c: what a folder of sentence-transformers says beside config.json: how hidden states are
- * pooled (1_Pooling/config.json) and where texts are cut (sentence_bert_config.json). Any thread. */
+/* sentence.c: what a folder of sentence-transformers says beside config.json: how hidden states
+ * are pooled (1_Pooling/config.json), where texts are cut (sentence_bert_config.json). Any
+ * thread. */
 #include "hf.h"
 
 static mtk_status read_object(json_t **out, const mtk_model *model, const char *name,

@@ -57,6 +57,8 @@
 
 #define Q_ROWS "attention.head_count*attention.key_length"
 #define KV_ROWS "attention.head_count_kv*attention.key_length"
+#define V_ROWS "attention.head_count_kv*attention.value_length"
+#define OUT_COLS "attention.head_count*attention.value_length"
 #define LINEAR (MTK_TENSOR_REQUIRED | MTK_TENSOR_LINEAR | MTK_TENSOR_BLOCK)
 #define VECTOR (MTK_TENSOR_REQUIRED | MTK_TENSOR_BLOCK)
 
@@ -80,15 +82,15 @@
   {"output", "lm_head", "vocab_size", "embedding_length", MTK_TENSOR_LINEAR, NULL}, \
   {"blk.%d.attn_norm", "model.layers.%d.input_layernorm", "embedding_length", NULL, \
    VECTOR | (norm), NULL}, \
-  {"blk.%d.attn_output", "model.layers.%d.self_attn.o_proj", "embedding_length", Q_ROWS, LINEAR, \
-   NULL}
+  {"blk.%d.attn_output", "model.layers.%d.self_attn.o_proj", "embedding_length", OUT_COLS, \
+   LINEAR, NULL}
 
 #define QKV_TENSORS \
   {"blk.%d.attn_q", "model.layers.%d.self_attn.q_proj", Q_ROWS, "embedding_length", \
    LINEAR | MTK_TENSOR_ROPE_Q, "qkv"}, \
   {"blk.%d.attn_k", "model.layers.%d.self_attn.k_proj", KV_ROWS, "embedding_length", \
    LINEAR | MTK_TENSOR_ROPE_K, "qkv"}, \
-  {"blk.%d.attn_v", "model.layers.%d.self_attn.v_proj", KV_ROWS, "embedding_length", LINEAR, \
+  {"blk.%d.attn_v", "model.layers.%d.self_attn.v_proj", V_ROWS, "embedding_length", LINEAR, \
    "qkv"}
 
 #define QK_NORM_TENSORS(norm) \

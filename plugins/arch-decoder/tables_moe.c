@@ -45,7 +45,7 @@ const mtk_arch_tensor qwen2moe_tensors[] = {
    VECTOR | MTK_TENSOR_ROPE_Q, NULL},
   {"blk.%d.attn_k.bias", "model.layers.%d.self_attn.k_proj.bias", KV_ROWS, NULL,
    VECTOR | MTK_TENSOR_ROPE_K, NULL},
-  {"blk.%d.attn_v.bias", "model.layers.%d.self_attn.v_proj.bias", KV_ROWS, NULL, VECTOR, NULL},
+  {"blk.%d.attn_v.bias", "model.layers.%d.self_attn.v_proj.bias", V_ROWS, NULL, VECTOR, NULL},
   {"blk.%d.ffn_gate_inp_shexp", "model.layers.%d.mlp.shared_expert_gate", "1", "embedding_length",
    MTK_TENSOR_BLOCK, NULL},
   {"blk.%d.ffn_gate_shexp", "model.layers.%d.mlp.shared_expert.gate_proj",

@@ -24,7 +24,7 @@ const mtk_arch_hparam phi3_hparams[] = {
 const mtk_arch_tensor phi3_tensors[] = {
   OUTER_TENSORS(0),
   FFN_NORM_TENSOR,
-  {"blk.%d.attn_qkv", "model.layers.%d.self_attn.qkv_proj", Q_ROWS "+2*" KV_ROWS,
+  {"blk.%d.attn_qkv", "model.layers.%d.self_attn.qkv_proj", Q_ROWS "+" KV_ROWS "+" V_ROWS,
    "embedding_length", LINEAR, NULL},
   {"blk.%d.ffn_up", "model.layers.%d.mlp.gate_up_proj", "2*feed_forward_length",
    "embedding_length", LINEAR, NULL},

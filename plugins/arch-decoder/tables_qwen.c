@@ -22,7 +22,7 @@ const mtk_arch_tensor qwen2_tensors[] = {
    VECTOR | MTK_TENSOR_ROPE_Q, NULL},
   {"blk.%d.attn_k.bias", "model.layers.%d.self_attn.k_proj.bias", KV_ROWS, NULL,
    VECTOR | MTK_TENSOR_ROPE_K, NULL},
-  {"blk.%d.attn_v.bias", "model.layers.%d.self_attn.v_proj.bias", KV_ROWS, NULL, VECTOR, NULL},
+  {"blk.%d.attn_v.bias", "model.layers.%d.self_attn.v_proj.bias", V_ROWS, NULL, VECTOR, NULL},
   {0},
 };
 

@@ -44,7 +44,8 @@ def check_replies(server, want):
 
 def check_refusals(server):
     for body in ({}, {"input": []}, {"input": 3}, {"input": [[]]}, {"input": "x", "encoding_format": "hex"},
-                 {"input": [[-1]]}, {"input": [[2 ** 31 - 1]]}, {"input": ["a", None]}, {"input": "x", "dimensions": 1}):
+                 {"input": [[-1]]}, {"input": [[2 ** 31 - 1]]}, {"input": ["a", None]},
+                 {"input": "x", "dimensions": 1}):
         status, doc = server.ask("/v1/embeddings", body)
         check(status == 400 and doc["error"]["message"], (body, status, doc))
     status, doc = server.ask("/v1/completions", {"prompt": "x"})

@@ -388,7 +388,7 @@ static const struct {
     {"attention.head_count", NULL, 0, "not a size"},
     {"rope.dimension_count", NULL, 3, "odd or larger"},
     {"rope.dimension_count", NULL, 10, "odd or larger"},
-    {"attention.value_length", NULL, 4, "differs from the head size"},
+    {"attention.value_length", NULL, 4, "hyperparameters ask for"},
     {"feed_forward.activation", "relu", 0, "'relu'"},
     {"rope.scaling.type", "dynamic", 0, "'dynamic' is not supported"},
     {"block_count", NULL, 1000000, "lacks this tensor"},

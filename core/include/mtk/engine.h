@@ -91,13 +91,13 @@ typedef struct mtk_embedding {
 } mtk_embedding;
 /* MTK_E_UNSUPPORTED if the engine gives logits (options.embeddings). */
 mtk_status mtk_engine_embedding(mtk_embedding *out, const mtk_engine *engine, mtk_error *err);
-/* The ids of a text as the model wants them, appended; one that is longer than max_tokens is cut, its
- * closing special tokens kept, with a warning. */
+/* The ids of a text as the model wants them, appended; one that is longer than max_tokens is cut,
+ * its closing special tokens kept, with a warning. */
 mtk_status mtk_embedding_ids(mtk_ids *out, const mtk_engine *engine, const char *text, size_t n,
                              mtk_error *err);
-/* out [n_texts, length]: the vectors of texts whose ids lie one after the other; normalized: divided
- * by their Euclidean norm. Sums in double over tokens ascending, so a vector depends on its own ids
- * alone. MTK_E_LIMIT: a text is longer than the context. The engine's driving thread. */
+/* out [n_texts, length]: the vectors of texts whose ids lie one after the other; normalized:
+ * divided by their Euclidean norm. Sums in double over tokens ascending, so a vector depends on its
+ * own ids alone. MTK_E_LIMIT: a text is longer than the context. The engine's driving thread. */
 mtk_status mtk_engine_embed(float *out, mtk_engine *engine, const int32_t *ids,
                             const int64_t *n_ids, int n_texts, mtk_pooling pooling, bool normalized,
                             mtk_error *err);

@@ -393,10 +393,13 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
     length), )                                                                                   \
   X(mtk_vocab *, model_take_vocab, (mtk_model *model), )                                          \
   X(void, graph_set_hidden, (mtk_graph *g, mtk_node_value hidden), )                              \
-  X(mtk_status, engine_embedding, (mtk_embedding *out, const mtk_engine *engine, mtk_error *err), ) \
+  X(mtk_status, engine_embedding, (mtk_embedding *out, const mtk_engine *engine, mtk_error        \
+    *err), )                                                                                      \
   X(mtk_status, embedding_ids, (mtk_ids *out, const mtk_engine *engine, const char *text,         \
-    size_t n, mtk_error *err), )                                                                      \
-  X(float, math_tanhf, (float x), )
+    size_t n, mtk_error *err), )                                                                  \
+  X(float, math_tanhf, (float x), )                                                               \
+  X(mtk_status, engine_embed, (float *out, mtk_engine *engine, const int32_t *ids, const int64_t  \
+    *n_ids, int n_texts, mtk_pooling pooling, bool normalized, mtk_error *err), )
 
 /* clang-format on */
 

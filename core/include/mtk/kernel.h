@@ -262,8 +262,8 @@ typedef struct mtk_kernels {
   /* Largest magnitude of n floats, 0 for none; NaN or Inf if there is one (not finite: enough to
    * refuse). */
   float (*amax)(const float *x, int64_t n);
-  /* m = sum16(x_i)/d; r = 1/sqrt(sum16(fma c_i^2)/d + eps), c_i = x_i - m; y_i = (c_i * r) * w_i (Ba,
-   * Kiros & Hinton 2016). */
+  /* m = sum16(x_i)/d; c_i = x_i - m; r = 1/sqrt(sum16(fma c_i^2)/d + eps); y_i = (c_i * r) * w_i
+   * (Ba, Kiros & Hinton 2016). */
   void (*layernorm)(float *y, const float *x, const float *w, float eps, int64_t rows, int64_t d);
 } mtk_kernels;
 

@@ -294,5 +294,6 @@
 #define mtk_engine_embedding         (mtk_host_table->engine_embedding)
 #define mtk_embedding_ids            (mtk_host_table->embedding_ids)
 #define mtk_math_tanhf               (mtk_host_table->math_tanhf)
+#define mtk_engine_embed             (mtk_host_table->engine_embed)
 
 #endif
