@@ -1,5 +1,5 @@
 /* quantize_report.c: mtk quantize --report DIR: report.json (the document of --json), report.md,
- * error.svg and bits.svg with one bar per block of the model. Main thread only. */
+ * error.svg and bits.svg with one bar per block of the model, scales.svg. Main thread only. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +42,16 @@ static double bits_of(const block_sum *s) {
   return s->elements > 0 ? 8 * s->bytes / s->elements : 0;
 }
 
+static mtk_status put_file(const char *dir, const char *name, mtk_bytes *text, mtk_error *err) {
+  char *path = mtk_path_join(dir, name);
+  mtk_status st = path ? mtk_bytes_status(text, err)
+                       : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  if (st == MTK_OK) st = mtk_write_file(path, text->data, text->len, true, err);
+  mtk_free(path);
+  mtk_bytes_clear(text);
+  return st;
+}
+
 /* ---- plots ----------------------------------------------------------------------------------- */
 
 /* 1, 2 or 5 times a power of ten, so that four or more of them reach `top`. */
@@ -51,11 +61,12 @@ static double grid_step(double top) {
   return power * (left >= 5 ? 5 : left >= 2 ? 2 : 1);
 }
 
-static void put_bars(mtk_bytes *out, const char *title, const block_sum *blocks, size_t n,
-                     double (*value)(const block_sum *)) {
+/* One bar per value, labelled first, first + 1, ... on the axis; with `rest` the last one so. */
+static void put_bars(mtk_bytes *out, const char *title, const char *axis, const double *values,
+                     size_t n, long first, bool rest) {
   enum { LEFT = 60, TOP = 40, WIDTH = 720, HEIGHT = 260 };
   double top = 1e-6, slot = (double)WIDTH / (double)n;
-  for (size_t i = 0; i < n; i++) top = fmax(top, value(&blocks[i]));
+  for (size_t i = 0; i < n; i++) top = fmax(top, values[i]);
   double step = grid_step(top), full = ceil(top / step) * step;
   mtk_bytes_printf(out,
                    "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 800 350\" "
@@ -71,7 +82,7 @@ static void put_bars(mtk_bytes *out, const char *title, const block_sum *blocks,
                      LEFT, LEFT + WIDTH, at, at, LEFT - 6, at + 4, y);
   }
   for (size_t i = 0; i < n; i++) {
-    double h = HEIGHT * value(&blocks[i]) / full, x = LEFT + slot * (double)i;
+    double h = HEIGHT * values[i] / full, x = LEFT + slot * (double)i;
     mtk_bytes_printf(out,
                      "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
                      "fill=\"#3b6ea5\"/>\n",
@@ -80,11 +91,47 @@ static void put_bars(mtk_bytes *out, const char *title, const block_sum *blocks,
     if (n > 24 && i + 1 < n && n - 1 - i < n / 24 + 1) continue; /* room for the last label */
     mtk_bytes_printf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", x + slot / 2,
                      TOP + HEIGHT + 18);
-    if (i + 1 < n) mtk_bytes_printf(out, "%zu</text>\n", i);
+    if (i + 1 < n || !rest) mtk_bytes_printf(out, "%ld</text>\n", first + (long)i);
     else mtk_bytes_puts(out, "rest</text>\n");
   }
-  mtk_bytes_printf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">block</text>\n</svg>\n",
-                   LEFT + WIDTH / 2, TOP + HEIGHT + 40);
+  mtk_bytes_printf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n</svg>\n",
+                   LEFT + WIDTH / 2, TOP + HEIGHT + 40, axis);
+}
+
+static mtk_status put_plot(const char *dir, const char *name, const char *title,
+                           const block_sum *blocks, size_t n, double (*value)(const block_sum *),
+                           mtk_error *err) {
+  mtk_bytes text = {0};
+  double *values = mtk_alloc(n, sizeof *values);
+  if (!values) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  for (size_t i = 0; i < n; i++) values[i] = value(&blocks[i]);
+  put_bars(&text, title, "block", values, n, 0, true);
+  mtk_free(values);
+  mtk_status st = put_file(dir, name, &text, err);
+  mtk_bytes_finish(&text);
+  return st;
+}
+
+/* Percent of the scales at each power of two. */
+static mtk_status put_scales(const char *dir, const mtk_compare_report *v, mtk_error *err) {
+  double share[MTK_COMPARE_SCALES] = {0}, all = 0;
+  size_t first = MTK_COMPARE_SCALES - 1, last = 0;
+  mtk_bytes text = {0};
+  for (size_t r = 0; r < v->n_rows; r++)
+    for (size_t i = 0; i < MTK_COMPARE_SCALES; i++) {
+      if (!v->rows[r].scales[i]) continue;
+      share[i] += (double)v->rows[r].scales[i];
+      all += (double)v->rows[r].scales[i];
+      first = i < first ? i : first;
+      last = i > last ? i : last;
+    }
+  for (size_t i = 0; i < MTK_COMPARE_SCALES && all > 0; i++) share[i] *= 100 / all;
+  if (last < first) last = first;
+  put_bars(&text, "scales of blocks, percent", "log2 of the scale, rounded down", share + first,
+           last - first + 1, (long)first - MTK_COMPARE_SCALE_ONE, false);
+  mtk_status st = put_file(dir, "scales.svg", &text, err);
+  mtk_bytes_finish(&text);
+  return st;
 }
 
 /* ---- Markdown -------------------------------------------------------------------------------- */
@@ -92,7 +139,8 @@ static void put_bars(mtk_bytes *out, const char *title, const block_sum *blocks,
 static void put_tables(mtk_bytes *out, const mtk_cmd_line *line, const mtk_quantize_report *r,
                        const mtk_compare_report *v, const block_sum *blocks, size_t n) {
   mtk_bytes_printf(out, "# %s\n\nFrom %s by `mtk quantize --to %s --method %s`; %zu of %zu tensors "
-                   "quantized, %zu faults.\n\n![error](error.svg)\n\n![bits](bits.svg)\n\n",
+                   "quantized, %zu faults.\n\n![error](error.svg)\n\n"
+                   "![bits](bits.svg)\n\n![scales](scales.svg)\n\n",
                    mtk_path_base(line->args[1]), mtk_path_base(line->args[0]),
                    mtk_options_string(line->options, "to"),
                    mtk_options_string(line->options, "method"), r->n_quantized, r->n_rows,
@@ -117,16 +165,6 @@ static void put_tables(mtk_bytes *out, const mtk_cmd_line *line, const mtk_quant
   }
 }
 
-static mtk_status put_file(const char *dir, const char *name, mtk_bytes *text, mtk_error *err) {
-  char *path = mtk_path_join(dir, name);
-  mtk_status st = path ? mtk_bytes_status(text, err)
-                       : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  if (st == MTK_OK) st = mtk_write_file(path, text->data, text->len, true, err);
-  mtk_free(path);
-  mtk_bytes_clear(text);
-  return st;
-}
-
 mtk_status mtk_cmd_quantize_report(const char *path, const mtk_cmd_line *line, const json_t *doc,
                                    const mtk_quantize_report *r, const mtk_compare_report *v,
                                    mtk_error *err) {
@@ -145,10 +183,9 @@ mtk_status mtk_cmd_quantize_report(const char *path, const mtk_cmd_line *line, c
   }
   if (st == MTK_OK) put_tables(&text, line, r, v, blocks, n);
   if (st == MTK_OK) st = put_file(dir, "report.md", &text, err);
-  if (st == MTK_OK) put_bars(&text, "relative error", blocks, n, error_of);
-  if (st == MTK_OK) st = put_file(dir, "error.svg", &text, err);
-  if (st == MTK_OK) put_bars(&text, "bits per weight", blocks, n, bits_of);
-  if (st == MTK_OK) st = put_file(dir, "bits.svg", &text, err);
+  if (st == MTK_OK) st = put_plot(dir, "error.svg", "relative error", blocks, n, error_of, err);
+  if (st == MTK_OK) st = put_plot(dir, "bits.svg", "bits per weight", blocks, n, bits_of, err);
+  if (st == MTK_OK) st = put_scales(dir, v, err);
   if (st == MTK_OK) st = mtk_outdir_commit(out, err);
   else mtk_outdir_abort(out);
   mtk_bytes_finish(&text);

@@ -25,33 +25,38 @@ typedef enum code_kind {
   CODES_COUNT
 } code_kind;
 
+/* How the scales of a block lie in its bytes. */
+typedef enum scale_kind { SCALE_NONE, SCALE_E4M3, SCALE_E8M0, SCALE_F16 } scale_kind;
+
 typedef struct type_rule {
   mtk_dtype dtype;
   int group;   /* values under one scale of the block (the superblock's for k types) */
   float floor; /* smallest scale times largest level: a group with more than this is never zero */
   code_kind codes;
   uint32_t first; /* byte of a block where its codes begin */
+  scale_kind scale;
+  uint32_t scale_byte, n_scales; /* where they begin, how many (superblocks: theirs alone) */
 } type_rule;
 
 static const type_rule g_rules[] = {
-    {MTK_NVFP4, 16, 6 * 0x1p-9f, CODES_E2M1, 4},
-    {MTK_MXFP4, 32, 6 * 0x1p-127f, CODES_E2M1, 1},
-    {MTK_MXFP8, 32, 448 * 0x1p-127f, CODES_E4M3, 1},
-    {MTK_F8_E4M3, 1, 448, CODES_E4M3, 0},
-    {MTK_F8_E5M2, 1, 57344, CODES_E5M2, 0},
-    {MTK_F4_E2M1, 2, 6, CODES_E2M1, 0},
-    {MTK_Q4_0, 32, 8 * 0x1p-24f, CODES_NIBBLES, 2},
-    {MTK_Q4_1, 32, 15 * 0x1p-24f, CODES_NIBBLES, 4},
-    {MTK_Q5_0, 32, 16 * 0x1p-24f, CODES_NONE, 0},
-    {MTK_Q5_1, 32, 31 * 0x1p-24f, CODES_NONE, 0},
-    {MTK_Q8_0, 32, 127 * 0x1p-24f, CODES_I8, 2},
-    {MTK_IQ4_NL, 32, 127 * 0x1p-24f, CODES_NIBBLES, 2},
-    {MTK_IQ4_XS, 256, 32 * 127 * 0x1p-24f, CODES_NIBBLES, 8},
-    {MTK_Q2_K, 256, 15 * 3 * 0x1p-24f, CODES_NONE, 0},
-    {MTK_Q3_K, 256, 32 * 4 * 0x1p-24f, CODES_NONE, 0},
-    {MTK_Q4_K, 256, 63 * 15 * 0x1p-24f, CODES_NONE, 0},
-    {MTK_Q5_K, 256, 63 * 31 * 0x1p-24f, CODES_NONE, 0},
-    {MTK_Q6_K, 256, 128 * 32 * 0x1p-24f, CODES_NONE, 0},
+    {MTK_NVFP4, 16, 6 * 0x1p-9f, CODES_E2M1, 4, SCALE_E4M3, 0, 4},
+    {MTK_MXFP4, 32, 6 * 0x1p-127f, CODES_E2M1, 1, SCALE_E8M0, 0, 1},
+    {MTK_MXFP8, 32, 448 * 0x1p-127f, CODES_E4M3, 1, SCALE_E8M0, 0, 1},
+    {MTK_F8_E4M3, 1, 448, CODES_E4M3, 0, SCALE_NONE, 0, 0},
+    {MTK_F8_E5M2, 1, 57344, CODES_E5M2, 0, SCALE_NONE, 0, 0},
+    {MTK_F4_E2M1, 2, 6, CODES_E2M1, 0, SCALE_NONE, 0, 0},
+    {MTK_Q4_0, 32, 8 * 0x1p-24f, CODES_NIBBLES, 2, SCALE_F16, 0, 1},
+    {MTK_Q4_1, 32, 15 * 0x1p-24f, CODES_NIBBLES, 4, SCALE_F16, 0, 1},
+    {MTK_Q5_0, 32, 16 * 0x1p-24f, CODES_NONE, 0, SCALE_F16, 0, 1},
+    {MTK_Q5_1, 32, 31 * 0x1p-24f, CODES_NONE, 0, SCALE_F16, 0, 1},
+    {MTK_Q8_0, 32, 127 * 0x1p-24f, CODES_I8, 2, SCALE_F16, 0, 1},
+    {MTK_IQ4_NL, 32, 127 * 0x1p-24f, CODES_NIBBLES, 2, SCALE_F16, 0, 1},
+    {MTK_IQ4_XS, 256, 32 * 127 * 0x1p-24f, CODES_NIBBLES, 8, SCALE_F16, 0, 1},
+    {MTK_Q2_K, 256, 15 * 3 * 0x1p-24f, CODES_NONE, 0, SCALE_F16, 80, 1},
+    {MTK_Q3_K, 256, 32 * 4 * 0x1p-24f, CODES_NONE, 0, SCALE_F16, 108, 1},
+    {MTK_Q4_K, 256, 63 * 15 * 0x1p-24f, CODES_NONE, 0, SCALE_F16, 0, 1},
+    {MTK_Q5_K, 256, 63 * 31 * 0x1p-24f, CODES_NONE, 0, SCALE_F16, 0, 1},
+    {MTK_Q6_K, 256, 128 * 32 * 0x1p-24f, CODES_NONE, 0, SCALE_F16, 208, 1},
 };
 
 static const type_rule *find_rule(mtk_dtype dtype) {
@@ -179,6 +184,34 @@ static void compare_row(mtk_compare_row *r, const job *j, int64_t row, const flo
   if (j->rule && has_lost_block(j, row, got, want)) note_fault(r, MTK_COMPARE_LOST_BLOCK, row);
 }
 
+static void count_scale(mtk_compare_row *r, float scale) {
+  if (!(scale > 0) || !isfinite(scale)) return;
+  int at = ilogbf(scale) + MTK_COMPARE_SCALE_ONE, last = MTK_COMPARE_SCALES - 1;
+  r->scales[at < 0 ? 0 : at > last ? last : at]++;
+}
+
+static float block_scale(const type_rule *rule, const uint8_t *block, uint32_t i) {
+  const uint8_t *p = block + rule->scale_byte;
+  switch (rule->scale) {
+  case SCALE_E4M3: return mtk_e4m3_to_f32(p[i]);
+  case SCALE_E8M0: return mtk_e8m0_to_f32(p[i]);
+  case SCALE_F16: return mtk_f16_to_f32((uint16_t)(p[2 * i] | p[2 * i + 1] << 8));
+  case SCALE_NONE: break;
+  }
+  return 0;
+}
+
+static void count_scales(mtk_compare_row *r, const job *j, const uint8_t *bytes, int64_t row0,
+                         int64_t n) {
+  const mtk_dtype_info *info = mtk_dtype_get(j->rule->dtype);
+  for (int64_t row = row0; row < row0 + n; row++)
+    for (int64_t at = 0; at < j->k; at += info->block_elems, bytes += info->block_bytes) {
+      float outside = scale_at(j->copy, row, at);
+      for (uint32_t i = 0; i < j->rule->n_scales; i++)
+        count_scale(r, fabsf(outside * block_scale(j->rule, bytes, i)));
+    }
+}
+
 /* Decoded rows of a tensor; *raw are their bytes in storage type. */
 static mtk_status fetch_rows(float **x, void **buffer, const void **raw, const mtk_tensor *t,
                              int64_t row0, int64_t n, mtk_error *err) {
@@ -218,6 +251,7 @@ static void compare_task(void *ctx, int64_t task, int worker) {
       compare_row(&p->sums, j, row0 + r, got + r * j->k, want + r * j->k);
     size_t blocks = (size_t)(n * j->k) / mtk_dtype_get(j->copy->dtype)->block_elems;
     if (j->rule) p->sums.saturated = count_saturated(j->rule, raw, blocks);
+    if (j->rule && j->rule->n_scales) count_scales(&p->sums, j, raw, row0, n);
   }
   mtk_free(got);
   mtk_free(want);
@@ -231,6 +265,7 @@ static void add_part(mtk_compare_row *row, const part *p) {
   row->max_error = fmax(row->max_error, p->sums.max_error);
   row->flushed += p->sums.flushed;
   row->zeros += p->sums.zeros;
+  for (int i = 0; i < MTK_COMPARE_SCALES; i++) row->scales[i] += p->sums.scales[i];
   if (row->saturated >= 0) row->saturated += p->sums.saturated;
   if (p->sums.fault != MTK_COMPARE_OK) note_fault(row, p->sums.fault, p->sums.bad_row);
 }
@@ -253,6 +288,8 @@ static mtk_status compare_values(mtk_compare_row *row, const mtk_tensor *copy,
     else if (err) *err = j.parts[i].error;
   }
   mtk_free(j.parts);
+  for (int64_t i = 0; j.rule && !j.rule->n_scales && i < mtk_tensor_scale_count(copy); i++)
+    count_scale(row, fabsf(copy->scales[i]));
   return st;
 }
 

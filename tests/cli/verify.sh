@@ -86,6 +86,7 @@ blocks = 1 + max(int(t["name"].split(".")[1]) for t in doc["tensors"] if t["name
 for name in "error", "bits":
     bars = xml.dom.minidom.parse(f"report/{name}.svg").getElementsByTagName("rect")
     assert len(bars) == blocks + 2, (name, len(bars))  # the rest, and the paper
+xml.dom.minidom.parse("report/scales.svg")
 text = open("report/report.md").read()
 assert all(f"| {t['name']} | {t['from']} | {t['to']} | {t['relative_error']:.5f} |" in text for t in doc["tensors"])
 PY

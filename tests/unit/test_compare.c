@@ -74,6 +74,8 @@ START_TEST(numbers) {
   ck_assert_int_eq(row->saturated, 4 * N * K / 32);
   ck_assert_uint_eq(row->zeros, 2 * N * K / 32);
   ck_assert_uint_eq(row->flushed, 1);
+  for (int i = 0; i < MTK_COMPARE_SCALES; i++) /* all are 0.5 */
+    ck_assert_uint_eq(row->scales[i], i == MTK_COMPARE_SCALE_ONE - 1 ? N * K / 32 : 0);
   mtk_compare_report_finish(&r);
   mtk_model_destroy(source);
   mtk_model_destroy(copy);

@@ -89,6 +89,10 @@ typedef enum mtk_compare_fault {
   MTK_COMPARE_FUSED /* another per-tensor scale than another member of its fused group */
 } mtk_compare_fault;
 
+/* Scales of blocks are counted by their power of two: item i has 2^(i-48) to 2^(i-47), the first and
+ * the last also what lies beyond. */
+enum { MTK_COMPARE_SCALES = 64, MTK_COMPARE_SCALE_ONE = 48 };
+
 typedef struct mtk_compare_row {
   const char *name; /* canonical; in the report's arena */
   mtk_dtype from, to;
@@ -100,6 +104,7 @@ typedef struct mtk_compare_row {
   int64_t saturated;    /* codes at the largest level of either sign; -1: the type has none */
   uint64_t flushed;     /* values that became zero */
   uint64_t zeros;       /* values that are zero in the copy */
+  uint64_t scales[MTK_COMPARE_SCALES]; /* times the outside scale; of the copy, if it has any */
 } mtk_compare_row;
 
 typedef struct mtk_compare_report {
