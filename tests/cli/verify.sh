@@ -90,7 +90,8 @@ xml.dom.minidom.parse("report/scales.svg")
 text = open("report/report.md").read()
 assert all(f"| {t['name']} | {t['from']} | {t['to']} | {t['relative_error']:.5f} |" in text for t in doc["tensors"])
 PY
-refuses 2 'report needs the comparison that --no-verify' "$MTK" quantize model r2.gguf --to q4_0 -q --no-verify --report r2
+refuses 2 'report needs the comparison that --no-verify' \
+  "$MTK" quantize model r2.gguf --to q4_0 -q --no-verify --report r2
 refuses 1 'report: exists' "$MTK" quantize model r2.gguf --to q4_0 -q --report report
 nothing_left r2.gguf
 run_quiet 0 "$MTK" quantize model r.gguf --to q8_0 -q -f --report report

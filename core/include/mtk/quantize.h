@@ -89,8 +89,8 @@ typedef enum mtk_compare_fault {
   MTK_COMPARE_FUSED /* another per-tensor scale than another member of its fused group */
 } mtk_compare_fault;
 
-/* Scales of blocks are counted by their power of two: item i has 2^(i-48) to 2^(i-47), the first and
- * the last also what lies beyond. */
+/* Scales of blocks are counted by their power of two: item i has 2^(i-48) to 2^(i-47), the first
+ * and the last also what lies beyond. */
 enum { MTK_COMPARE_SCALES = 64, MTK_COMPARE_SCALE_ONE = 48 };
 
 typedef struct mtk_compare_row {
