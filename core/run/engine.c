@@ -408,7 +408,8 @@ typedef struct cursor {
 } cursor;
 
 /* Fill one step with ids of items of one adapter, up to max_batch. */
-static mtk_exec_step build_step(mtk_engine *e, cursor *c, const mtk_batch_item *items, int n_items) {
+static mtk_exec_step build_step(mtk_engine *e, cursor *c, const mtk_batch_item *items,
+                                int n_items) {
   mtk_exec_step step = {.ids = e->ids, .seqs = e->step_seqs, .output_rows = e->output_rows,
                    .kv_pages = e->kv.pages,
                    .kv_layer_stride = mtk_kv_layer_floats(e->networks[0].graph)};
