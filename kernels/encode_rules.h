@@ -1,5 +1,5 @@
-/* kernels/encode_rules.h: how 4-bit float blocks get their scale; shared by all levels of the encode
- * family. Internal; no state.
+/* kernels/encode_rules.h: how 4-bit float blocks get their scale; shared by all levels of the
+ * encode family. Internal; no state.
  *
  * One block is 16 values (nvfp4, scale E4M3) or 32 (mxfp4, scale E8M0); amax its largest magnitude.
  *   nvfp4   c0 = e4m3(clamp(amax / (6 * s2), 2^-9, 448)), 1.0 for a zero block; a scale code c

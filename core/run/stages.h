@@ -1,5 +1,5 @@
-/* run/stages.h: a model computed a stage at a time (embedding, each block, head) over a fixed set of
- * sequences, with only one stage's weights in memory: for calibration and measurements on models
+/* run/stages.h: a model computed a stage at a time (embedding, each block, head) over a fixed set
+ * of sequences, with only one stage's weights in memory: for calibration and measurements on models
  * that do not fit. The values that cross from stage to stage are kept as f32 for all tokens.
  *
  * One thread drives. The model is borrowed. */

@@ -3,8 +3,8 @@
  * GPTQ (Frantar et al., arXiv 2210.17323) takes the upper Cholesky factor u of the inverse of H:
  * inverse(H) = u^T u. With H = r r^T, r upper triangular (Cholesky from the last row up), u is
  * inverse(r), so that H itself is never inverted. All is done in double, because the diagonal spans
- * many orders of magnitude, and on the transposes (t = r^T and v = u^T, lower triangular), whose rows
- * are contiguous. Every element is one chain in fixed order: vector width changes no bit. */
+ * many orders of magnitude, and on the transposes (t = r^T and v = u^T, lower triangular), whose
+ * rows are contiguous. Every element is one chain in fixed order: vector width changes no bit. */
 #include "gptq.h"
 
 #include <math.h>
@@ -128,8 +128,10 @@ mtk_status gptq_factor_create(gptq_factor **out, const float *h, int64_t k, doub
                       : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK) st = order_columns(f, h, act_order, err);
   if (st == MTK_OK) st = factor(f, h, damp, err);
-  if (st == MTK_OK) *out = f;
-  else gptq_factor_destroy(f);
+  if (st == MTK_OK)
+    *out = f;
+  else
+    gptq_factor_destroy(f);
   return st;
 }
 

@@ -1,8 +1,8 @@
-/* gptq.c: rounding with error propagation (Frantar et al., arXiv 2210.17323). The columns of a weight
- * are rounded one after the other, those that see the largest activations first; each error is spread
- * over the columns still to come, weighted by the inverse of H = mean x x^T from calibration. Scales
- * are fixed first ("static groups"), by the encoder of the storage type with the diagonal of H as
- * importance. Rows are independent. Functions may be entered by any thread. */
+/* gptq.c: rounding with error propagation (Frantar et al., arXiv 2210.17323). The columns of a
+ * weight are rounded one after the other, those that see the largest activations first; each error
+ * is spread over the columns still to come, weighted by the inverse of H = mean x x^T from
+ * calibration. Scales are fixed first ("static groups"), by the encoder of the storage type with
+ * the diagonal of H as importance. Rows are independent. Functions may be entered by any thread. */
 #include "gptq.h"
 
 #include "quant.h"
@@ -50,7 +50,7 @@ typedef struct gptq_rows {
   uint8_t *dst;
   size_t row_bytes;
   int64_t n;
-  float *w;              /* [n][k] what is left to round, columns in the factor's order */
+  float *w;                   /* [n][k] what is left to round, columns in the factor's order */
   float error[ROWS][COLUMNS]; /* minus the error of each column over its diagonal */
 } gptq_rows;
 

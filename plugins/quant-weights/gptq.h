@@ -7,7 +7,7 @@
 #include <mtk/ext/quantizer.h>
 
 /* Wider vectors where the machine has them; without contraction the results are the same. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define GPTQ_WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -18,18 +18,19 @@
 
 typedef struct gptq_factor {
   int64_t k;
-  int64_t *order; /* columns by falling diagonal (act-order), or ascending */
-  float *u;       /* [k][k] upper triangular, in that order: inverse(H + damp I) = u^T u */
+  int64_t *order;       /* columns by falling diagonal (act-order), or ascending */
+  float *u;             /* [k][k] upper triangular, in that order: inverse(H + damp I) = u^T u */
   float *column_weight; /* [k] diagonal of H, source order: importance of a column */
 } gptq_factor;
 
-/* h: [k][k], symmetric. damp: share of the mean diagonal that is added to it. A column that was never
- * active is given the mean diagonal. */
+/* h: [k][k], symmetric. damp: share of the mean diagonal that is added to it. A column that was
+ * never active is given the mean diagonal. */
 mtk_status gptq_factor_create(gptq_factor **out, const float *h, int64_t k, double damp,
                               bool act_order, mtk_error *err);
 void gptq_factor_destroy(gptq_factor *f);
 
-/* ---- grid.c: storage types as rows of grids whose scales are fixed ---------------------------- */
+/* ---- grid.c: storage types as rows of grids whose scales are fixed ----------------------------
+ * */
 
 /* The values an element can take: a * level + b, where level is an integer lo..hi or (lo == hi) the
  * value of an E2M1 code. */

@@ -17,7 +17,8 @@ static void put_nibble(uint8_t *codes, int64_t e, int64_t half, int code) {
   put_bits(codes + e % half, e < half ? 0 : 4, 15, code);
 }
 
-/* ---- blocks of 4-bit floats and of 32 integers ------------------------------------------------ */
+/* ---- blocks of 4-bit floats and of 32 integers ------------------------------------------------
+ * */
 
 static gptq_grid grid_nvfp4(const uint8_t *row, int64_t i) {
   return (gptq_grid){mtk_e4m3_to_f32(row[i / 4 * 36 + i % 4]), 0};
@@ -54,7 +55,8 @@ static void put_q4_1(uint8_t *row, int64_t e, int code) {
   put_nibble(row + e / 32 * 20 + 4, e % 32, 16, code);
 }
 
-/* ---- superblocks of 256 ----------------------------------------------------------------------- */
+/* ---- superblocks of 256 -----------------------------------------------------------------------
+ * */
 
 /* 6-bit scale and minimum of sub-block j of 8 (q4_k, q5_k). */
 static gptq_grid grid_k45(const uint8_t *block, int j) {
@@ -101,13 +103,14 @@ static void put_q2_k(uint8_t *row, int64_t e, int code) {
   put_bits(block + 16 + e % 256 / 128 * 32 + e % 32, (int)(e % 128 / 32) * 2, 3, code);
 }
 
-/* ---- the table -------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------
+ * */
 
 static const gptq_type types[] = {
-    {MTK_NVFP4, 16, 0, 0, grid_nvfp4, put_nvfp4},  {MTK_MXFP4, 32, 0, 0, grid_mxfp4, put_mxfp4},
+    {MTK_NVFP4, 16, 0, 0, grid_nvfp4, put_nvfp4},   {MTK_MXFP4, 32, 0, 0, grid_mxfp4, put_mxfp4},
     {MTK_Q8_0, 32, -128, 127, grid_q8_0, put_q8_0}, {MTK_Q4_0, 32, -8, 7, grid_q4_0, put_q4_0},
-    {MTK_Q4_1, 32, 0, 15, grid_q4_1, put_q4_1},    {MTK_Q4_K, 32, 0, 15, grid_q4_k, put_q4_k},
-    {MTK_Q5_K, 32, 0, 31, grid_q5_k, put_q5_k},    {MTK_Q6_K, 16, -32, 31, grid_q6_k, put_q6_k},
+    {MTK_Q4_1, 32, 0, 15, grid_q4_1, put_q4_1},     {MTK_Q4_K, 32, 0, 15, grid_q4_k, put_q4_k},
+    {MTK_Q5_K, 32, 0, 31, grid_q5_k, put_q5_k},     {MTK_Q6_K, 16, -32, 31, grid_q6_k, put_q6_k},
     {MTK_Q2_K, 16, 0, 3, grid_q2_k, put_q2_k},
 };
 

@@ -6,8 +6,8 @@
 /* clang-format off */
 #define MX_SCALE \
   {"mx-scale", 0, MTK_OPT_ENUM, "RULE", "floor", 0, 0, "floor|rceil|even|rne-log2", \
-   "mxfp4: power of two of a block: floor(log2 amax)-2 (OCP), ceil(log2(amax/6)), from a mantissa of " \
-   "1.75 up, round(log2 amax)-2"}
+   "mxfp4: power of two of a block: floor(log2 amax)-2 (OCP), ceil(log2(amax/6)), " \
+   "from a mantissa of 1.75 up, round(log2 amax)-2"}
 #define END {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}
 
 static const mtk_option_def rtn_options[] = {MX_SCALE, END};

@@ -1,7 +1,8 @@
 /* scales.c: outside scales: a grid of f32 over a tensor, from the largest magnitudes (amax) of its
  * blocks. Pure functions; any thread.
  *
- *   nvfp4      s2 = amax(tensor or fused group) / (6 * M), M the largest block scale the method uses:
+ *   nvfp4      s2 = amax(tensor or fused group) / (6 * M), M the largest block scale the method
+ * uses:
  *              448 (NVIDIA ModelOpt, nvfp4_tensor.py), 256 where block scales are searched upwards.
  *   fp8        s = amax(tensor or fused group) / 448.
  *   fp8-block  the same per block of 128 x 128 (DeepSeek-V3, inference/kernel.py).

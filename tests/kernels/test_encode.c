@@ -2,8 +2,9 @@
  *
  * Every level against ref for both types, all scale rules, candidate windows, with and without
  * importance, on all kinds of data and lengths around a group of lanes; plain rounding against the
- * reference codecs of the storage types; a wider window never has a larger error; the error table of
- * known schemes on Gaussian data (relative L2 over 2^20 values). --bench prints input bytes (bf16) per second. */
+ * reference codecs of the storage types; a wider window never has a larger error; the error table
+ * of known schemes on Gaussian data (relative L2 over 2^20 values). --bench prints input bytes
+ * (bf16) per second. */
 #include <math.h>
 #include <string.h>
 
@@ -81,7 +82,8 @@ static void amax(const mtk_kernels *k) {
       float want = ck_ref()->amax(x, n), got = k->amax(x, n);
       ck_same(&want, &got, 1, "amax n=%lld %s", (long long)n, ck_kind_name(kind));
       float plain = row_amax(x, n);
-      if (isfinite(want) && want != plain) ck_fail("amax of %lld is %g, not %g", (long long)n, want, plain);
+      if (isfinite(want) && want != plain)
+        ck_fail("amax of %lld is %g, not %g", (long long)n, want, plain);
     }
   }
 }
@@ -169,7 +171,9 @@ static void bench(const mtk_kernels *k) {
 }
 
 int main(int argc, char **argv) {
-  const ck_check checks[] = {
-      {"levels", levels, bench}, {"codecs", codecs, NULL}, {"amax", amax, NULL}, {"gaussian", gaussian, NULL}};
+  const ck_check checks[] = {{"levels", levels, bench},
+                             {"codecs", codecs, NULL},
+                             {"amax", amax, NULL},
+                             {"gaussian", gaussian, NULL}};
   return ck_main(argc, argv, checks, 4);
 }

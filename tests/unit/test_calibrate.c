@@ -70,15 +70,24 @@ static void run_whole(record *r, const mtk_model *model) {
   ok(mtk_weights_create(&store, NULL, &wo, &err), &err);
   ok(mtk_weights_load(store, graph, model, &err), &err);
   ok(mtk_weights_bind(&bound, store, graph, &err), &err);
-  mtk_exec_options o = {.graph = graph, .weights = bound, .kernels = &kernels,
-                        .workspace = &workspace, .max_tokens = 32, .max_outputs = 32,
-                        .observe = observe, .observe_ctx = r};
+  mtk_exec_options o = {.graph = graph,
+                        .weights = bound,
+                        .kernels = &kernels,
+                        .workspace = &workspace,
+                        .max_tokens = 32,
+                        .max_outputs = 32,
+                        .observe = observe,
+                        .observe_ctx = r};
   ok(mtk_exec_create(&exec, &o, &err), &err);
   int64_t at = 0;
   for (int s = 0; s < N_SEQS; s++) {
     mtk_step_seq seq = {.n_rows = lengths[s]};
-    mtk_exec_step step = {.ids = ids + at, .n_tokens = lengths[s], .seqs = &seq, .n_seqs = 1,
-                          .output_rows = rows, .n_outputs = lengths[s]};
+    mtk_exec_step step = {.ids = ids + at,
+                          .n_tokens = lengths[s],
+                          .seqs = &seq,
+                          .n_seqs = 1,
+                          .output_rows = rows,
+                          .n_outputs = lengths[s]};
     ok(mtk_exec_run(exec, &step, true, &err), &err);
     at += lengths[s];
   }
@@ -107,7 +116,8 @@ START_TEST(stages_see_what_the_whole_graph_sees) {
   ck_assert_int_eq(mtk_stages_of(s, "blk.1.ffn_down.weight"), 2);
   ck_assert_int_eq(mtk_stages_of(s, "output.weight"), 3);
   ck_assert_int_eq(mtk_stages_of(s, "nothing"), -1);
-  for (int i = 0; i < mtk_stages_count(s); i++) ok(mtk_stages_next(s, observe, &staged, &err), &err);
+  for (int i = 0; i < mtk_stages_count(s); i++)
+    ok(mtk_stages_next(s, observe, &staged, &err), &err);
   ck_assert_int_eq(mtk_stages_next(s, NULL, NULL, &err), MTK_E_INTERNAL);
   mtk_stages_destroy(s);
   ck_assert_int_eq(whole.n, 7 * tiny_default.n_layer + 1);

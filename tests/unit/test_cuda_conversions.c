@@ -1,5 +1,5 @@
-/* test_cuda_conversions.c: conversions to E2M1, E4M3 and E5M2 are those of NVIDIA's headers: digests
- * of the codes of 2^18 floats that tests/oracle/cuda_conversions.c made with cuda_fp4.h. */
+/* test_cuda_conversions.c: conversions to E2M1, E4M3 and E5M2 are those of NVIDIA's headers:
+ * digests of the codes of 2^18 floats that tests/oracle/cuda_conversions.c made with cuda_fp4.h. */
 #include <check.h>
 #include <mtk/base.h>
 #include <mtk/dtype.h>

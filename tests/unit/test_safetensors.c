@@ -142,7 +142,8 @@ START_TEST(texts_travel) {
   mkdir(scratch("in/1_Pooling"), 0777);
   mkdir(scratch("in/additional_chat_templates"), 0777);
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-    put_text(in, names[i], strcmp(names[i], "1_Pooling/config.json") ? names[i] : "{}"); /* is read */
+    put_text(in, names[i],
+             strcmp(names[i], "1_Pooling/config.json") ? names[i] : "{}"); /* is read */
   put_text(in, "training.log", "x");
   mtk_model *a = load("hf", in);
   ck_assert(has_warning(a, "files not carried along: training.log"));

@@ -1,5 +1,6 @@
 /* mtk/calibrate.h: what flows into the linear layers of a model over a calibration text. The model
- * is computed block by block, so that only one block's weights are in memory. Host side (commands). */
+ * is computed block by block, so that only one block's weights are in memory. Host side (commands).
+ * */
 #ifndef MTK_CALIBRATE_H
 #define MTK_CALIBRATE_H
 

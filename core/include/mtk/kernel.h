@@ -138,8 +138,8 @@ typedef struct mtk_route_args {
   const float *bias;             /* [n_expert], added for the choice only; NULL = none */
 } mtk_route_args;
 
-/* Which E8M0 exponent a block of mxfp4 gets for amax: OCP's floor(log2 amax) - 2, ceil(log2(amax/6)),
- * rounding up from a mantissa of 1.75, or round(log2 amax) - 2. */
+/* Which E8M0 exponent a block of mxfp4 gets for amax: OCP's floor(log2 amax) - 2,
+ * ceil(log2(amax/6)), rounding up from a mantissa of 1.75, or round(log2 amax) - 2. */
 typedef enum mtk_mx_scale {
   MTK_MX_FLOOR = 0,
   MTK_MX_RCEIL,

@@ -192,8 +192,8 @@ const char *mtk_arch_name_to_hf(char *buf, size_t size, const struct mtk_arch_v1
 mtk_status mtk_arch_check(const struct mtk_arch_v1 *arch, const mtk_model *model, mtk_error *err);
 /* For readers, once the tensors are added: the experts of a layer, which lie in tensors of their
  * own ("blk.3.ffn_up_exps.7.weight") or with gate and up in one, become the stacked tensors of the
- * table. Nothing is copied. transposed: tensors flagged HF_TRANSPOSED lie so. MTK_E_FORMAT if one is
- * missing or differs in shape or type. Input scales in which
+ * table. Nothing is copied. transposed: tensors flagged HF_TRANSPOSED lie so. MTK_E_FORMAT if one
+ * is missing or differs in shape or type. Input scales in which
  * experts differ become the tensor "blk.3.ffn_up_exps.input_scale" [expert_count]. */
 mtk_status mtk_model_join_experts(mtk_model *model, const struct mtk_arch_v1 *arch, bool transposed,
                                   mtk_error *err);
@@ -214,8 +214,8 @@ mtk_status mtk_arch_fill_meta(mtk_model *model, const struct mtk_arch_v1 *arch, 
 mtk_status mtk_model_shift_norms(mtk_model *model, const struct mtk_arch_v1 *arch, bool to_hf,
                                  mtk_error *err);
 /* Rotary frequencies of the model, for mtk_graph_add_rope: inv_freq[j] = freq_base^(-2j / 2n) /
- * factor[j], j < n = rope.dimension_count/2. factor (may be NULL) gets the divisors alone. They come
- * from rope.scaling.* (rules: transformers modeling_rope_utils.py):
+ * factor[j], j < n = rope.dimension_count/2. factor (may be NULL) gets the divisors alone. They
+ * come from rope.scaling.* (rules: transformers modeling_rope_utils.py):
  * - none; linear {factor}; llama3 {factor, low_freq_factor, high_freq_factor,
  *   original_context_length};
  * - yarn {factor, original_context_length, yarn_beta_fast, yarn_beta_slow, yarn_truncate, and
