@@ -175,8 +175,10 @@ static void print_map(const char *title, const json_t *map) {
   const char *name;
   json_t *v;
   json_object_foreach((json_t *)(uintptr_t)map, name, v) {
+    if (json_is_null(v)) continue;
     char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9));
-    mtk_cmd_print("  %-42s %.120s\n", name, text ? text : "");
+    const char *plain = json_is_string(v) ? json_string_value(v) : text;
+    mtk_cmd_print("  %-42s %.120s\n", name, plain ? plain : "");
     free(text);
   }
 }
