@@ -36,7 +36,9 @@ GGML_MODELS = {
     "deepseek-r1-qwen": "npm/qwen3/tokenizer.json",
     "phi-3": GGML % "llama-spm",
 }
-TIKTOKEN = {"o200k_base": "o200k_base.tiktoken", "o200k_harmony": "o200k_base.tiktoken"}
+# r50k_base is GPT-2's vocabulary.
+TIKTOKEN = {"o200k_base": "o200k_base.tiktoken", "o200k_harmony": "o200k_base.tiktoken",
+            "r50k_base": GGML % "gpt-2"}
 # (group, text) -> why the ids may differ.
 EXCEPTIONS = {
     ("transformers.js Xenova/bert-base-uncased", "hello"):
@@ -136,7 +138,8 @@ def tiktoken_plans(work):
         if name not in TIKTOKEN:
             skip(label, len(cases), ABSENT)
             continue
-        link = os.path.join(work, name + ".tiktoken") # the name says the encoding
+        # the name of a rank file says the encoding
+        link = os.path.join(work, name + os.path.splitext(TIKTOKEN[name])[1])
         os.symlink(os.path.join(DATA, TIKTOKEN[name]), link)
         check(label, link, ["--special"], cases)
 
