@@ -67,8 +67,8 @@ static void levels(const mtk_kernels *k) {
   for (int s = 0; s < N_SCHEMES; s++) {
     for (int kind = 0; kind < CK_KINDS; kind++) {
       for (int64_t n = 64; n <= 64 * 9; n += 64)
-        check_one(k, &schemes[s], n, kind, (int)(n / 64) & 1);
-      check_one(k, &schemes[s], MAX_K, kind, 0);
+        check_one(k, &schemes[s], n, (ck_kind)kind, (int)(n / 64) & 1);
+      check_one(k, &schemes[s], MAX_K, (ck_kind)kind, 0);
     }
   }
 }
@@ -77,10 +77,10 @@ static void amax(const mtk_kernels *k) {
   for (int kind = 0; kind < CK_KINDS; kind++) {
     for (int64_t n = 0; n < 300; n++) {
       float *x = ck_floats(n, (size_t)ck_range(0, 7));
-      ck_fill(x, n, kind);
+      ck_fill(x, n, (ck_kind)kind);
       if (n && ck_range(0, 9) == 0) x[ck_range(0, n - 1)] = ck_range(0, 1) ? NAN : -INFINITY;
       float want = ck_ref()->amax(x, n), got = k->amax(x, n);
-      ck_same(&want, &got, 1, "amax n=%lld %s", (long long)n, ck_kind_name(kind));
+      ck_same(&want, &got, 1, "amax n=%lld %s", (long long)n, ck_kind_name((ck_kind)kind));
       float plain = row_amax(x, n);
       if (isfinite(want) && want != plain)
         ck_fail("amax of %lld is %g, not %g", (long long)n, want, plain);
@@ -92,7 +92,7 @@ static void amax(const mtk_kernels *k) {
 static void codecs(const mtk_kernels *k) {
   for (int kind = 0; kind < CK_KINDS; kind++) {
     float *x = ck_floats(MAX_K, 0);
-    ck_fill(x, MAX_K, kind);
+    ck_fill(x, MAX_K, (ck_kind)kind);
     for (int t = 0; t < 2; t++) {
       mtk_fp4_rule rule = {.type = t ? MTK_NVFP4 : MTK_MXFP4, .s2 = 1.0f};
       size_t bytes = mtk_dtype_bytes(rule.type, MAX_K);
@@ -100,7 +100,7 @@ static void codecs(const mtk_kernels *k) {
       mtk_dtype_encode(rule.type, want, x, MAX_K);
       k->fp4_encode(got, x, MAX_K, &rule);
       ck_same_bytes(want, got, bytes, "codec %s %s", mtk_dtype_get(rule.type)->name,
-                    ck_kind_name(kind));
+                    ck_kind_name((ck_kind)kind));
     }
   }
 }

@@ -77,8 +77,12 @@ static float *logits_of(const mtk_model *m, const json_t *want, size_t *n) {
   int32_t ids[MAX_IDS];
   *n = json_array_size(list);
   for (size_t i = 0; i < *n; i++) ids[i] = (int32_t)json_integer_value(json_array_get(list, i));
-  mtk_engine_options o = {.struct_size = sizeof o, .context = MAX_IDS, .max_seqs = 1,
-                          .max_batch = MAX_IDS, .arith = MTK_A32, .isa = -1};
+  mtk_engine_options o = {.struct_size = sizeof o,
+                          .context = MAX_IDS,
+                          .max_seqs = 1,
+                          .max_batch = MAX_IDS,
+                          .arith = MTK_A32,
+                          .isa = -1};
   mtk_engine *e;
   ck_assert_msg(mtk_engine_create(&e, m, &o, &err) == MTK_OK, "%s: %s", err.place, err.message);
   ck_assert_int_eq(mtk_engine_vocab(e), N_VOCAB);
@@ -134,13 +138,14 @@ static void check_number(const json_t *have, const json_t *want, const char *key
 }
 
 static void check_config(const char *folder, const json_t *want) {
-  static const char *const sizes[] = {"hidden_size", "num_hidden_layers", "intermediate_size",
-                                      "num_attention_heads", "num_key_value_heads", "head_dim",
-                                      "vocab_size", "rms_norm_eps", "max_position_embeddings"};
+  static const char *const sizes[] = {
+      "hidden_size",         "num_hidden_layers",   "intermediate_size",
+      "num_attention_heads", "num_key_value_heads", "head_dim",
+      "vocab_size",          "rms_norm_eps",        "max_position_embeddings"};
   json_t *config = json_load_file(join(folder, "config.json"), 0, NULL);
   const json_t *twin = json_object_get(want, "config");
-  ck_assert(json_equal(json_object_get(config, "architectures"),
-                       json_object_get(twin, "architectures")));
+  ck_assert(
+      json_equal(json_object_get(config, "architectures"), json_object_get(twin, "architectures")));
   const json_t *a = json_object_get(config, "text_config");
   const json_t *b = json_object_get(twin, "text_config");
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
@@ -152,8 +157,7 @@ static void check_same_params(const char *a, const char *b) {
   ck_assert_msg(same_files(join(a, "params.json"), join(b, "params.json")), "%s", b);
 }
 
-static const char *const cases[] = {"small", "window", "yarn", "yarn-unscaled", "ministral",
-                                    "moe"};
+static const char *const cases[] = {"small", "window", "yarn", "yarn-unscaled", "ministral", "moe"};
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
 /* Native, Hugging Face and GGUF give the same bits, and those of transformers to rounding. */
@@ -211,8 +215,8 @@ START_TEST(params_from_config) {
   mtk_model *m = load("mistral", native);
   save("hf", m, scratch("hf"), NULL);
   mtk_model_destroy(m);
-  ck_assert_int_eq(json_dump_file(json_object_get(want, "config"),
-                                  join(scratch("hf"), "config.json"), 0), 0);
+  ck_assert_int_eq(
+      json_dump_file(json_object_get(want, "config"), join(scratch("hf"), "config.json"), 0), 0);
   ck_assert_int_eq(remove(join(scratch("hf"), "params.json")), 0);
   m = load("hf", scratch("hf"));
   save("mistral", m, scratch("back"), NULL);
@@ -220,9 +224,10 @@ START_TEST(params_from_config) {
   a = json_load_file(join(native, "params.json"), 0, NULL);
   ck_assert_ptr_nonnull(a);
   b = json_load_file(join(scratch("back"), "params.json"), 0, NULL);
-  json_object_update_missing(json_object_get(a, "yarn"), json_pack("{s:b}", "apply_scale", 1));
+  json_object_update_missing_new(json_object_get(a, "yarn"), json_pack("{s:b}", "apply_scale", 1));
   if (json_object_get(b, "yarn"))
-    json_object_update_missing(json_object_get(b, "yarn"), json_pack("{s:b}", "apply_scale", 1));
+    json_object_update_missing_new(json_object_get(b, "yarn"),
+                                   json_pack("{s:b}", "apply_scale", 1));
   char *text = json_dumps(b, JSON_COMPACT);
   ck_assert_msg(json_equal(a, b), "%s", text);
   free(text);
@@ -269,10 +274,9 @@ START_TEST(vision_comes_back) {
   json_t *a = json_load_file(join(native, "params.json"), 0, NULL),
          *b = json_load_file(join(scratch("back"), "params.json"), 0, NULL);
   json_t *image = json_object_get(b, "vision_encoder"); /* what absence means may be written out */
-  json_object_update_missing(image, json_pack("{s:f, s:i, s:i, s:i, s:i}", "rope_theta", 10000.0,
-                                              "num_channels", 3, "image_token_id", 10,
-                                              "image_break_token_id", 12, "image_end_token_id",
-                                              13));
+  json_object_update_missing_new(
+      image, json_pack("{s:f, s:i, s:i, s:i, s:i}", "rope_theta", 10000.0, "num_channels", 3,
+                       "image_token_id", 10, "image_break_token_id", 12, "image_end_token_id", 13));
   char *text = json_dumps(b, JSON_COMPACT);
   ck_assert_msg(json_equal(a, b), "%s", text);
   if (_i == 0) check_same_params(native, scratch("back"));
@@ -312,8 +316,8 @@ static uint8_t bytes[4096];
 static void add(mtk_model *m, const char *name, mtk_dtype dtype, int64_t rows, int64_t cols,
                 const void *data) {
   int dims = rows == 0 ? 0 : cols == 0 ? 1 : 2;
-  mtk_tensor t = {.name = name, .dtype = dtype, .n_dims = dims, .shape = {rows, cols},
-                  .data = data};
+  mtk_tensor t = {
+      .name = name, .dtype = dtype, .n_dims = dims, .shape = {rows, cols}, .data = data};
   t.size_bytes = mtk_dtype_get(dtype)->block_bytes;
   for (int i = 0; i < dims; i++) t.size_bytes *= (uint64_t)t.shape[i];
   ck_assert_msg(mtk_model_add_tensor(m, &t, &err) == MTK_OK, "%s", err.message);
@@ -397,8 +401,12 @@ START_TEST(other_types_are_decoded) {
   const char *folder = make_fp8(false);
   mtk_model *m = load("mistral", folder);
   static uint8_t q8[16 * 34];
-  mtk_tensor t = {.name = "blk.0.attn_v.weight", .dtype = MTK_Q8_0, .n_dims = 2, .shape = {8, 64},
-                  .data = q8, .size_bytes = sizeof q8};
+  mtk_tensor t = {.name = "blk.0.attn_v.weight",
+                  .dtype = MTK_Q8_0,
+                  .n_dims = 2,
+                  .shape = {8, 64},
+                  .data = q8,
+                  .size_bytes = sizeof q8};
   ck_assert_int_eq(mtk_model_add_tensor(m, &t, &err), MTK_OK);
   save("mistral", m, scratch("back"), NULL);
   ck_assert(has_warning(m, "1 tensors were written as bf16"));
@@ -411,9 +419,7 @@ END_TEST
 
 /* ---- what is not right --------------------------------------------------------------------- */
 
-static void touch(const char *folder, const char *name) {
-  write_bytes(join(folder, name), "", 0);
-}
+static void touch(const char *folder, const char *name) { write_bytes(join(folder, name), "", 0); }
 
 START_TEST(wrong_folders) {
   const char *folder = make_native("small");
@@ -478,8 +484,10 @@ START_TEST(odd_params) {
   static const struct {
     const char *key;
     uint64_t want;
-  } wants[] = {{"attention.sliding_window", 6}, {"context_length", 512},
-               {"feed_forward_length", 40}, {"vocab_size", N_VOCAB}};
+  } wants[] = {{"attention.sliding_window", 6},
+               {"context_length", 512},
+               {"feed_forward_length", 40},
+               {"vocab_size", N_VOCAB}};
   for (size_t i = 0; i < 4; i++) {
     ck_assert_int_eq(mtk_meta_uint(&v, mtk_model_meta(m), wants[i].key, 0, &err), MTK_OK);
     ck_assert_msg(v == wants[i].want, "%s is %llu", wants[i].key, (unsigned long long)v);
