@@ -3,10 +3,11 @@ and writes the ids and texts that the sentencepiece package gives for them (spm.
 the texts, then one line a model. Kinds: BPE with byte fallback and user-defined symbols, Unigram
 with rules of a charsmap and symbols that they do not touch, Unigram with white space as suffix.
 
-usage: make_spm_golden.py  (needs sentencepiece)"""
+usage: make_spm_golden.py  (needs sentencepiece and protobuf)"""
 import glob, json, os, random, tempfile
 
 import sentencepiece as spm
+from sentencepiece import sentencepiece_model_pb2
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OUT = os.path.join(SOURCE, "tests", "golden", "text")
@@ -22,6 +23,19 @@ MODELS = {
     "spm_suffix": {"model_type": "unigram", "vocab_size": 300, "treat_whitespace_as_suffix": True,
                    "normalization_rule_name": "identity"},
 }
+
+
+def forget_paths(name):
+    """A model remembers where its text lay: keep base names only."""
+    path = os.path.join(OUT, name + ".model")
+    model = sentencepiece_model_pb2.ModelProto()
+    with open(path, "rb") as f:
+        model.ParseFromString(f.read())
+    del model.trainer_spec.input[:]
+    model.trainer_spec.input.append("corpus.txt")
+    model.trainer_spec.model_prefix = name
+    with open(path, "wb") as f:
+        f.write(model.SerializeToString())
 
 
 def make_texts():
@@ -55,6 +69,7 @@ def main():
                 spm.SentencePieceTrainer.train(input=corpus, model_prefix=os.path.join(OUT, name),
                                                **COMMON, **options)
                 os.remove(os.path.join(OUT, name + ".vocab"))
+                forget_paths(name)
                 processor = spm.SentencePieceProcessor(
                     model_file=os.path.join(OUT, name + ".model"))
                 ids = [processor.encode(t) for t in texts]
