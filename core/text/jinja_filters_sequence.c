@@ -20,8 +20,8 @@ static mtk_status get_path(jinja *j, jinja_value v, jinja_value path, jinja_valu
     MTK_TRY(mtk_jinja_substring(j, path.u.s, at, end, &part));
     int64_t index = 0;
     bool digits = end > at && end - at < 10;
-    for (size_t i = at; i < end; i++) {
-      digits = digits && s[i] >= '0' && s[i] <= '9';
+    for (size_t i = at; i < end && digits; i++) {
+      digits = s[i] >= '0' && s[i] <= '9';
       index = index * 10 + (s[i] - '0');
     }
     MTK_TRY(mtk_jinja_get_item(j, *out, digits ? mtk_jinja_int(index) : part, out));

@@ -106,14 +106,16 @@ static mtk_status inflate_all(mtk_file **file, uint64_t *at, const mtk_zip *zip,
   static const uint8_t zeros[ALIGNMENT];
   mtk_output *out = NULL;
   uint64_t stored = 0, size = 0;
+  bool any = false;
   for (size_t i = 0; i < zip->n; i++) {
     const mtk_zip_entry *e = &zip->entries[i];
     if (e->method != MTK_ZIP_DEFLATED) continue;
+    any = true;
     if (__builtin_add_overflow(size, e->size, &size)) size = UINT64_MAX;
     stored += e->stored_size;
     MTK_TRY(mtk_expand_check(size, stored, path, err));
   }
-  if (!stored) return MTK_OK;
+  if (!any) return MTK_OK;
   MTK_TRY(mtk_output_create_scratch(&out, err));
   mtk_status status = MTK_OK;
   for (size_t i = 0; i < zip->n && status == MTK_OK; i++) {
