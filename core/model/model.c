@@ -87,6 +87,18 @@ mtk_status mtk_model_keep_file(mtk_model *m, mtk_file *file, mtk_error *err) {
   return MTK_OK;
 }
 
+mtk_status mtk_model_open_file(const mtk_file **out, mtk_model *m, const char *path,
+                               mtk_error *err) {
+  mtk_file *file = NULL;
+  MTK_TRY(mtk_file_open(&file, path, err));
+  mtk_status status = mtk_model_keep_file(m, file, err);
+  if (status == MTK_OK)
+    *out = file;
+  else
+    mtk_file_close(file);
+  return status;
+}
+
 void mtk_model_keep_model(mtk_model *m, mtk_model *part) {
   part->next_part = m->parts;
   m->parts = part;

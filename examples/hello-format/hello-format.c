@@ -126,13 +126,8 @@ static mtk_status read_header(reader *r) {
 }
 
 static mtk_status read_model(mtk_model *model, const char *path, mtk_error *err) {
-  mtk_file *file;
-  MTK_TRY(mtk_file_open(&file, path, err));
-  mtk_status status = mtk_model_keep_file(model, file, err);
-  if (status != MTK_OK) {
-    mtk_file_close(file);
-    return status;
-  }
+  const mtk_file *file;
+  MTK_TRY(mtk_model_open_file(&file, model, path, err));
   reader r = {.model = model, .file = file, .err = err};
   return read_header(&r);
 }

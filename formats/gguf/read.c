@@ -16,13 +16,10 @@ static mtk_status no_memory(const gguf_index *g, mtk_error *err) {
 
 /* Keys that are recomputed when a file is written, or that became something else. */
 static bool is_consumed(const char *key, bool has_vocab) {
-  static const char *const keys[] = {"general.architecture",
-                                     "general.alignment",
-                                     "general.quantization_version",
-                                     "tokenizer.chat_templates",
-                                     "split.no",
-                                     "split.count",
-                                     "split.tensors.count"};
+  static const char *const keys[] = {
+      "general.architecture",     "general.alignment", "general.quantization_version",
+      "tokenizer.chat_templates", "split.no",          "split.count",
+      "split.tensors.count"};
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
     if (strcmp(key, keys[i]) == 0) return true;
   if (strncmp(key, HPARAM, strlen(HPARAM)) == 0) return false;
@@ -335,14 +332,7 @@ mtk_status gguf_read_bytes(mtk_model *model, const uint8_t *data, size_t size, c
 }
 
 mtk_status gguf_read_model(mtk_model *model, const char *path, mtk_error *err) {
-  mtk_file *file = NULL;
-  MTK_TRY(mtk_file_open(&file, path, err));
-  const uint8_t *data = file->data;
-  size_t size = file->size;
-  mtk_status status = mtk_model_keep_file(model, file, err);
-  if (status != MTK_OK) {
-    mtk_file_close(file);
-    return status;
-  }
-  return gguf_read_bytes(model, data, size, mtk_path_base(path), path, err);
+  const mtk_file *file;
+  MTK_TRY(mtk_model_open_file(&file, model, path, err));
+  return gguf_read_bytes(model, file->data, file->size, mtk_path_base(path), path, err);
 }

@@ -96,21 +96,14 @@ mtk_status gguf_split_place(uint32_t *no, uint32_t *count, gguf_index *g, mtk_er
 /* Index file no of the model; the model keeps the file. */
 static mtk_status open_part(gguf_index *out, mtk_arena *arena, mtk_model *model, const char *path,
                             uint32_t no, uint32_t count, mtk_error *err) {
-  mtk_file *file = NULL;
+  const mtk_file *file;
   uint32_t found_no = 0, found_count = 0;
   if (!mtk_path_exists(path)) {
     return mtk_fail(err, MTK_E_NOT_FOUND, path, "file %u of %u of this split model is missing",
                     no + 1, count);
   }
-  MTK_TRY(mtk_file_open(&file, path, err));
-  const uint8_t *data = file->data;
-  size_t size = file->size;
-  mtk_status status = mtk_model_keep_file(model, file, err);
-  if (status != MTK_OK) {
-    mtk_file_close(file);
-    return status;
-  }
-  MTK_TRY(gguf_parse(out, arena, data, size, mtk_path_base(path), err));
+  MTK_TRY(mtk_model_open_file(&file, model, path, err));
+  MTK_TRY(gguf_parse(out, arena, file->data, file->size, mtk_path_base(path), err));
   MTK_TRY(gguf_split_place(&found_no, &found_count, out, err));
   if (found_no == no && found_count == count) return MTK_OK;
   return mtk_fail(err, MTK_E_FORMAT, path, "this file says it is part %u of %u, not %u of %u",

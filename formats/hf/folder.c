@@ -110,18 +110,11 @@ static bool is_safetensors(const char *path) {
 /* Map a safetensors file and append its tensors. */
 static mtk_status add_safetensors(hf_source *src, mtk_model *model, const char *path,
                                   const char *name, mtk_error *err) {
-  mtk_file *file = NULL;
-  MTK_TRY(mtk_file_open(&file, path, err));
-  const uint8_t *data = file->data;
-  size_t size = file->size;
-  mtk_status status = mtk_model_keep_file(model, file, err);
-  if (status != MTK_OK) {
-    mtk_file_close(file);
-    return status;
-  }
+  const mtk_file *file;
+  MTK_TRY(mtk_model_open_file(&file, model, path, err));
   st_list more = {0};
-  MTK_TRY(
-      st_parse(&more, src->metadata ? NULL : &src->metadata, src->arena, data, size, name, err));
+  MTK_TRY(st_parse(&more, src->metadata ? NULL : &src->metadata, src->arena, file->data, file->size,
+                   name, err));
   MTK_TRY(reserve(src, more.n, err));
   if (more.n) memcpy(src->list.items + src->list.n, more.items, more.n * sizeof *more.items);
   src->list.n += more.n;

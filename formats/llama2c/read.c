@@ -151,15 +151,10 @@ static mtk_status find_tokenizer(mtk_model *model, const char *path, mtk_arena *
 }
 
 mtk_status llama2c_read_model(mtk_model *model, const char *path, mtk_error *err) {
-  mtk_file *file = NULL;
-  MTK_TRY(mtk_file_open(&file, path, err));
+  const mtk_file *file;
+  MTK_TRY(mtk_model_open_file(&file, model, path, err));
   const uint8_t *data = file->data;
   size_t size = file->size;
-  mtk_status status = mtk_model_keep_file(model, file, err);
-  if (status != MTK_OK) {
-    mtk_file_close(file);
-    return status;
-  }
   if (llama2c_is_tokenizer(data, size)) { /* a vocabulary alone */
     mtk_vocab *vocab = NULL;
     MTK_TRY(llama2c_read_tokenizer(&vocab, data, size, mtk_path_base(path), err));
@@ -169,7 +164,7 @@ mtk_status llama2c_read_model(mtk_model *model, const char *path, mtk_error *err
   MTK_TRY(llama2c_read_bytes(model, data, size, mtk_path_base(path), err));
   mtk_arena *arena = mtk_arena_create();
   if (!arena) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
-  status = find_tokenizer(model, path, arena, err);
+  mtk_status status = find_tokenizer(model, path, arena, err);
   mtk_arena_destroy(arena);
   return status;
 }

@@ -221,14 +221,7 @@ mtk_status npz_read_bytes(mtk_model *model, const uint8_t *data, size_t size, co
 }
 
 mtk_status npz_read_model(mtk_model *model, const char *path, mtk_error *err) {
-  mtk_file *file = NULL;
-  MTK_TRY(mtk_file_open(&file, path, err));
-  const uint8_t *data = file->data;
-  size_t size = file->size;
-  mtk_status status = mtk_model_keep_file(model, file, err);
-  if (status != MTK_OK) {
-    mtk_file_close(file);
-    return status;
-  }
-  return npz_read_bytes(model, data, size, path, err);
+  const mtk_file *file;
+  MTK_TRY(mtk_model_open_file(&file, model, path, err));
+  return npz_read_bytes(model, file->data, file->size, path, err);
 }

@@ -399,7 +399,9 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
     size_t n, mtk_error *err), )                                                                  \
   X(float, math_tanhf, (float x), )                                                               \
   X(mtk_status, engine_embed, (float *out, mtk_engine *engine, const int32_t *ids, const int64_t  \
-    *n_ids, int n_texts, mtk_pooling pooling, bool normalized, mtk_error *err), )
+    *n_ids, int n_texts, mtk_pooling pooling, bool normalized, mtk_error *err), )                \
+  X(mtk_status, model_open_file, (const mtk_file **out, mtk_model *model, const char *path,        \
+    mtk_error *err), )
 
 /* clang-format on */
 

@@ -123,8 +123,11 @@ typedef struct mtk_model mtk_model;
 mtk_model *mtk_model_create(void);
 void mtk_model_destroy(mtk_model *model);
 mtk_arena *mtk_model_arena(mtk_model *model); /* lives as long as the model */
-/* The model closes the file when it is destroyed. */
+/* The model closes the file when it is destroyed; on failure it stays the caller's. */
 mtk_status mtk_model_keep_file(mtk_model *model, mtk_file *file, mtk_error *err);
+/* Open a file that the model keeps. Borrowed; lives as long as the model. */
+mtk_status mtk_model_open_file(const mtk_file **out, mtk_model *model, const char *path,
+                               mtk_error *err);
 /* Takes `part`, a model whose tensors the model's own point into. */
 void mtk_model_keep_model(mtk_model *model, mtk_model *part);
 

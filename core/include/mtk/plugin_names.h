@@ -295,5 +295,6 @@
 #define mtk_embedding_ids            (mtk_host_table->embedding_ids)
 #define mtk_math_tanhf               (mtk_host_table->math_tanhf)
 #define mtk_engine_embed             (mtk_host_table->engine_embed)
+#define mtk_model_open_file          (mtk_host_table->model_open_file)
 
 #endif
