@@ -207,7 +207,7 @@ static mtk_status quantize(mtk_quantize_report *r, inputs *in, mtk_model *model,
                     "no tensor can be quantized to %s: already quantized (--requantize allows it) "
                     "or no row length fits",
                     o->target->name);
-  if (c && moments) MTK_TRY(mtk_cmd_calibration_encode(c, model, r, err));
+  if (c && moments) MTK_TRY(mtk_cmd_calibration_encode(c, model, o->quantizer, r, err));
   return c && out ? mtk_cmd_imatrix_write(out, line, c, r, err) : MTK_OK;
 }
 

@@ -28,6 +28,7 @@ mtk_status mtk_cmd_calibration_run(mtk_cmd_calibration *c, mtk_error *err);
 /* Stage by stage: second moments, and the tensors of the stage (rows of the report) encoded with
  * them. */
 mtk_status mtk_cmd_calibration_encode(mtk_cmd_calibration *c, mtk_model *model,
+                                      const mtk_quantizer_v1 *quantizer,
                                       const mtk_quantize_report *report, mtk_error *err);
 int64_t mtk_cmd_calibration_tokens(const mtk_cmd_calibration *c);
 /* For mtk_quantize_options.stats; ctx is the calibration. */

@@ -45,8 +45,13 @@ static mtk_status open_parts(mtk_cmd_calibration *c, const mtk_cmd_line *line, c
   MTK_TRY(mtk_dataset_create(&c->data, files, (int)n_files, c->chat, c->tokenizer, &data, err));
   MTK_TRY(choose_sequences(c, mtk_options_int(line->options, "calibration-tokens"),
                            (uint64_t)mtk_options_int(line->options, "seed"), err));
-  mtk_calibration_options o = {.struct_size = sizeof o, .pool = pool, .arith = -1, .isa = -1,
-                               .ids = c->ids.data, .lengths = c->lengths, .n_seqs = c->n_seqs};
+  mtk_calibration_options o = {.struct_size = sizeof o,
+                               .pool = pool,
+                               .arith = -1,
+                               .isa = -1,
+                               .ids = c->ids.data,
+                               .lengths = c->lengths,
+                               .n_seqs = c->n_seqs};
   return mtk_calibration_create(&c->stats, c->model, &o, err);
 }
 
@@ -59,8 +64,10 @@ mtk_status mtk_cmd_calibration_open(mtk_cmd_calibration **out, const mtk_cmd_lin
   mtk_cmd_calibration *c = mtk_alloc(1, sizeof *c);
   if (!c) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   mtk_status st = open_parts(c, line, path, pool, files, n_files, err);
-  if (st == MTK_OK) *out = c;
-  else mtk_cmd_calibration_close(c);
+  if (st == MTK_OK)
+    *out = c;
+  else
+    mtk_cmd_calibration_close(c);
   return st;
 }
 
@@ -82,20 +89,43 @@ mtk_status mtk_cmd_calibration_run(mtk_cmd_calibration *c, mtk_error *err) {
   return MTK_OK;
 }
 
-mtk_status mtk_cmd_calibration_encode(mtk_cmd_calibration *c, mtk_model *model,
-                                      const mtk_quantize_report *report, mtk_error *err) {
-  for (int stage = 0; stage < mtk_calibration_stages(c->stats); stage++) {
-    MTK_TRY(mtk_calibration_next(c->stats, true, err));
-    for (size_t i = 0; i < report->n_rows; i++) {
-      const mtk_quantize_row *row = &report->rows[i];
-      if (row->reason != MTK_QUANTIZED ||
-          mtk_calibration_stage_of(c->stats, row->name) != stage)
-        continue;
-      MTK_TRY(mtk_model_quantize_now(model, row->name, mtk_calibration_find(c->stats, row->name),
-                                     err));
+/* Encode the quantized tensors of a stage. Those on one input (q, k and v; gate and up) share its
+ * statistics and go together. names: room for twice the rows of the report. */
+static mtk_status encode_stage(mtk_cmd_calibration *c, int stage, mtk_model *model,
+                               const mtk_quantizer_v1 *quantizer, const mtk_quantize_report *report,
+                               const char **names, mtk_error *err) {
+  size_t n = 0;
+  for (size_t i = 0; i < report->n_rows; i++) {
+    const mtk_quantize_row *row = &report->rows[i];
+    if (row->reason == MTK_QUANTIZED && mtk_calibration_stage_of(c->stats, row->name) == stage)
+      names[n++] = row->name;
+  }
+  for (size_t i = 0; i < n; i++) {
+    if (!names[i]) continue; /* went with an earlier one */
+    const mtk_input_stats *stats = mtk_calibration_find(c->stats, names[i]);
+    const char **group = names + report->n_rows;
+    size_t n_group = 0;
+    for (size_t j = i; j < n; j++) {
+      if (!names[j] || mtk_calibration_find(c->stats, names[j]) != stats) continue;
+      group[n_group++] = names[j];
+      names[j] = NULL;
     }
+    MTK_TRY(mtk_model_quantize_now(model, quantizer, group, n_group, stats, err));
   }
   return MTK_OK;
+}
+
+mtk_status mtk_cmd_calibration_encode(mtk_cmd_calibration *c, mtk_model *model,
+                                      const mtk_quantizer_v1 *quantizer,
+                                      const mtk_quantize_report *report, mtk_error *err) {
+  const char **names = mtk_alloc(report->n_rows, 2 * sizeof *names);
+  mtk_status st = names ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  for (int stage = 0; stage < mtk_calibration_stages(c->stats) && st == MTK_OK; stage++) {
+    st = mtk_calibration_next(c->stats, true, err);
+    if (st == MTK_OK) st = encode_stage(c, stage, model, quantizer, report, names, err);
+  }
+  mtk_free((void *)names);
+  return st;
 }
 
 int64_t mtk_cmd_calibration_tokens(const mtk_cmd_calibration *c) { return (int64_t)c->ids.len; }

@@ -76,8 +76,8 @@ static mtk_status run_rows(rows_job *j, mtk_pool *pool, mtk_error *err) {
   size_t n = (size_t)task_count(j);
   j->status = mtk_alloc(n, sizeof *j->status);
   j->errors = mtk_alloc(n, sizeof *j->errors);
-  mtk_status st = j->status && j->errors ? MTK_OK
-                                         : mtk_fail(err, MTK_E_NOMEM, j->t->name, "out of memory");
+  mtk_status st =
+      j->status && j->errors ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, j->t->name, "out of memory");
   if (st == MTK_OK) mtk_pool_run(pool, (int64_t)n, run_rows_task, j);
   for (size_t i = 0; i < n && st == MTK_OK; i++) {
     st = j->status[i];
@@ -172,8 +172,14 @@ static mtk_status encode_rows(rows_job *j, int64_t task, int64_t row0, int64_t n
 static mtk_status read_recoded(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
                                mtk_error *err) {
   const mtk_recode *r = t->read_ctx;
-  rows_job j = {.t = t, .fn = encode_rows, .row0 = row0, .n_rows = n_rows, .chunk = chunk_rows(t),
-                .recode = r, .dst = dst, .row_bytes = mtk_tensor_row_bytes(t)};
+  rows_job j = {.t = t,
+                .fn = encode_rows,
+                .row0 = row0,
+                .n_rows = n_rows,
+                .chunk = chunk_rows(t),
+                .recode = r,
+                .dst = dst,
+                .row_bytes = mtk_tensor_row_bytes(t)};
   return n_rows > 0 ? run_rows(&j, r->pool, err) : MTK_OK;
 }
 
@@ -206,7 +212,12 @@ mtk_status mtk_recode_install(mtk_model *model, mtk_recode *r, mtk_dtype dtype, 
 /* ---- encoding now --------------------------------------------------------------------------- */
 
 static mtk_status give_statistics(mtk_recode *r, const mtk_input_stats *s, mtk_error *err) {
-  for (int64_t i = 0; i < r->n_quants; i++) {
+  if ((r->quantizer->needs & MTK_QUANT_NEEDS_SECOND_MOMENT) && !(s && s->second_moment))
+    return mtk_fail(err, MTK_E_UNSUPPORTED, r->source.name,
+                    "there are no second moments for method %s (experts have none); --keep it or "
+                    "choose another method",
+                    r->quantizer->method);
+  for (int64_t i = 0; s && i < r->n_quants; i++) {
     mtk_quant_tensor *q = &r->quants[i];
     if (s->k != mtk_tensor_row_elems(q->source))
       return mtk_fail(err, MTK_E_INVALID, r->source.name,
@@ -243,24 +254,39 @@ static mtk_status encode_to_scratch(mtk_model *model, const mtk_tensor *t, mtk_e
   done.data = file->data;
   done.read = NULL;
   done.read_ctx = NULL;
-  MTK_TRY(mtk_model_keep_file(model, file, err));
+  st = mtk_model_keep_file(model, file, err);
+  if (st != MTK_OK) {
+    mtk_file_close(file);
+    return st;
+  }
   return mtk_model_replace_tensor(model, &done, err);
 }
 
-mtk_status mtk_model_quantize_now(mtk_model *model, const char *name, const mtk_input_stats *stats,
-                                  mtk_error *err) {
+/* One tensor; what `prepare` made is kept in *prepared for the next one on the same input. */
+static mtk_status quantize_now(mtk_model *model, const char *name, const mtk_input_stats *stats,
+                               void **prepared, mtk_error *err) {
   const mtk_tensor *t = mtk_model_tensor(model, name);
   if (!t || t->read != read_recoded)
     return mtk_fail(err, MTK_E_INTERNAL, name, "is not waiting to be quantized");
   mtk_recode *r = t->read_ctx;
-  const mtk_quantizer_v1 *q = r->quantizer;
-  mtk_status st = stats ? give_statistics(r, stats, err) : MTK_OK;
-  for (int64_t i = 0; i < r->n_quants && st == MTK_OK && q->prepare; i++)
-    st = q->prepare(&r->quants[i].prepared, &r->quants[i], err);
-  if (st == MTK_OK) st = encode_to_scratch(model, t, err);
-  for (int64_t i = 0; i < r->n_quants && q->release; i++) {
-    q->release(r->quants[i].prepared);
-    r->quants[i].prepared = NULL;
+  MTK_TRY(give_statistics(r, stats, err));
+  if (r->quantizer->prepare && !*prepared)
+    MTK_TRY(r->quantizer->prepare(prepared, &r->quants[0], err));
+  for (int64_t i = 0; i < r->n_quants; i++) r->quants[i].prepared = *prepared;
+  mtk_status st = encode_to_scratch(model, t, err);
+  for (int64_t i = 0; i < r->n_quants; i++) r->quants[i].prepared = NULL;
+  return st;
+}
+
+mtk_status mtk_model_quantize_now(mtk_model *model, const mtk_quantizer_v1 *quantizer,
+                                  const char *const *names, size_t n, const mtk_input_stats *stats,
+                                  mtk_error *err) {
+  void *prepared = NULL;
+  mtk_status st = MTK_OK;
+  for (size_t i = 0; i < n && st == MTK_OK; i++) {
+    st = quantize_now(model, names[i], stats, &prepared, err);
+    if (st != MTK_OK) mtk_fail_in(err, st, names[i]);
   }
-  return st == MTK_OK ? MTK_OK : mtk_fail_in(err, st, name);
+  if (quantizer->release) quantizer->release(prepared);
+  return st;
 }

@@ -11,15 +11,15 @@ enum { COLUMNS = 128, ROWS = 32 }; /* a block of columns; rows done together */
 
 /* clang-format off */
 const mtk_quant_target gptq_targets[] = {
-  {"nvfp4", MTK_NVFP4, 0, 0, "4.5 bits: E2M1, an E4M3 scale per 16, an f32 scale per tensor", 0},
-  {"mxfp4", MTK_MXFP4, -1, -1, "4.25 bits: E2M1, a power of two per 32", 0},
-  {"q8_0", MTK_Q8_0, -1, -1, "8.5 bits: int8, an f16 scale per 32", 0},
-  {"q6_k", MTK_Q6_K, -1, -1, "6.56 bits: int6, 8-bit scales per 16 in superblocks of 256", 0},
-  {"q5_k", MTK_Q5_K, -1, -1, "5.5 bits: int5, 6-bit scales and minimums per 32 in 256", 0},
-  {"q4_k", MTK_Q4_K, -1, -1, "4.5 bits: int4, 6-bit scales and minimums per 32 in 256", 0},
-  {"q4_0", MTK_Q4_0, -1, -1, "4.5 bits: int4, an f16 scale per 32", 0},
-  {"q4_1", MTK_Q4_1, -1, -1, "5 bits: int4, an f16 scale and minimum per 32", 0},
-  {"q2_k", MTK_Q2_K, -1, -1, "2.63 bits: int2, 4-bit scales and minimums per 16 in 256", 0},
+  TARGET_NVFP4,
+  TARGET_MXFP4,
+  TARGET_Q8_0,
+  TARGET_Q6_K,
+  TARGET_Q5_K,
+  TARGET_Q4_K,
+  TARGET_Q4_0,
+  TARGET_Q4_1,
+  TARGET_Q2_K,
   {0},
 };
 const mtk_option_def gptq_options[] = {
@@ -90,6 +90,9 @@ static void round_rows(gptq_rows *g) {
 mtk_status gptq_encode(const mtk_quant_tensor *t, void *dst, const float *x, int64_t row0,
                        int64_t n_rows, mtk_error *err) {
   const gptq_factor *f = t->prepared;
+  if (!f)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, t->source->name,
+                    "no calibration text runs through it: --keep it or choose another method");
   mtk_quant_tensor fixed = *t;
   fixed.importance = f->column_weight;
   MTK_TRY(quant_encode(&fixed, dst, x, row0, n_rows, &quant_sweep, err));

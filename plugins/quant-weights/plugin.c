@@ -18,12 +18,12 @@ static const mtk_option_def sweep_options[] = {
   END};
 
 static const mtk_quant_target fp4_targets[] = {
-  {"nvfp4", MTK_NVFP4, 0, 0, "4.5 bits: E2M1, an E4M3 scale per 16, an f32 scale per tensor", 0},
-  {"mxfp4", MTK_MXFP4, -1, -1, "4.25 bits: E2M1, a power of two per 32", 0},
+  TARGET_NVFP4,
+  TARGET_MXFP4,
   {0},
 };
 static const mtk_quant_target nvfp4_targets[] = {
-  {"nvfp4", MTK_NVFP4, 0, 0, "4.5 bits: E2M1, an E4M3 scale per 16, an f32 scale per tensor", 0},
+  TARGET_NVFP4,
   {0},
 };
 /* clang-format on */

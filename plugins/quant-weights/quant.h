@@ -6,6 +6,28 @@
 
 #include <mtk/ext/quantizer.h>
 
+/* clang-format off */
+/* Targets that several methods have. */
+#define TARGET_NVFP4 \
+  {"nvfp4", MTK_NVFP4, 0, 0, "4.5 bits: E2M1, an E4M3 scale per 16, an f32 scale per tensor", 0}
+#define TARGET_MXFP4 \
+  {"mxfp4", MTK_MXFP4, -1, -1, "4.25 bits: E2M1, a power of two per 32", 0}
+#define TARGET_Q8_0 \
+  {"q8_0", MTK_Q8_0, -1, -1, "8.5 bits: int8, an f16 scale per 32", 0}
+#define TARGET_Q6_K \
+  {"q6_k", MTK_Q6_K, -1, -1, "6.56 bits: int6, 8-bit scales per 16 in superblocks of 256", 0}
+#define TARGET_Q5_K \
+  {"q5_k", MTK_Q5_K, -1, -1, "5.5 bits: int5, 6-bit scales and minimums per 32 in 256", 0}
+#define TARGET_Q4_K \
+  {"q4_k", MTK_Q4_K, -1, -1, "4.5 bits: int4, 6-bit scales and minimums per 32 in 256", 0}
+#define TARGET_Q4_0 \
+  {"q4_0", MTK_Q4_0, -1, -1, "4.5 bits: int4, an f16 scale per 32", 0}
+#define TARGET_Q4_1 \
+  {"q4_1", MTK_Q4_1, -1, -1, "5 bits: int4, an f16 scale and minimum per 32", 0}
+#define TARGET_Q2_K \
+  {"q2_k", MTK_Q2_K, -1, -1, "2.63 bits: int2, 4-bit scales and minimums per 16 in 256", 0}
+/* clang-format on */
+
 /* targets.c: what rtn can be asked for; ends with a row of name NULL. */
 extern const mtk_quant_target quant_targets[];
 

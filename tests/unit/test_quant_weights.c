@@ -1,5 +1,6 @@
 /* test_quant_rtn.c: plugin quant-weights against numpy and ml_dtypes
  * (tests/oracle/make_rtn_golden.py), and the error of each target on Gaussian weights. */
+#include <mtk/quantize.h>
 #include <mtk/registry.h>
 
 #include <check.h>
@@ -237,6 +238,34 @@ START_TEST(all_zero) {
 }
 END_TEST
 
+/* Tensors that have no second moments (experts), or that no text runs through, are refused. */
+START_TEST(gptq_without_moments) {
+  static float x[16 * 64], mean_square[64];
+  const mtk_quantizer_v1 *gptq = mtk_quantizer_find("gptq");
+  ck_assert_ptr_nonnull(gptq);
+  for (int i = 0; i < 16 * 64; i++) x[i] = (float)(i % 13) - 6.0f;
+  mtk_error err = {0};
+  mtk_tensor w = {.name = "w", .dtype = MTK_F32, .n_dims = 2, .shape = {16, 64}, .data = x,
+                  .size_bytes = sizeof x};
+  mtk_model *model = mtk_model_create();
+  ck_assert_int_eq(mtk_model_add_tensor(model, &w, &err), MTK_OK);
+  mtk_quantize_options o = {.struct_size = sizeof o, .quantizer = gptq,
+                            .target = &gptq->targets[0]};
+  ck_assert_msg(mtk_model_quantize(model, &o, NULL, &err) == MTK_OK, "%s", err.message);
+  uint8_t rows[16 * 36];
+  const void *fetched;
+  ck_assert_int_eq(mtk_tensor_fetch(&fetched, mtk_model_tensor(model, "w"), 0, 16, rows, &err),
+                   MTK_E_UNSUPPORTED);
+  const char *name = "w";
+  int64_t seen = 3;
+  mtk_input_stats stats = {.k = 64, .rows = &seen, .mean_square = mean_square};
+  ck_assert_int_eq(mtk_model_quantize_now(model, gptq, &name, 1, &stats, &err), MTK_E_UNSUPPORTED);
+  ck_assert_ptr_nonnull(strstr(err.message, "second moments"));
+  ck_assert_int_eq(mtk_model_quantize_now(model, gptq, &name, 1, NULL, &err), MTK_E_UNSUPPORTED);
+  mtk_model_destroy(model);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("quant-weights");
   TCase *c = tcase_create("quant-weights");
@@ -246,6 +275,7 @@ int main(void) {
   tcase_add_test(c, mixtures);
   tcase_add_test(c, group_scale);
   tcase_add_test(c, all_zero);
+  tcase_add_test(c, gptq_without_moments);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);

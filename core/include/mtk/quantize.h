@@ -71,10 +71,13 @@ typedef struct mtk_quantize_report {
 mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *options,
                               mtk_quantize_report *report, mtk_error *err);
 
-/* Encode a tensor that mtk_model_quantize replaced now, rows on the pool, with these statistics
- * (may be NULL): for methods that need second moments, which are there for a short time only. The
- * bytes lie in a scratch file until the model is destroyed. */
-mtk_status mtk_model_quantize_now(mtk_model *model, const char *name, const mtk_input_stats *stats,
+/* Encode tensors that mtk_model_quantize replaced with `quantizer` now, rows on the pool: weights
+ * that share one input, with its statistics (NULL = none), so that the method prepares once for all
+ * of them. For methods that need second moments, which are there for a short time only;
+ * MTK_E_UNSUPPORTED when they are missing. The bytes lie in a scratch file until the model is
+ * destroyed. */
+mtk_status mtk_model_quantize_now(mtk_model *model, const mtk_quantizer_v1 *quantizer,
+                                  const char *const *names, size_t n, const mtk_input_stats *stats,
                                   mtk_error *err);
 
 /* ---- verification --------------------------------------------------------------------------- */

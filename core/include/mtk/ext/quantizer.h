@@ -77,7 +77,8 @@ typedef struct mtk_quantizer_v1 {
    * as it is. A NULL function: always `asked`, and embeddings only if the user wants them. */
   const mtk_quant_target *(*choose)(const mtk_quant_target *asked, const mtk_quant_place *place);
   uint32_t needs; /* MTK_QUANT_NEEDS_ bits */
-  /* Work once per tensor before its rows are encoded; release frees it. Both may be NULL. */
+  /* Work once for all weights on one input, before their rows are encoded: from importance,
+   * second_moment and options of t alone. release frees it (NULL is fine). Both may be NULL. */
   mtk_status (*prepare)(void **prepared, const mtk_quant_tensor *t, mtk_error *err);
   void (*release)(void *prepared);
 } mtk_quantizer_v1;
