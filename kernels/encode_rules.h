@@ -65,4 +65,22 @@ static inline float mtk_k_scale_of(const mtk_fp4_rule *rule, int code, int first
   return mtk_e8m0_to_f32((uint8_t)code);
 }
 
+/* The largest magnitude of n floats that is above `largest`, as bits: magnitudes compare like their
+ * bits, NaN is above Inf. */
+static inline uint32_t mtk_k_amax_bits(uint32_t largest, const float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, &x[i], sizeof bits);
+    bits &= 0x7fffffff;
+    largest = bits > largest ? bits : largest;
+  }
+  return largest;
+}
+
+static inline float mtk_k_float_of(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
 #endif

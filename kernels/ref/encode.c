@@ -52,19 +52,7 @@ static void fp4_encode(uint8_t *dst, const float *x, int64_t k, const mtk_fp4_ru
   }
 }
 
-/* Magnitudes compare like their bits; NaN is above Inf. */
-static float amax(const float *x, int64_t n) {
-  uint32_t largest = 0;
-  for (int64_t i = 0; i < n; i++) {
-    uint32_t bits;
-    memcpy(&bits, &x[i], sizeof bits);
-    bits &= 0x7fffffff;
-    largest = bits > largest ? bits : largest;
-  }
-  float value;
-  memcpy(&value, &largest, sizeof value);
-  return value;
-}
+static float amax(const float *x, int64_t n) { return mtk_k_float_of(mtk_k_amax_bits(0, x, n)); }
 
 void mtk_k_encode_init__ref(mtk_kernels *table) {
   table->fp4_encode = fp4_encode;

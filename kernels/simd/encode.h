@@ -3,7 +3,8 @@
  * avx2/encode.c and avx512/encode.c. Pure functions, any thread. */
 #include "encode_rules.h"
 #include "families.h"
-#include "simd/lanes.h"
+#include "linear_rules.h"
+#include "simd/linear_lanes.h"
 
 typedef struct encode_group {
   _Alignas(64) float x[MTK_ENCODE_MX][LANES]; /* element, block */
@@ -11,8 +12,6 @@ typedef struct encode_group {
   int first[LANES], best[LANES], four[LANES]; /* codes */
   int n;                                      /* values of a block */
 } encode_group;
-
-MTK_INLINE int64_t encode_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* e2m1 of y >= 0: adding 1.5 * 2^23 * step rounds to a multiple of step. */
 MTK_INLINE vf round_e2m1(vf y) {
@@ -69,7 +68,7 @@ static void load_group(encode_group *g, const float *x, const mtk_fp4_rule *rule
                        int64_t lanes) {
   _Alignas(64) float amax[LANES];
   for (int l = 0; l < LANES; l++) {
-    int64_t at = (b0 + encode_min(l, lanes - 1)) * g->n;
+    int64_t at = (b0 + mtk_k_min(l, lanes - 1)) * g->n;
     for (int i = 0; i < g->n; i++) {
       g->x[i][l] = x[at + i];
       if (rule->importance) g->w[i][l] = rule->importance[at + i];
@@ -113,7 +112,7 @@ static void MTK_K(fp4_encode)(uint8_t *dst, const float *x, int64_t k, const mtk
   encode_group g = {.n = rule->type == MTK_NVFP4 ? MTK_ENCODE_SUB : MTK_ENCODE_MX};
   int64_t blocks = k / g.n;
   for (int64_t b0 = 0; b0 < blocks; b0 += LANES) {
-    int64_t lanes = encode_min(LANES, blocks - b0);
+    int64_t lanes = mtk_k_min(LANES, blocks - b0);
     load_group(&g, x, rule, b0, lanes);
     if (rule->four || rule->first != 0 || rule->last != 0) choose(&g, rule);
     store_group(dst, &g, rule, b0, lanes);
@@ -122,33 +121,16 @@ static void MTK_K(fp4_encode)(uint8_t *dst, const float *x, int64_t k, const mtk
 
 static float MTK_K(amax)(const float *x, int64_t n) {
   enum { STREAMS = 4 };
-#if MTK_LANES == 16
-#define ABS_BITS(p) _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(0x7fffffff))
-#define MAX_BITS    _mm512_max_epu32
-  __m512i most[STREAMS] = {0};
-#else
-#define ABS_BITS(p)                                                                                \
-  _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)(p)),                         \
-                   _mm256_set1_epi32(0x7fffffff))
-#define MAX_BITS _mm256_max_epu32
-  __m256i most[STREAMS] = {0};
-#endif
+  const vi magnitude = vi_set1(0x7fffffff);
+  vi most[STREAMS] = {vi_set1(0), vi_set1(0), vi_set1(0), vi_set1(0)};
   uint32_t lanes[STREAMS * LANES], largest = 0;
   int64_t i = 0;
   for (; i + STREAMS * LANES <= n; i += STREAMS * LANES)
     MTK_UNROLL for (int s = 0; s < STREAMS; s++)
-      most[s] = MAX_BITS(most[s], ABS_BITS(x + i + s * LANES));
+      most[s] = vi_max(most[s], vi_and(vi_load(x + i + s * LANES), magnitude));
   memcpy(lanes, most, sizeof lanes);
   for (int l = 0; l < STREAMS * LANES; l++) largest = lanes[l] > largest ? lanes[l] : largest;
-  for (; i < n; i++) {
-    uint32_t bits;
-    memcpy(&bits, &x[i], sizeof bits);
-    bits &= 0x7fffffff;
-    largest = bits > largest ? bits : largest;
-  }
-  float value;
-  memcpy(&value, &largest, sizeof value);
-  return value;
+  return mtk_k_float_of(mtk_k_amax_bits(largest, x + i, n - i));
 }
 
 void MTK_K(encode_init)(mtk_kernels *table) {
