@@ -66,7 +66,8 @@ static const mistral_rules g_rules[] = {
      .settings = true,
      .chunk_join = ""}};
 
-const mistral_rules *mtk_mistral_rules(int32_t version) {
+/* The rules of a version, or NULL. */
+static const mistral_rules *rules_of(int32_t version) {
   for (size_t i = 0; i < sizeof g_rules / sizeof g_rules[0]; i++)
     if (g_rules[i].version == version) return &g_rules[i];
   return NULL;
@@ -361,7 +362,7 @@ static mtk_status encode_fim(chat_prompt *p, const mistral_rules *rules, const j
 
 static mtk_status encode(chat_prompt *out, const mtk_chat *chat, json_t *request,
                          const chat_ask *ask, mtk_error *err) {
-  const mistral_rules *rules = mtk_mistral_rules(chat->version);
+  const mistral_rules *rules = rules_of(chat->version);
   mistral_request r;
   if (json_object_get(request, "prompt") && !json_object_get(request, "messages"))
     return encode_fim(out, rules, request, err);
@@ -383,7 +384,7 @@ static bool matches(const mtk_vocab *vocab, const mtk_tokenizer *tok) {
 
 static mtk_status open_model(mtk_chat *chat, const mtk_vocab *vocab, mtk_error *err) {
   chat->version = vocab->mistral_version;
-  const mistral_rules *rules = mtk_mistral_rules(chat->version);
+  const mistral_rules *rules = rules_of(chat->version);
   if (!rules)
     return mtk_fail(err, MTK_E_UNSUPPORTED, NULL,
                     "Mistral's tokenizer version %d is not known; give a template with --template",

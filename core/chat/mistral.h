@@ -21,9 +21,6 @@ typedef struct mistral_rules {
   const char *chunk_join; /* between the text chunks of one message */
 } mistral_rules;
 
-/* The rules of a version, or NULL. */
-const mistral_rules *mtk_mistral_rules(int32_t version);
-
 /* A validated request whose messages are merged, sorted and complete: each has "role", "content"
  * (a string, or a list of {"text"} and {"thinking","closed"}), for assistants "tool_calls" (a list
  * of {"name","arguments","id"}, arguments normalized JSON text), "prefix", "weight", for tools

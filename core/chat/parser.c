@@ -134,7 +134,7 @@ bool mtk_parser_give_up(parser *p, size_t n) {
 
 /* ---- plain text ----------------------------------------------------------------------------- */
 
-bool mtk_parse_reasoning(parser *p) {
+static bool parse_reasoning(parser *p) {
   if (p->skip_space && !mtk_parser_skip(p, g_space)) return false;
   p->skip_space = false;
   if (mtk_parser_text(p, MTK_CHAT_REASONING, &p->think->close, 1) < 0) return false;
@@ -171,7 +171,7 @@ bool mtk_parse_content(parser *p) {
   if (which < 2) p->at += strlen(markers[which]);
   if (which == 2) p->body = strlen(markers[2]);
   p->skip_space = which == 0;
-  p->state = which == 0   ? mtk_parse_reasoning
+  p->state = which == 0   ? parse_reasoning
              : which == 1 ? mtk_parse_between_calls
                           : mtk_parse_call;
   return true;
@@ -192,7 +192,7 @@ static void start(parser *p, const mtk_chat_parser_options *o) {
   p->state = p->markup && p->markup->channels ? mtk_parse_harmony : mtk_parse_content;
   if (!p->think || p->state == mtk_parse_harmony) return;
   if (ends_with(prompt, n, p->think->open)) {
-    p->state = mtk_parse_reasoning;
+    p->state = parse_reasoning;
     p->skip_space = true;
   }
   p->thought = ends_with(prompt, n, p->think->close);

@@ -93,7 +93,6 @@ bool mtk_parser_give_up(parser *p, size_t n);
 /* ---- states --------------------------------------------------------------------------------- */
 
 bool mtk_parse_content(parser *p);       /* parser.c */
-bool mtk_parse_reasoning(parser *p);     /* parser.c */
 bool mtk_parse_between_calls(parser *p); /* parse_calls.c: after calls_open, or after a call */
 bool mtk_parse_call(parser *p);          /* parse_calls.c: at call_open, `body` is its length */
 bool mtk_parse_bare(parser *p);          /* parse_calls.c: at a '{' */

@@ -142,8 +142,6 @@ void mtk_exec_destroy(mtk_exec *e) {
   mtk_free(e);
 }
 
-size_t mtk_exec_arena_bytes(const mtk_exec *e) { return e->plan->floats * sizeof(float); }
-
 /* ---- one step ------------------------------------------------------------------------------- */
 
 /* Scratch floats of one worker for the longest sequence of the step. */

@@ -94,7 +94,6 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *step, bool forward_onl
 const float *mtk_exec_value(const mtk_exec *e, mtk_node_value v);
 /* Memory of a value that no node writes (the input of a slice): to be filled before each run. */
 float *mtk_exec_input(mtk_exec *e, mtk_node_value v);
-size_t mtk_exec_arena_bytes(const mtk_exec *e);
 
 /* The kernel table for a requested level: -1 = the environment's MTK_CPU, else the best this
  * machine has. Logs one line with the choice and the reason, also put to why (may be NULL).

@@ -6,10 +6,6 @@
 
 #include <mtk/base.h>
 
-/* The character of a byte. */
-uint32_t mtk_text_byte_to_char(uint8_t byte);
-/* The byte of a character, or -1. */
-int mtk_text_char_to_byte(uint32_t cp);
 /* Bytes of text[0..n) spelled in the alphabet; returns false (dst undefined) if a character is not
  * in it. dst has room for n bytes; *len = bytes written. */
 bool mtk_text_from_alphabet(char *dst, size_t *len, const char *text, size_t n);
