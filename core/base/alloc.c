@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
 
 static _Atomic int64_t fail_after = -1; /* allocations that still succeed; -1 = never fail */
 static pthread_once_t env_once = PTHREAD_ONCE_INIT;
@@ -60,6 +62,27 @@ void *mtk_realloc(void *ptr, size_t old_count, size_t new_count, size_t size) {
 }
 
 void mtk_free(void *ptr) { free(ptr); }
+
+void *mtk_alloc_pages(size_t bytes) {
+  size_t room;
+  if (bytes < HUGE_PAGE) return mtk_alloc(bytes, 1);
+  if (!mtk_add_ok(bytes, HUGE_PAGE, &room) || room > PTRDIFF_MAX || must_fail()) return NULL;
+  uint8_t *raw = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (raw == MAP_FAILED) return NULL;
+  size_t before = (HUGE_PAGE - (uintptr_t)raw % HUGE_PAGE) % HUGE_PAGE;
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), used = (bytes + page - 1) / page * page;
+  if (before) munmap(raw, before);
+  if (room > before + used) munmap(raw + before + used, room - before - used);
+  madvise(raw + before, used, MADV_HUGEPAGE); /* a hint: kernels without huge pages refuse it */
+  return raw + before;
+}
+
+void mtk_free_pages(void *ptr, size_t bytes) {
+  if (bytes < HUGE_PAGE)
+    mtk_free(ptr);
+  else if (ptr)
+    munmap(ptr, bytes);
+}
 
 char *mtk_strdup(const char *s) { return mtk_strndup(s, strlen(s)); }
 

@@ -5,17 +5,28 @@
  * memory when the model produces rows on demand. */
 #include "model/weights.h"
 
+#include "base/internal.h"
+
 #include <stdatomic.h>
 #include <string.h>
 
 /* Panels fetched and packed by one task; uses that need panels. */
 enum { PANELS_PER_TASK = 8, PACKED = MTK_USE_LINEAR | MTK_USE_EXPERTS };
 
+/* Panels of weights that were loaded together, one after the other in the order of their use: a step
+ * reads them as one stream. */
+typedef struct slab {
+  struct slab *next;
+  uint8_t *base;
+  size_t size;
+} slab;
+
 struct mtk_weights {
   const mtk_weights *parent;
   mtk_weights_options options;
   mtk_weight **items;
   size_t n_items, cap_items;
+  slab *slabs;
 };
 
 /* ---- graph ---------------------------------------------------------------------------------- */
@@ -60,7 +71,6 @@ static void destroy_weight(mtk_weight *w) {
   if (w->grad_embed != w->grad) mtk_free(w->grad_embed);
   mtk_free(w->grad);
   mtk_free(w->value);
-  mtk_free(w->packed);
   mtk_free((void *)(uintptr_t)w->name);
   mtk_free(w);
 }
@@ -68,6 +78,11 @@ static void destroy_weight(mtk_weight *w) {
 void mtk_weights_destroy(mtk_weights *store) {
   if (!store) return;
   for (size_t i = 0; i < store->n_items; i++) destroy_weight(store->items[i]);
+  for (slab *next, *s = store->slabs; s; s = next) {
+    next = s->next;
+    mtk_free_pages(s->base, s->size);
+    mtk_free(s);
+  }
   mtk_free(store->items);
   mtk_free(store);
 }
@@ -189,35 +204,59 @@ static const mtk_linear_kernel *choose_kernel(const mtk_weights_options *o, mtk_
   return kernel ? kernel : o->kernels->linear[type][MTK_A32];
 }
 
-/* fine_grid: the weights carry a scale grid finer than 1x1. */
-static mtk_status alloc_packed(mtk_weight *w, const mtk_weights_options *o, mtk_dtype type,
-                               int fine_grid, mtk_error *err) {
+/* Kernel and size of the panels of weights in storage type `type`; fine_grid: with a grid of scales
+ * finer than 1x1. */
+static mtk_status plan_panels(mtk_weight *w, const mtk_weights_options *o, mtk_dtype type,
+                              int fine_grid, mtk_error *err) {
   w->kernel = choose_kernel(o, type);
   if (!w->kernel)
     return mtk_fail(err, MTK_E_UNSUPPORTED, w->name, "there is no linear layer on %s weights",
                     mtk_dtype_get(type)->name);
   size_t bytes = w->kernel->packed_bytes(matrix_rows(w), w->k);
   if (!fine_grid) bytes -= w->kernel->grid_bytes(matrix_rows(w), w->k);
-  w->expert_bytes = w->n_expert > 0 ? (bytes + 63) / 64 * 64 : bytes;
-  bool fits = mtk_mul_ok(w->expert_bytes, (size_t)matrix_count(w), &w->packed_bytes);
-  w->packed = fits ? mtk_alloc(w->packed_bytes, 1) : NULL;
-  if (!w->packed)
-    return mtk_fail(err, MTK_E_NOMEM, w->name, "out of memory: %zu bytes of packed weights",
-                    w->packed_bytes);
-  return MTK_OK;
+  w->expert_bytes = (bytes + 63) / 64 * 64;
+  if (mtk_mul_ok(w->expert_bytes, (size_t)matrix_count(w), &w->packed_bytes)) return MTK_OK;
+  return mtk_fail(err, MTK_E_NOMEM, w->name, "its panels are larger than the address space");
 }
 
-static mtk_status pack_tensor(mtk_weight *w, const mtk_weights_options *o, mtk_error *err) {
+static mtk_status plan_tensor(mtk_weight *w, const mtk_weights_options *o, mtk_error *err) {
   const mtk_tensor *t = w->tensor;
-  mtk_dtype type = w->value ? MTK_F32 : t->dtype;
   int64_t n = matrix_rows(w);
   int fine_grid = !w->value && t->scales && (t->scale_n < n || t->scale_k < w->k);
   if (w->n_expert > 0 && t->scales && (t->scale_n > n || n % t->scale_n))
     return mtk_fail(err, MTK_E_UNSUPPORTED, w->name,
                     "its grid of scales steps over %lld rows, an expert has %lld",
                     (long long)t->scale_n, (long long)n);
-  MTK_TRY(alloc_packed(w, o, type, fine_grid, err));
-  pack_job j = {.w = w, .view = {.type = type, .n = n, .k = w->k}, .failed = ATOMIC_FLAG_INIT};
+  return plan_panels(w, o, w->value ? MTK_F32 : t->dtype, fine_grid, err);
+}
+
+/* Memory for the panels of the records from `first` on. */
+static mtk_status alloc_panels(mtk_weights *store, size_t first, mtk_error *err) {
+  size_t total = 0;
+  bool fits = true;
+  for (size_t i = first; i < store->n_items; i++)
+    fits = fits && mtk_add_ok(total, store->items[i]->packed_bytes, &total);
+  if (total == 0) return MTK_OK;
+  slab *s = mtk_alloc(1, sizeof *s);
+  uint8_t *base = s && fits ? mtk_alloc_pages(total) : NULL;
+  if (!base) {
+    mtk_free(s);
+    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory: %zu bytes of packed weights", total);
+  }
+  *s = (slab){store->slabs, base, total};
+  store->slabs = s;
+  for (size_t i = first; i < store->n_items; i++) {
+    if (store->items[i]->packed_bytes > 0) store->items[i]->packed = base;
+    base += store->items[i]->packed_bytes;
+  }
+  return MTK_OK;
+}
+
+static mtk_status pack_tensor(mtk_weight *w, const mtk_weights_options *o, mtk_error *err) {
+  const mtk_tensor *t = w->tensor;
+  mtk_dtype type = w->value ? MTK_F32 : t->dtype;
+  pack_job j = {.w = w, .view = {.type = type, .n = matrix_rows(w), .k = w->k},
+                .failed = ATOMIC_FLAG_INIT};
   if (!w->value) {
     j.view.scales = t->scales;
     j.view.scale_n = t->scale_n;
@@ -285,6 +324,7 @@ static mtk_status fetch_row(float *out, const mtk_weight *w, int64_t row, void *
   return mtk_tensor_fetch_f32(out, w->tensor, row, 1, tmp, err);
 }
 
+/* A record with all but its panels. */
 static mtk_status load_one(mtk_weights *store, const mtk_graph_weight *gw, const mtk_model *model,
                            mtk_error *err) {
   const mtk_tensor *t = mtk_model_tensor(model, gw->name);
@@ -299,24 +339,26 @@ static mtk_status load_one(mtk_weights *store, const mtk_graph_weight *gw, const
   w->n_expert = gw->n_expert;
   if (gw->trainable) MTK_TRY(alloc_grads(w, err));
   if (vector || gw->trainable) MTK_TRY(load_values(w, err));
-  return gw->use & PACKED ? pack_tensor(w, &store->options, err) : MTK_OK;
+  return gw->use & PACKED ? plan_tensor(w, &store->options, err) : MTK_OK;
 }
 
 mtk_status mtk_weights_load(mtk_weights *store, const mtk_graph *g, const mtk_model *model,
                             mtk_error *err) {
+  size_t first = store->n_items;
   uint64_t total = 0, done = 0;
   for (size_t i = 0; i < g->n_weights; i++) {
-    const mtk_tensor *t = mtk_model_tensor(model, g->weights[i].name);
-    if (t && (g->weights[i].use & PACKED)) total += t->size_bytes;
+    if (mtk_weights_find(store, g->weights[i].name)) continue;
+    MTK_TRY(load_one(store, &g->weights[i], model, err));
   }
-  for (size_t i = 0; i < g->n_weights; i++) {
-    const mtk_graph_weight *gw = &g->weights[i];
-    if (mtk_weights_find(store, gw->name)) continue;
+  MTK_TRY(alloc_panels(store, first, err));
+  for (size_t i = first; i < store->n_items; i++)
+    if (store->items[i]->packed) total += store->items[i]->tensor->size_bytes;
+  for (size_t i = first; i < store->n_items; i++) {
+    mtk_weight *w = store->items[i];
+    if (!w->packed) continue;
     if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "interrupted while loading");
-    MTK_TRY(load_one(store, gw, model, err));
-    const mtk_tensor *t = mtk_model_tensor(model, gw->name);
-    if (!(gw->use & PACKED)) continue;
-    done += t->size_bytes;
+    MTK_TRY(pack_tensor(w, &store->options, err));
+    done += w->tensor->size_bytes;
     mtk_progress("load", done, total, "B");
   }
   return MTK_OK;
@@ -332,7 +374,8 @@ mtk_status mtk_weights_add_matrix(mtk_weight **out, mtk_weights *store, const ch
   if (values) memcpy(w->value, values, (size_t)(n * k) * sizeof *values);
   mtk_weights_options f32 = store->options;
   f32.arith = MTK_A32;
-  MTK_TRY(alloc_packed(w, &f32, MTK_F32, 0, err));
+  MTK_TRY(plan_panels(w, &f32, MTK_F32, 0, err));
+  MTK_TRY(alloc_panels(store, store->n_items - 1, err));
   mtk_weight_repack(w, store->options.pool);
   return MTK_OK;
 }
