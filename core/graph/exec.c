@@ -237,7 +237,10 @@ static mtk_status run_nodes(mtk_exec *e, size_t n_nodes, mtk_error *err) {
     if (!run) run = mtk_exec_moe_ops[n->op];
     if (!run) run = mtk_exec_backward_ops[n->op];
     if (e->observe) e->observe(e->observe_ctx, e, n);
-    run(e, n);
+    if (n->op == MTK_OP_LINEAR && !e->observe)
+      i += mtk_exec_run_linears(e, n, n_nodes - i) - 1;
+    else
+      run(e, n);
     if (e->error.code == MTK_OK) continue;
     if (err) *err = e->error;
     return e->error.code;

@@ -48,38 +48,68 @@ static void prepare(mtk_exec *e, const mtk_graph_node *n, const mtk_weight *w) {
   *have = (mtk_prepared){n->in[0], w->kernel, 0};
 }
 
+/* Linear layers that are computed together: neighbours on one input. */
+enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_BLOCK = 96 };
+
 typedef struct linear_job {
   const mtk_weight *w;
   float *y;
   const void *act;
-  int64_t m, n_panels, row_block, panel_block, n_row_blocks;
+  int64_t m, n_panels, panel_block, n_row_blocks;
+  int64_t end; /* tasks of the group up to this layer's last */
 } linear_job;
 
 /* Row blocks vary fastest, so that a block of weights is read from memory once. */
 static void run_linear_task(void *ctx, int64_t task, int worker) {
   (void)worker;
   const linear_job *j = ctx;
-  int64_t m0 = task % j->n_row_blocks * j->row_block, p0 = task / j->n_row_blocks * j->panel_block;
-  int64_t m1 = m0 + j->row_block < j->m ? m0 + j->row_block : j->m;
+  int64_t before = 0;
+  for (; task >= j->end; j++) before = j->end;
+  task -= before;
+  int64_t m0 = task % j->n_row_blocks * ROW_BLOCK, p0 = task / j->n_row_blocks * j->panel_block;
+  int64_t m1 = m0 + ROW_BLOCK < j->m ? m0 + ROW_BLOCK : j->m;
   int64_t p1 = p0 + j->panel_block < j->n_panels ? p0 + j->panel_block : j->n_panels;
   j->w->kernel->run(j->y, j->w->n, j->act, j->m, m0, m1, j->w->packed, j->w->n, j->w->k, p0, p1);
 }
 
-static void run_linear(mtk_exec *e, const mtk_graph_node *n) {
-  const mtk_weight *w = e->weights[n->weight];
-  int64_t m = mtk_exec_rows(e, n->in[0]);
-  if (m == 0) return;
-  prepare(e, n, w);
-  linear_job j = {w, mtk_exec_data(e, n->out[0]), e->ws->act[w->kernel->arith], m,
-                  (w->n + MTK_PANEL - 1) / MTK_PANEL, 96, 0, 0};
-  int64_t threads = mtk_pool_size(e->pool);
-  bool alone = threads == 1 || 2.0 * (double)m * (double)w->n * (double)w->k < 100e3;
-  j.n_row_blocks = (m + j.row_block - 1) / j.row_block;
-  j.panel_block = alone ? j.n_panels : (j.n_panels + 4 * threads - 1) / (4 * threads);
-  if (j.n_row_blocks > 1 && j.panel_block > 8) j.panel_block = 8;
-  int64_t n_tasks = j.n_row_blocks * ((j.n_panels + j.panel_block - 1) / j.panel_block);
-  mtk_pool_run(alone ? NULL : e->pool, n_tasks, run_linear_task, &j);
+static bool joins(const mtk_exec *e, const mtk_graph_node *first, const mtk_graph_node *n) {
+  if (n->op != MTK_OP_LINEAR || n->in[0] != first->in[0]) return false;
+  const mtk_linear_kernel *a = e->weights[first->weight]->kernel;
+  const mtk_linear_kernel *b = e->weights[n->weight]->kernel;
+  return a->arith == b->arith && a->prepare == b->prepare;
 }
+
+size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes) {
+  linear_job group[MAX_GROUP];
+  size_t count = 1;
+  while (count < n_nodes && count < MAX_GROUP && joins(e, n, n + count)) count++;
+  int64_t m = mtk_exec_rows(e, n->in[0]), threads = mtk_pool_size(e->pool), panels = 0, tasks = 0;
+  if (m == 0) return count;
+  prepare(e, n, e->weights[n->weight]);
+  double flops = 0.0;
+  for (size_t i = 0; i < count; i++) {
+    const mtk_weight *w = e->weights[n[i].weight];
+    group[i] = (linear_job){.w = w, .y = mtk_exec_data(e, n[i].out[0]), .m = m,
+                            .act = e->ws->act[w->kernel->arith],
+                            .n_panels = (w->n + MTK_PANEL - 1) / MTK_PANEL,
+                            .n_row_blocks = (m + ROW_BLOCK - 1) / ROW_BLOCK};
+    panels += group[i].n_panels;
+    flops += 2.0 * (double)m * (double)w->n * (double)w->k;
+  }
+  bool alone = threads == 1 || flops < 100e3;
+  int64_t block = alone ? panels : panels / (4 * threads) / PANEL_GRAIN * PANEL_GRAIN;
+  if (block < PANEL_GRAIN) block = PANEL_GRAIN;
+  if (m > ROW_BLOCK && block > 2 * PANEL_GRAIN) block = 2 * PANEL_GRAIN;
+  for (size_t i = 0; i < count; i++) {
+    group[i].panel_block = block;
+    tasks += group[i].n_row_blocks * ((group[i].n_panels + block - 1) / block);
+    group[i].end = tasks;
+  }
+  mtk_pool_run(alone ? NULL : e->pool, tasks, run_linear_task, group);
+  return count;
+}
+
+static void run_linear(mtk_exec *e, const mtk_graph_node *n) { mtk_exec_run_linears(e, n, 1); }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 

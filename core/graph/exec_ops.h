@@ -51,6 +51,9 @@ extern mtk_run_fn *const mtk_exec_backward_ops[MTK_OP_COUNT];
  * thread alone when flops_per_item * n_items is not worth waking the others. */
 void mtk_exec_split(mtk_exec *e, const mtk_graph_node *n, int64_t n_items, int64_t grain,
                     double flops_per_item, mtk_range_fn fn);
+/* The LINEAR node n, together with those of the n_nodes nodes from it on that follow directly and
+ * have the same input (q, k, v; gate, up): one run of the pool. How many that were. */
+size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes);
 /* Rows of a frozen weight that LINEAR_DX decodes at a time. */
 int64_t mtk_exec_decode_rows(const mtk_weight *w);
 /* Make *buffer hold at least `want` elements of `size` bytes; old contents are lost. */
