@@ -16,18 +16,21 @@ mtk_isa mtk_isa_by_name(const char *name) {
 #ifdef __x86_64__
 #include <cpuid.h>
 
+enum { FAMILIES = 7 };
 typedef void init_fn(mtk_kernels *table);
 
-static init_fn *const overlays[][6] = {
+static init_fn *const overlays[][FAMILIES] = {
     {mtk_k_linear_init__avx2, mtk_k_vector_init__avx2, mtk_k_attention_init__avx2,
-     mtk_k_gemm_init__avx2, mtk_k_moe_init__avx2, mtk_k_encode_init__avx2},
+     mtk_k_gemm_init__avx2, mtk_k_moe_init__avx2, mtk_k_encode_init__avx2,
+     mtk_k_peak_init__avx2},
     {mtk_k_linear_init__avx512, mtk_k_vector_init__avx512, mtk_k_attention_init__avx512,
-     mtk_k_gemm_init__avx512, mtk_k_moe_init__avx512, mtk_k_encode_init__avx512},
+     mtk_k_gemm_init__avx512, mtk_k_moe_init__avx512, mtk_k_encode_init__avx512,
+     mtk_k_peak_init__avx512},
 };
 
 static void lay_over(mtk_kernels *table, mtk_isa level) {
   for (int l = MTK_ISA_AVX2; l <= (int)level && l <= MTK_ISA_AVX512; l++) {
-    for (int f = 0; f < 6; f++) overlays[l - MTK_ISA_AVX2][f](table);
+    for (int f = 0; f < FAMILIES; f++) overlays[l - MTK_ISA_AVX2][f](table);
   }
 }
 
@@ -117,5 +120,6 @@ void mtk_kernels_init(mtk_kernels *table, mtk_isa level) {
   mtk_k_gemm_init__ref(table);
   mtk_k_moe_init__ref(table);
   mtk_k_encode_init__ref(table);
+  mtk_k_peak_init__ref(table);
   lay_over(table, level);
 }

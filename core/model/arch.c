@@ -155,11 +155,11 @@ static bool has_experts(const mtk_meta *meta) {
 }
 
 /* Does the model have tensors of this row? An optional one needs hyperparameters for its shape. */
-static bool row_applies(const mtk_arch_tensor *row, const mtk_meta *meta) {
+static bool row_applies(const mtk_arch_tensor *row, const mtk_meta *meta, bool dense) {
   bool experts = has_experts(meta);
   /* of files only, or of a part that has no graph */
   if (row->flags & (MTK_TENSOR_GATE_UP | MTK_TENSOR_ALIAS | MTK_TENSOR_IMAGE)) return false;
-  if (experts && row->flags & MTK_TENSOR_DENSE) return false;
+  if (experts && !dense && row->flags & MTK_TENSOR_DENSE) return false;
   if (row->flags & MTK_TENSOR_REQUIRED) return true;
   return (experts || !(row->flags & MTK_TENSOR_EXPERTS)) && has_sizes(meta, row->rows) &&
          has_sizes(meta, row->cols);
@@ -171,7 +171,7 @@ bool mtk_arch_next(mtk_arch_slot *out, mtk_arch_walk *walk, const mtk_arch_v1 *a
   for (;; walk->row++, walk->block = 0) {
     const mtk_arch_tensor *row = &arch->tensors[walk->row];
     if (!row->name) return false;
-    if (!row_applies(row, meta)) continue;
+    if (!row_applies(row, meta, walk->dense)) continue;
     bool per_block = row->flags & MTK_TENSOR_BLOCK;
     int64_t n = 1;
     if (per_block && (*status = mtk_arch_size(&n, meta, "block_count", err)) != MTK_OK)

@@ -22,9 +22,14 @@ typedef struct mtk_arch_slot {
 typedef struct mtk_arch_walk {
   size_t row;
   int64_t block;
+  bool dense; /* also what MTK_TENSOR_DENSE says is not demanded of a model with experts */
 } mtk_arch_walk;
 bool mtk_arch_next(mtk_arch_slot *out, mtk_arch_walk *walk, const mtk_arch_v1 *arch,
                    const mtk_meta *meta, mtk_status *status, mtk_error *err);
+/* Standard deviation of a matrix with random weights: mtk_model_init_random's rule. */
+double mtk_arch_init_sigma(const mtk_arch_slot *slot, uint64_t n_block);
+/* Architecture and hyperparameters from the attachment "config.json"; half-split pairing. */
+mtk_status mtk_model_read_config(mtk_model *model, mtk_error *err);
 /* A positive size from hyperparameters: "embedding_length", or sums of products "a*b+2*c". */
 mtk_status mtk_arch_size(int64_t *out, const mtk_meta *meta, const char *expr, mtk_error *err);
 /* Row of a canonical tensor name ("blk.3.attn_q.weight"), or NULL. */

@@ -9,6 +9,7 @@
 
 #include "graph/exec.h"
 #include "run/kv.h"
+#include "run/profile.h"
 
 typedef struct sequence {
   bool open;
@@ -45,6 +46,7 @@ struct mtk_engine {
   float *logits; /* grows up to max_batch rows */
   int64_t logits_rows;
   mtk_bytes description;
+  mtk_profile profile;
 };
 
 /* ---- creation ------------------------------------------------------------------------------- */
@@ -116,7 +118,8 @@ static mtk_status finish_building(mtk_engine *e, network *n, mtk_error *err) {
   mtk_exec_options o = {.graph = n->graph, .weights = n->bound, .kernels = &e->kernels,
                         .pool = e->o.pool, .workspace = &e->workspace,
                         .max_tokens = e->o.max_batch, .max_outputs = e->o.max_batch,
-                        .logits_outside = true};
+                        .logits_outside = true,
+                        .observe = mtk_profile_observe, .observe_ctx = &e->profile};
   return mtk_exec_create(&n->exec, &o, err);
 }
 
@@ -293,6 +296,13 @@ uint64_t mtk_engine_weight_bytes(const mtk_engine *e) {
   return sum;
 }
 
+void mtk_engine_profile(mtk_engine *e, bool on) { mtk_profile_start(&e->profile, on); }
+
+const mtk_op_stats *mtk_engine_op_stats(size_t *n, const mtk_engine *e) {
+  *n = e->profile.n_rows;
+  return e->profile.rows;
+}
+
 mtk_status mtk_model_print_graph(mtk_bytes *out, const mtk_model *model, mtk_error *err) {
   mtk_graph *g;
   MTK_TRY(mtk_model_build_graph(&g, model, NULL, NULL, err));
@@ -447,7 +457,10 @@ mtk_status mtk_engine_forward(const float **logits, int64_t *n_rows, mtk_engine 
     int adapter = items[c.item].adapter;
     mtk_exec_step step = build_step(e, &c, items, n_items);
     step.logits = e->logits ? e->logits + row * e->vocab : NULL;
-    status = mtk_exec_run(e->networks[adapter].exec, &step, true, err);
+    const network *n = &e->networks[adapter];
+    mtk_profile_begin(&e->profile, n->graph, n->bound, &step);
+    status = mtk_exec_run(n->exec, &step, true, err);
+    mtk_profile_end(&e->profile);
     row += step.n_outputs;
   }
   for (int i = 0; i < n_items && i < e->o.max_seqs; i++) {

@@ -1,20 +1,14 @@
 /* train/init.c: a model with random weights from config.json and tokenizer files. */
 #include <mtk/train.h>
 
-#include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "model/model_impl.h"
 
-static bool is_residual_output(const char *name) {
-  return strstr(name, "attn_output.") || strstr(name, "ffn_down.");
-}
-
 /* One tensor of the architecture's table, filled and added. */
 static mtk_status add_random(mtk_model *model, const mtk_arch_slot *slot, uint64_t seed,
-                             uint64_t stream, int64_t n_block, mtk_error *err) {
+                             uint64_t stream, uint64_t n_block, mtk_error *err) {
   char name[160];
   snprintf(name, sizeof name, "%s.weight", slot->name);
   mtk_tensor t = {.name = name, .dtype = MTK_F32, .n_dims = slot->n_dims};
@@ -26,9 +20,7 @@ static mtk_status add_random(mtk_model *model, const mtk_arch_slot *slot, uint64
   }
   float *x = mtk_arena_alloc(mtk_model_arena(model), count, sizeof *x);
   if (!x) return mtk_fail(err, MTK_E_NOMEM, name, "out of memory");
-  double sigma =
-      !strncmp(name, "token_embd.", 11) ? 0.02 : 1.0 / sqrt((double)slot->shape[slot->n_dims - 1]);
-  if (is_residual_output(name)) sigma /= sqrt(2.0 * (double)n_block);
+  double sigma = mtk_arch_init_sigma(slot, n_block);
   for (size_t i = 0; i < count; i++)
     x[i] = slot->n_dims == 1 ? 1.0f : (float)(sigma * mtk_normal(seed, stream, i));
   t.data = x;
@@ -48,7 +40,7 @@ mtk_status mtk_model_init_random(mtk_model *model, uint64_t seed, mtk_error *err
   mtk_status st = MTK_OK;
   while (mtk_arch_next(&slot, &walk, arch, mtk_model_meta(model), &st, err)) {
     if (!(slot.row->flags & MTK_TENSOR_REQUIRED)) continue;
-    MTK_TRY(add_random(model, &slot, seed, stream++, (int64_t)n_block, err));
+    MTK_TRY(add_random(model, &slot, seed, stream++, n_block, err));
   }
   return st;
 }
@@ -92,27 +84,6 @@ static mtk_status set_vocab(mtk_model *model, const char *folder, mtk_error *err
   return st;
 }
 
-static mtk_status set_config(mtk_model *model, mtk_error *err) {
-  size_t n = 0;
-  const char *text = mtk_model_attachment(model, "config.json", &n);
-  json_error_t je;
-  json_t *doc = json_loadb(text ? text : "", n, 0, &je);
-  const char *class_name =
-      json_string_value(json_array_get(json_object_get(doc, "architectures"), 0));
-  const mtk_arch_v1 *arch = class_name ? mtk_arch_find_hf(class_name) : NULL;
-  mtk_status st = MTK_OK;
-  if (!doc)
-    st = mtk_fail(err, MTK_E_FORMAT, NULL, "line %d: %s", je.line, je.text);
-  else if (!arch)
-    st = mtk_fail(err, MTK_E_UNSUPPORTED, "architectures", "no plugin knows '%s'",
-                  class_name ? class_name : "(none)");
-  if (st == MTK_OK) st = mtk_model_set_arch(model, arch->id, err);
-  if (st == MTK_OK) st = mtk_arch_meta_from_hf(mtk_model_meta(model), arch, text, n, err);
-  if (st == MTK_OK) st = mtk_meta_set_string(mtk_model_meta(model), "rope.pairing", "half", err);
-  json_decref(doc);
-  return st;
-}
-
 /* Files of the folder that a model carries, and under which name. */
 static const char *const g_files[][2] = {{"chat_template.jinja", "chat_template"},
                                          {"generation_config.json", "generation_config.json"},
@@ -128,7 +99,7 @@ static mtk_status fill_model(mtk_model *model, const char *config_path, const ch
   for (size_t i = 0; i < sizeof g_files / sizeof g_files[0] && st == MTK_OK; i++)
     st = attach_file(model, folder, g_files[i][0], g_files[i][1], err);
   if (st == MTK_OK) {
-    st = set_config(model, err);
+    st = mtk_model_read_config(model, err);
     if (st != MTK_OK) return mtk_fail_in(err, st, config_path);
     st = set_vocab(model, folder, err);
   }

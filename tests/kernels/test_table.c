@@ -41,11 +41,30 @@ static void test_levels(const mtk_kernels *k) {
   }
 }
 
+/* What is measured: all words are read once, whatever the streams; the work is counted. */
+static void test_limits(const mtk_kernels *k) {
+  enum { WORDS = 1000 };
+  uint64_t *words = ck_buf(WORDS * sizeof *words, 0);
+  ck_fill_bytes(words, WORDS * sizeof *words);
+  for (size_t n = 0; n <= WORDS; n = n * 3 + 1)
+    for (int streams = 1; streams <= 9; streams++)
+      if (k->read_words(words, n, streams) != ck_ref()->read_words(words, n, 1))
+        ck_fail("%s: %zu words in %d streams", k->isa_name, n, streams);
+  for (int a = 0; a < MTK_ARITH_COUNT; a++) {
+    float *io = ck_floats(32, 0);
+    ck_fill(io, 32, CK_NORMAL);
+    double one = k->peak[a](io, 1);
+    if (!(one > 0) || k->peak[a](io, 10) - 10 * one > 0 || k->peak[a](io, 10) - 10 * one < 0)
+      ck_fail("%s: arithmetic %d counts %g operations a round", k->isa_name, a, one);
+  }
+}
+
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
       {"table_complete", test_complete, NULL},
       {"table_names", test_names, NULL},
       {"table_levels", test_levels, NULL},
+      {"table_limits", test_limits, NULL},
   };
   return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
 }

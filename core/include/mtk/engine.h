@@ -74,6 +74,23 @@ mtk_status mtk_engine_forward(const float **logits, int64_t *n_rows, mtk_engine 
                               const mtk_batch_item *items, int n_items, mtk_error *err);
 const mtk_kernels *mtk_engine_kernels(const mtk_engine *engine);
 
+/* What the ops of one kind did since counting began. */
+typedef struct mtk_op_stats {
+  const char *op;  /* "linear", "attention", ... static */
+  mtk_dtype type;  /* of the weight of a linear layer, else MTK_DTYPE_COUNT */
+  mtk_arith arith; /* of a linear layer; everything else is f32 */
+  int64_t n, k;    /* its weight's shape, 0 otherwise; n: rows of all experts */
+  uint64_t calls;
+  double seconds;
+  double ops;   /* multiplications and additions */
+  double bytes; /* packed weights, KV cache and values, each counted once per call */
+} mtk_op_stats;
+/* Count what the ops of the following steps do (on), or stop; earlier counts are forgotten. */
+void mtk_engine_profile(mtk_engine *engine, bool on);
+/* One row per op and, of linear layers, weight shape, type and arithmetic, in the order in which
+ * they first ran. Borrowed until the next call. */
+const mtk_op_stats *mtk_engine_op_stats(size_t *n, const mtk_engine *engine);
+
 /* ---- embeddings ------------------------------------------------------------------------------ */
 
 /* How the hidden states of a text become one vector; the numbers are GGUF's pooling_type. */

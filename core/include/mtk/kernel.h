@@ -265,6 +265,14 @@ typedef struct mtk_kernels {
   /* m = sum16(x_i)/d; c_i = x_i - m; r = 1/sqrt(sum16(fma c_i^2)/d + eps); y_i = (c_i * r) * w_i
    * (Ba, Kiros & Hinton 2016). */
   void (*layernorm)(float *y, const float *x, const float *w, float eps, int64_t rows, int64_t d);
+
+  /* ---- the limits of the machine (mtk bench) ---- */
+  /* Nothing but the multiply-adds that linear layers of each arithmetic are made of, on registers;
+   * returns how many operations that was (a multiply-add is 2). io: 32 floats, read and written so
+   * that the work must be done. */
+  double (*peak[MTK_ARITH_COUNT])(float *io, int64_t rounds);
+  /* Exclusive or of n words, read as `streams` (> 0) parts side by side; data 64-byte aligned. */
+  uint64_t (*read_words)(const uint64_t *data, size_t n, int streams);
 } mtk_kernels;
 
 /* Fill a table for a level; entries a level lacks are those of the next lower one. Levels above

@@ -128,6 +128,10 @@ mtk_status mtk_model_keep_file(mtk_model *model, mtk_file *file, mtk_error *err)
 /* Open a file that the model keeps. Borrowed; lives as long as the model. */
 mtk_status mtk_model_open_file(const mtk_file **out, mtk_model *model, const char *path,
                                mtk_error *err);
+/* The outputs of the command (borrowed, NULL is fine) get the scratch files that are made for the
+ * model, so that a resumption finds them. */
+void mtk_model_set_outputs(mtk_model *model, mtk_outputs *outputs);
+mtk_outputs *mtk_model_outputs(const mtk_model *model);
 /* Takes `part`, a model whose tensors the model's own point into. */
 void mtk_model_keep_model(mtk_model *model, mtk_model *part);
 
@@ -190,6 +194,20 @@ const char *mtk_arch_name_from_hf(char *buf, size_t size, const struct mtk_arch_
                                   const char *hf_name);
 const char *mtk_arch_name_to_hf(char *buf, size_t size, const struct mtk_arch_v1 *arch,
                                 const char *name);
+/* A model without weights on disk, for measuring speed: hyperparameters of a Hugging Face
+ * config.json, and every tensor of the architecture's table with random normal values (norms 1,
+ * biases 0) that are produced when read, the same for the same options. Linear weights, embedding
+ * and head (left out where tie_word_embeddings is true) have the type asked for, or bf16 with a
+ * warning where its blocks do not fit their rows. MTK_E_UNSUPPORTED: no plugin knows the
+ * architecture, or the type has no encoder. */
+typedef struct mtk_synthetic_options {
+  size_t struct_size;
+  mtk_dtype dtype;
+  int64_t n_block; /* blocks; 0 = as the config says */
+  uint64_t seed;
+} mtk_synthetic_options;
+mtk_status mtk_model_synthetic(mtk_model **out, const char *config_path,
+                               const mtk_synthetic_options *options, mtk_error *err);
 /* Check that every tensor the table demands is there with the right shape; error names the
  * first. */
 mtk_status mtk_arch_check(const struct mtk_arch_v1 *arch, const mtk_model *model, mtk_error *err);
