@@ -142,6 +142,11 @@ void mtk_exec_destroy(mtk_exec *e) {
   mtk_free(e);
 }
 
+void mtk_exec_set_observer(mtk_exec *e, mtk_observe_fn *observe, void *ctx) {
+  e->observe = observe;
+  e->observe_ctx = ctx;
+}
+
 /* ---- one step ------------------------------------------------------------------------------- */
 
 /* Scratch floats of one worker for the longest sequence of the step. */

@@ -85,6 +85,8 @@ int64_t mtk_kv_page_floats(const mtk_graph *g);
 
 mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *options, mtk_error *err);
 void mtk_exec_destroy(mtk_exec *e);
+/* Another observer (NULL = none) for the following steps. */
+void mtk_exec_set_observer(mtk_exec *e, mtk_observe_fn *observe, void *ctx);
 /* Compute one step: all nodes, derivatives included; their gradients are added to the weights'
  * grad. forward_only: stop before the first derivative node (evaluation with a training graph). */
 mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *step, bool forward_only, mtk_error *err);

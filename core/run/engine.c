@@ -112,15 +112,21 @@ static mtk_status alloc_buffers(mtk_engine *e, mtk_error *err) {
   return ok ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, "engine", "out of memory for an engine");
 }
 
+/* An observed executor computes node by node, so there is none unless asked for. */
+static void set_observer(mtk_engine *e, const network *n) {
+  mtk_exec_set_observer(n->exec, e->profile.on ? mtk_profile_observe : NULL, &e->profile);
+}
+
 static mtk_status finish_building(mtk_engine *e, network *n, mtk_error *err) {
   MTK_TRY(mtk_weights_load(n->store, n->graph, e->model, err));
   MTK_TRY(mtk_weights_bind(&n->bound, n->store, n->graph, err));
   mtk_exec_options o = {.graph = n->graph, .weights = n->bound, .kernels = &e->kernels,
                         .pool = e->o.pool, .workspace = &e->workspace,
                         .max_tokens = e->o.max_batch, .max_outputs = e->o.max_batch,
-                        .logits_outside = true,
-                        .observe = mtk_profile_observe, .observe_ctx = &e->profile};
-  return mtk_exec_create(&n->exec, &o, err);
+                        .logits_outside = true};
+  MTK_TRY(mtk_exec_create(&n->exec, &o, err));
+  set_observer(e, n);
+  return MTK_OK;
 }
 
 static mtk_weights_options weights_options(const mtk_engine *e) {
@@ -296,7 +302,10 @@ uint64_t mtk_engine_weight_bytes(const mtk_engine *e) {
   return sum;
 }
 
-void mtk_engine_profile(mtk_engine *e, bool on) { mtk_profile_start(&e->profile, on); }
+void mtk_engine_profile(mtk_engine *e, bool on) {
+  mtk_profile_start(&e->profile, on);
+  for (int i = 0; i < e->n_networks; i++) set_observer(e, &e->networks[i]);
+}
 
 const mtk_op_stats *mtk_engine_op_stats(size_t *n, const mtk_engine *e) {
   *n = e->profile.n_rows;

@@ -85,7 +85,8 @@ typedef struct mtk_op_stats {
   double ops;   /* multiplications and additions */
   double bytes; /* packed weights, KV cache and values, each counted once per call */
 } mtk_op_stats;
-/* Count what the ops of the following steps do (on), or stop; earlier counts are forgotten. */
+/* Count what the ops of the following steps do (on; they then run strictly one after the other), or
+ * stop; earlier counts are forgotten. */
 void mtk_engine_profile(mtk_engine *engine, bool on);
 /* One row per op and, of linear layers, weight shape, type and arithmetic, in the order in which
  * they first ran. Borrowed until the next call. */
