@@ -258,7 +258,8 @@ mtk_status mtk_calibration_create_built(mtk_calibration **out, const mtk_model *
   mtk_status st = c && c->arena ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK) {
     c->pool = o->pool;
-    mtk_stages_options s = {build, o->pool, o->arith, o->isa, o->ids, o->lengths, o->n_seqs};
+    mtk_stages_options s = {.build = build, .pool = o->pool, .arith = o->arith, .isa = o->isa,
+                            .ids = o->ids, .lengths = o->lengths, .n_seqs = o->n_seqs};
     st = mtk_stages_create(&c->stages, model, &s, err);
   }
   if (st == MTK_OK) *out = c;

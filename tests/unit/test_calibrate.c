@@ -109,7 +109,8 @@ START_TEST(stages_see_what_the_whole_graph_sees) {
   run_whole(&whole, model);
   ok(mtk_pool_create(&pool, 2, &err), &err);
   mtk_stages *s;
-  mtk_stages_options o = {tiny_build, pool, -1, -1, ids, lengths, N_SEQS};
+  mtk_stages_options o = {.build = tiny_build, .pool = pool, .arith = -1, .isa = -1, .ids = ids,
+                          .lengths = lengths, .n_seqs = N_SEQS};
   ok(mtk_stages_create(&s, model, &o, &err), &err);
   ck_assert_int_eq(mtk_stages_count(s), tiny_default.n_layer + 2);
   ck_assert_int_eq(mtk_stages_of(s, "token_embd.weight"), 0);
