@@ -103,6 +103,25 @@ mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err);
 mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const char *path,
                                   mtk_error *err);
 
+/* outputs.c: how the outputs of a command that writes a model come to be. Begin with zeros, or
+ * with `repeats`; close in any case. */
+typedef struct mtk_cmd_outputs {
+  const char *repeats; /* the provenance of an artefact: repeat and compare, write nothing */
+  const char *provenance; /* borrowed from text or repeats */
+  mtk_bytes text;
+  mtk_outputs *outputs; /* NULL: the format knows nothing of them */
+} mtk_cmd_outputs;
+/* sources: what is digested in the provenance; --resume and --force of the command apply. */
+mtk_status mtk_cmd_outputs_open(mtk_cmd_outputs *o, const mtk_cmd_line *line,
+                                const mtk_format_v1 *format, const char *dst,
+                                const char *const *sources, int n_sources, mtk_error *err);
+/* Returns st; when what was done so far is kept, err says so. */
+mtk_status mtk_cmd_outputs_close(mtk_cmd_outputs *o, mtk_status st, mtk_error *err);
+/* The row of --resume in a table of options. */
+#define MTK_CMD_RESUME_OPTION                                                                      \
+  {"resume", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,                                              \
+   "go on where an interrupted run with the same options stopped"}
+
 /* convert.c: shared by the commands that write models. */
 /* `first` and the options of all formats, as one table in static memory. */
 const mtk_option_def *mtk_cmd_format_options(const mtk_option_def *first);
@@ -113,6 +132,10 @@ mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *
 mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
                                const mtk_format_v1 *format, const char *dst,
                                const char *const *sources, int n_sources, mtk_error *err);
+/* The same into outputs that are open. */
+mtk_status mtk_cmd_write_outputs(mtk_model *model, const mtk_cmd_line *line,
+                                 const mtk_format_v1 *format, const char *dst,
+                                 const mtk_cmd_outputs *outputs, mtk_error *err);
 void mtk_cmd_print_warnings(const mtk_model *model);
 json_t *mtk_cmd_warnings_json(const mtk_model *model);
 uint64_t mtk_cmd_output_bytes(const char *path); /* a file, or the files of a folder; 0 if absent */

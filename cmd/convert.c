@@ -17,6 +17,7 @@ static const mtk_option_def g_options[] = {
      "the model's tokenizer is the one of FILE (tokenizer.bin, *.model, tekken.json, a model)"},
     {"base", 0, MTK_OPT_PATH, "MODEL", NULL, 0, 0, NULL, "SRC is an adapter of this model"},
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
+    MTK_CMD_RESUME_OPTION,
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "say what would be written"},
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list the formats and what they can do"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
@@ -175,26 +176,31 @@ uint64_t mtk_cmd_output_bytes(const char *path) {
   return n;
 }
 
-mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
-                               const mtk_format_v1 *format, const char *dst,
-                               const char *const *sources, int n_sources, mtk_error *err) {
-  bool force = mtk_options_flag(line->options, "force");
+mtk_status mtk_cmd_write_outputs(mtk_model *model, const mtk_cmd_line *line,
+                                 const mtk_format_v1 *format, const char *dst,
+                                 const mtk_cmd_outputs *outputs, mtk_error *err) {
   if (!format->write_model)
     return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "format %s cannot be written", format->id);
-  if (!force && mtk_path_exists(dst))
-    return mtk_fail(err, MTK_E_EXISTS, dst, "exists; --force overwrites it");
-  mtk_bytes provenance = {0};
-  mtk_status st = mtk_cmd_provenance(&provenance, line, sources, n_sources, err);
-  mtk_write_options opt = {
-      .struct_size = sizeof opt, .force = force, .provenance = provenance.data};
+  mtk_write_options opt = {.struct_size = sizeof opt,
+                           .force = mtk_options_flag(line->options, "force"),
+                           .provenance = outputs->provenance,
+                           .outputs = outputs->outputs};
   mtk_option_values *values = NULL;
-  if (st == MTK_OK) st = format_options(&values, format, line, err);
+  mtk_status st = format_options(&values, format, line, err);
   opt.options = values;
   if (st == MTK_OK) st = format->write_model(model, dst, &opt, err);
   mtk_options_destroy(values);
-  mtk_bytes_finish(&provenance);
-  mtk_cmd_print_warnings(model);
+  if (!outputs->repeats) mtk_cmd_print_warnings(model);
   return st;
+}
+
+mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
+                               const mtk_format_v1 *format, const char *dst,
+                               const char *const *sources, int n_sources, mtk_error *err) {
+  mtk_cmd_outputs outputs = {0};
+  mtk_status st = mtk_cmd_outputs_open(&outputs, line, format, dst, sources, n_sources, err);
+  if (st == MTK_OK) st = mtk_cmd_write_outputs(model, line, format, dst, &outputs, err);
+  return mtk_cmd_outputs_close(&outputs, st, err);
 }
 
 /* Stored tensor bytes, and what the model would take in the output. */

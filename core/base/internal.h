@@ -14,6 +14,9 @@ mtk_status mtk_fail_errno(mtk_error *err, int errnum, const char *place, const c
  * thread. */
 void mtk_file_note_read(size_t n);
 
+/* Removes what lies in a folder, as far as it can be removed. */
+void mtk_remove_below(const char *folder);
+
 /* What a path means in the published mounts (mtk/archive.h). */
 typedef enum mtk_mount_kind {
   MTK_MOUNT_OUTSIDE, /* no mount's prefix: a path on the disk */

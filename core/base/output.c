@@ -4,9 +4,7 @@
  * ".NAME.mtk-tmp.PID.N", and holds a flock on it; the lock dies with the process, so an unlocked
  * temporary belongs to a killed run and is removed by the next writer of the same name. The caller
  * owns the object; one thread at a time. */
-#include "base/internal.h"
-
-#include <mtk/archive.h>
+#include "base/outputs.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -35,10 +33,17 @@ struct mtk_output {
   size_t buffered;
   uint64_t size;
   int failed; /* errno of the first failed write, 0 = none */
+  /* of a command that can be resumed or compares (outputs.h); else NULL */
+  mtk_outputs *outputs;
+  uint64_t have;    /* bytes that an interrupted run left; 0 once something is written */
+  uint64_t marked;  /* up to here it is in the journal */
+  mtk_file *theirs; /* what is compared with */
+  char *part;       /* name of the part that is being written */
 };
 
 struct mtk_outdir {
   target t;
+  mtk_outputs *outputs;
 };
 
 static void target_finish(target *t) {
@@ -87,6 +92,18 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 
 static int remove_tree(const char *path) {
   return nftw(path, remove_entry, MAX_OPEN_DIRS, FTW_DEPTH | FTW_PHYS);
+}
+
+void mtk_remove_below(const char *folder) {
+  DIR *dir = opendir(folder);
+  if (!dir) return;
+  for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+    char *path = mtk_path_join(folder, e->d_name);
+    if (path) remove_tree(path);
+    mtk_free(path);
+  }
+  closedir(dir);
 }
 
 /* Removes one temporary unless a living process holds its lock. */
@@ -180,6 +197,14 @@ static int rename_new(const char *from, const char *to) {
 
 /* ---- files ------------------------------------------------------------------------------- */
 
+static void output_destroy(mtk_output *o) {
+  mtk_file_close(o->theirs);
+  mtk_free(o->part);
+  mtk_free(o->buffer);
+  target_finish(&o->t);
+  mtk_free(o);
+}
+
 mtk_status mtk_output_create(mtk_output **out, const char *path, bool force, mtk_error *err) {
   *out = NULL;
   mtk_output *o = mtk_alloc(1, sizeof *o);
@@ -226,6 +251,15 @@ mtk_status mtk_output_create_scratch(mtk_output **out, mtk_error *err) {
   return MTK_OK;
 }
 
+/* What an interrupted run left beyond this point is not what comes now. */
+static void leave_the_past(mtk_output *o) {
+  if (!o->have) return;
+  o->have = 0;
+  o->marked = o->size;
+  if (ftruncate(o->t.fd, (off_t)o->size) != 0 || lseek(o->t.fd, (off_t)o->size, SEEK_SET) < 0)
+    o->failed = errno;
+}
+
 static void write_all(mtk_output *o, const uint8_t *data, size_t n) {
   while (n && !o->failed) {
     ssize_t done = write(o->t.fd, data, n);
@@ -248,7 +282,22 @@ static mtk_status write_status(const mtk_output *o, mtk_error *err) {
   return o->failed ? mtk_fail_errno(err, o->failed, o->t.path, "cannot write") : MTK_OK;
 }
 
+static mtk_status compare(mtk_output *o, const uint8_t *data, size_t n, mtk_error *err) {
+  const mtk_file *f = o->theirs;
+  uint64_t at = o->size, left = at < f->size ? f->size - at : 0, i = 0;
+  size_t common = n < left ? n : (size_t)left;
+  o->size += n;
+  mtk_file_note_read(n);
+  if (common == n && (n == 0 || memcmp(f->data + at, data, n) == 0)) return MTK_OK;
+  while (i < common && f->data[at + i] == data[i]) i++;
+  return mtk_fail(err, MTK_E_CHECK, o->t.path,
+                  "%s: byte %llu is not what the same command makes of the source",
+                  o->part ? o->part : "header", (unsigned long long)(at + i));
+}
+
 mtk_status mtk_output_write(mtk_output *out, const void *data, size_t n, mtk_error *err) {
+  if (out->theirs) return compare(out, data, n, err);
+  if (n) leave_the_past(out);
   if (n > BUFFER_BYTES - out->buffered) flush_buffer(out);
   if (n >= BUFFER_BYTES) {
     write_all(out, data, n);
@@ -262,13 +311,25 @@ mtk_status mtk_output_write(mtk_output *out, const void *data, size_t n, mtk_err
 
 uint64_t mtk_output_size(const mtk_output *out) { return out->size; }
 
+static mtk_status commit_compared(mtk_output *out, mtk_error *err) {
+  mtk_status status = MTK_OK;
+  if (out->size != out->theirs->size)
+    status = mtk_fail(err, MTK_E_CHECK, out->t.path, "has %llu bytes more than it should",
+                      (unsigned long long)(out->theirs->size - out->size));
+  mtk_output_abort(out);
+  return status;
+}
+
 mtk_status mtk_output_commit(mtk_output *out, mtk_error *err) {
+  if (out->theirs) return commit_compared(out, err);
+  if (out->have > out->size) leave_the_past(out);
   flush_buffer(out);
   if (!out->failed && fsync(out->t.fd) != 0 && errno != EINVAL) out->failed = errno;
   mtk_status status = write_status(out, err);
   if (status == MTK_OK) {
     const target *t = &out->t;
-    int bad = t->force ? rename(t->temp, t->path) : rename_new(t->temp, t->path);
+    bool named = out->outputs && strcmp(t->temp, t->path) == 0;
+    int bad = named ? 0 : t->force ? rename(t->temp, t->path) : rename_new(t->temp, t->path);
     if (bad) status = mtk_fail_errno(err, errno, t->path, "cannot rename the finished output");
   }
   if (status != MTK_OK) {
@@ -276,9 +337,7 @@ mtk_status mtk_output_commit(mtk_output *out, mtk_error *err) {
     return status;
   }
   status = sync_folder(out->t.dir, err);
-  mtk_free(out->buffer);
-  target_finish(&out->t);
-  mtk_free(out);
+  output_destroy(out);
   return status;
 }
 
@@ -294,10 +353,69 @@ mtk_status mtk_output_map(mtk_file **file, mtk_output *out, mtk_error *err) {
 
 void mtk_output_abort(mtk_output *out) {
   if (!out) return;
-  if (out->t.temp) unlink(out->t.temp);
-  mtk_free(out->buffer);
-  target_finish(&out->t);
-  mtk_free(out);
+  if (out->t.temp && !out->outputs) unlink(out->t.temp);
+  output_destroy(out);
+}
+
+/* ---- files of a command that can be resumed, or that compares ------------------------------ */
+
+static mtk_status open_part(mtk_output *o, mtk_error *err) {
+  target *t = &o->t;
+  t->temp = mtk_outputs_part(o->outputs, t->path);
+  if (!t->temp) return mtk_fail(err, MTK_E_NOMEM, t->path, "out of memory");
+  if (strcmp(t->temp, t->path) != 0) MTK_TRY(check_existing(t, S_IFREG, err));
+  t->fd = open(t->temp, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+  if (t->fd < 0) return mtk_fail_errno(err, errno, t->path, "cannot create");
+  o->have = mtk_outputs_verified(o->outputs, mtk_path_base(t->temp), t->fd);
+  if (o->have == 0 && ftruncate(t->fd, 0) != 0)
+    return mtk_fail_errno(err, errno, t->path, "cannot write");
+  return MTK_OK;
+}
+
+static mtk_status open_theirs(mtk_output *o, mtk_error *err) {
+  mtk_status status = mtk_file_open(&o->theirs, o->t.path, err);
+  if (status != MTK_E_NOT_FOUND) return status;
+  return mtk_fail(err, MTK_E_CHECK, o->t.path, "is missing: the same command makes it");
+}
+
+mtk_status mtk_output_create_in(mtk_output **out, mtk_outputs *outputs, const char *path,
+                                bool force, mtk_error *err) {
+  if (!outputs) return mtk_output_create(out, path, force, err);
+  *out = NULL;
+  mtk_output *o = mtk_alloc(1, sizeof *o);
+  if (!o) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  o->outputs = outputs;
+  mtk_status status = target_init(&o->t, path, force, err);
+  if (status == MTK_OK && !(o->buffer = mtk_alloc(BUFFER_BYTES, 1)))
+    status = mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  if (status == MTK_OK) status = outputs->folder ? open_part(o, err) : open_theirs(o, err);
+  if (status != MTK_OK) {
+    mtk_output_abort(o);
+    return status;
+  }
+  *out = o;
+  return MTK_OK;
+}
+
+bool mtk_output_has(mtk_output *out, const char *name, uint64_t n) {
+  if (out->theirs) {
+    mtk_free(out->part);
+    out->part = mtk_strdup(name);
+  }
+  if (!out->have || out->size > out->have || n > out->have - out->size) return false;
+  out->size += n;
+  return true;
+}
+
+mtk_status mtk_output_mark(mtk_output *out, mtk_error *err) {
+  if (!out->outputs || !out->outputs->folder || out->have || out->size == out->marked)
+    return MTK_OK;
+  flush_buffer(out);
+  MTK_TRY(write_status(out, err));
+  out->failed = mtk_outputs_mark(out->outputs, mtk_path_base(out->t.temp), out->t.fd, out->marked,
+                                 out->size);
+  out->marked = out->size;
+  return write_status(out, err);
 }
 
 mtk_status mtk_write_file(const char *path, const void *data, size_t n, bool force,
@@ -347,6 +465,32 @@ mtk_status mtk_outdir_create(mtk_outdir **out, const char *path, bool force, mtk
   return MTK_OK;
 }
 
+/* In a command that can be resumed the folder grows in that one's; in one that compares nothing is
+ * made. */
+mtk_status mtk_outdir_create_in(mtk_outdir **out, mtk_outputs *outputs, const char *path,
+                                bool force, mtk_error *err) {
+  if (!outputs) return mtk_outdir_create(out, path, force, err);
+  *out = NULL;
+  mtk_outdir *o = mtk_alloc(1, sizeof *o);
+  if (!o) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  o->outputs = outputs;
+  bool writes = outputs->folder != NULL;
+  mtk_status status = target_init(&o->t, path, force, err);
+  if (status == MTK_OK && writes) {
+    restore_aside(&o->t);
+    status = check_existing(&o->t, S_IFDIR, err);
+  }
+  if (status == MTK_OK) {
+    o->t.temp = writes ? mtk_path_join(outputs->folder, "out") : mtk_strdup(o->t.path);
+    if (!o->t.temp) status = mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+    else if (writes && mkdir(o->t.temp, 0777) != 0 && errno != EEXIST)
+      status = mtk_fail_errno(err, errno, path, "cannot create");
+  }
+  if (status != MTK_OK) outdir_destroy(o);
+  else *out = o;
+  return status;
+}
+
 const char *mtk_outdir_path(const mtk_outdir *out) { return out->t.temp; }
 
 /* nftw callback: fsync files and folders; returns errno to stop. */
@@ -384,6 +528,10 @@ static int replace_folder(const target *t, char **old) {
 
 mtk_status mtk_outdir_commit(mtk_outdir *out, mtk_error *err) {
   const target *t = &out->t;
+  if (out->outputs && !out->outputs->folder) {
+    outdir_destroy(out);
+    return MTK_OK;
+  }
   char *old = NULL;
   int bad = nftw(t->temp, sync_entry, MAX_OPEN_DIRS, FTW_DEPTH | FTW_PHYS);
   mtk_status status = MTK_OK;
@@ -406,6 +554,6 @@ mtk_status mtk_outdir_commit(mtk_outdir *out, mtk_error *err) {
 
 void mtk_outdir_abort(mtk_outdir *out) {
   if (!out) return;
-  remove_tree(out->t.temp);
+  if (!out->outputs) remove_tree(out->t.temp);
   outdir_destroy(out);
 }

@@ -29,6 +29,7 @@ struct mtk_model {
   const char **warnings;
   size_t n_warnings, cap_warnings;
   mtk_vocab *vocab;
+  mtk_outputs *outputs; /* borrowed; where scratch files go that a resumption wants */
 };
 
 static mtk_status no_memory(mtk_error *err, const char *place) {
@@ -98,6 +99,10 @@ mtk_status mtk_model_open_file(const mtk_file **out, mtk_model *m, const char *p
     mtk_file_close(file);
   return status;
 }
+
+void mtk_model_set_outputs(mtk_model *m, mtk_outputs *outputs) { m->outputs = outputs; }
+
+mtk_outputs *mtk_model_outputs(const mtk_model *m) { return m->outputs; }
 
 void mtk_model_keep_model(mtk_model *m, mtk_model *part) {
   part->next_part = m->parts;

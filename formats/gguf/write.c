@@ -35,6 +35,7 @@ typedef struct writer {
   size_t n_files;
   uint64_t max_bytes, max_tensors; /* of a file */
   uint64_t written;
+  mtk_outputs *outputs;
   size_t n_dequantized;
   const char *first_dequantized;
   mtk_error *err;
@@ -461,7 +462,9 @@ static mtk_status write_header(writer *w, mtk_output *out, size_t no) {
   }
   gguf_put_padding(&header);
   mtk_status status = mtk_bytes_status(&header, w->err);
-  if (status == MTK_OK) status = mtk_output_write(out, header.data, header.len, w->err);
+  if (status == MTK_OK && !mtk_output_has(out, "header", header.len))
+    status = mtk_output_write(out, header.data, header.len, w->err);
+  if (status == MTK_OK) status = mtk_output_mark(out, w->err);
   mtk_bytes_finish(&header);
   return status;
 }
@@ -514,10 +517,12 @@ static mtk_status write_file(writer *w, mtk_output *out, size_t no) {
   MTK_TRY(write_header(w, out, no));
   for (size_t i = f->first; i < f->first + f->count; i++) {
     const out_tensor *t = &w->tensors[i];
-    MTK_TRY(stream_tensor(w, out, t));
     size_t padding = (size_t)(gguf_padded(t->size) - t->size);
-    MTK_TRY(mtk_output_write(out, zeros, padding, w->err));
     w->written += t->size + padding;
+    if (mtk_output_has(out, t->name, t->size + padding)) continue;
+    MTK_TRY(stream_tensor(w, out, t));
+    MTK_TRY(mtk_output_write(out, zeros, padding, w->err));
+    MTK_TRY(mtk_output_mark(out, w->err));
     mtk_progress("write", w->written, total, "B");
   }
   return MTK_OK;
@@ -525,10 +530,10 @@ static mtk_status write_file(writer *w, mtk_output *out, size_t no) {
 
 static mtk_status create_file(writer *w, mtk_output **out, const char *path, size_t no,
                               bool force) {
-  if (w->n_files == 1) return mtk_output_create(out, path, force, w->err);
+  if (w->n_files == 1) return mtk_output_create_in(out, w->outputs, path, force, w->err);
   char *name = gguf_split_name(path, (uint32_t)no, (uint32_t)w->n_files);
   if (!name) return no_memory(w);
-  mtk_status status = mtk_output_create(out, name, force, w->err);
+  mtk_status status = mtk_output_create_in(out, w->outputs, name, force, w->err);
   mtk_free(name);
   return status;
 }
@@ -565,7 +570,7 @@ static mtk_status plan_and_write(writer *w, const char *path, const mtk_write_op
 
 mtk_status gguf_write_model(mtk_model *model, const char *path, const mtk_write_options *options,
                             mtk_error *err) {
-  writer w = {.model = model, .err = err};
+  writer w = {.model = model, .outputs = options ? options->outputs : NULL, .err = err};
   w.arch = mtk_arch_find(mtk_model_arch(model));
   w.arena = mtk_arena_create();
   w.kvs = mtk_meta_create();

@@ -165,6 +165,41 @@ const char *mtk_outdir_path(const mtk_outdir *out);
 mtk_status mtk_outdir_commit(mtk_outdir *out, mtk_error *err);
 void mtk_outdir_abort(mtk_outdir *out);
 
+/* ---- the outputs of one command -------------------------------------------------------------
+ *
+ * Commands that write for hours can go on after a kill, and commands can be repeated to see whether
+ * they give the same bytes. The writer of a format does not know which: it makes its files in
+ * `outputs` (NULL: as above), says where parts end, and leaves out those that are there. */
+typedef struct mtk_outputs mtk_outputs;
+/* The outputs grow in a folder ".NAME.mtk-tmp.resume" beside `path`, with a journal. `key` is a text
+ * that all their bytes follow from (the provenance). resume: what an interrupted run left there is
+ * used, MTK_E_INVALID if its key is another one; else it is removed. MTK_E_EXISTS while another
+ * process writes there. */
+mtk_status mtk_outputs_resume(mtk_outputs **out, const char *path, const char *key, bool resume,
+                              mtk_error *err);
+/* Nothing is written: outputs are compared with the files that bear their names. The first
+ * difference is MTK_E_CHECK and names file, part and byte. */
+mtk_status mtk_outputs_compare(mtk_outputs **out, mtk_error *err);
+/* keep: what is not committed stays for a resumption. NULL is fine. */
+void mtk_outputs_close(mtk_outputs *outputs, bool keep);
+bool mtk_outputs_hold(const mtk_outputs *outputs); /* is there a part that could be kept? */
+const char *mtk_outputs_folder(const mtk_outputs *outputs); /* NULL: compares. Borrowed. */
+/* The key of an interrupted run of the output `path`; heap, NULL if there is none. */
+char *mtk_outputs_key(const char *path);
+mtk_status mtk_output_create_in(mtk_output **out, mtk_outputs *outputs, const char *path,
+                                bool force, mtk_error *err);
+mtk_status mtk_outdir_create_in(mtk_outdir **out, mtk_outputs *outputs, const char *path,
+                                bool force, mtk_error *err);
+/* The next n bytes are a part, `name` in messages. true: they are there already and count as
+ * written. */
+bool mtk_output_has(mtk_output *out, const char *name, uint64_t n);
+/* All bytes so far are complete parts: a resumption begins behind them. */
+mtk_status mtk_output_mark(mtk_output *out, mtk_error *err);
+/* A scratch file (mtk/archive.h) that an interrupted run leaves behind: mark it when it is whole. */
+mtk_status mtk_outputs_scratch(mtk_output **out, mtk_outputs *outputs, const char *name,
+                               mtk_error *err);
+bool mtk_outputs_has_scratch(const mtk_outputs *outputs, const char *name);
+
 /* ---- logging, progress, cancellation ----------------------------------------------------- */
 
 typedef enum mtk_log_level {

@@ -401,7 +401,14 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(mtk_status, engine_embed, (float *out, mtk_engine *engine, const int32_t *ids, const int64_t  \
     *n_ids, int n_texts, mtk_pooling pooling, bool normalized, mtk_error *err), )                \
   X(mtk_status, model_open_file, (const mtk_file **out, mtk_model *model, const char *path,        \
-    mtk_error *err), )
+    mtk_error *err), ) \
+  X(mtk_status, output_create_in, (mtk_output **out, mtk_outputs *outputs, const char *path,       \
+    bool force, mtk_error *err), )                                                                 \
+  X(mtk_status, outdir_create_in, (mtk_outdir **out, mtk_outputs *outputs, const char *path,       \
+    bool force, mtk_error *err), )                                                                 \
+  X(bool, output_has, (mtk_output *out, const char *name, uint64_t n), )                           \
+  X(mtk_status, output_mark, (mtk_output *out, mtk_error *err), )                                  \
+  X(const char *, outputs_folder, (const mtk_outputs *outputs), )
 
 /* clang-format on */
 

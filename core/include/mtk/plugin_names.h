@@ -296,5 +296,10 @@
 #define mtk_math_tanhf               (mtk_host_table->math_tanhf)
 #define mtk_engine_embed             (mtk_host_table->engine_embed)
 #define mtk_model_open_file          (mtk_host_table->model_open_file)
+#define mtk_output_create_in         (mtk_host_table->output_create_in)
+#define mtk_outdir_create_in         (mtk_host_table->outdir_create_in)
+#define mtk_output_has               (mtk_host_table->output_has)
+#define mtk_output_mark              (mtk_host_table->output_mark)
+#define mtk_outputs_folder           (mtk_host_table->outputs_folder)
 
 #endif

@@ -14,7 +14,8 @@ extern "C" {
 enum {
   MTK_FORMAT_MODEL = 1,   /* reads/writes whole models */
   MTK_FORMAT_ADAPTER = 2, /* reads/writes LoRA adapters */
-  MTK_FORMAT_FOLDER = 4   /* the path is a folder */
+  MTK_FORMAT_FOLDER = 4,  /* the path is a folder */
+  MTK_FORMAT_OUTPUTS = 8  /* write_model makes all its files in options->outputs */
 };
 
 typedef struct mtk_write_options {
@@ -22,6 +23,7 @@ typedef struct mtk_write_options {
   bool force;                       /* overwrite */
   const char *provenance;           /* JSON text to store with the artefact; may be NULL */
   const mtk_option_values *options; /* the format's own options; NULL = defaults */
+  mtk_outputs *outputs;             /* where files are made; NULL = by themselves */
 } mtk_write_options;
 
 /* All functions may be called from any thread; different calls may run at the same time. */
