@@ -1,6 +1,8 @@
 /* kernels/linear_panel.c: see linear_panel.h. Pure functions, any thread. */
 #include "linear_panel.h"
 
+#include "superblock.h"
+
 #include <string.h>
 
 static const mtk_k_panel_format formats[MTK_DTYPE_COUNT] = {
@@ -31,6 +33,37 @@ static const mtk_k_panel_format formats[MTK_DTYPE_COUNT] = {
                   .split = 1,
                   .block_bytes = 20,
                   .code_offset = 4},
+    [MTK_Q5_0] = {.unit = 2,
+                  .code_bytes = 320,
+                  .parts = 1,
+                  .part_bytes = 2,
+                  .split = 1,
+                  .block_bytes = 22,
+                  .code_offset = 6,
+                  .fifth_offset = 2},
+    [MTK_Q5_1] = {.unit = 1,
+                  .code_bytes = 320,
+                  .parts = 2,
+                  .part_bytes = 2,
+                  .split = 1,
+                  .block_bytes = 24,
+                  .code_offset = 8,
+                  .fifth_offset = 4},
+    [MTK_IQ4_NL] = {.unit = 2,
+                    .code_bytes = 256,
+                    .parts = 1,
+                    .part_bytes = 2,
+                    .split = 1,
+                    .block_bytes = 18,
+                    .code_offset = 2},
+    [MTK_MXFP8] = {.unit = 4,
+                   .code_bytes = 512,
+                   .parts = 1,
+                   .part_bytes = 1,
+                   .split = 1,
+                   .block_bytes = 33,
+                   .code_offset = 1,
+                   .by_k = 1},
     [MTK_MXFP4] = {.unit = 4,
                    .code_bytes = 256,
                    .parts = 1,
@@ -47,6 +80,12 @@ static const mtk_k_panel_format formats[MTK_DTYPE_COUNT] = {
                    .code_offset = 4,
                    .code_step = 16,
                    .scale_step = 2},
+    [MTK_Q2_K] = {.unit = 8, .code_bytes = 128, .head_bytes = 64 + 256},
+    [MTK_Q3_K] = {.unit = 8, .code_bytes = 192, .head_bytes = 32 + 256},
+    [MTK_Q4_K] = {.unit = 8, .code_bytes = 256, .head_bytes = 64 + 256},
+    [MTK_Q5_K] = {.unit = 8, .code_bytes = 320, .head_bytes = 64 + 256},
+    [MTK_Q6_K] = {.unit = 8, .code_bytes = 384, .head_bytes = 32 + 256},
+    [MTK_IQ4_XS] = {.unit = 8, .code_bytes = 256, .head_bytes = 32 + 128},
 };
 
 const mtk_k_panel_format *mtk_k_panel_format_of(mtk_dtype type) { return &formats[type]; }
@@ -76,13 +115,23 @@ static void pack_grid(void *packed, const mtk_wview *w, int64_t stride, int64_t 
 }
 
 /* ---- block types ---------------------------------------- */
+/* Bit j of the u32 at src to byte j % 4, bit j / 4. */
+static void pack_fifth_bits(uint8_t *dst, const uint8_t *src) {
+  for (int j = 0; j < MTK_K_BLOCK; j++) {
+    dst[j % 4] = (uint8_t)(dst[j % 4] | (src[j / 8] >> (j % 8) & 1) << (j / 4));
+  }
+}
+
 static void pack_block(uint8_t *codes, uint8_t *scales, const mtk_k_panel_format *f, int lane,
                        const uint8_t *row, int64_t b) {
   const uint8_t *block = row + b / f->split * f->block_bytes;
   const uint8_t *src = block + f->code_offset + b % f->split * f->code_step;
-  for (int i = 0; i < f->code_bytes / MTK_PANEL; i++) {
-    codes[i / 4 * 64 + lane * 4 + i % 4] = (uint8_t)(src[i] ^ f->code_xor);
+  int count = f->fifth_offset ? 16 : f->code_bytes / MTK_PANEL;
+  for (int i = 0; i < count; i++) {
+    int at = f->by_k ? i * MTK_PANEL + lane : i / 4 * 64 + lane * 4 + i % 4;
+    codes[at] = (uint8_t)(src[i] ^ f->code_xor);
   }
+  if (f->fifth_offset) pack_fifth_bits(codes + 256 + lane * 4, block + f->fifth_offset);
   src = block + f->scale_offset + b % f->split * f->scale_step;
   for (int part = 0; part < f->parts; part++) {
     memcpy(scales + (part * MTK_PANEL + lane) * f->part_bytes, src + part * f->part_bytes,
@@ -176,6 +225,8 @@ void mtk_k_panel_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) 
     uint8_t *panel = clear_panel(packed, stride, p);
     if (formats[w->type].elem_bytes)
       pack_plain(panel, w, p);
+    else if (formats[w->type].head_bytes)
+      mtk_k_super_pack(panel, w, p);
     else
       pack_blocks(panel, w, p);
     if (mtk_k_has_grid(w)) pack_grid(packed, w, stride, p);

@@ -5,8 +5,10 @@
  *  - plain types: [k][16] elements;
  *  - block types: units of `unit` blocks of 32 k, each unit the codes of its blocks, then their
  *    scales (unit chosen so that scales fill a cache line). Codes of a block: registers of 64
- *    bytes, register g, lane n = bytes 4g..4g+3 of row n's codes (q8_0: +128, unsigned). Scales of
- *    a block: [part][16], parts d | d, m | d0, d1.
+ *    bytes, register g, lane n = bytes 4g..4g+3 of row n's codes (q8_0: +128, unsigned), then for
+ *    5-bit types a register of fifth bits: lane n, byte i, bit g = element 4g+i of row n; mxfp8:
+ *    [k][16]. Scales of a block: [part][16], parts d | d, m | d0, d1.
+ *  - superblocks: see superblock.h.
  * Rows past n are zero bytes. The grid region, f32 [panel][block of 32][16], is filled only when
  * header.has_grid. */
 #ifndef MTK_KERNELS_LINEAR_PANEL_H
@@ -17,11 +19,14 @@
 typedef struct mtk_k_panel_format {
   int elem_bytes; /* plain types: bytes of an element; 0 = block type */
   int unit;       /* blocks of 32 per unit */
-  int code_bytes; /* panel bytes of one block's codes: 256 or 512 */
+  int code_bytes; /* panel bytes of one block's codes: 256, 320 (with fifth bits) or 512 */
   int parts, part_bytes;
   /* Where block b stands in a row of W: at b / split * block_bytes, b % split steps further. */
   int split, block_bytes, code_offset, code_step, scale_offset, scale_step;
+  int fifth_offset; /* of the u32 of fifth bits; 0 = none */
   int code_xor;
+  int by_k; /* codes as [k][16] */
+  int head_bytes; /* superblocks: scales of a unit, before its codes (superblock.h) */
 } mtk_k_panel_format;
 
 /* Of a plain or block float type. bf16 is also the format of a16 for f32 and f16 weights. */
@@ -30,7 +35,7 @@ const mtk_k_panel_format *mtk_k_panel_format_of(mtk_dtype type);
 static inline int64_t mtk_k_panels(int64_t n) { return (n + MTK_PANEL - 1) / MTK_PANEL; }
 
 static inline int64_t mtk_k_unit_bytes(const mtk_k_panel_format *f) {
-  return f->unit * (f->code_bytes + f->parts * f->part_bytes * MTK_PANEL);
+  return f->head_bytes + f->unit * (f->code_bytes + f->parts * f->part_bytes * MTK_PANEL);
 }
 
 /* Bytes from panel to panel: never a multiple of 4096, so that panels read together do not meet in

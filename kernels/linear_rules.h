@@ -10,20 +10,28 @@
  *  - a8, activation block of 32: amax = max |x|; amax NaN or Inf: d_a = NaN, q = 0; amax < 2^-100:
  *    d_a = 0, q = 0; otherwise d_a = amax / 127, q = nearest even of x * (127 / amax). Sums and
  *    products of codes are exact int32. With c the codes of a weight block:
- *      q4_0 (c-8), q8_0, mxfp4 (twice e2m1):  t = d * isum
- *      q4_1:                                  t = fma(m, sum q, d * isum)
+ *      q4_0 (c-8), q5_0 (c-16), q8_0, mxfp4 (twice e2m1), iq4_nl (its levels):  t = d * isum
+ *      q4_1, q5_1:                            t = fma(m, sum q, d * isum)
  *      nvfp4 (twice e2m1, halves 0 and 1):    t = fma(d1, isum1, d0 * isum0)
- *    acc = fma(t, d_a, acc); the last step of mxfp4 and nvfp4 is y = acc * (0.5 * s). */
+ *    acc = fma(t, d_a, acc); the last step of mxfp4 and nvfp4 is y = acc * (0.5 * s).
+ *  - a8, activation block of 256 (superblocks): the same with amax, d_a and q of 256 x. A grid's
+ *    steps along k are multiples of 256, or the whole row. Sub-block j of 16 k (q2_k, q3_k, q6_k)
+ *    or 32 k has an integer scale s_j and, where the type has one, an integer minimum m_j; codes c:
+ *      isum = sum_j s_j * sum c * q      q3_k c-4, s-32; q6_k c-32; iq4_xs levels[c], s-32
+ *      msum = sum_j m_j * sum q
+ *      q3_k, q6_k, iq4_xs:  t = d * isum
+ *      q2_k, q4_k, q5_k:    t = fma(-dmin, msum, d * isum)
+ *    acc = fma(t, d_a, acc). isum and msum are exact int32 (also before an offset of c is taken
+ *    off: at most 256 * 127 * 128 * 63 in q6_k, 256 * 127 * 32 * 255 in iq4_xs) and become floats
+ *    by rounding to nearest even. */
 #ifndef MTK_KERNELS_LINEAR_RULES_H
 #define MTK_KERNELS_LINEAR_RULES_H
 
 #include <mtk/kernel.h>
 
-/* Storage types without panels of their own: packed as the values they decode to (f32 for a32, bf16
- * for a16). MTK_K_DECODED(X) gives X(TYPE, name) for each. */
+/* Storage types that a32 and a16 have no panels of their own for: packed as the values they decode
+ * to (f32 for a32, bf16 for a16). MTK_K_DECODED(X) gives X(TYPE, name) for each. */
 #define MTK_K_DECODED(X)                                                                           \
-  X(MTK_Q5_0, q5_0)                                                                                \
-  X(MTK_Q5_1, q5_1)                                                                                \
   X(MTK_Q8_1, q8_1)                                                                                \
   X(MTK_Q2_K, q2_k)                                                                                \
   X(MTK_Q3_K, q3_k)                                                                                \
@@ -38,7 +46,6 @@
   X(MTK_IQ3_S, iq3_s)                                                                              \
   X(MTK_IQ1_S, iq1_s)                                                                              \
   X(MTK_IQ1_M, iq1_m)                                                                              \
-  X(MTK_IQ4_NL, iq4_nl)                                                                            \
   X(MTK_IQ4_XS, iq4_xs)                                                                            \
   X(MTK_TQ1_0, tq1_0)                                                                              \
   X(MTK_TQ2_0, tq2_0)                                                                              \
@@ -48,8 +55,11 @@
   X(MTK_F6_E2M3, f6_e2m3)                                                                          \
   X(MTK_F6_E3M2, f6_e3m2)                                                                          \
   X(MTK_F8_E4M3FNUZ, f8_e4m3fnuz)                                                                  \
-  X(MTK_F8_E5M2FNUZ, f8_e5m2fnuz)                                                                  \
-  X(MTK_MXFP8, mxfp8)
+  X(MTK_F8_E5M2FNUZ, f8_e5m2fnuz)
+
+/* What the codes of iq4_nl and iq4_xs stand for (ggml's kvalues_iq4nl). */
+static const int8_t mtk_k_iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                            1,    13,   25,  38,  53,  69,  89,  113};
 
 enum { MTK_K_BLOCK = 32 }; /* k of an a16 block, an a8 block and a grid step */
 

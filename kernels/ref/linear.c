@@ -185,6 +185,10 @@ TYPE_ROWS(MTK_F8_E5M2, f8_e5m2)
 TYPE_ROWS(MTK_Q8_0, q8_0)
 TYPE_ROWS(MTK_Q4_0, q4_0)
 TYPE_ROWS(MTK_Q4_1, q4_1)
+TYPE_ROWS(MTK_Q5_0, q5_0)
+TYPE_ROWS(MTK_Q5_1, q5_1)
+TYPE_ROWS(MTK_IQ4_NL, iq4_nl)
+TYPE_ROWS(MTK_MXFP8, mxfp8)
 TYPE_ROWS(MTK_MXFP4, mxfp4)
 TYPE_ROWS(MTK_NVFP4, nvfp4)
 MTK_K_DECODED(TYPE_ROWS)
@@ -194,6 +198,8 @@ static const mtk_linear_kernel *const rows[] = {
     &row_bf16_a16, &row_f8_e4m3_a32, &row_f8_e4m3_a16, &row_f8_e5m2_a32, &row_f8_e5m2_a16,
     &row_q8_0_a32, &row_q8_0_a16,    &row_q4_0_a32,    &row_q4_0_a16,    &row_q4_1_a32,
     &row_q4_1_a16, &row_mxfp4_a32,   &row_mxfp4_a16,   &row_nvfp4_a32,   &row_nvfp4_a16,
+    &row_q5_0_a32, &row_q5_0_a16,    &row_q5_1_a32,    &row_q5_1_a16,    &row_iq4_nl_a32,
+    &row_iq4_nl_a16, &row_mxfp8_a32, &row_mxfp8_a16,
 #define BOTH(TYPE, t) &row_##t##_a32, &row_##t##_a16,
     MTK_K_DECODED(BOTH)
 };

@@ -16,19 +16,19 @@ static size_t act_bytes(int64_t m, int64_t k) {
   return (size_t)(m * mtk_k_blocks(k)) * sizeof(act_block);
 }
 
-static void quantize(act_block *a, const float *x) {
+float mtk_k_ref_quantize(int8_t *q, const float *x, int64_t count) {
   float amax = 0.0f;
   int finite = 1;
-  for (int j = 0; j < MTK_K_BLOCK; j++) {
+  for (int64_t j = 0; j < count; j++) {
     amax = fmaxf(amax, fabsf(x[j]));
     finite &= isfinite(x[j]) != 0;
+    q[j] = 0;
   }
-  memset(a, 0, sizeof *a);
-  if (!finite) a->d = NAN;
-  if (!finite || amax < 0x1p-100f) return;
-  a->d = amax / 127.0f;
+  if (!finite) return NAN;
+  if (amax < 0x1p-100f) return 0.0f;
   float inverse = 127.0f / amax;
-  for (int j = 0; j < MTK_K_BLOCK; j++) a->q[j] = (int8_t)lrintf(x[j] * inverse);
+  for (int64_t j = 0; j < count; j++) q[j] = (int8_t)lrintf(x[j] * inverse);
+  return amax / 127.0f;
 }
 
 static void prepare(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0, int64_t m1,
@@ -38,13 +38,14 @@ static void prepare(void *act, const float *x, int64_t ldx, int64_t m, int64_t m
   int64_t n_blocks = mtk_k_blocks(k);
   for (int64_t i = m0; i < m1; i++) {
     for (int64_t b = 0; b < n_blocks; b++) {
-      quantize(&blocks[i * n_blocks + b], x + i * ldx + b * MTK_K_BLOCK);
+      act_block *a = &blocks[i * n_blocks + b];
+      a->d = mtk_k_ref_quantize(a->q, x + i * ldx + b * MTK_K_BLOCK, MTK_K_BLOCK);
     }
   }
 }
 
 /* ---- weights ---------------------------------------- */
-/* One block of a row: integer codes; d of both halves (equal but for nvfp4), m of q4_1. */
+/* One block of a row: integer codes; d of both halves (equal but for nvfp4), m of q4_1, q5_1. */
 typedef struct weight_block {
   int8_t c[MTK_K_BLOCK];
   float d[2], m;
@@ -69,6 +70,35 @@ static void load_q4_1(weight_block *w, const uint8_t *row, int64_t b) {
   for (int j = 0; j < 16; j++) {
     w->c[j] = (int8_t)(p[4 + j] & 15);
     w->c[j + 16] = (int8_t)(p[4 + j] >> 4);
+  }
+}
+
+static void load_fives(weight_block *w, const uint8_t *fifth, const uint8_t *codes, int offset) {
+  for (int j = 0; j < MTK_K_BLOCK; j++) {
+    int low = codes[j % 16] >> (j / 16 * 4) & 15, high = fifth[j / 8] >> (j % 8) & 1;
+    w->c[j] = (int8_t)((low | high << 4) - offset);
+  }
+}
+
+static void load_q5_0(weight_block *w, const uint8_t *row, int64_t b) {
+  const uint8_t *p = row + 22 * b;
+  w->d[0] = f16_at(p);
+  load_fives(w, p + 2, p + 6, 16);
+}
+
+static void load_q5_1(weight_block *w, const uint8_t *row, int64_t b) {
+  const uint8_t *p = row + 24 * b;
+  w->d[0] = f16_at(p);
+  w->m = f16_at(p + 2);
+  load_fives(w, p + 4, p + 8, 0);
+}
+
+static void load_iq4_nl(weight_block *w, const uint8_t *row, int64_t b) {
+  const uint8_t *p = row + 18 * b;
+  w->d[0] = f16_at(p);
+  for (int j = 0; j < 16; j++) {
+    w->c[j] = mtk_k_iq4_levels[p[2 + j] & 15];
+    w->c[j + 16] = mtk_k_iq4_levels[p[2 + j] >> 4];
   }
 }
 
@@ -177,13 +207,18 @@ static void run(const a8_type *t, float *y, int64_t ldy, const act_block *act, i
 A8_ROW(MTK_Q8_0, q8_0, product_plain, 1.0f)
 A8_ROW(MTK_Q4_0, q4_0, product_plain, 1.0f)
 A8_ROW(MTK_Q4_1, q4_1, product_min, 1.0f)
+A8_ROW(MTK_Q5_0, q5_0, product_plain, 1.0f)
+A8_ROW(MTK_Q5_1, q5_1, product_min, 1.0f)
+A8_ROW(MTK_IQ4_NL, iq4_nl, product_plain, 1.0f)
 A8_ROW(MTK_MXFP4, mxfp4, product_plain, 0.5f)
 A8_ROW(MTK_NVFP4, nvfp4, product_halves, 0.5f)
 
 void mtk_k_linear_a8_init__ref(mtk_kernels *table) {
-  static const mtk_linear_kernel *const rows[] = {&row_q8_0, &row_q4_0, &row_q4_1, &row_mxfp4,
-                                                  &row_nvfp4};
+  static const mtk_linear_kernel *const rows[] = {&row_q8_0,  &row_q4_0, &row_q4_1,
+                                                  &row_q5_0,  &row_q5_1, &row_iq4_nl,
+                                                  &row_mxfp4, &row_nvfp4};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     table->linear[rows[i]->type][MTK_A8] = rows[i];
   }
+  mtk_k_linear_k_init__ref(table);
 }

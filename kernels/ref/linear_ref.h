@@ -16,7 +16,11 @@ static inline const uint8_t *mtk_k_ref_row(const void *packed, mtk_dtype type, i
 /* Scales of one row by block, NULL without a grid. */
 const float *mtk_k_ref_grid(const void *packed, mtk_dtype type, int64_t row, int64_t n, int64_t k);
 
-/* Lays the a8 rows into the table (linear_a8.c). */
+/* Activations of a8 (linear_a8.c): q[0..count) of one block, returns d_a. */
+float mtk_k_ref_quantize(int8_t *q, const float *x, int64_t count);
+
+/* Lay the a8 rows into the table: all (linear_a8.c), those of superblocks (linear_k.c). */
 void mtk_k_linear_a8_init__ref(mtk_kernels *table);
+void mtk_k_linear_k_init__ref(mtk_kernels *table);
 
 #endif

@@ -81,7 +81,7 @@ typedef struct weight_block {
 /* acc[rows][COLS] continued over `count` blocks. Vector v of the tile is w[v], lane[v] and up. */
 MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *x, int64_t ldx,
                      const weight_block *const *w, int64_t count) {
-  const int wide = t.code == CODE_BYTE, lane[2] = {0, MTK_LANES == 8 ? LANES : 0};
+  const int wide = t.offset == 128, lane[2] = {0, MTK_LANES == 8 ? LANES : 0};
   vf c[TILE][2], part[TILE][2];
   vi sum[TILE][2];
   MTK_UNROLL for (int r = 0; r < rows; r++) {
@@ -153,7 +153,7 @@ MTK_INLINE void decode_chunk(block_type t, weight_block *dst, const a8_job *job,
   const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
   for (int64_t b = 0; b < count; b++) {
     panel_block at = block_at(t, panel, grid, b0 + b);
-    block_codes(dst[b].codes, t, at, e2m1_plus_12());
+    block_codes(dst[b].codes, t, at, code_table(t));
     for (int part = 0; part < (t.has_min || t.halves ? 2 : 1); part++) {
       MTK_UNROLL for (int h = 0; h < PARTS; h++) {
         vf_store(dst[b].scale[part] + h * LANES, block_scale(t, at, part, h));
@@ -197,21 +197,24 @@ MTK_INLINE void run_rows(block_type t, tile_fn *const *tiles, int64_t max_rows, 
 
 /* ---- m = 1 ---------------------------------------- */
 /* Integer sums of one vector of a block: of the block in sum[0], or of its halves. */
-MTK_INLINE void vector_sums(vi *sum, block_type t, const uint8_t *codes, const act_block *x,
-                            __m128i e2m1) {
-  const int wide = t.code == CODE_BYTE;
+MTK_INLINE void vector_sums(vi *sum, block_type t, const uint8_t *block, int h, const act_block *x,
+                            __m128i table) {
+  const int wide = t.offset == 128;
+  const uint8_t *codes = block + 4 * LANES * h;
+  vi fifth = fifth_bits(t, block, h);
   MTK_UNROLL for (int half = 0; half < 2; half++) {
     vi start = half == 0 || t.halves ? vi_set1(x->start[half]) : sum[0];
     vi s = dot_begin(start, wide);
-    if (wide) {
+    if (t.code == CODE_BYTE) {
       MTK_UNROLL for (int g = 4 * half; g < 4 * half + 4; g++) {
         s = dot_step(s, vi_load(codes + 64 * g), vi_set1_bytes(x->q + 4 * g), wide);
       }
     } else {
       MTK_UNROLL for (int g = 2 * half; g < 2 * half + 2; g++) {
         vi raw = vi_load(codes + 64 * g);
-        s = dot_step(s, low_codes(t, raw, e2m1), vi_set1_bytes(x->q + 4 * low_group(t, g)), wide);
-        s = dot_step(s, high_codes(t, raw, e2m1), vi_set1_bytes(x->q + 4 * high_group(t, g)), wide);
+        vi low = low_codes(t, raw, fifth, table, g), high = high_codes(t, raw, fifth, table, g);
+        s = dot_step(s, low, vi_set1_bytes(x->q + 4 * low_group(t, g)), wide);
+        s = dot_step(s, high, vi_set1_bytes(x->q + 4 * high_group(t, g)), wide);
       }
     }
     sum[t.halves ? half : 0] = dot_end(s, start, wide);
@@ -219,7 +222,7 @@ MTK_INLINE void vector_sums(vi *sum, block_type t, const uint8_t *codes, const a
 }
 
 MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t row, int64_t p) {
-  const __m128i e2m1 = e2m1_plus_12();
+  const __m128i table = code_table(t);
   const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
   const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
   const act_block *x = job->x + row * job->blocks;
@@ -231,7 +234,7 @@ MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t 
       panel_block at = block_at(t, panel + i * job->stride, g, b);
       MTK_UNROLL for (int h = 0; h < PARTS; h++) {
         vi sum[2];
-        vector_sums(sum, t, at.codes + 4 * LANES * h, x, e2m1);
+        vector_sums(sum, t, at.codes, h, x, table);
         vf part = vf_mul(block_scale(t, at, 0, h), vf_from_i32(sum[0]));
         if (t.halves) part = vf_fma(block_scale(t, at, 1, h), vf_from_i32(sum[1]), part);
         if (t.has_min) part = vf_fma(block_scale(t, at, 1, h), vf_set1(x->sum), part);
@@ -308,13 +311,17 @@ MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t 
 A8_ROW(MTK_Q8_0, q8_0, TILE, TILES_6, LIST_6)
 A8_ROW(MTK_Q4_0, q4_0, TILE, TILES_6, LIST_6)
 A8_ROW(MTK_Q4_1, q4_1, TILE, TILES_6, LIST_6)
+A8_ROW(MTK_Q5_0, q5_0, TILE, TILES_6, LIST_6)
+A8_ROW(MTK_Q5_1, q5_1, TILE, TILES_6, LIST_6)
+A8_ROW(MTK_IQ4_NL, iq4_nl, TILE, TILES_6, LIST_6)
 A8_ROW(MTK_MXFP4, mxfp4, TILE, TILES_6, LIST_6)
 A8_ROW(MTK_NVFP4, nvfp4, TILE_HALVES, TILES_4, LIST_4)
 
 void MTK_K(linear_a8_init)(mtk_kernels *table);
 void MTK_K(linear_a8_init)(mtk_kernels *table) {
-  static const mtk_linear_kernel *const rows[] = {&row_q8_0, &row_q4_0, &row_q4_1, &row_mxfp4,
-                                                  &row_nvfp4};
+  static const mtk_linear_kernel *const rows[] = {&row_q8_0,  &row_q4_0, &row_q4_1,
+                                                  &row_q5_0,  &row_q5_1, &row_iq4_nl,
+                                                  &row_mxfp4, &row_nvfp4};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     table->linear[rows[i]->type][MTK_A8] = rows[i];
   }

@@ -6,7 +6,7 @@
 #include "linear_panel.h"
 #include "simd/linear_lanes.h"
 
-enum { CODE_BYTE, CODE_NIBBLE, CODE_E2M1 };
+enum { CODE_BYTE, CODE_NIBBLE, CODE_FIVE, CODE_E2M1, CODE_IQ4, CODE_E4M3 };
 enum { SCALE_F16, SCALE_E4M3, SCALE_E8M0 };
 
 typedef struct block_type {
@@ -20,6 +20,10 @@ typedef struct block_type {
 static const block_type block_q8_0 = {CODE_BYTE, SCALE_F16, 2, 512, 0, 0, 128, 1.0f};
 static const block_type block_q4_0 = {CODE_NIBBLE, SCALE_F16, 2, 256, 0, 0, 8, 1.0f};
 static const block_type block_q4_1 = {CODE_NIBBLE, SCALE_F16, 1, 256, 1, 0, 0, 1.0f};
+static const block_type block_q5_0 = {CODE_FIVE, SCALE_F16, 2, 320, 0, 0, 16, 1.0f};
+static const block_type block_q5_1 = {CODE_FIVE, SCALE_F16, 1, 320, 1, 0, 0, 1.0f};
+static const block_type block_iq4_nl = {CODE_IQ4, SCALE_F16, 2, 256, 0, 0, 128, 1.0f};
+static const block_type block_mxfp8 = {CODE_E4M3, SCALE_E8M0, 4, 512, 0, 0, 0, 1.0f};
 static const block_type block_mxfp4 = {CODE_E2M1, SCALE_E8M0, 4, 256, 0, 0, 12, 0.5f};
 static const block_type block_nvfp4 = {CODE_E2M1, SCALE_E4M3, 2, 256, 0, 1, 12, 0.5f};
 
@@ -52,37 +56,55 @@ MTK_INLINE vf block_scale(block_type t, panel_block at, int part, int h) {
   return at.grid ? vf_mul(d, vf_load(at.grid + h * LANES)) : d;
 }
 
-/* The two registers of codes in one stored register, as unsigned bytes, by a table for e2m1. */
-MTK_INLINE vi low_codes(block_type t, vi raw, __m128i e2m1) {
-  vi nibbles = vi_and(raw, vi_set1(0x0f0f0f0f));
-  return t.code == CODE_E2M1 ? vi_lookup16(e2m1, nibbles) : nibbles;
-}
-MTK_INLINE vi high_codes(block_type t, vi raw, __m128i e2m1) {
-  return low_codes(t, vi_srli(raw, 4), e2m1);
-}
 /* Which groups of 4 k stored register g holds: low nibbles and high ones. */
 MTK_INLINE int low_group(block_type t, int g) { return t.halves ? g / 2 * 4 + g % 2 : g; }
 MTK_INLINE int high_group(block_type t, int g) { return low_group(t, g) + (t.halves ? 2 : 4); }
 
-/* e2m1 codes as 12 + twice the value; and as sign bit and twice the magnitude. */
-MTK_INLINE __m128i e2m1_plus_12(void) {
-  return _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+/* The codes of group `group` in the low nibbles of raw, as unsigned bytes: by the table where the
+ * type has one, with the fifth bits of register `fifth`. */
+MTK_INLINE vi nibble_codes(block_type t, vi raw, vi fifth, __m128i table, int group) {
+  vi nibbles = vi_and(raw, vi_set1(0x0f0f0f0f));
+  if (t.code == CODE_E2M1 || t.code == CODE_IQ4) return vi_lookup16(table, nibbles);
+  if (t.code != CODE_FIVE) return nibbles;
+  vi moved = group < 4 ? vi_slli(fifth, 4 - group) : vi_srli(fifth, group - 4);
+  return vi_or(nibbles, vi_and(moved, vi_set1(0x10101010)));
 }
+MTK_INLINE vi low_codes(block_type t, vi raw, vi fifth, __m128i table, int g) {
+  return nibble_codes(t, raw, fifth, table, low_group(t, g));
+}
+MTK_INLINE vi high_codes(block_type t, vi raw, vi fifth, __m128i table, int g) {
+  return nibble_codes(t, vi_srli(raw, 4), fifth, table, high_group(t, g));
+}
+/* The fifth bits, vector h of the panel. */
+MTK_INLINE vi fifth_bits(block_type t, const uint8_t *codes, int h) {
+  return t.code == CODE_FIVE ? vi_load(codes + 256 + 4 * LANES * h) : vi_set1(0);
+}
+
+/* c + offset of each code: e2m1 as 12 + twice the value, iq4_nl's levels + 128. */
+MTK_INLINE __m128i code_table(block_type t) {
+  return t.code == CODE_IQ4 ? _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90,
+                                            -75, -59, -39, -15)
+                            : _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6,
+                                            4, 0);
+}
+/* e2m1 codes as sign bit and twice the magnitude. */
 MTK_INLINE __m128i e2m1_signed(void) {
   return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, -128, -127, -126, -125, -124, -122, -120, -116);
 }
 
 /* Codes of a block as bytes, register j = k 4j..4j+3 of the 16 rows: 8 x 64 bytes at dst. */
-MTK_INLINE void block_codes(uint8_t *dst, block_type t, panel_block at, __m128i e2m1) {
+MTK_INLINE void block_codes(uint8_t *dst, block_type t, panel_block at, __m128i table) {
   if (t.code == CODE_BYTE) {
     memcpy(dst, at.codes, 512);
     return;
   }
-  MTK_UNROLL for (int g = 0; g < 4; g++) {
-    MTK_UNROLL for (int h = 0; h < PARTS; h++) {
+  MTK_UNROLL for (int h = 0; h < PARTS; h++) {
+    vi fifth = fifth_bits(t, at.codes, h);
+    MTK_UNROLL for (int g = 0; g < 4; g++) {
       vi raw = vi_load(at.codes + 64 * g + 4 * LANES * h);
-      vi_store(dst + 64 * low_group(t, g) + 4 * LANES * h, low_codes(t, raw, e2m1));
-      vi_store(dst + 64 * high_group(t, g) + 4 * LANES * h, high_codes(t, raw, e2m1));
+      uint8_t *low = dst + 64 * low_group(t, g), *high = dst + 64 * high_group(t, g);
+      vi_store(low + 4 * LANES * h, low_codes(t, raw, fifth, table, g));
+      vi_store(high + 4 * LANES * h, high_codes(t, raw, fifth, table, g));
     }
   }
 }
@@ -97,10 +119,26 @@ MTK_INLINE vf code_value(block_type t, vi codes, int i) {
   return vi_as_vf(vi_or(vf_as_vi(magnitude), vi_slli(vi_and(byte, vi_set1(0x80)), 24)));
 }
 
+MTK_INLINE void mxfp8_floats(float *dst, block_type t, panel_block at, int round) {
+  MTK_UNROLL for (int h = 0; h < PARTS; h++) {
+    panel_block bare = {at.codes, at.scales, NULL};
+    vf d = block_scale(t, bare, 0, h);
+    for (int j = 0; j < MTK_K_BLOCK; j++) {
+      vf v = vf_mul(load_f8_e4m3(at.codes + j * MTK_PANEL + h * LANES), d);
+      if (at.grid) v = vf_mul(v, vf_load(at.grid + h * LANES));
+      vf_store(dst + j * MTK_PANEL + h * LANES, round ? vf_round_bf16(v) : v);
+    }
+  }
+}
+
 /* Weights of a block as floats, [32 k][16] at dst: exact, then times the grid; round: to bf16. */
 MTK_INLINE void block_floats(float *dst, block_type t, panel_block at, int round) {
+  if (t.code == CODE_E4M3) {
+    mxfp8_floats(dst, t, at, round);
+    return;
+  }
   uint8_t codes[512];
-  block_codes(codes, t, at, e2m1_signed());
+  block_codes(codes, t, at, t.code == CODE_E2M1 ? e2m1_signed() : code_table(t));
   const float *grid = at.grid;
   at.grid = NULL;
   for (int h = 0; h < PARTS; h++) {

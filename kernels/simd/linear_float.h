@@ -358,6 +358,10 @@ BYTES(MTK_F8_E5M2, f8_e5m2)
 BYTES(MTK_Q8_0, q8_0)
 BYTES(MTK_Q4_0, q4_0)
 BYTES(MTK_Q4_1, q4_1)
+BYTES(MTK_Q5_0, q5_0)
+BYTES(MTK_Q5_1, q5_1)
+BYTES(MTK_IQ4_NL, iq4_nl)
+BYTES(MTK_MXFP8, mxfp8)
 BYTES(MTK_MXFP4, mxfp4)
 BYTES(MTK_NVFP4, nvfp4)
 
@@ -406,6 +410,10 @@ PLAIN_A16(MTK_F8_E5M2, f8_e5m2, 1)
 BLOCK_BOTH(MTK_Q8_0, q8_0)
 BLOCK_BOTH(MTK_Q4_0, q4_0)
 BLOCK_BOTH(MTK_Q4_1, q4_1)
+BLOCK_BOTH(MTK_Q5_0, q5_0)
+BLOCK_BOTH(MTK_Q5_1, q5_1)
+BLOCK_BOTH(MTK_IQ4_NL, iq4_nl)
+BLOCK_BOTH(MTK_MXFP8, mxfp8)
 BLOCK_BOTH(MTK_MXFP4, mxfp4)
 BLOCK_BOTH(MTK_NVFP4, nvfp4)
 
@@ -431,6 +439,10 @@ static const mtk_linear_kernel rows[] = {
     A32(MTK_Q8_0, q8_0),
     A32(MTK_Q4_0, q4_0),
     A32(MTK_Q4_1, q4_1),
+    A32(MTK_Q5_0, q5_0),
+    A32(MTK_Q5_1, q5_1),
+    A32(MTK_IQ4_NL, iq4_nl),
+    A32(MTK_MXFP8, mxfp8),
     A32(MTK_MXFP4, mxfp4),
     A32(MTK_NVFP4, nvfp4),
     A16_AS_BF16(MTK_F32, f32),
@@ -441,6 +453,10 @@ static const mtk_linear_kernel rows[] = {
     A16(MTK_Q8_0, q8_0),
     A16(MTK_Q4_0, q4_0),
     A16(MTK_Q4_1, q4_1),
+    A16(MTK_Q5_0, q5_0),
+    A16(MTK_Q5_1, q5_1),
+    A16(MTK_IQ4_NL, iq4_nl),
+    A16(MTK_MXFP8, mxfp8),
     A16(MTK_MXFP4, mxfp4),
     A16(MTK_NVFP4, nvfp4),
 #define DECODED(TYPE, t)                                                                           \
@@ -450,10 +466,12 @@ static const mtk_linear_kernel rows[] = {
 };
 
 void MTK_K(linear_a8_init)(mtk_kernels *table); /* simd/linear_a8.h */
+void MTK_K(linear_k_init)(mtk_kernels *table);  /* simd/linear_k.h */
 
 void MTK_K(linear_init)(mtk_kernels *table) {
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     table->linear[rows[i].type][rows[i].arith] = &rows[i];
   }
   MTK_K(linear_a8_init)(table);
+  MTK_K(linear_k_init)(table);
 }

@@ -20,7 +20,7 @@ MTK_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 MTK_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 MTK_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 MTK_INLINE vi vi_max(vi a, vi b) { return _mm512_max_epu32(a, b); }
-#define vi_slli(a, bits) _mm512_slli_epi32(a, bits)
+#define vi_slli(a, bits) _mm512_slli_epi32(a, (unsigned)(bits))
 #define vi_srli(a, bits) _mm512_srli_epi32(a, (unsigned)(bits))
 MTK_INLINE vf vi_as_vf(vi a) { return _mm512_castsi512_ps(a); }
 MTK_INLINE vi vf_as_vi(vf a) { return _mm512_castps_si512(a); }
@@ -44,7 +44,7 @@ MTK_INLINE vf vf_from_f16(vh a) { return _mm512_cvtph_ps(a); }
 MTK_INLINE vi vi_from_u16(vh a) { return _mm512_cvtepu16_epi32(a); }
 
 /* Sum over a lane's 4 bytes of w (unsigned) * x (signed), added to a running value: begin with
- * `start`, at most 4 steps (8 if wide), end. wide: w uses all 8 bits, otherwise w <= 24. */
+ * `start`, at most 4 steps (8 if wide), end. wide: w uses all 8 bits, otherwise w <= 31. */
 MTK_INLINE vi dot_begin(vi start, int wide) {
   (void)wide;
   return start;
@@ -94,7 +94,7 @@ MTK_INLINE vh vh_equal(vh a, vh b) { return _mm_cmpeq_epi16(a, b); }
 MTK_INLINE vf vf_from_f16(vh a) { return _mm256_cvtph_ps(a); }
 MTK_INLINE vi vi_from_u16(vh a) { return _mm256_cvtepu16_epi32(a); }
 
-/* As above. Narrow: vpmaddubsw pairs (24 * 127 * 2) summed in int16, at most 4 steps = 24384. Wide:
+/* As above. Narrow: vpmaddubsw pairs (31 * 127 * 2) summed in int16, at most 4 steps = 31496. Wide:
  * even and odd bytes as int16, since vpmaddubsw would saturate. */
 MTK_INLINE vi dot_begin(vi start, int wide) { return wide ? start : _mm256_setzero_si256(); }
 MTK_INLINE vi dot_step(vi a, vi w, vi x, int wide) {

@@ -8,7 +8,9 @@
 
 static const mtk_dtype types[] = {MTK_F32,  MTK_F16,  MTK_BF16, MTK_F8_E4M3, MTK_F8_E5M2,
                                   MTK_Q8_0, MTK_Q4_0, MTK_Q4_1, MTK_MXFP4,   MTK_NVFP4,
-                                  MTK_Q5_1, MTK_Q4_K, MTK_Q6_K, MTK_F6_E2M3, MTK_F8_E4M3FNUZ};
+                                  MTK_Q5_0, MTK_Q5_1, MTK_IQ4_NL, MTK_MXFP8,
+                                  MTK_Q2_K, MTK_Q3_K, MTK_Q4_K, MTK_Q5_K,    MTK_Q6_K,
+                                  MTK_IQ4_XS, MTK_F6_E2M3, MTK_F8_E4M3FNUZ};
 enum { N_TYPES = sizeof types / sizeof *types };
 static const char *const arith_names[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
 
@@ -18,16 +20,27 @@ static void put_f16(uint8_t *p, float f) {
   memcpy(p, &h, sizeof h);
 }
 
+/* Where f16 d and dmin of superblock types stand; 0: at the beginning, no dmin. */
+static const struct {
+  int d, dmin;
+} super_scales[MTK_DTYPE_COUNT] = {
+    [MTK_Q2_K] = {80, 82}, [MTK_Q3_K] = {108, 0}, [MTK_Q4_K] = {0, 2},
+    [MTK_Q5_K] = {0, 2},   [MTK_Q6_K] = {208, 0},
+};
+
 /* Scales of a block of random bytes: finite; usual size if `tame`, else any. */
 static void set_scales(mtk_dtype type, uint8_t *block, int tame) {
   float wild = ldexpf(ck_normal(), (int)ck_range(-26, 10));
-  if (type == MTK_MXFP4) {
+  if (type == MTK_MXFP4 || type == MTK_MXFP8) {
     block[0] = (uint8_t)(tame ? ck_range(118, 122) : ck_range(0, 200));
+    for (int i = 1; i <= 32 && type == MTK_MXFP8; i++) block[i] &= 0xfe; /* 0x7f is NaN */
   } else if (type == MTK_NVFP4) {
     for (int i = 0; i < 4; i++) block[i] = (uint8_t)(tame ? ck_range(20, 40) : ck_range(0, 126));
   } else {
-    put_f16(block, tame ? 0.01f * ck_normal() : wild);
-    if (type == MTK_Q4_1) put_f16(block + 2, tame ? 0.01f * ck_normal() : ck_normal());
+    int dmin = super_scales[type].dmin;
+    put_f16(block + super_scales[type].d, tame ? 0.01f * ck_normal() : wild);
+    if (dmin) put_f16(block + dmin, tame ? 0.01f * ck_normal() : ck_normal());
+    if (type == MTK_Q4_1 || type == MTK_Q5_1) put_f16(block + 2, tame ? 0.01f * ck_normal() : ck_normal());
   }
 }
 
@@ -47,7 +60,7 @@ static uint8_t *make_weights(mtk_dtype type, int64_t n, int64_t k, ck_kind kind)
   const mtk_dtype_info *t = mtk_dtype_get(type);
   size_t bytes = mtk_dtype_bytes(type, (uint64_t)(n * k));
   uint8_t *w = ck_buf(bytes, t->block_elems == 1 ? t->block_bytes : 1);
-  if (t->block_elems == 1 || t->act_block == 0) {
+  if (t->block_elems == 1 || (t->act_block == 0 && type != MTK_MXFP8)) {
     fill_encoded(type, w, n * k, kind);
     return w;
   }
@@ -76,8 +89,9 @@ static void make_grid(linear_case *c, int grid) {
       [GRID_TILES] = {5, 64},
   };
   if (grid == GRID_NONE) return;
+  int64_t block = mtk_dtype_get(c->type)->act_block;
   c->w.scale_n = steps[grid][0];
-  c->w.scale_k = steps[grid][1];
+  c->w.scale_k = steps[grid][1] * (c->arith == MTK_A8 ? block / 32 : 1);
   int64_t rows = (c->n + c->w.scale_n - 1) / c->w.scale_n;
   int64_t cols = (c->k + c->w.scale_k - 1) / c->w.scale_k;
   float *scales = ck_floats(rows * cols, 1);
@@ -236,7 +250,7 @@ static void special(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
   if (arith != MTK_A8) return;
   static const float specials[] = {NAN, -NAN, INFINITY, -INFINITY, 0x1p-101f, 3e38f, -3e38f};
   for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
-    linear_case c = make_case(type, arith, 3, 20, 128, CK_NORMAL, CK_NORMAL, GRID_NONE);
+    linear_case c = make_case(type, arith, 3, 20, 512, CK_NORMAL, CK_NORMAL, GRID_NONE);
     ((float *)(uintptr_t)c.x)[c.ldx + 70] = specials[i];
     const float *want = run_case(ck_ref()->linear[type][arith], &c, 0);
     const float *got = run_case(k->linear[type][arith], &c, 0);

@@ -1,0 +1,464 @@
+/* kernels/simd/linear_k.h: linear layers in arithmetic a8 of weights in superblocks of 256 k
+ * (formulas: linear_rules.h; panels: superblock.h).
+ *
+ * Lanes run over n, registers over m. Codes are unsigned bytes; an offset of theirs is taken off at
+ * the end by `bias`, the sum of sub-scales times sums of q. Up to DIRECT_ROWS activations multiply
+ * codes as they are decoded; more work on one superblock of a tile's panels, decoded once to bytes
+ * for ROWS activations. */
+#include "linear_panel.h"
+#include "simd/linear_lanes.h"
+#include "superblock.h"
+
+#if MTK_LANES == 16
+enum { TILE = 6, DIRECT_ROWS = 4 };
+#else
+enum { TILE = 4, DIRECT_ROWS = 2 };
+#endif
+enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, ROWS = 192, DIRECT_PANELS = 4 };
+enum { AHEAD = 4096 }; /* bytes of a panel that are prefetched */
+
+/* ---- lanes: sums of a sub-block, and their product with its scale -------------------------- */
+/* A sub-block's sum begins at zero and takes `steps` registers of codes and activations (4 k a
+ * lane), then is multiplied by a factor and added to a running int32: AVX-512 has it in int32;
+ * AVX2 in pairs of int16, which `steps` of the type never overflow, and vpmaddwd by the scale in
+ * both halves does the rest. levels: the codes of iq4_xs, above their offset or signed. */
+#if MTK_LANES == 16
+enum { LEVELS_OFFSET = 128 };
+MTK_INLINE int steps_of(const mtk_k_super *f) { return f->sub / 4; }
+MTK_INLINE vi sum_step(vi sum, vi codes, vi q, int levels) {
+  (void)levels;
+  return _mm512_dpbusd_epi32(sum, codes, q);
+}
+MTK_INLINE vi add_scaled(vi total, vi sum, vi factor) {
+  return _mm512_add_epi32(total, _mm512_mullo_epi32(sum, factor));
+}
+/* Pairs of int16: a pair a lane from bytes; its products summed; either as a factor. */
+MTK_INLINE vi pairs_from_i8(const void *p) { return _mm512_cvtepi8_epi16(vh_load(p)); }
+MTK_INLINE vi add_pairs(vi total, vi a, vi b) { return _mm512_dpwssd_epi32(total, a, b); }
+MTK_INLINE vi first_factor(vi pairs) { return _mm512_srai_epi32(vi_slli(pairs, 16), 16); }
+MTK_INLINE vi second_factor(vi pairs) { return _mm512_srai_epi32(pairs, 16); }
+#else
+enum { LEVELS_OFFSET = 0 };
+MTK_INLINE int steps_of(const mtk_k_super *f) {
+  const int bits = f->low_bits + f->high_bits, fit = f->levels ? 1 : bits == 6 ? 2 : bits == 5 ? 4 : 8;
+  return fit < f->sub / 4 ? fit : f->sub / 4;
+}
+MTK_INLINE vi sum_step(vi sum, vi codes, vi q, int levels) {
+  vi w = levels ? _mm256_abs_epi8(codes) : codes, x = levels ? _mm256_sign_epi8(q, codes) : q;
+  return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x));
+}
+MTK_INLINE vi add_scaled(vi total, vi sum, vi factor) {
+  return _mm256_add_epi32(total, _mm256_madd_epi16(sum, factor));
+}
+MTK_INLINE vi pairs_from_i8(const void *p) { return _mm256_cvtepi8_epi16(vh_load(p)); }
+MTK_INLINE vi add_pairs(vi total, vi a, vi b) {
+  return _mm256_add_epi32(total, _mm256_madd_epi16(a, b));
+}
+MTK_INLINE vi first_factor(vi pairs) {
+  return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(pairs, 0xa0), 0xa0);
+}
+MTK_INLINE vi second_factor(vi pairs) {
+  return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(pairs, 0xf5), 0xf5);
+}
+#endif
+
+/* ---- activations: the same for all types ---------------------------------------- */
+typedef struct act_block {
+  int8_t q[MTK_K_SUPER];
+  int16_t sum16[16], sum32[8]; /* of q, by 16 and 32 */
+  float d;
+  int32_t pad[3];
+} act_block;
+
+static size_t act_bytes(int64_t m, int64_t k) {
+  return (size_t)(m * (k / MTK_K_SUPER)) * sizeof(act_block);
+}
+
+/* Largest element as unsigned bits: NaN > Inf > finite when signs are cleared. */
+MTK_INLINE uint32_t max_bits(const float *x) {
+  vi all = vi_set1(0);
+  for (int v = 0; v < MTK_K_SUPER; v += LANES) {
+    all = vi_max(all, vi_and(vf_as_vi(vf_load(x + v)), vi_set1(0x7fffffff)));
+  }
+  uint32_t bits[LANES], max = 0;
+  vi_store(bits, all);
+  for (int i = 0; i < LANES; i++) max = bits[i] > max ? bits[i] : max;
+  return max;
+}
+
+static void quantize(act_block *a, const float *x) {
+  enum { INFINITY_BITS = 0x7f800000 };
+  uint32_t bits = max_bits(x);
+  float amax;
+  memcpy(&amax, &bits, sizeof amax);
+  memset(a, 0, sizeof *a);
+  if (bits >= INFINITY_BITS) a->d = NAN;
+  if (bits >= INFINITY_BITS || amax < 0x1p-100f) return;
+  a->d = amax / 127.0f;
+  vf inverse = vf_set1(127.0f / amax);
+  for (int j = 0; j < 16; j++) {
+    int32_t q[16], sum = 0;
+    for (int v = 0; v < 16; v += LANES) {
+      vi_store(q + v, vi_from_vf(vf_mul(vf_load(x + 16 * j + v), inverse)));
+    }
+    for (int i = 0; i < 16; i++) {
+      a->q[16 * j + i] = (int8_t)q[i];
+      sum += q[i];
+    }
+    a->sum16[j] = (int16_t)sum;
+    a->sum32[j / 2] = (int16_t)(a->sum32[j / 2] + sum);
+  }
+}
+
+static void prepare(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0, int64_t m1,
+                    int64_t k) {
+  (void)m;
+  int64_t blocks = k / MTK_K_SUPER;
+  for (int64_t i = m0; i < m1; i++) {
+    for (int64_t b = 0; b < blocks; b++) {
+      quantize((act_block *)act + i * blocks + b, x + i * ldx + b * MTK_K_SUPER);
+    }
+  }
+}
+
+/* ---- reading panels; `type` is a compile-time constant, everything folds ------------------- */
+typedef struct job {
+  float *y;
+  const act_block *x;
+  const void *packed;
+  int64_t ldy, blocks, stride, n, k;
+  float scale;
+} job;
+
+/* A superblock of a panel; grid NULL or its 16 factors. */
+typedef struct unit {
+  const uint8_t *at;
+  const float *grid;
+} unit;
+
+MTK_INLINE unit unit_at(const mtk_k_super *f, const job *j, int64_t p, int64_t b) {
+  const float *grid = mtk_k_panel_grid(j->packed, j->stride, j->n, j->k, p);
+  unit u = {mtk_k_panel(j->packed, j->stride, p) + b * mtk_k_super_unit(f),
+            grid ? grid + b * (MTK_K_SUPER / MTK_K_BLOCK) * MTK_PANEL : NULL};
+  return u;
+}
+
+MTK_INLINE void prefetch_bytes(const uint8_t *p, int bytes) {
+  for (int i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
+}
+
+/* d (0) or dmin (1) of lanes h * LANES and up, grid applied. */
+MTK_INLINE vf unit_scale(unit u, int which, int h) {
+  vf d = load_f16(u.at + which * 2 * MTK_PANEL + 2 * LANES * h);
+  return u.grid ? vf_mul(d, vf_load(u.grid + h * LANES)) : d;
+}
+
+/* Scales of sub-blocks 2 * pair and the next as int16, and what the sums of q are multiplied by:
+ * the minimums, or the scales again where codes have an offset. */
+MTK_INLINE void unit_pairs(vi *scale, vi *bias, const mtk_k_super *f, unit u, int pair, int h) {
+  const uint8_t *at = u.at + (1 + f->has_min) * 2 * MTK_PANEL + (pair * MTK_PANEL + h * LANES) * 2;
+  vi bytes = pairs_from_i8(at);
+  *scale = f->nibbles ? vi_and(bytes, vi_set1(0x000f000f)) : bytes;
+  if (f->nibbles)
+    *bias = vi_and(vi_srli(bytes, 4), vi_set1(0x000f000f));
+  else
+    *bias = f->has_min ? pairs_from_i8(at + MTK_K_SUPER / f->sub * MTK_PANEL) : bytes;
+}
+
+/* Bits of group t in a plane of `bits` a code, moved to bit `to` of each byte. */
+MTK_INLINE vi plane_codes(const uint8_t *plane, int t, int bits, int to) {
+  const int from = t / (2 * bits) * bits;
+  vi v = vi_load(plane + 64 * (t % (2 * bits)));
+  v = from > to ? vi_srli(v, from - to) : from < to ? vi_slli(v, to - from) : v;
+  return vi_and(v, vi_set1(0x01010101 * (((1 << bits) - 1) << to)));
+}
+
+/* Codes of group t (4 k) of a quarter: unsigned bytes, or the numbers themselves (AVX2's levels). */
+MTK_INLINE vi group_codes(const mtk_k_super *f, const uint8_t *quarter, int t, __m128i levels) {
+  vi c = plane_codes(quarter, t, f->low_bits, 0);
+  if (f->levels) return vi_lookup16(levels, c);
+  if (!f->high_bits) return c;
+  return vi_or(c, plane_codes(quarter + 128 * f->low_bits, t, f->high_bits, f->low_bits));
+}
+
+MTK_INLINE __m128i load_levels(void) {
+  __m128i v = _mm_loadu_si128((const __m128i *)(const void *)mtk_k_iq4_levels);
+  return _mm_add_epi8(v, _mm_set1_epi8((char)LEVELS_OFFSET));
+}
+
+/* acc + what a superblock adds, from its two sums. */
+MTK_INLINE vf finish(const mtk_k_super *f, vf acc, vi sum, vi bias, vf d, vf dmin, float d_a) {
+  const int offset = f->levels ? LEVELS_OFFSET : f->offset;
+  if (offset) sum = vi_sub(sum, vi_slli(bias, __builtin_ctz((unsigned)offset)));
+  vf t = vf_mul(d, vf_from_i32(sum));
+  if (f->has_min) t = vf_fma(vf_neg(dmin), vf_from_i32(bias), t);
+  return vf_fma(t, vf_set1(d_a), acc);
+}
+
+MTK_INLINE const int16_t *act_sums(const mtk_k_super *f, const act_block *x) {
+  return f->sub == 16 ? x->sum16 : x->sum32;
+}
+
+static void store_row(const job *j, float *y, int64_t col, vf acc) {
+  int64_t left = j->n - col;
+  if (left > 0) vf_store_n(y + col, vf_mul(acc, vf_set1(j->scale)), left);
+}
+
+/* ---- few rows ---------------------------------------- */
+/* One vector of a unit for rows x[r * ldx]. */
+MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u, int h,
+                          const act_block *x, int64_t ldx) {
+  const int subs = 64 / f->sub, steps = steps_of(f);
+  const __m128i levels = load_levels();
+  vi total[DIRECT_ROWS], bias[DIRECT_ROWS];
+  MTK_UNROLL for (int r = 0; r < rows; r++) total[r] = bias[r] = vi_set1(0);
+  for (int quarter = 0; quarter < MTK_K_QUARTERS; quarter++) {
+    const uint8_t *codes = u.at + mtk_k_super_head(f) + quarter * mtk_k_super_quarter(f);
+    prefetch_bytes(codes, mtk_k_super_quarter(f) / PARTS);
+    codes += 4 * LANES * h;
+    vi factors[4];
+    MTK_UNROLL for (int pair = 0; pair < subs / 2; pair++) {
+      vi scales, others;
+      unit_pairs(&scales, &others, f, u, quarter * subs / 2 + pair, h);
+      factors[2 * pair] = first_factor(scales);
+      factors[2 * pair + 1] = second_factor(scales);
+      MTK_UNROLL for (int r = 0; r < rows; r++) {
+        const int16_t *sums = act_sums(f, x + r * ldx) + quarter * subs + 2 * pair;
+        bias[r] = add_pairs(bias[r], others, vi_set1_bytes(sums));
+      }
+    }
+    MTK_UNROLL for (int t = 0; t < 16; t += steps) {
+      vi sum[DIRECT_ROWS];
+      MTK_UNROLL for (int r = 0; r < rows; r++) sum[r] = vi_set1(0);
+      MTK_UNROLL for (int i = t; i < t + steps; i++) {
+        vi c = group_codes(f, codes, i, levels);
+        MTK_UNROLL for (int r = 0; r < rows; r++) {
+          vi q = vi_set1_bytes(x[r * ldx].q + 64 * quarter + 4 * i);
+          sum[r] = sum_step(sum[r], c, q, f->levels);
+        }
+      }
+      MTK_UNROLL for (int r = 0; r < rows; r++) {
+        total[r] = add_scaled(total[r], sum[r], factors[4 * t / f->sub]);
+      }
+    }
+  }
+  vf d = unit_scale(u, 0, h), dmin = f->has_min ? unit_scale(u, 1, h) : d;
+  MTK_UNROLL for (int r = 0; r < rows; r++) {
+    acc[r] = finish(f, acc[r], total[r], bias[r], d, dmin, x[r * ldx].d);
+  }
+}
+
+/* `panels` from p for rows row .. row+rows: a superblock of each panel in turn, so that as many
+ * streams of memory are read at once. */
+MTK_INLINE void direct(const mtk_k_super *f, const int rows, const job *j, int64_t row, int64_t p,
+                       int64_t panels) {
+  vf acc[DIRECT_PANELS][PARTS][DIRECT_ROWS];
+  for (int64_t i = 0; i < panels; i++) {
+    for (int h = 0; h < PARTS; h++) {
+      MTK_UNROLL for (int r = 0; r < rows; r++) acc[i][h][r] = vf_set1(0.0f);
+    }
+  }
+  for (int64_t b = 0; b < j->blocks; b++) {
+    const act_block *x = j->x + row * j->blocks + b;
+    for (int64_t i = 0; i < panels; i++) {
+      unit u = unit_at(f, j, p + i, b);
+      prefetch_bytes(u.at, mtk_k_super_head(f));
+      for (int h = 0; h < PARTS; h++) unit_rows(f, rows, acc[i][h], u, h, x, j->blocks);
+    }
+  }
+  for (int64_t i = 0; i < panels; i++) {
+    for (int h = 0; h < PARTS; h++) {
+      for (int r = 0; r < rows; r++) {
+        float *y = j->y + (row + r) * j->ldy;
+        store_row(j, y, (p + i) * MTK_PANEL + h * LANES, acc[i][h][r]);
+      }
+    }
+  }
+}
+
+typedef void direct_fn(const job *j, int64_t row, int64_t p, int64_t panels);
+
+/* ---- many rows ---------------------------------------- */
+/* A decoded superblock of a panel. */
+typedef struct weight_block {
+  uint8_t codes[64][64];           /* registers of 4 k x 16 rows */
+  int32_t factor[16][MTK_PANEL];   /* of a sub-block */
+  int16_t bias[8][MTK_PANEL][2];
+  float d[MTK_PANEL], dmin[MTK_PANEL];
+} weight_block;
+
+MTK_INLINE void decode_unit(const mtk_k_super *f, weight_block *w, unit u) {
+  const __m128i levels = load_levels();
+  const int subs = 64 / f->sub;
+  prefetch_bytes(u.at, mtk_k_super_unit(f));
+  for (int h = 0; h < PARTS; h++) {
+    const int at = h * LANES;
+    for (int quarter = 0; quarter < MTK_K_QUARTERS; quarter++) {
+      const uint8_t *codes = u.at + mtk_k_super_head(f) + quarter * mtk_k_super_quarter(f) + 4 * at;
+      MTK_UNROLL for (int t = 0; t < 16; t++) {
+        vi_store(w->codes[16 * quarter + t] + 4 * at, group_codes(f, codes, t, levels));
+      }
+      MTK_UNROLL for (int i = 0; i < subs / 2; i++) {
+        const int pair = quarter * subs / 2 + i;
+        vi scales, others;
+        unit_pairs(&scales, &others, f, u, pair, h);
+        vi_store(w->factor[2 * pair] + at, first_factor(scales));
+        vi_store(w->factor[2 * pair + 1] + at, second_factor(scales));
+        vi_store(w->bias[pair] + at, others);
+      }
+    }
+    vf_store(w->d + at, unit_scale(u, 0, h));
+    if (f->has_min) vf_store(w->dmin + at, unit_scale(u, 1, h));
+  }
+}
+
+/* acc[rows][COLS] continued over a superblock. Vector v of the tile is w[v], lane[v] and up. */
+MTK_INLINE void tile(const mtk_k_super *f, const int rows, float *acc, const act_block *x,
+                     int64_t ldx, const weight_block *const *w) {
+  const int lane[2] = {0, MTK_LANES == 8 ? LANES : 0}, steps = steps_of(f);
+  vi total[TILE][2], bias[TILE][2];
+  MTK_UNROLL for (int r = 0; r < rows; r++) {
+    MTK_UNROLL for (int v = 0; v < 2; v++) total[r][v] = bias[r][v] = vi_set1(0);
+  }
+  for (int t = 0; t < 64; t += steps) {
+    vi sum[TILE][2];
+    MTK_UNROLL for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = vi_set1(0);
+    MTK_UNROLL for (int i = 0; i < steps; i++) {
+      vi c0 = vi_load(w[0]->codes[t + i] + 4 * lane[0]);
+      vi c1 = vi_load(w[1]->codes[t + i] + 4 * lane[1]);
+      MTK_UNROLL for (int r = 0; r < rows; r++) {
+        vi q = vi_set1_bytes(x[r * ldx].q + 4 * (t + i));
+        sum[r][0] = sum_step(sum[r][0], c0, q, f->levels);
+        sum[r][1] = sum_step(sum[r][1], c1, q, f->levels);
+      }
+    }
+    MTK_UNROLL for (int v = 0; v < 2; v++) {
+      vi factor = vi_load(w[v]->factor[4 * t / f->sub] + lane[v]);
+      MTK_UNROLL for (int r = 0; r < rows; r++) {
+        total[r][v] = add_scaled(total[r][v], sum[r][v], factor);
+      }
+    }
+  }
+  for (int pair = 0; pair < MTK_K_SUPER / f->sub / 2; pair++) {
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      vi q = vi_set1_bytes(act_sums(f, x + r * ldx) + 2 * pair);
+      MTK_UNROLL for (int v = 0; v < 2; v++) {
+        bias[r][v] = add_pairs(bias[r][v], vi_load(w[v]->bias[pair] + lane[v]), q);
+      }
+    }
+  }
+  MTK_UNROLL for (int v = 0; v < 2; v++) {
+    vf d = vf_load(w[v]->d + lane[v]), dmin = f->has_min ? vf_load(w[v]->dmin + lane[v]) : d;
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      float *at = acc + r * COLS + v * LANES;
+      vf_store(at, finish(f, vf_load(at), total[r][v], bias[r][v], d, dmin, x[r * ldx].d));
+    }
+  }
+}
+
+typedef void tile_fn(float *acc, const act_block *x, int64_t ldx, const weight_block *const *w);
+typedef void decode_fn(weight_block *w, unit u);
+
+/* Kernels of a type; the first of each is NULL. */
+typedef struct kernels {
+  const mtk_k_super *format;
+  direct_fn *direct[DIRECT_ROWS + 1];
+  tile_fn *tile[TILE + 1];
+  decode_fn *decode;
+} kernels;
+
+static void run_tiles(const kernels *f, const job *j, int64_t m0, int64_t rows, int64_t p0,
+                      int64_t p1) {
+  _Alignas(64) weight_block scratch[TILE_PANELS];
+  _Alignas(64) float acc[ROWS * COLS];
+  for (int64_t p = p0; p < p1; p += TILE_PANELS) {
+    int64_t panels = mtk_k_min(TILE_PANELS, p1 - p), height;
+    const weight_block *const w[2] = {&scratch[0], &scratch[panels - 1]};
+    memset(acc, 0, (size_t)(rows * COLS) * sizeof *acc);
+    for (int64_t b = 0; b < j->blocks; b++) {
+      for (int64_t i = 0; i < panels; i++) f->decode(&scratch[i], unit_at(f->format, j, p + i, b));
+      int64_t left = (rows + TILE - 1) / TILE; /* tiles of nearly the same height */
+      for (int64_t r = 0; left > 0; r += height, left--) {
+        height = (rows - r + left - 1) / left;
+        f->tile[height](acc + r * COLS, j->x + (m0 + r) * j->blocks + b, j->blocks, w);
+      }
+    }
+    for (int64_t r = 0; r < rows; r++) {
+      float *y = j->y + (m0 + r) * j->ldy;
+      for (int64_t c = 0; c < panels * MTK_PANEL; c += LANES) {
+        store_row(j, y, p * MTK_PANEL + c, vf_load(acc + r * COLS + c));
+      }
+    }
+  }
+}
+
+static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, int64_t p0,
+                     int64_t p1) {
+  if (rows > DIRECT_ROWS) {
+    run_tiles(f, j, m0, rows, p0, p1);
+    return;
+  }
+  for (int64_t p = p0; p < p1; p += DIRECT_PANELS) {
+    f->direct[rows](j, m0, p, mtk_k_min(DIRECT_PANELS, p1 - p));
+  }
+}
+
+/* ---- per type ---------------------------------------- */
+#define DIRECT_FN(t, r)                                                                            \
+  static void direct_##t##_##r(const job *j, int64_t row, int64_t p, int64_t panels) {             \
+    direct(&mtk_k_super_##t, r, j, row, p, panels);                                                \
+  }
+#define TILE_FN(t, r)                                                                              \
+  static void tile_##t##_##r(float *acc, const act_block *x, int64_t ldx,                          \
+                             const weight_block *const *w) {                                       \
+    tile(&mtk_k_super_##t, r, acc, x, ldx, w);                                                     \
+  }
+#if MTK_LANES == 16
+#define FUNCTIONS(t)                                                                               \
+  DIRECT_FN(t, 1) DIRECT_FN(t, 2) DIRECT_FN(t, 3) DIRECT_FN(t, 4)                                  \
+  TILE_FN(t, 1) TILE_FN(t, 2) TILE_FN(t, 3) TILE_FN(t, 4) TILE_FN(t, 5) TILE_FN(t, 6)
+#define DIRECT_LIST(t) direct_##t##_1, direct_##t##_2, direct_##t##_3, direct_##t##_4
+#define TILE_LIST(t)                                                                               \
+  tile_##t##_1, tile_##t##_2, tile_##t##_3, tile_##t##_4, tile_##t##_5, tile_##t##_6
+#else
+#define FUNCTIONS(t)                                                                               \
+  DIRECT_FN(t, 1) DIRECT_FN(t, 2) TILE_FN(t, 1) TILE_FN(t, 2) TILE_FN(t, 3) TILE_FN(t, 4)
+#define DIRECT_LIST(t) direct_##t##_1, direct_##t##_2
+#define TILE_LIST(t)   tile_##t##_1, tile_##t##_2, tile_##t##_3, tile_##t##_4
+#endif
+
+#define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
+#define SUPER_ROW(TYPE, t)                                                                         \
+  FUNCTIONS(t)                                                                                     \
+  static void decode_##t(weight_block *w, unit u) { decode_unit(&mtk_k_super_##t, w, u); }         \
+  static const kernels kernels_##t = {                                                             \
+      &mtk_k_super_##t, {NULL, DIRECT_LIST(t)}, {NULL, TILE_LIST(t)}, decode_##t};                 \
+  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
+    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
+  }                                                                                                \
+  static void run_##t(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,   \
+                      const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1) {          \
+    (void)m;                                                                                       \
+    job j = {y,                                                                                    \
+             act,                                                                                  \
+             packed,                                                                               \
+             ldy,                                                                                  \
+             k / MTK_K_SUPER,                                                                      \
+             mtk_k_panel_stride(mtk_k_panel_format_of(TYPE), k),                                   \
+             n,                                                                                    \
+             k,                                                                                    \
+             ((const mtk_k_header *)packed)->scale};                                               \
+    for (int64_t i = m0; i < m1; i += ROWS) {                                                      \
+      run_rows(&kernels_##t, &j, i, mtk_k_min(ROWS, m1 - i), p0, p1);                              \
+    }                                                                                              \
+  }                                                                                                \
+  static const mtk_linear_kernel row_##t = {                                                       \
+      NAME(t, a8), TYPE,    MTK_A8,  packed_bytes_##t,      mtk_k_panel_pack,                      \
+      act_bytes,   prepare, run_##t, mtk_k_panel_grid_bytes};
+MTK_K_SUPERS(SUPER_ROW)
+
+void MTK_K(linear_k_init)(mtk_kernels *table);
+void MTK_K(linear_k_init)(mtk_kernels *table) {
+#define LAY(TYPE, t) table->linear[TYPE][MTK_A8] = &row_##t;
+  MTK_K_SUPERS(LAY)
+}
