@@ -75,6 +75,7 @@ mtk_status mtk_cmd_pool(mtk_pool **out, const mtk_cmd_line *line, mtk_error *err
 /* A loaded model with an engine on it. */
 typedef struct mtk_cmd_engine {
   mtk_model *model;
+  bool model_is_borrowed;
   mtk_engine *engine;
   mtk_pool *pool;
   int max_batch; /* prompt tokens computed at once */
@@ -84,8 +85,10 @@ typedef struct mtk_cmd_engine {
 } mtk_cmd_engine;
 mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
                                int max_seqs, mtk_error *err);
-mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line,
-                                       const char *path, int max_seqs, int threads, mtk_error *err);
+/* On a model that is there already and stays the caller's, with a cache of `positions`. */
+mtk_status mtk_cmd_engine_open_model(mtk_cmd_engine *out, const mtk_cmd_line *line,
+                                     mtk_model *model, int max_seqs, int64_t positions,
+                                     int threads, mtk_error *err);
 /* The same, but for embeddings instead of logits. */
 mtk_status mtk_cmd_embedder_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
                                  int max_seqs, mtk_error *err);
@@ -115,6 +118,9 @@ typedef struct mtk_cmd_outputs {
 mtk_status mtk_cmd_outputs_open(mtk_cmd_outputs *o, const mtk_cmd_line *line,
                                 const mtk_format_v1 *format, const char *dst,
                                 const char *const *sources, int n_sources, mtk_error *err);
+/* A repetition: the model gets the name of the source that the provenance records, which writers
+ * may put into their files. */
+mtk_status mtk_cmd_outputs_rename(const mtk_cmd_outputs *o, mtk_model *model, mtk_error *err);
 /* Returns st; when what was done so far is kept, err says so. */
 mtk_status mtk_cmd_outputs_close(mtk_cmd_outputs *o, mtk_status st, mtk_error *err);
 /* The row of --resume in a table of options. */
@@ -123,6 +129,9 @@ mtk_status mtk_cmd_outputs_close(mtk_cmd_outputs *o, mtk_status st, mtk_error *e
    "go on where an interrupted run with the same options stopped"}
 
 /* convert.c: shared by the commands that write models. */
+/* mtk convert, or (repeats: the provenance of DST) the command again, compared with DST, which
+ * stays as it is. */
+mtk_status mtk_cmd_convert_run(const mtk_cmd_line *line, const char *repeats, mtk_error *err);
 /* `first` and the options of all formats, as one table in static memory. */
 const mtk_option_def *mtk_cmd_format_options(const mtk_option_def *first);
 mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line,

@@ -62,7 +62,7 @@ mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err) {
 static bool bears_on_result(const char *name) {
   static const char *const others[] = {"force", "resume",  "dry-run", "out", "json",
                                        "quiet", "verbose", "threads", "help",
-                                       "no-verify", "imatrix-out", "report"};
+                                       "no-verify", "imatrix-out", "report", "list"};
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
     if (!strcmp(name, others[i])) return false;
   return true;
@@ -71,18 +71,21 @@ static bool bears_on_result(const char *name) {
 /* Appends "--name=value" and a NUL. */
 static void add_value(mtk_bytes *out, const mtk_option_def *d, const char *value) {
   bool is_path = d->type == MTK_OPT_PATH || (d->value_name && !strcmp(d->value_name, "FILE"));
-  mtk_bytes_printf(out, "--%s=%s", d->name, is_path ? mtk_path_base(value) : value);
+  if (d->type == MTK_OPT_FLAG) mtk_bytes_printf(out, "--%s", d->name);
+  else mtk_bytes_printf(out, "--%s=%s", d->name, is_path ? mtk_path_base(value) : value);
   mtk_bytes_append(out, "", 1);
 }
 
-/* Returns the number of values. */
+/* Given, or with a default: another version may have another one. Returns the number of values. */
 static int add_option(mtk_bytes *out, const mtk_option_values *o, const mtk_option_def *d) {
   const char *const *items = NULL;
+  if (d->type == MTK_OPT_FLAG && !mtk_options_flag(o, d->name)) return 0;
   size_t n = mtk_options_list(o, d->name, &items);
   for (size_t i = 0; i < n; i++) add_value(out, d, items[i]);
   if (d->type == MTK_OPT_LIST) return (int)n;
-  add_value(out, d, mtk_options_string(o, d->name)); /* a flag's text is "true" */
-  return 1;
+  const char *value = mtk_options_string(o, d->name);
+  if (value) add_value(out, d, value);
+  return value != NULL;
 }
 
 mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const char *const *sources,
@@ -90,8 +93,7 @@ mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const ch
   mtk_bytes text = {0};
   int n = 0;
   for (const mtk_option_def *d = line->defs; d->name; d++)
-    if (bears_on_result(d->name) && mtk_options_is_set(line->options, d->name))
-      n += add_option(&text, line->options, d);
+    if (bears_on_result(d->name)) n += add_option(&text, line->options, d);
   const char **args = mtk_alloc((size_t)n + 1, sizeof *args);
   mtk_status st = mtk_bytes_status(&text, err);
   if (st == MTK_OK && !args) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
@@ -134,46 +136,60 @@ static mtk_status add_adapters(mtk_cmd_engine *e, const mtk_cmd_line *line, mtk_
   return MTK_OK;
 }
 
-static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
-                              int max_seqs, int threads, bool embeddings, mtk_error *err);
+/* Where the model comes from and how it is used. */
+typedef struct engine_request {
+  const char *path;
+  mtk_model *model;  /* borrowed, in place of the path */
+  int64_t positions; /* of the cache; 0 = by the options */
+  int max_seqs, threads;
+  bool embeddings;
+} engine_request;
+
+static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line,
+                              const engine_request *r, mtk_error *err);
 
 mtk_status mtk_cmd_embedder_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
                                  int max_seqs, mtk_error *err) {
-  int threads = (int)mtk_options_int(line->options, "threads");
-  return open_engine(out, line, path, max_seqs, threads, true, err);
+  const engine_request r = {.path = path, .max_seqs = max_seqs, .embeddings = true,
+                            .threads = (int)mtk_options_int(line->options, "threads")};
+  return open_engine(out, line, &r, err);
 }
 
 mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
                                int max_seqs, mtk_error *err) {
-  int threads = (int)mtk_options_int(line->options, "threads");
-  return mtk_cmd_engine_open_threads(out, line, path, max_seqs, threads, err);
+  const engine_request r = {.path = path, .max_seqs = max_seqs,
+                            .threads = (int)mtk_options_int(line->options, "threads")};
+  return open_engine(out, line, &r, err);
 }
 
-mtk_status mtk_cmd_engine_open_threads(mtk_cmd_engine *out, const mtk_cmd_line *line,
-                                       const char *path, int max_seqs, int threads,
-                                       mtk_error *err) {
-  return open_engine(out, line, path, max_seqs, threads, false, err);
+mtk_status mtk_cmd_engine_open_model(mtk_cmd_engine *out, const mtk_cmd_line *line,
+                                     mtk_model *model, int max_seqs, int64_t positions,
+                                     int threads, mtk_error *err) {
+  const engine_request r = {.model = model, .positions = positions, .max_seqs = max_seqs,
+                            .threads = threads};
+  return open_engine(out, line, &r, err);
 }
 
-static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
-                              int max_seqs, int threads, bool embeddings, mtk_error *err) {
-  *out = (mtk_cmd_engine){0};
+static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line,
+                              const engine_request *r, mtk_error *err) {
+  *out = (mtk_cmd_engine){.model = r->model, .model_is_borrowed = r->model != NULL};
   const char *a = mtk_options_string(line->options, "activations");
   mtk_engine_options opt = {.struct_size = sizeof opt,
                             .context = mtk_options_int(line->options, "context"),
-                            .max_seqs = max_seqs,
+                            .max_seqs = r->max_seqs,
+                            .kv_tokens = r->positions,
                             .max_batch = (int)mtk_options_int(line->options, "batch"),
                             .arith = a[0] == 'd'         ? -1
                                      : !strcmp(a, "a32") ? MTK_A32
                                      : !strcmp(a, "a16") ? MTK_A16
                                                          : MTK_A8,
                             .isa = -1,
-                            .embeddings = embeddings};
-  mtk_status st = mtk_pool_create(&out->pool, threads, err);
+                            .embeddings = r->embeddings};
+  mtk_status st = mtk_pool_create(&out->pool, r->threads, err);
   opt.pool = out->pool;
   out->max_batch = opt.max_batch;
-  if (st == MTK_OK) st = mtk_model_load(&out->model, path, err);
-  if (st == MTK_OK) st = kv_tokens(&opt.kv_tokens, line, out->model, &opt, err);
+  if (st == MTK_OK && !out->model) st = mtk_model_load(&out->model, r->path, err);
+  if (st == MTK_OK && !opt.kv_tokens) st = kv_tokens(&opt.kv_tokens, line, out->model, &opt, err);
   if (st == MTK_OK) st = mtk_engine_create(&out->engine, out->model, &opt, err);
   if (st == MTK_OK) st = add_adapters(out, line, err);
   if (st == MTK_OK) mtk_log(MTK_LOG_INFO, "%s", mtk_engine_description(out->engine));
@@ -185,7 +201,7 @@ void mtk_cmd_engine_close(mtk_cmd_engine *e) {
   for (int i = 0; i < e->n_adapters; i++) mtk_free((void *)(uintptr_t)e->adapter_names[i]);
   mtk_free(e->adapter_names);
   mtk_engine_destroy(e->engine);
-  mtk_model_destroy(e->model);
+  if (!e->model_is_borrowed) mtk_model_destroy(e->model);
   mtk_pool_destroy(e->pool);
   *e = (mtk_cmd_engine){0};
 }

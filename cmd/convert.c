@@ -279,28 +279,39 @@ static mtk_status report_result(const mtk_cmd_line *line, const mtk_model *model
   return MTK_OK;
 }
 
-static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
-  if (mtk_options_flag(line->options, "list")) return list_formats(line, err);
-  if (line->n_args < 2)
-    return mtk_fail(err, MTK_E_INVALID, NULL, "needs SRC and DST; 'mtk convert --help' explains");
+mtk_status mtk_cmd_convert_run(const mtk_cmd_line *line, const char *repeats, mtk_error *err) {
   const mtk_format_v1 *format = NULL;
-  if (!mtk_path_exists(line->args[0]))
-    return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0], "no such file or folder");
-  if (mtk_options_is_set(line->options, "base")) return convert_adapter(line, err);
+  mtk_cmd_outputs outputs = {.repeats = repeats};
   double start = mtk_now_s();
   mtk_model *model = NULL;
   mtk_adapter *adapter = NULL;
   mtk_status st = mtk_cmd_output_format(&format, line, line->args[1], err);
   if (st == MTK_OK) st = mtk_model_load(&model, line->args[0], err);
+  if (st == MTK_OK) st = mtk_cmd_outputs_rename(&outputs, model, err);
   uint64_t before = st == MTK_OK ? mtk_cmd_model_bytes(model) : 0;
   if (st == MTK_OK) st = transform(model, &adapter, line, err);
   const char *sources[] = {line->args[0], mtk_options_string(line->options, "adapter")};
-  if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run"))
-    st = mtk_cmd_write_model(model, line, format, line->args[1], sources, sources[1] ? 2 : 1, err);
-  if (st == MTK_OK) st = report_result(line, model, before, format, mtk_now_s() - start, err);
+  if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run")) {
+    st = mtk_cmd_outputs_open(&outputs, line, format, line->args[1], sources, sources[1] ? 2 : 1,
+                              err);
+    if (st == MTK_OK)
+      st = mtk_cmd_write_outputs(model, line, format, line->args[1], &outputs, err);
+    st = mtk_cmd_outputs_close(&outputs, st, err);
+  }
+  if (st == MTK_OK && !repeats) st = report_result(line, model, before, format, mtk_now_s() - start, err);
   mtk_model_destroy(model);
   mtk_adapter_destroy(adapter);
   return st;
+}
+
+static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
+  if (mtk_options_flag(line->options, "list")) return list_formats(line, err);
+  if (line->n_args < 2)
+    return mtk_fail(err, MTK_E_INVALID, NULL, "needs SRC and DST; 'mtk convert --help' explains");
+  if (!mtk_path_exists(line->args[0]))
+    return mtk_fail(err, MTK_E_NOT_FOUND, line->args[0], "no such file or folder");
+  if (mtk_options_is_set(line->options, "base")) return convert_adapter(line, err);
+  return mtk_cmd_convert_run(line, NULL, err);
 }
 
 const mtk_cmd mtk_cmd_convert = {"convert",

@@ -67,6 +67,19 @@ mtk_status mtk_cmd_outputs_open(mtk_cmd_outputs *o, const mtk_cmd_line *line,
   return can ? open_resumable(o, dst, o->provenance, resume, err) : MTK_OK;
 }
 
+mtk_status mtk_cmd_outputs_rename(const mtk_cmd_outputs *o, mtk_model *model, mtk_error *err) {
+  if (!o->repeats) return MTK_OK;
+  json_t *made = json_loads(o->repeats, 0, NULL);
+  const json_t *source = json_array_get(json_object_get(made, "sources"), 0);
+  const char *name = json_string_value(json_object_get(source, "name"));
+  char *first = name ? mtk_strndup(name, strcspn(name, "/")) : NULL;
+  mtk_status st =
+      first ? mtk_model_set_source(model, mtk_model_format(model), first, err) : MTK_OK;
+  mtk_free(first);
+  json_decref(made);
+  return st;
+}
+
 /* What can be gone on with: stopped, no room, no memory. */
 static bool is_worth_keeping(mtk_status st) {
   return st == MTK_E_CANCELLED || st == MTK_E_IO || st == MTK_E_NOMEM;

@@ -281,8 +281,12 @@ static bool any_quantized(const writer *w) {
 static mtk_status put_name(writer *w) {
   const char *path = mtk_model_path(w->model);
   if (mtk_meta_get(mtk_model_meta(w->model), "general.name") || !path || !*path) return MTK_OK;
-  const char *base = mtk_path_base(path), *dot = strrchr(base, '.');
-  size_t n = dot && dot != base ? (size_t)(dot - base) : strlen(base);
+  size_t end = strlen(path), n;
+  while (end > 1 && path[end - 1] == '/') end--;
+  const char *base = path + end;
+  while (base > path && base[-1] != '/') base--;
+  for (n = (size_t)(path + end - base); n > 0 && base[n] != '.';) n--; /* without the extension */
+  if (n == 0) n = (size_t)(path + end - base);
   mtk_value name = gguf_string(base, n);
   return mtk_meta_set(w->kvs, "general.name", &name, w->err);
 }
