@@ -2,17 +2,17 @@
  * (formulas: linear_rules.h; panels: superblock.h).
  *
  * Lanes run over n, registers over m. Codes are unsigned bytes; an offset of theirs is taken off at
- * the end by `bias`, the sum of sub-scales times sums of q. Up to DIRECT_ROWS activations multiply
- * codes as they are decoded; more work on one superblock of a tile's panels, decoded once to bytes
- * for ROWS activations. */
+ * the end by `bias`, the sum of sub-scales times sums of q. Up to DIRECT_LIMIT activations multiply
+ * codes as they are decoded, DIRECT_ROWS at a time; more work on one superblock of a tile's panels,
+ * decoded once to bytes for ROWS activations. */
 #include "linear_panel.h"
 #include "simd/linear_lanes.h"
 #include "superblock.h"
 
 #if MTK_LANES == 16
-enum { TILE = 6, DIRECT_ROWS = 4 };
+enum { TILE = 6, DIRECT_ROWS = 8, DIRECT_LIMIT = 40 };
 #else
-enum { TILE = 4, DIRECT_ROWS = 2 };
+enum { TILE = 4, DIRECT_ROWS = 4, DIRECT_LIMIT = 8 };
 #endif
 enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, ROWS = 192, DIRECT_PANELS = 4 };
 enum { AHEAD = 4096 }; /* bytes of a panel that are prefetched */
@@ -148,21 +148,24 @@ MTK_INLINE void prefetch_bytes(const uint8_t *p, int bytes) {
 }
 
 /* d (0) or dmin (1) of lanes h * LANES and up, grid applied. */
-MTK_INLINE vf unit_scale(unit u, int which, int h) {
+MTK_INLINE vf unit_d(unit u, int which, int h) {
   vf d = load_f16(u.at + which * 2 * MTK_PANEL + 2 * LANES * h);
   return u.grid ? vf_mul(d, vf_load(u.grid + h * LANES)) : d;
 }
 
 /* Scales of sub-blocks 2 * pair and the next as int16, and what the sums of q are multiplied by:
  * the minimums, or the scales again where codes have an offset. */
-MTK_INLINE void unit_pairs(vi *scale, vi *bias, const mtk_k_super *f, unit u, int pair, int h) {
+MTK_INLINE vi unit_pair(const mtk_k_super *f, unit u, int part, int pair, int h) {
   const uint8_t *at = u.at + (1 + f->has_min) * 2 * MTK_PANEL + (pair * MTK_PANEL + h * LANES) * 2;
-  vi bytes = pairs_from_i8(at);
-  *scale = f->nibbles ? vi_and(bytes, vi_set1(0x000f000f)) : bytes;
-  if (f->nibbles)
-    *bias = vi_and(vi_srli(bytes, 4), vi_set1(0x000f000f));
-  else
-    *bias = f->has_min ? pairs_from_i8(at + MTK_K_SUPER / f->sub * MTK_PANEL) : bytes;
+  return pairs_from_i8(at + part * (MTK_K_SUPER / f->sub) * MTK_PANEL);
+}
+MTK_INLINE vi unit_scales(const mtk_k_super *f, unit u, int pair, int h) {
+  vi bytes = unit_pair(f, u, 0, pair, h);
+  return f->nibbles ? vi_and(bytes, vi_set1(0x000f000f)) : bytes;
+}
+MTK_INLINE vi unit_bias(const mtk_k_super *f, unit u, int pair, int h) {
+  if (f->nibbles) return vi_and(vi_srli(unit_pair(f, u, 0, pair, h), 4), vi_set1(0x000f000f));
+  return unit_pair(f, u, f->has_min, pair, h);
 }
 
 /* Bits of group t in a plane of `bits` a code, moved to bit `to` of each byte. */
@@ -211,21 +214,16 @@ MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u,
   const int subs = 64 / f->sub, steps = steps_of(f);
   const __m128i levels = load_levels();
   vi total[DIRECT_ROWS], bias[DIRECT_ROWS];
-  MTK_UNROLL for (int r = 0; r < rows; r++) total[r] = bias[r] = vi_set1(0);
+  MTK_UNROLL for (int r = 0; r < rows; r++) total[r] = vi_set1(0);
   for (int quarter = 0; quarter < MTK_K_QUARTERS; quarter++) {
     const uint8_t *codes = u.at + mtk_k_super_head(f) + quarter * mtk_k_super_quarter(f);
     prefetch_bytes(codes, mtk_k_super_quarter(f) / PARTS);
     codes += 4 * LANES * h;
     vi factors[4];
     MTK_UNROLL for (int pair = 0; pair < subs / 2; pair++) {
-      vi scales, others;
-      unit_pairs(&scales, &others, f, u, quarter * subs / 2 + pair, h);
+      vi scales = unit_scales(f, u, quarter * subs / 2 + pair, h);
       factors[2 * pair] = first_factor(scales);
       factors[2 * pair + 1] = second_factor(scales);
-      MTK_UNROLL for (int r = 0; r < rows; r++) {
-        const int16_t *sums = act_sums(f, x + r * ldx) + quarter * subs + 2 * pair;
-        bias[r] = add_pairs(bias[r], others, vi_set1_bytes(sums));
-      }
     }
     MTK_UNROLL for (int t = 0; t < 16; t += steps) {
       vi sum[DIRECT_ROWS];
@@ -242,7 +240,14 @@ MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u,
       }
     }
   }
-  vf d = unit_scale(u, 0, h), dmin = f->has_min ? unit_scale(u, 1, h) : d;
+  MTK_UNROLL for (int r = 0; r < rows; r++) bias[r] = vi_set1(0);
+  for (int pair = 0; pair < 2 * subs; pair++) {
+    vi factor = unit_bias(f, u, pair, h);
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      bias[r] = add_pairs(bias[r], factor, vi_set1_bytes(act_sums(f, x + r * ldx) + 2 * pair));
+    }
+  }
+  vf d = unit_d(u, 0, h), dmin = f->has_min ? unit_d(u, 1, h) : d;
   MTK_UNROLL for (int r = 0; r < rows; r++) {
     acc[r] = finish(f, acc[r], total[r], bias[r], d, dmin, x[r * ldx].d);
   }
@@ -300,15 +305,14 @@ MTK_INLINE void decode_unit(const mtk_k_super *f, weight_block *w, unit u) {
       }
       MTK_UNROLL for (int i = 0; i < subs / 2; i++) {
         const int pair = quarter * subs / 2 + i;
-        vi scales, others;
-        unit_pairs(&scales, &others, f, u, pair, h);
+        vi scales = unit_scales(f, u, pair, h);
         vi_store(w->factor[2 * pair] + at, first_factor(scales));
         vi_store(w->factor[2 * pair + 1] + at, second_factor(scales));
-        vi_store(w->bias[pair] + at, others);
+        vi_store(w->bias[pair] + at, unit_bias(f, u, pair, h));
       }
     }
-    vf_store(w->d + at, unit_scale(u, 0, h));
-    if (f->has_min) vf_store(w->dmin + at, unit_scale(u, 1, h));
+    vf_store(w->d + at, unit_d(u, 0, h));
+    if (f->has_min) vf_store(w->dmin + at, unit_d(u, 1, h));
   }
 }
 
@@ -394,12 +398,18 @@ static void run_tiles(const kernels *f, const job *j, int64_t m0, int64_t rows, 
 
 static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, int64_t p0,
                      int64_t p1) {
-  if (rows > DIRECT_ROWS) {
+  if (rows > DIRECT_LIMIT) {
     run_tiles(f, j, m0, rows, p0, p1);
     return;
   }
-  for (int64_t p = p0; p < p1; p += DIRECT_PANELS) {
-    f->direct[rows](j, m0, p, mtk_k_min(DIRECT_PANELS, p1 - p));
+  const int64_t times = (rows + DIRECT_ROWS - 1) / DIRECT_ROWS;
+  const int64_t width = times == 1 ? DIRECT_PANELS : 1; /* read again, so kept in the cache */
+  for (int64_t p = p0; p < p1; p += width) {
+    int64_t height, panels = mtk_k_min(width, p1 - p);
+    for (int64_t r = 0, left = times; left > 0; r += height, left--) {
+      height = (rows - r + left - 1) / left;
+      f->direct[height](j, m0 + r, p, panels);
+    }
   }
 }
 
@@ -413,18 +423,18 @@ static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, i
                              const weight_block *const *w) {                                       \
     tile(&mtk_k_super_##t, r, acc, x, ldx, w);                                                     \
   }
+#define FOUR_FNS(FN, t)  FN(t, 1) FN(t, 2) FN(t, 3) FN(t, 4)
+#define FOUR_OF(name, t) name##_##t##_1, name##_##t##_2, name##_##t##_3, name##_##t##_4
 #if MTK_LANES == 16
 #define FUNCTIONS(t)                                                                               \
-  DIRECT_FN(t, 1) DIRECT_FN(t, 2) DIRECT_FN(t, 3) DIRECT_FN(t, 4)                                  \
-  TILE_FN(t, 1) TILE_FN(t, 2) TILE_FN(t, 3) TILE_FN(t, 4) TILE_FN(t, 5) TILE_FN(t, 6)
-#define DIRECT_LIST(t) direct_##t##_1, direct_##t##_2, direct_##t##_3, direct_##t##_4
-#define TILE_LIST(t)                                                                               \
-  tile_##t##_1, tile_##t##_2, tile_##t##_3, tile_##t##_4, tile_##t##_5, tile_##t##_6
+  FOUR_FNS(DIRECT_FN, t) DIRECT_FN(t, 5) DIRECT_FN(t, 6) DIRECT_FN(t, 7) DIRECT_FN(t, 8)           \
+  FOUR_FNS(TILE_FN, t) TILE_FN(t, 5) TILE_FN(t, 6)
+#define DIRECT_LIST(t) FOUR_OF(direct, t), direct_##t##_5, direct_##t##_6, direct_##t##_7, direct_##t##_8
+#define TILE_LIST(t)   FOUR_OF(tile, t), tile_##t##_5, tile_##t##_6
 #else
-#define FUNCTIONS(t)                                                                               \
-  DIRECT_FN(t, 1) DIRECT_FN(t, 2) TILE_FN(t, 1) TILE_FN(t, 2) TILE_FN(t, 3) TILE_FN(t, 4)
-#define DIRECT_LIST(t) direct_##t##_1, direct_##t##_2
-#define TILE_LIST(t)   tile_##t##_1, tile_##t##_2, tile_##t##_3, tile_##t##_4
+#define FUNCTIONS(t)   FOUR_FNS(DIRECT_FN, t) FOUR_FNS(TILE_FN, t)
+#define DIRECT_LIST(t) FOUR_OF(direct, t)
+#define TILE_LIST(t)   FOUR_OF(tile, t)
 #endif
 
 #define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
