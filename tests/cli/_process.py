@@ -25,7 +25,8 @@ def check(ok, what):
 
 def write_large(path, megabytes, seed=1):
     """A .safetensors file of f32 matrices that look like weights."""
-    block = array.array("f", (random.Random(seed).gauss(0, 0.02) for _ in range(65536))).tobytes()
+    rng = random.Random(seed)
+    block = array.array("f", (rng.gauss(0, 0.02) for _ in range(65536))).tobytes()
     header, offset = {}, 0
     for i in range(megabytes // 4):
         header[f"model.layers.{i}.mlp.up_proj.weight"] = {

@@ -22,12 +22,13 @@ def writers():
             "quantize": [MTK, "quantize", "large.safetensors", "c.safetensors", "--to", "nvfp4"],
     }.items():
         for sig, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-            caught = catch_again(lambda: remove("c.safetensors"), command + ["-q"],
-                                 lambda: temporaries("c.safetensors"), sig)
+            caught = catch_again(lambda: remove("c.safetensors", *temporaries("c.safetensors")),
+                                 command + ["-q"], lambda: temporaries("c.safetensors"), sig)
             stopped(caught, code, f"{name} {sig.name}")
             check(not os.path.exists("c.safetensors"), f"{name}: left its output")
-            check(not temporaries("c.safetensors"), f"{name}: left a temporary")
-        print(f"{name}: SIGINT 130, SIGTERM 143, nothing left")
+            check(bool(temporaries("c.safetensors")) == ("--resume" in caught[1]),
+                  f"{name}: what is left is not what it says: {caught[1]}")
+        print(f"{name}: SIGINT 130, SIGTERM 143, nothing left but what --resume goes on with")
     remove("large.safetensors")
 
 
