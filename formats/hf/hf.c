@@ -39,6 +39,9 @@ static int hf_probe(const char *path, const uint8_t *head, size_t n) {
 static const mtk_option_def options[] = {
     {"max-shard-size", 0, MTK_OPT_STRING, "SIZE", NULL, 0, 0, NULL,
      "split the weights into files of at most SIZE (300MB, 5GB) with an index"},
+    {"layout", 0, MTK_OPT_STRING, "LAYOUT", NULL, 0, 0, NULL,
+     "names and config of quantized weights: compressed-tensors, modelopt or deepseek; default: "
+     "the source's, else compressed-tensors"},
     {.name = NULL},
 };
 
@@ -47,7 +50,7 @@ static const mtk_format_v1 hf_format = {
     .id = "hf",
     .title = "Hugging Face folder, safetensors, PEFT adapter",
     .extensions = "safetensors",
-    .flags = MTK_FORMAT_MODEL | MTK_FORMAT_ADAPTER | MTK_FORMAT_FOLDER,
+    .flags = MTK_FORMAT_MODEL | MTK_FORMAT_ADAPTER | MTK_FORMAT_FOLDER | MTK_FORMAT_OUTPUTS,
     .options = options,
     .probe = hf_probe,
     .read_model = hf_read_model,

@@ -85,11 +85,22 @@ mtk_status hf_read_sentence(mtk_model *model, mtk_error *err);
 
 /* ---- quant.c: quantized layouts ------------------------------------------------------------ */
 
-/* Block sizes that the config states for grids of scales; 0 = not stated. */
+/* What the config states: block sizes for grids of scales (0 = not stated), and in which type
+ * activations are multiplied, where that is not the usual one of the weights' layout. */
+typedef enum hf_acts {
+  HF_ACTS_USUAL,
+  HF_ACTS_NONE,
+  HF_ACTS_NVFP4,
+  HF_ACTS_MXFP4,
+  HF_ACTS_MXFP8,
+  HF_ACTS_FP8,
+  HF_ACTS_INT8,
+  HF_ACTS_COUNT
+} hf_acts;
 typedef struct hf_quant_config {
   int64_t block_n, block_k;
+  hf_acts acts;
 } hf_quant_config;
-void hf_quant_config_read(hf_quant_config *out, const json_t *config);
 /* Mark the companions (scales) of all quantized weights as consumed. */
 void hf_quant_mark(hf_source *src);
 /* The canonical tensor (name not set) of a stored one. */
@@ -98,9 +109,40 @@ mtk_status hf_quant_tensor(mtk_tensor *out, mtk_model *model, const hf_source *s
 /* The name that the weight of a stored tensor has: "m.weight_packed" -> "m.weight". */
 mtk_status hf_quant_name(const char **out, mtk_arena *arena, const st_tensor *in, mtk_error *err);
 
+bool hf_is_float(mtk_dtype d); /* f32, f16, bf16 */
+int64_t hf_count_of(const st_tensor *t);
+bool hf_all_zero(const st_tensor *t);
+/* Blocks keep element j of a group and element j + half in one byte: NVFP4 groups of 16 (half 8),
+ * the others 32 (half 16). Files keep neighbours in one, the even one in the low half. */
+void hf_pack_group(uint8_t *qs, const uint8_t *packed, size_t half);
+void hf_unpack_group(uint8_t *packed, const uint8_t *qs, size_t half);
 /* Rows of mtk's fp4 blocks (dtype.h) -> rows of packed values and of block scales. */
 void hf_unpack_rows(mtk_dtype dtype, uint8_t *packed, uint8_t *scales, const uint8_t *blocks,
                     size_t n_blocks);
+
+/* ---- ints.c: integer weights under outside scales ------------------------------------------ */
+
+/* What lies beside a weight in int32 words or int8; all but the scale may be NULL. */
+typedef struct hf_int_parts {
+  const st_tensor *scale, *zeros, *shape, *index;
+} hf_int_parts;
+mtk_status hf_int_tensor(mtk_tensor *out, mtk_arena *arena, const st_tensor *in,
+                         const hf_int_parts *parts, mtk_error *err);
+/* Blocks of q4_0, q4_1 or q8_0 -> packed codes counted from 0, and (q4_1) a zero point per block.
+ * false: a block's own scale is not 1, or its zero point no code. */
+bool hf_int_unpack(mtk_dtype dtype, uint8_t *packed, uint8_t *zeros, const uint8_t *blocks,
+                   size_t n_blocks);
+
+/* ---- cache.c: scales of the key and value cache -------------------------------------------- */
+
+/* "blk.N.attn_k.cache_scale" and "..attn_v..": one float. */
+bool hf_is_cache_scale(const mtk_tensor *t);
+/* Canonical name of "<attention>.k_scale" or "<attention>.k_proj.k_scale" in buf; NULL: another
+ * tensor, or no such layer. */
+const char *hf_cache_name_from(char *buf, size_t size, const mtk_arch_v1 *arch, const char *name);
+/* The way back; modelopt chooses the second form. */
+const char *hf_cache_name_to(char *buf, size_t size, const mtk_arch_v1 *arch, const char *name,
+                             bool modelopt);
 
 /* ---- quantconfig.c: how weights are stored in what is written ------------------------------ */
 
@@ -111,13 +153,43 @@ typedef enum hf_layout {
   HF_MXFP4,   /* weight_packed, weight_scale */
   HF_FP8,     /* weight, weight_scale (, input_scale) */
   HF_MXFP8,   /* weight, weight_scale of E8M0 */
+  HF_PACKED_INT, /* weight_packed, weight_scale, (weight_zero_point,) weight_shape */
+  HF_INT8,       /* weight of int8, weight_scale */
   HF_BLOCKS   /* gpt-oss's experts: X_blocks, X_scales (MXFP4) */
 } hf_layout;
-hf_layout hf_layout_of(const mtk_tensor *t);
-/* A new quantization_config (compressed-tensors) of a model, or NULL when no tensor has a quantized
- * layout. hf_names[i]: name of tensor i in the folder. */
-mtk_status hf_quant_config_write(json_t **out, const mtk_model *model, const char *const *hf_names,
+hf_layout hf_layout_of(const mtk_tensor *t, hf_acts acts);
+/* A linear weight of the model under its name in the folder. */
+bool hf_is_linear(const mtk_tensor *t, const char *hf_name);
+/* "model.layers.0.mlp.up_proj.weight" -> a new string: the module's name. */
+json_t *hf_module_of(const char *hf_name);
+
+/* Whose names and config describe the quantized weights. */
+typedef enum hf_style {
+  HF_COMPRESSED_TENSORS,
+  HF_MODELOPT, /* modelopt.c */
+  HF_DEEPSEEK, /* fp8 in blocks of 128 x 128, weight_scale_inv */
+  HF_STYLE_COUNT
+} hf_style;
+
+/* "hf.activations" of the model. */
+hf_acts hf_acts_of(const mtk_model *model);
+mtk_status hf_acts_put(mtk_model *model, hf_acts acts, mtk_error *err);
+void hf_quant_config_read(hf_quant_config *out, const json_t *config);
+
+struct hf_store;
+/* `asked`: the style that the user named, or NULL: that of the folder the model came from if it
+ * fits, else compressed-tensors. original: config.json as it came, may be NULL. */
+mtk_status hf_style_choose(struct hf_store *s, const char *asked, const json_t *original,
+                           mtk_error *err);
+/* A new quantization_config in the store's style, or NULL when no tensor has a quantized layout;
+ * *file: the object of hf_quant_config.json, or NULL. */
+mtk_status hf_quant_config_write(json_t **out, json_t **file, const struct hf_store *s,
                                  mtk_error *err);
+bool hf_is_blocks(const struct hf_store *s, const mtk_tensor *t); /* fp8 in 128 x 128 */
+/* Why ModelOpt's layout cannot hold a quantized tensor; NULL: it can. */
+const char *hf_modelopt_misfit(const mtk_tensor *t, const struct hf_store *s);
+mtk_status hf_modelopt_write(json_t **out, json_t **file, const struct hf_store *s, mtk_error *err);
+bool hf_has_cache_scales(const struct hf_store *s);
 /* JSON text with an indent of 2 and the shortest reals that keep every value. */
 mtk_status hf_dump_json(mtk_bytes *out, const json_t *value, mtk_error *err);
 
@@ -149,12 +221,39 @@ struct st_out {
   uint64_t size;
   mtk_status (*write)(const st_out *self, mtk_output *out, void *ctx, mtk_error *err);
   const mtk_tensor *source;
-  const float *values; /* small f32 tensors: their values */
+  const void *values; /* small tensors: their values */
 };
 /* Header and tensors, in the given order. metadata: strings for __metadata__; may be NULL. */
 mtk_status st_write_file(const char *path, const st_out *tensors, size_t n, json_t *metadata,
-                         bool force, void *ctx, mtk_error *err);
+                         mtk_outputs *outputs, bool force, void *ctx, mtk_error *err);
 /* Stable order by falling element size, if the given order would leave a tensor misaligned. */
 void st_sort_aligned(st_out *tensors, size_t n);
+
+/* ---- store.c: the tensors of a folder ------------------------------------------------------- */
+
+typedef struct hf_store {
+  mtk_model *model;
+  mtk_arena *arena;
+  hf_style style;
+  hf_acts acts;
+  int64_t int_group; /* columns that share a scale of 4-bit integers; 0: none, or the whole row */
+  bool blocks;       /* fp8 grids of 128 x 128 are blocks, also where a matrix has but one */
+  const char **names; /* by index of the model's tensors: that in the folder */
+  st_out *outs;       /* their write functions take the store as ctx */
+  size_t n_outs;
+  uint64_t done, total; /* bytes */
+  size_t n_dequantized;
+  const char *first_dequantized;
+  size_t n_rounded; /* scales whose reciprocal no float holds */
+  const char *first_rounded;
+  uint8_t *beside; /* what lies beside the values of the tensor written last */
+  const mtk_tensor *beside_of;
+  mtk_error *err;
+} hf_store;
+/* Fill outs; style, acts and names are set. Says in warnings what was changed. */
+mtk_status hf_store_plan(hf_store *s);
+void hf_store_finish(hf_store *s);
+/* The float nearest to 1 / value, or one whose reciprocal is the value, if there is one. */
+float hf_inverse(float value);
 
 #endif

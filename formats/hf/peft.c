@@ -438,7 +438,8 @@ static mtk_status write_weights(peft_writer *w, const char *folder) {
   for (size_t i = 0; i < n && status == MTK_OK; i++) status = set_pair(w, &outs[2 * i], i);
   for (size_t i = 0; i < n_whole && status == MTK_OK; i++)
     status = set_whole(w, &outs[2 * n + i], i);
-  if (status == MTK_OK) status = st_write_file(path, outs, 2 * n + n_whole, NULL, true, w, w->err);
+  if (status == MTK_OK) status = st_write_file(path, outs, 2 * n + n_whole, NULL, NULL, true, w,
+                                                w->err);
   mtk_free(path);
   return status;
 }

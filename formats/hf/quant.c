@@ -1,8 +1,8 @@
 /* quant.c: quantized weights that a folder stores as several tensors -> one canonical tensor.
  * Layouts: compressed-tensors (nvfp4-pack-quantized, mxfp4-pack-quantized, mxfp8-quantized,
- * float-quantized), ModelOpt (NVFP4, MXFP4, FP8), DeepSeek (weight_scale_inv) and gpt-oss (stacked
- * experts as _blocks and _scales); told apart by names, types and shapes, so mixed files work. Read
- * functions may be entered by any thread. */
+ * float-quantized, and those of ints.c), ModelOpt (NVFP4, MXFP4, FP8), DeepSeek (weight_scale_inv)
+ * and gpt-oss (stacked experts as _blocks and _scales); told apart by names, types and shapes, so
+ * mixed files work. Read functions may be entered by any thread. */
 #include "hf.h"
 
 #include <string.h>
@@ -13,7 +13,8 @@ typedef enum stored_kind {
   STORED_NVFP4,
   STORED_MXFP4,
   STORED_BLOCKS, /* MXFP4 of stacked experts: [E, N, K/32, 16] and [E, N, K/32] */
-  STORED_GRID
+  STORED_GRID,
+  STORED_INT /* ints.c */
 } stored_kind;
 
 typedef struct stored {
@@ -23,6 +24,7 @@ typedef struct stored {
   bool global_is_inverse;  /* compressed-tensors stores 2688/amax */
   const st_tensor *input;  /* one f32 */
   bool input_is_inverse;
+  const st_tensor *zeros, *shape, *index; /* integers: zero points, N and K, groups of columns */
 } stored;
 
 static const char packed_suffix[] = ".weight_packed", weight_suffix[] = ".weight";
@@ -37,11 +39,19 @@ static bool ends_with(const char *s, const char *suffix, size_t *stem) {
 
 static bool is_fp8(mtk_dtype d) { return d == MTK_F8_E4M3 || d == MTK_F8_E5M2; }
 static bool is_e8m0(mtk_dtype d) { return d == MTK_U8 || d == MTK_E8M0; }
-static bool is_float(mtk_dtype d) { return d == MTK_F32 || d == MTK_F16 || d == MTK_BF16; }
+bool hf_is_float(mtk_dtype d) { return d == MTK_F32 || d == MTK_F16 || d == MTK_BF16; }
+
+static stored_kind kind_of(mtk_dtype weight, mtk_dtype scale, bool packed) {
+  if (weight == MTK_U8 && scale == MTK_F8_E4M3) return STORED_NVFP4;
+  if (weight == MTK_U8 && is_e8m0(scale)) return STORED_MXFP4;
+  if (is_fp8(weight) && (is_e8m0(scale) || hf_is_float(scale))) return STORED_GRID;
+  if (weight == (packed ? MTK_I32 : MTK_I8) && hf_is_float(scale)) return STORED_INT;
+  return STORED_PLAIN;
+}
 
 /* How a weight is stored; kind STORED_PLAIN when it has no scales that mtk knows. */
 static stored classify(const hf_source *src, const st_tensor *t) {
-  stored s = {STORED_PLAIN, NULL, NULL, false, NULL, false};
+  stored s = {.kind = STORED_PLAIN};
   size_t stem = 0;
   if (ends_with(t->name, blocks_suffix, &stem) && t->dtype == MTK_U8) {
     s.scale = hf_source_sibling(src, t->name, stem, "_scales");
@@ -53,13 +63,8 @@ static stored classify(const hf_source *src, const st_tensor *t) {
   s.scale = hf_source_sibling(src, t->name, stem, ".weight_scale");
   if (!s.scale && !packed) s.scale = hf_source_sibling(src, t->name, stem, ".weight_scale_inv");
   if (!s.scale || !t->data || !s.scale->data) return s;
-  if (t->dtype == MTK_U8 && s.scale->dtype == MTK_F8_E4M3) {
-    s.kind = STORED_NVFP4;
-  } else if (t->dtype == MTK_U8 && is_e8m0(s.scale->dtype)) {
-    s.kind = STORED_MXFP4;
-  } else if (is_fp8(t->dtype) && (is_e8m0(s.scale->dtype) || is_float(s.scale->dtype))) {
-    s.kind = STORED_GRID;
-  } else {
+  s.kind = kind_of(t->dtype, s.scale->dtype, packed);
+  if (s.kind == STORED_PLAIN) {
     s.scale = NULL;
     return s;
   }
@@ -69,14 +74,17 @@ static stored classify(const hf_source *src, const st_tensor *t) {
   s.input = hf_source_sibling(src, t->name, stem, ".input_global_scale");
   s.input_is_inverse = s.input != NULL;
   if (!s.input) s.input = hf_source_sibling(src, t->name, stem, ".input_scale");
+  s.zeros = hf_source_sibling(src, t->name, stem, ".weight_zero_point");
+  s.shape = hf_source_sibling(src, t->name, stem, ".weight_shape");
+  s.index = hf_source_sibling(src, t->name, stem, ".weight_g_idx");
   return s;
 }
 
 void hf_quant_mark(hf_source *src) {
   for (size_t i = 0; i < src->list.n; i++) {
     stored s = classify(src, &src->list.items[i]);
-    const st_tensor *const parts[] = {s.scale, s.global, s.input};
-    for (size_t p = 0; s.kind != STORED_PLAIN && p < 3; p++) {
+    const st_tensor *const parts[] = {s.scale, s.global, s.input, s.zeros, s.shape, s.index};
+    for (size_t p = 0; s.kind != STORED_PLAIN && p < sizeof parts / sizeof parts[0]; p++) {
       if (parts[p]) ((st_tensor *)parts[p])->consumed = true;
     }
   }
@@ -91,34 +99,22 @@ mtk_status hf_quant_name(const char **out, mtk_arena *arena, const st_tensor *in
   return *out ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, in->name, "out of memory");
 }
 
-static json_t *first_weights(const json_t *quantization) {
-  const char *name;
-  json_t *group, *groups = json_object_get(quantization, "config_groups");
-  json_object_foreach(groups, name, group) {
-    json_t *weights = json_object_get(group, "weights");
-    if (json_is_array(json_object_get(weights, "block_structure"))) return weights;
-  }
-  return NULL;
-}
-
-void hf_quant_config_read(hf_quant_config *out, const json_t *config) {
-  const json_t *quantization = json_object_get(config, "quantization_config");
-  const json_t *block = json_object_get(quantization, "weight_block_size");
-  if (!block) block = json_object_get(first_weights(quantization), "block_structure");
-  out->block_n = json_integer_value(json_array_get(block, 0));
-  out->block_k = json_integer_value(json_array_get(block, 1));
-}
-
 /* ---- scales -------------------------------------------------------------------------------- */
 
-static int64_t count_of(const st_tensor *t) {
+int64_t hf_count_of(const st_tensor *t) {
   int64_t n = 1;
   for (int i = 0; i < t->n_dims; i++) n *= t->shape[i];
   return n;
 }
 
+bool hf_all_zero(const st_tensor *t) {
+  for (uint64_t i = 0; i < t->size; i++)
+    if (t->data[i]) return false;
+  return true;
+}
+
 static mtk_status one_float(float *out, const st_tensor *t, bool inverse, mtk_error *err) {
-  if (count_of(t) != 1 || !is_float(t->dtype)) {
+  if (hf_count_of(t) != 1 || !hf_is_float(t->dtype) || !t->data) {
     return mtk_fail(err, MTK_E_FORMAT, t->file, "tensor %s: one float expected", t->name);
   }
   mtk_dtype_decode(t->dtype, out, t->data, 1);
@@ -132,7 +128,7 @@ static mtk_status one_float(float *out, const st_tensor *t, bool inverse, mtk_er
 /* The grid's steps from the shape of the scales: one for all, per row, or blocks. */
 static mtk_status grid_steps(mtk_tensor *out, const st_tensor *scale, const st_tensor *weight,
                              const hf_quant_config *config, mtk_error *err) {
-  int64_t n = out->shape[0], k = out->shape[1], count = count_of(scale);
+  int64_t n = out->shape[0], k = out->shape[1], count = hf_count_of(scale);
   out->scale_n = n;
   out->scale_k = k;
   if (count == 1) return MTK_OK;
@@ -145,7 +141,10 @@ static mtk_status grid_steps(mtk_tensor *out, const st_tensor *scale, const st_t
     out->scale_k = config->block_k > 0 ? config->block_k : 128;
   }
   int64_t rows = (n - 1) / out->scale_n + 1, cols = (k - 1) / out->scale_k + 1;
-  if (scale->n_dims == 2 && scale->shape[0] == rows && scale->shape[1] == cols) return MTK_OK;
+  const int64_t *have = scale->shape;
+  if (scale->n_dims == 2 && have[0] == rows && have[1] == cols) return MTK_OK;
+  bool modelopt = scale->n_dims == 4 && have[1] == 1 && have[3] == 1; /* FP8_PB_WO */
+  if (modelopt && have[0] == rows && have[2] == cols) return MTK_OK;
   return mtk_fail(err, MTK_E_FORMAT, scale->file,
                   "tensor %s: its shape does not fit the weight's %lld x %lld in %s", scale->name,
                   (long long)n, (long long)k, weight->file);
@@ -158,7 +157,7 @@ static mtk_status make_grid(mtk_tensor *out, mtk_arena *arena, const st_tensor *
                     in->name);
   }
   MTK_TRY(grid_steps(out, s->scale, in, config, err));
-  size_t n = (size_t)count_of(s->scale);
+  size_t n = (size_t)hf_count_of(s->scale);
   float *scales = mtk_arena_alloc(arena, n, sizeof *scales);
   if (!scales) return mtk_fail(err, MTK_E_NOMEM, in->name, "out of memory");
   mtk_dtype dtype = is_e8m0(s->scale->dtype) ? MTK_E8M0 : s->scale->dtype;
@@ -178,13 +177,13 @@ static uint8_t nibble(const uint8_t *packed, size_t e) {
 
 /* Blocks keep element j of a group and element j + half in one byte: NVFP4 groups of 16 (half 8),
  * MXFP4 of 32 (half 16). */
-static void pack_group(uint8_t *qs, const uint8_t *packed, size_t half) {
+void hf_pack_group(uint8_t *qs, const uint8_t *packed, size_t half) {
   for (size_t j = 0; j < half; j++) {
     qs[j] = (uint8_t)(nibble(packed, j) | nibble(packed, j + half) << 4);
   }
 }
 
-static void unpack_group(uint8_t *packed, const uint8_t *qs, size_t half) {
+void hf_unpack_group(uint8_t *packed, const uint8_t *qs, size_t half) {
   for (size_t e = 0; e < 2 * half; e += 2) {
     uint8_t low = (uint8_t)(e < half ? qs[e] & 15 : qs[e - half] >> 4);
     uint8_t high = (uint8_t)(e + 1 < half ? qs[e + 1] & 15 : qs[e + 1 - half] >> 4);
@@ -198,10 +197,10 @@ void hf_unpack_rows(mtk_dtype dtype, uint8_t *packed, uint8_t *scales, const uin
     if (dtype == MTK_NVFP4) {
       const uint8_t *block = blocks + 36 * b;
       memcpy(scales + 4 * b, block, 4);
-      for (size_t s = 0; s < 4; s++) unpack_group(packed + 32 * b + 8 * s, block + 4 + 8 * s, 8);
+      for (size_t s = 0; s < 4; s++) hf_unpack_group(packed + 32 * b + 8 * s, block + 4 + 8 * s, 8);
     } else {
       scales[b] = blocks[17 * b];
-      unpack_group(packed + 16 * b, blocks + 17 * b + 1, 16);
+      hf_unpack_group(packed + 16 * b, blocks + 17 * b + 1, 16);
     }
   }
 }
@@ -220,7 +219,7 @@ static mtk_status read_nvfp4(const mtk_tensor *t, void *dst, int64_t row0, int64
     memcpy(out, rows->scales + 4 * b, 4);
     for (size_t s = 0; s < 4; s++) {
       sign |= out[s] & 0x80;
-      pack_group(out + 4 + 8 * s, rows->packed + 32 * b + 8 * s, 8);
+      hf_pack_group(out + 4 + 8 * s, rows->packed + 32 * b + 8 * s, 8);
     }
   }
   if (!sign) return MTK_OK;
@@ -236,7 +235,7 @@ static mtk_status read_mxfp4(const mtk_tensor *t, void *dst, int64_t row0, int64
   (void)err;
   for (size_t b = first; b < first + n; b++, out += 17) {
     out[0] = rows->scales[b];
-    pack_group(out + 1, rows->packed + 16 * b, 16);
+    hf_pack_group(out + 1, rows->packed + 16 * b, 16);
   }
   return MTK_OK;
 }
@@ -267,7 +266,10 @@ static mtk_status make_fp4(mtk_tensor *out, mtk_arena *arena, const st_tensor *i
   out->dtype = nv ? MTK_NVFP4 : MTK_MXFP4;
   out->read = nv ? read_nvfp4 : read_mxfp4;
   out->read_ctx = rows;
-  out->size_bytes = mtk_dtype_bytes(out->dtype, (uint64_t)count_of(in) * 2);
+  out->size_bytes = mtk_dtype_bytes(out->dtype, (uint64_t)hf_count_of(in) * 2);
+  if (!s->global && nv)
+    return mtk_fail(err, MTK_E_FORMAT, in->file,
+                    "tensor %s: its weight_global_scale or weight_scale_2 is missing", in->name);
   if (!s->global) return MTK_OK;
   MTK_TRY(one_float(scale, s->global, s->global_is_inverse, err));
   out->scales = scale;
@@ -309,18 +311,43 @@ static mtk_status read_copy(const mtk_tensor *t, void *dst, int64_t row0, int64_
   return MTK_OK;
 }
 
+/* Parts that change what a weight means, and are not read. */
+static mtk_status refuse_parts(const hf_source *src, const st_tensor *in, const stored *s,
+                               mtk_error *err) {
+  static const char *const parts[] = {".pre_quant_scale", ".svdquant_lora_a", ".svdquant_lora_b"};
+  size_t stem = 0;
+  if (!ends_with(in->name, packed_suffix, &stem) && !ends_with(in->name, weight_suffix, &stem))
+    return MTK_OK;
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+    const st_tensor *part = hf_source_sibling(src, in->name, stem, parts[i]);
+    if (part)
+      return mtk_fail(err, MTK_E_UNSUPPORTED, in->file, "tensor %s: weights with %s cannot be read",
+                      part->name, parts[i] + 1);
+  }
+  bool zeros = s->kind != STORED_INT && s->zeros && !(s->zeros->data && hf_all_zero(s->zeros));
+  if (s->kind == STORED_PLAIN || !zeros) return MTK_OK;
+  return mtk_fail(err, MTK_E_UNSUPPORTED, in->file,
+                  "tensor %s: zero points of floating-point weights cannot be read",
+                  s->zeros->name);
+}
+
 /* Names of layouts that mtk does not read; a plain copy of their parts would be wrong. */
 static mtk_status refuse_unknown(const hf_source *src, const st_tensor *in, mtk_error *err) {
   size_t stem = 0;
   const st_tensor *scale = NULL;
-  bool packed = ends_with(in->name, packed_suffix, &stem) || ends_with(in->name, ".qweight", &stem);
-  if (!packed && ends_with(in->name, weight_suffix, &stem)) {
+  bool packed = ends_with(in->name, packed_suffix, &stem);
+  bool other = ends_with(in->name, ".qweight", &stem);
+  if (!other && (packed || ends_with(in->name, weight_suffix, &stem))) {
     scale = hf_source_sibling(src, in->name, stem, ".weight_scale");
   }
-  if (!packed && !scale) return MTK_OK;
+  if (packed && !scale)
+    return mtk_fail(err, MTK_E_FORMAT, in->file, "tensor %s: its weight_scale is missing",
+                    in->name);
+  if (!other && !scale) return MTK_OK;
   return mtk_fail(err, MTK_E_UNSUPPORTED, in->file,
-                  "tensor %s: this quantized layout (%s) cannot be read yet", in->name,
-                  mtk_dtype_get(in->dtype)->name);
+                  "tensor %s: this quantized layout (%s with scales of %s) cannot be read",
+                  in->name, mtk_dtype_get(in->dtype)->name,
+                  scale ? mtk_dtype_get(scale->dtype)->name : "another kind");
 }
 
 mtk_status hf_quant_tensor(mtk_tensor *out, mtk_model *model, const hf_source *src,
@@ -334,6 +361,11 @@ mtk_status hf_quant_tensor(mtk_tensor *out, mtk_model *model, const hf_source *s
   memcpy(out->shape, in->shape, sizeof out->shape);
   if (s.input && s.kind != STORED_PLAIN) {
     MTK_TRY(one_float(&out->input_scale, s.input, s.input_is_inverse, err));
+  }
+  MTK_TRY(refuse_parts(src, in, &s, err));
+  if (s.kind == STORED_INT) {
+    const hf_int_parts parts = {s.scale, s.zeros, s.shape, s.index};
+    return hf_int_tensor(out, arena, in, &parts, err);
   }
   if (s.kind == STORED_NVFP4 || s.kind == STORED_MXFP4) {
     return make_fp4(out, arena, in, &s, err);

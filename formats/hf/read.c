@@ -43,6 +43,11 @@ static mtk_status add_tensors(mtk_model *model, hf_source *src, const mtk_arch_v
     MTK_TRY(hf_quant_tensor(&t, model, src, in, config, err));
     MTK_TRY(hf_quant_name(&t.source_name, src->arena, in, err));
     t.name = arch ? mtk_arch_name_from_hf(name, sizeof name, arch, t.source_name) : t.source_name;
+    if (!t.name && hf_count_of(in) == 1) {
+      t.name = hf_cache_name_from(name, sizeof name, arch, t.source_name);
+      t.n_dims = 1;
+      t.shape[0] = 1;
+    }
     if (!t.name) {
       t.name = t.source_name;
       if (!n_foreign++) foreign = t.name;
@@ -58,6 +63,24 @@ static mtk_status add_tensors(mtk_model *model, hf_source *src, const mtk_arch_v
                         n_foreign, arch->id, foreign);
 }
 
+/* What config.json says of quantized weights, or hf_quant_config.json where older versions of
+ * ModelOpt left it there alone. */
+static mtk_status read_quant_config(hf_quant_config *out, mtk_model *model, const json_t *config,
+                                    const char *folder, mtk_error *err) {
+  static const char name[] = "hf_quant_config.json";
+  char *text = NULL;
+  size_t n = 0;
+  json_t *file = NULL;
+  mtk_status status = MTK_OK;
+  if (!json_object_get(config, "quantization_config"))
+    status = hf_read_text(&text, &n, folder, name, err);
+  if (status == MTK_OK && text) status = hf_load_json(&file, text, n, name, err);
+  hf_quant_config_read(out, file ? file : config);
+  json_decref(file);
+  mtk_free(text);
+  return status == MTK_OK ? hf_acts_put(model, out->acts, err) : status;
+}
+
 static mtk_status read_folder(mtk_model *model, hf_source *src, mtk_arena *arena, const char *path,
                               mtk_error *err) {
   json_t *config = NULL;
@@ -67,7 +90,7 @@ static mtk_status read_folder(mtk_model *model, hf_source *src, mtk_arena *arena
   mtk_status status = load_config(&config, model, err);
   if (status == MTK_OK && config) status = read_arch(model, config, &arch, err);
   if (status == MTK_OK) status = hf_read_sentence(model, err);
-  hf_quant_config_read(&quant, config);
+  if (status == MTK_OK) status = read_quant_config(&quant, model, config, path, err);
   json_decref(config);
   MTK_TRY(status);
   MTK_TRY(hf_source_open(src, model, arena, path, err));

@@ -41,7 +41,7 @@ enum { N_CARRIED = sizeof carried / sizeof carried[0] };
 /* Files that are read; what they say is in the model. */
 static const char *const understood[] = {
     "tokenizer.json",     "tokenizer_config.json", "chat_template.jinja",
-    "chat_template.json", TEMPLATE_FOLDER,
+    "chat_template.json", TEMPLATE_FOLDER,         "hf_quant_config.json",
 };
 enum { N_UNDERSTOOD = sizeof understood / sizeof understood[0] };
 
