@@ -1,128 +1,310 @@
-/* bench.c: mtk bench: prompt and generation rates of a model, with a hash of its logits. */
-#include "cmd.h"
+/* bench.c: mtk bench: prompt and generation rates of a model or of random weights in the shape of
+ * one, for thread counts, prompt lengths and numbers of sequences, beside the machine's limits and
+ * with a hash of the logits. */
+#include "bench.h"
 
 #include <string.h>
 
 static const mtk_option_def g_options[] = {
-    {"prompt-tokens", 'p', MTK_OPT_INT, "N", "512", 1, 1e6, NULL, "prompt length"},
+    {"prompt-tokens", 'p', MTK_OPT_STRING, "LIST", "512", 0, 0, NULL, "prompt lengths"},
     {"generate", 'n', MTK_OPT_INT, "N", "64", 0, 1e6, NULL, "tokens to generate"},
-    {"repeat", 'r', MTK_OPT_INT, "N", "3", 1, 1000, NULL, "runs; medians are reported"},
+    {"sequences", 's', MTK_OPT_STRING, "LIST", "1", 0, 0, NULL, "sequences computed together"},
     {"threads", 't', MTK_OPT_STRING, "LIST", "0", 0, 0, NULL, "thread counts, separated by commas"},
+    {"repeat", 'r', MTK_OPT_INT, "N", "3", 1, 1000, NULL,
+     "runs after one to warm up; medians are reported"},
+    {"shape", 0, MTK_OPT_PATH, "CONFIG", NULL, 0, 0, NULL,
+     "instead of MODEL: random weights in the shape of a Hugging Face config.json"},
+    {"dtype", 0, MTK_OPT_STRING, "TYPE", "bf16", 0, 0, NULL, "storage type of --shape's weights"},
+    {"layers", 0, MTK_OPT_INT, "N", NULL, 1, 100000, NULL,
+     "layers of --shape (else as many as fit into memory)"},
+    {"seed", 0, MTK_OPT_INT, "N", "1", 0, 1e15, NULL, "of --shape's weights"},
+    {"per-op", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "also time by op and shape of linear layer, from one more run"},
+    {"no-limits", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
+     "do not measure what the machine could do at best"},
+    {"compare", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "an earlier --json report: print ratios; exit code 3 if logits differ for equal settings"},
+    {"tolerance", 0, MTK_OPT_FLOAT, "PERCENT", NULL, 0, 100, NULL,
+     "with --compare: exit code 3 if a rate fell by more"},
     MTK_CMD_ENGINE_OPTIONS,
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
-typedef struct rates {
-  double prompt, generate;
-} rates;
+typedef struct bench {
+  const mtk_cmd_line *line;
+  bench_list threads, prompts, sequences;
+  int generate, repeat;
+  int64_t positions; /* of a sequence, at most */
+  int max_sequences;
+  bench_model source;
+  mtk_cmd_engine e;
+  const bench_peak *peak; /* of the running thread count; NULL = not measured */
+  int32_t *ids;           /* [max_sequences][positions] */
+  mtk_batch_item *items;  /* [max_sequences] */
+  double *times;          /* [2][repeat] */
+  mtk_sha256 *hash;
+  json_t *runs, *peaks;
+} bench;
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+mtk_status bench_parse_list(bench_list *out, const mtk_cmd_line *line, const char *option,
+                            int64_t min, int64_t max, mtk_error *err) {
+  const char *list = mtk_options_string(line->options, option);
+  out->n = 0;
+  for (const char *p = list;; p++) {
+    char *end;
+    long long v = strtoll(p, &end, 10);
+    if (end == p || v < min || v > max || (*end && *end != ',') || out->n == BENCH_LIST_MAX)
+      return mtk_fail(err, MTK_E_INVALID, NULL,
+                      "--%s wants up to %d numbers from %lld to %lld separated by commas, not "
+                      "'%.80s'",
+                      option, BENCH_LIST_MAX, (long long)min, (long long)max, list);
+    out->items[out->n++] = v;
+    p = end;
+    if (!*p) return MTK_OK;
+  }
+}
+
+static int64_t largest(const bench_list *list) {
+  int64_t most = list->items[0];
+  for (int i = 1; i < list->n; i++)
+    if (list->items[i] > most) most = list->items[i];
+  return most;
+}
+
+static mtk_status read_options(bench *b, mtk_error *err) {
+  const mtk_cmd_line *line = b->line;
+  MTK_TRY(bench_parse_list(&b->threads, line, "threads", 0, 1024, err));
+  MTK_TRY(bench_parse_list(&b->prompts, line, "prompt-tokens", 1, 1000000, err));
+  MTK_TRY(bench_parse_list(&b->sequences, line, "sequences", 1, 4096, err));
+  if (mtk_options_is_set(line->options, "tolerance") && !mtk_options_string(line->options, "compare"))
+    return mtk_fail(err, MTK_E_INVALID, "--tolerance", "only goes with --compare");
+  b->generate = (int)mtk_options_int(line->options, "generate");
+  b->repeat = (int)mtk_options_int(line->options, "repeat");
+  b->positions = largest(&b->prompts) + b->generate;
+  b->max_sequences = (int)largest(&b->sequences);
+  return MTK_OK;
+}
+
+static mtk_status alloc_buffers(bench *b, mtk_error *err) {
+  size_t n_ids;
+  bool fits = mtk_mul_ok((size_t)b->max_sequences, (size_t)b->positions, &n_ids);
+  b->ids = fits ? mtk_alloc(n_ids, sizeof *b->ids) : NULL;
+  b->items = mtk_alloc((size_t)b->max_sequences, sizeof *b->items);
+  b->times = mtk_alloc((size_t)b->repeat, 2 * sizeof *b->times);
+  b->runs = json_array();
+  b->peaks = json_array();
+  if (b->ids && b->items && b->times && b->runs && b->peaks) return MTK_OK;
+  return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+}
+
+/* ---- one setting ----------------------------------------------------------------------------- */
+
+/* Feed every sequence its next n ids; the last logits of each. */
+static mtk_status feed(const float **logits, bench *b, int n_seqs, int64_t at, int n,
+                       mtk_error *err) {
+  int64_t rows;
+  if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
+  for (int s = 0; s < n_seqs; s++) {
+    b->items[s].ids = b->ids + s * b->positions + at;
+    b->items[s].n_ids = n;
+  }
+  return mtk_engine_forward(logits, &rows, b->e.engine, b->items, n_seqs, err);
+}
+
+static mtk_status both_phases(double seconds[2], bench *b, bench_run *r, bool count, bool per_op,
+                              mtk_error *err) {
+  const float *logits = NULL;
+  mtk_engine_profile(b->e.engine, count);
+  double t0 = mtk_now_s();
+  MTK_TRY(feed(&logits, b, r->sequences, 0, r->prompt_tokens, err));
+  double t1 = mtk_now_s();
+  if (count) {
+    bench_count_ops(&r->phases[0], b->e.engine, per_op, b->peak);
+    mtk_engine_profile(b->e.engine, true);
+  }
+  double t2 = mtk_now_s();
+  for (int i = 0; i < r->generated; i++)
+    MTK_TRY(feed(&logits, b, r->sequences, r->prompt_tokens + i, 1, err));
+  double t3 = mtk_now_s();
+  if (count) bench_count_ops(&r->phases[1], b->e.engine, per_op && r->generated, b->peak);
+  seconds[0] = t1 - t0;
+  seconds[1] = t3 - t2;
+  size_t n = (size_t)r->sequences * (size_t)mtk_engine_vocab(b->e.engine);
+  if (b->hash) mtk_sha256_update(b->hash, logits, n * sizeof *logits);
+  return MTK_OK;
+}
+
+/* Prompt and generation on fresh sequences. The ids are drawn, not sampled: sampling is not what is
+ * measured, and every sequence gets others. */
+static mtk_status one_pass(double seconds[2], bench *b, bench_run *r, bool count, bool per_op,
+                           mtk_error *err) {
+  mtk_status st = MTK_OK;
+  int opened = 0;
+  for (; opened < r->sequences && st == MTK_OK; opened++) {
+    b->items[opened] = (mtk_batch_item){.adapter = b->e.adapter, .logits = MTK_LOGITS_LAST};
+    st = mtk_engine_seq_open(&b->items[opened].seq, b->e.engine, err);
+  }
+  if (st == MTK_OK) st = both_phases(seconds, b, r, count, per_op, err);
+  mtk_engine_profile(b->e.engine, false);
+  for (int s = 0; s < opened; s++) mtk_engine_seq_close(b->e.engine, b->items[s].seq);
+  return st;
+}
 
 static int compare_double(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return x < y ? -1 : x > y;
 }
 
-/* One prompt of pseudo-random ids and n greedy steps on a fresh sequence. */
-static mtk_status one_run(rates *out, mtk_sha256 *hash, mtk_engine *engine, int adapter,
-                          const int32_t *ids, int n_prompt, int n_generate, mtk_error *err) {
-  int seq;
-  MTK_TRY(mtk_engine_seq_open(&seq, engine, err));
-  const float *logits = NULL;
-  int64_t rows = 0, vocab = mtk_engine_vocab(engine);
-  mtk_batch_item item = {seq, adapter, ids, n_prompt, MTK_LOGITS_LAST};
-  double t0 = mtk_now_s();
-  mtk_status st = mtk_engine_forward(&logits, &rows, engine, &item, 1, err);
-  double t1 = mtk_now_s();
-  for (int i = 0; i < n_generate && st == MTK_OK; i++) {
-    if (mtk_cancelled()) st = mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
-    int32_t best = 0;
-    for (int64_t v = 1; v < vocab; v++)
-      if (logits[v] > logits[best]) best = (int32_t)v;
-    item = (mtk_batch_item){seq, adapter, &best, 1, MTK_LOGITS_LAST};
-    if (st == MTK_OK) st = mtk_engine_forward(&logits, &rows, engine, &item, 1, err);
+static mtk_status measure(bench_run *r, bench *b, mtk_error *err) {
+  double seconds[2];
+  b->hash = mtk_sha256_create();
+  if (!b->hash) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st = one_pass(seconds, b, r, true, false, err);
+  mtk_sha256_final_hex(b->hash, r->hash);
+  mtk_sha256_destroy(b->hash);
+  b->hash = NULL;
+  for (int i = 0; i < b->repeat && st == MTK_OK; i++) {
+    st = one_pass(seconds, b, r, false, false, err);
+    b->times[i] = seconds[0];
+    b->times[b->repeat + i] = seconds[1];
   }
-  double t2 = mtk_now_s();
-  if (st == MTK_OK && hash) mtk_sha256_update(hash, logits, (size_t)vocab * sizeof *logits);
-  mtk_engine_seq_close(engine, seq);
-  *out = (rates){n_prompt / (t1 - t0), n_generate ? n_generate / (t2 - t1) : 0};
+  if (st == MTK_OK && mtk_options_flag(b->line->options, "per-op"))
+    st = one_pass(seconds, b, r, true, true, err);
+  for (int i = 0; i < 2; i++) {
+    double *times = b->times + i * b->repeat;
+    qsort(times, (size_t)b->repeat, sizeof *times, compare_double);
+    r->phases[i].seconds = times[b->repeat / 2];
+    r->phases[i].tokens = (double)r->sequences * (i ? r->generated : r->prompt_tokens);
+  }
   return st;
 }
 
-static mtk_status bench_engine(json_t *rows, const mtk_cmd_line *line, mtk_cmd_engine *e,
-                               int threads, mtk_error *err) {
-  const mtk_option_values *o = line->options;
-  int p = (int)mtk_options_int(o, "prompt-tokens"), n = (int)mtk_options_int(o, "generate");
-  int repeat = (int)mtk_options_int(o, "repeat");
-  if (p + n > mtk_engine_context(e->engine))
+static mtk_status run_setting(bench *b, int64_t prompt, int64_t sequences, mtk_error *err) {
+  bench_run r = {.isa = mtk_engine_isa(b->e.engine),
+                 .threads = mtk_pool_size(b->e.pool),
+                 .sequences = (int)sequences,
+                 .prompt_tokens = (int)prompt,
+                 .generated = b->generate,
+                 .weight_bytes = mtk_engine_weight_bytes(b->e.engine)};
+  int64_t context = mtk_engine_context(b->e.engine);
+  if (prompt + b->generate > context)
     return mtk_fail(err, MTK_E_INVALID, NULL,
-                    "%d + %d tokens do not fit the context of %lld; use -p, -n, -c", p, n,
-                    (long long)mtk_engine_context(e->engine));
-  int32_t *ids = mtk_alloc((size_t)p, sizeof *ids);
-  double *pp = mtk_alloc((size_t)repeat, sizeof *pp), *tg = mtk_alloc((size_t)repeat, sizeof *tg);
-  mtk_sha256 *hash = mtk_sha256_create();
-  mtk_status st =
-      ids && pp && tg && hash ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  for (int i = 0; st == MTK_OK && i < p; i++)
-    ids[i] = (int32_t)(mtk_uniform(1, 0, (uint64_t)i) * (double)mtk_engine_vocab(e->engine));
-  for (int i = 0; st == MTK_OK && i < repeat; i++) {
-    rates r = {0, 0};
-    st = one_run(&r, i == 0 ? hash : NULL, e->engine, e->adapter, ids, p, n, err);
-    pp[i] = r.prompt;
-    tg[i] = r.generate;
+                    "%lld + %d tokens do not fit the context of %lld; use -p, -n, -c",
+                    (long long)prompt, b->generate, (long long)context);
+  mtk_status st = measure(&r, b, err);
+  json_t *doc = bench_run_json(&r, b->peak);
+  if (st != MTK_OK) {
+    json_decref(doc);
+    return st;
   }
-  if (st == MTK_OK) {
-    char hex[65];
-    qsort(pp, (size_t)repeat, sizeof *pp, compare_double);
-    qsort(tg, (size_t)repeat, sizeof *tg, compare_double);
-    double gbs = tg[repeat / 2] * (double)mtk_engine_weight_bytes(e->engine) / 1e9;
-    mtk_sha256_final_hex(hash, hex);
-    json_array_append_new(rows,
-                          json_pack("{s:i,s:s,s:i,s:i,s:f,s:f,s:f,s:s}", "threads", threads, "isa",
-                                    mtk_engine_isa(e->engine), "prompt_tokens", p, "generated", n,
-                                    "prompt_tokens_per_s", pp[repeat / 2], "generated_tokens_per_s",
-                                    tg[repeat / 2], "weights_gb_per_s", gbs, "logits_sha256", hex));
-    if (!line->json)
-      mtk_cmd_print("%s, %d threads: prompt %d: %.1f tokens/s, generate %d: %.1f tokens/s "
-                    "(weights %.2f GB/s), logits %.16s\n",
-                    mtk_engine_isa(e->engine), threads, p, pp[repeat / 2], n, tg[repeat / 2], gbs,
-                    hex);
+  if (!b->line->json) bench_print_run(doc);
+  json_array_append_new(b->runs, doc);
+  return MTK_OK;
+}
+
+/* ---- all settings ---------------------------------------------------------------------------- */
+
+static mtk_status run_settings(bench *b, mtk_error *err) {
+  bench_peak peak;
+  b->peak = NULL;
+  if (!mtk_options_flag(b->line->options, "no-limits")) {
+    MTK_TRY(bench_measure_peak(&peak, b->e.pool, err));
+    b->peak = &peak;
+    json_t *doc = bench_peak_json(&peak);
+    if (!b->line->json) bench_print_peak(doc);
+    json_array_append_new(b->peaks, doc);
   }
-  mtk_sha256_destroy(hash);
-  mtk_free(tg);
-  mtk_free(pp);
-  mtk_free(ids);
+  if (!b->line->json) mtk_cmd_print("engine: %s\n", mtk_engine_description(b->e.engine));
+  int64_t vocab = mtk_engine_vocab(b->e.engine);
+  for (int64_t s = 0; s < b->max_sequences; s++)
+    for (int64_t i = 0; i < b->positions; i++)
+      b->ids[s * b->positions + i] =
+          (int32_t)(mtk_uniform(1, (uint64_t)s, (uint64_t)i) * (double)vocab);
+  for (int p = 0; p < b->prompts.n; p++)
+    for (int s = 0; s < b->sequences.n; s++)
+      MTK_TRY(run_setting(b, b->prompts.items[p], b->sequences.items[s], err));
+  return MTK_OK;
+}
+
+/* What the logits depend on. */
+static json_t *settings_json(const bench *b) {
+  const bench_model *m = &b->source;
+  const mtk_option_values *o = b->line->options;
+  json_t *doc = json_pack("{s:s,s:s,s:s}", "model", m->name, "arch", mtk_model_arch(m->model),
+                          "activations", mtk_options_string(o, "activations"));
+  if (m->shape)
+    json_object_update_new(
+        doc, json_pack("{s:s,s:I,s:I,s:I}", "dtype", mtk_options_string(o, "dtype"), "seed",
+                       (json_int_t)mtk_options_int(o, "seed"), "layers", (json_int_t)m->blocks,
+                       "layers_of_shape", (json_int_t)m->whole));
+  return doc;
+}
+
+static mtk_status report(bench *b, const char *engine, uint64_t weight_bytes, mtk_error *err) {
+  const char *why = "", *compare = mtk_options_string(b->line->options, "compare");
+  mtk_isa_best(&why);
+  json_t *doc = json_pack(
+      "{s:s,s:s,s:O,s:o,s:s,s:s,s:I,s:I,s:O}", "report", "mtk bench 1", "version", mtk_version(),
+      "limits", b->peaks, "settings", settings_json(b), "engine", engine, "machine", why,
+      "weight_bytes", (json_int_t)weight_bytes, "file_bytes",
+      (json_int_t)mtk_cmd_model_bytes(b->source.model), "runs", b->runs);
+  mtk_status st = compare ? bench_compare(doc, b->line, err) : MTK_OK;
+  mtk_status printed = MTK_OK;
+  if (b->line->json && (st == MTK_OK || st == MTK_E_CHECK))
+    printed = mtk_cmd_print_json(doc, false, st == MTK_OK ? err : NULL);
+  else
+    json_decref(doc);
+  return st == MTK_OK ? printed : st;
+}
+
+static mtk_status run_all(bench *b, mtk_error *err) {
+  MTK_TRY(read_options(b, err));
+  int64_t positions = (int64_t)b->max_sequences * ((b->positions + MTK_KV_PAGE - 1) / MTK_KV_PAGE) *
+                      MTK_KV_PAGE;
+  MTK_TRY(bench_model_open(&b->source, b->line, positions, err));
+  MTK_TRY(alloc_buffers(b, err));
+  if (!b->line->json && b->source.shape)
+    mtk_cmd_print("%s, random %s weights, %lld of %lld layers, %s\n", b->source.name,
+                  mtk_options_string(b->line->options, "dtype"), (long long)b->source.blocks,
+                  (long long)b->source.whole, mtk_cmd_bytes(mtk_cmd_model_bytes(b->source.model)));
+  mtk_status st = MTK_OK;
+  char *engine = NULL;
+  uint64_t weight_bytes = 0;
+  for (int i = 0; i < b->threads.n && st == MTK_OK; i++) {
+    st = mtk_cmd_engine_open_model(&b->e, b->line, b->source.model, b->max_sequences, positions,
+                                   (int)b->threads.items[i], err);
+    if (st != MTK_OK) break;
+    st = run_settings(b, err);
+    mtk_free(engine);
+    engine = mtk_strdup(mtk_engine_description(b->e.engine));
+    weight_bytes = mtk_engine_weight_bytes(b->e.engine);
+    mtk_cmd_engine_close(&b->e);
+  }
+  if (st == MTK_OK && !engine) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  if (st == MTK_OK) st = report(b, engine, weight_bytes, err);
+  mtk_free(engine);
   return st;
 }
 
 static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
-  json_t *rows = json_array();
-  mtk_status st = MTK_OK;
-  const char *list = mtk_options_string(line->options, "threads");
-  for (const char *p = list; *p && st == MTK_OK;) {
-    char *end;
-    long n = strtol(p, &end, 10);
-    if (end == p || n < 0 || n > 1024) {
-      st = mtk_fail(err, MTK_E_INVALID, NULL,
-                    "--threads wants numbers separated by commas, not '%s'", list);
-      break;
-    }
-    p = *end == ',' ? end + 1 : end;
-    mtk_cmd_engine e;
-    st = mtk_cmd_engine_open_threads(&e, line, line->args[0], 1, (int)n, err);
-    if (st != MTK_OK) break;
-    st = bench_engine(rows, line, &e, mtk_pool_size(e.pool), err);
-    mtk_cmd_engine_close(&e);
-  }
-  if (st == MTK_OK && line->json)
-    return mtk_cmd_print_json(json_pack("{s:s,s:o}", "model", line->args[0], "runs", rows), false,
-                              err);
-  json_decref(rows);
+  bench b = {.line = line};
+  mtk_status st = run_all(&b, err);
+  mtk_model_destroy(b.source.model);
+  mtk_free(b.ids);
+  mtk_free(b.items);
+  mtk_free(b.times);
+  json_decref(b.runs);
+  json_decref(b.peaks);
   return st;
 }
 
-const mtk_cmd mtk_cmd_bench = {"bench",
-                               "MODEL [-p 512] [-n 64] [-t 1,2]",
-                               "measure prompt and generation speed",
-                               g_options,
-                               NULL,
-                               1,
-                               1,
-                               run};
+const mtk_cmd mtk_cmd_bench = {
+    "bench",
+    "MODEL | --shape CONFIG.json [-p 128,512] [-n 64] [-s 1,8] [-t 1,2] [--per-op]",
+    "measure prompt and generation speed",
+    g_options,
+    NULL,
+    0,
+    1,
+    run};

@@ -1,5 +1,6 @@
 /* kernels/simd/peak.h: the fastest streams of multiply-adds and of reads of AVX2 and AVX-512: as
- * many independent chains as hide the latency, nothing else in the loop. The including file defines
+ * many independent chains as hide the latency, nothing else in the loop. The chains start from
+ * different numbers, or the compiler would compute one for all. The including file defines
  * MTK_LANES and MTK_K. */
 #include "families.h"
 #include "simd/lanes.h"
@@ -8,6 +9,7 @@
 enum { CHAINS = 16 };
 typedef __m512i vi;
 MTK_INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
+MTK_INLINE vi vi_set1(float x) { return _mm512_castps_si512(_mm512_set1_ps(x)); }
 MTK_INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
 MTK_INLINE void vi_store(void *p, vi v) { _mm512_storeu_si512(p, v); }
 MTK_INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
@@ -16,6 +18,7 @@ MTK_INLINE vi vi_dot(vi acc, vi x) { return _mm512_dpbusd_epi32(acc, x, x); }
 enum { CHAINS = 12 };
 typedef __m256i vi;
 MTK_INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
+MTK_INLINE vi vi_set1(float x) { return _mm256_castps_si256(_mm256_set1_ps(x)); }
 MTK_INLINE vi vi_load(const void *p) { return _mm256_loadu_si256(p); }
 MTK_INLINE void vi_store(void *p, vi v) { _mm256_storeu_si256((__m256i *)p, v); }
 MTK_INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
@@ -28,7 +31,7 @@ MTK_INLINE vi vi_dot(vi acc, vi x) {
 
 static double MTK_K(peak_f32)(float *io, int64_t rounds) {
   vf acc[CHAINS], x = vf_load(io);
-  MTK_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = x;
+  MTK_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = vf_set1(io[i]);
   for (int64_t r = 0; r < rounds; r++) {
     MTK_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = vf_fma(x, x, acc[i]);
   }
@@ -39,7 +42,7 @@ static double MTK_K(peak_f32)(float *io, int64_t rounds) {
 
 static double MTK_K(peak_i8)(float *io, int64_t rounds) {
   vi acc[CHAINS], x = vi_load(io);
-  MTK_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = x;
+  MTK_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = vi_set1(io[i]);
   for (int64_t r = 0; r < rounds; r++) {
     MTK_UNROLL for (int i = 0; i < CHAINS; i++) acc[i] = vi_dot(acc[i], x);
   }

@@ -1,0 +1,69 @@
+/* bench.h: what the files of `mtk bench` share. Main thread only. */
+#ifndef MTK_CMD_BENCH_H
+#define MTK_CMD_BENCH_H
+
+#include "cmd.h"
+
+enum { BENCH_LIST_MAX = 32 };
+
+/* Numbers of an option like "1,2,4". */
+typedef struct bench_list {
+  int64_t items[BENCH_LIST_MAX];
+  int n;
+} bench_list;
+mtk_status bench_parse_list(bench_list *out, const mtk_cmd_line *line, const char *option,
+                            int64_t min, int64_t max, mtk_error *err);
+
+/* ---- bench_shape.c: what is measured ---- */
+
+typedef struct bench_model {
+  mtk_model *model;
+  const char *name;      /* base name of the model or of the shape's config.json */
+  bool shape;            /* random weights */
+  int64_t blocks, whole; /* of a shape: those measured, and those of the config */
+} bench_model;
+/* MODEL or --shape. positions: KV cache positions that the run needs, for the number of blocks that
+ * fits into memory. */
+mtk_status bench_model_open(bench_model *out, const mtk_cmd_line *line, int64_t positions,
+                            mtk_error *err);
+uint64_t bench_memory_available(void); /* bytes this process may still take */
+
+/* ---- bench_peak.c: the machine's limits ---- */
+
+typedef struct bench_peak {
+  int threads;
+  double read;                 /* bytes/s */
+  double ops[MTK_ARITH_COUNT]; /* operations/s in what each arithmetic is made of */
+} bench_peak;
+/* Of the machine's best instruction level, whatever MTK_CPU says. */
+mtk_status bench_measure_peak(bench_peak *out, mtk_pool *pool, mtk_error *err);
+
+/* ---- bench_report.c: JSON and text ---- */
+
+/* Prompt (0) and generation (1) of one setting. */
+typedef struct bench_phase {
+  double tokens, seconds; /* of the median run */
+  double ops[MTK_ARITH_COUNT], bytes;
+  json_t *per_op; /* owned; NULL = not asked for */
+} bench_phase;
+typedef struct bench_run {
+  const char *isa;
+  int threads, sequences, prompt_tokens, generated;
+  uint64_t weight_bytes;
+  bench_phase phases[2];
+  char hash[65];
+} bench_run;
+/* Adds the ops counted by the engine since mtk_engine_profile; per_op: also row by row, with what
+ * share of the limits they reach (peak may be NULL). */
+void bench_count_ops(bench_phase *phase, const mtk_engine *engine, bool per_op,
+                     const bench_peak *peak);
+/* The JSON form; takes the phases' per_op. */
+json_t *bench_run_json(bench_run *run, const bench_peak *peak);
+json_t *bench_peak_json(const bench_peak *peak);
+void bench_print_peak(const json_t *peak);
+void bench_print_run(const json_t *run);
+/* Sets doc.compare: ratios to the runs of --compare's report. MTK_E_CHECK: other logits for equal
+ * settings, or a rate that fell by more than --tolerance. */
+mtk_status bench_compare(json_t *doc, const mtk_cmd_line *line, mtk_error *err);
+
+#endif

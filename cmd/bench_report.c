@@ -1,0 +1,250 @@
+/* bench_report.c: what mtk bench measured as JSON and as text, and its comparison with an earlier
+ * report. The text is printed from the JSON, so both say the same. */
+#include "bench.h"
+
+#include <string.h>
+
+static const char *const g_phases[2] = {"prompt", "generate"};
+
+static double ratio(double a, double b) { return b > 0 ? a / b : 0; }
+
+static json_t *share_or_null(double value, double peak) {
+  return peak > 0 ? json_real(value / peak) : json_null();
+}
+
+/* Seconds that these operations take at the machine's peaks. */
+static double least_seconds(const double *ops, const bench_peak *peak) {
+  double s = 0;
+  for (int a = 0; peak && a < MTK_ARITH_COUNT; a++) s += ratio(ops[a], peak->ops[a]);
+  return s;
+}
+
+/* ---- ops ------------------------------------------------------------------------------------- */
+
+static json_t *op_json(const mtk_op_stats *s, double total, const bench_peak *peak) {
+  static const char *const ariths[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
+  bool linear = s->type != MTK_DTYPE_COUNT;
+  json_t *row = json_pack("{s:s,s:s?,s:s?}", "op", s->op, "type",
+                          linear ? mtk_dtype_get(s->type)->name : NULL, "arith",
+                          linear ? ariths[s->arith] : NULL);
+  double gops = ratio(s->ops, s->seconds), rate = ratio(s->bytes, s->seconds);
+  json_object_set_new(row, "n", json_integer((json_int_t)s->n));
+  json_object_set_new(row, "k", json_integer((json_int_t)s->k));
+  json_object_set_new(row, "calls", json_integer((json_int_t)s->calls));
+  json_object_set_new(row, "ms", json_real(s->seconds * 1e3));
+  json_object_set_new(row, "share", json_real(ratio(s->seconds, total)));
+  json_object_set_new(row, "gops", json_real(gops * 1e-9));
+  json_object_set_new(row, "gb_per_s", json_real(rate * 1e-9));
+  json_object_set_new(row, "of_compute_peak", share_or_null(gops, peak ? peak->ops[s->arith] : 0));
+  json_object_set_new(row, "of_read_peak", share_or_null(rate, peak ? peak->read : 0));
+  return row;
+}
+
+void bench_count_ops(bench_phase *phase, const mtk_engine *engine, bool per_op,
+                     const bench_peak *peak) {
+  size_t n;
+  const mtk_op_stats *rows = mtk_engine_op_stats(&n, engine);
+  double total = 0;
+  memset(phase->ops, 0, sizeof phase->ops);
+  phase->bytes = 0;
+  for (size_t i = 0; i < n; i++) {
+    phase->ops[rows[i].arith] += rows[i].ops;
+    phase->bytes += rows[i].bytes;
+    total += rows[i].seconds;
+  }
+  if (!per_op) return;
+  phase->per_op = json_array();
+  for (size_t i = 0; i < n; i++) json_array_append_new(phase->per_op, op_json(&rows[i], total, peak));
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+json_t *bench_peak_json(const bench_peak *p) {
+  return json_pack("{s:i,s:f,s:f,s:f,s:f}", "threads", p->threads, "read_gb_per_s", p->read * 1e-9,
+                   "a32_gops", p->ops[MTK_A32] * 1e-9, "a16_gops", p->ops[MTK_A16] * 1e-9,
+                   "a8_gops", p->ops[MTK_A8] * 1e-9);
+}
+
+static json_t *phase_json(bench_phase *p, const bench_peak *peak) {
+  double ops = 0;
+  for (int a = 0; a < MTK_ARITH_COUNT; a++) ops += p->ops[a];
+  json_t *doc = json_pack("{s:f,s:f,s:f}", "seconds", p->seconds, "gops",
+                          ratio(ops, p->seconds) * 1e-9, "gb_per_s",
+                          ratio(p->bytes, p->seconds) * 1e-9);
+  json_object_set_new(doc, "of_compute_peak",
+                      peak ? share_or_null(least_seconds(p->ops, peak), p->seconds) : json_null());
+  json_object_set_new(doc, "of_read_peak",
+                      share_or_null(ratio(p->bytes, p->seconds), peak ? peak->read : 0));
+  if (p->per_op) json_object_set_new(doc, "per_op", p->per_op);
+  return doc;
+}
+
+json_t *bench_run_json(bench_run *r, const bench_peak *peak) {
+  const bench_phase *p = r->phases;
+  double generate = ratio(p[1].tokens, p[1].seconds), steps = generate / r->sequences;
+  json_t *doc = json_pack(
+      "{s:i,s:s,s:i,s:i,s:i,s:f,s:f,s:f,s:s}", "threads", r->threads, "isa", r->isa, "sequences",
+      r->sequences, "prompt_tokens", r->prompt_tokens, "generated", r->generated,
+      "prompt_tokens_per_s", ratio(p[0].tokens, p[0].seconds), "generated_tokens_per_s", generate,
+      "weights_gb_per_s", steps * (double)r->weight_bytes * 1e-9, "logits_sha256", r->hash);
+  for (int i = 0; i < 2; i++)
+    json_object_set_new(doc, g_phases[i], phase_json(&r->phases[i], peak));
+  return doc;
+}
+
+/* ---- text ------------------------------------------------------------------------------------ */
+
+static double number(const json_t *o, const char *key) {
+  return json_number_value(json_object_get(o, key));
+}
+
+static const char *text(const json_t *o, const char *key) {
+  const char *s = json_string_value(json_object_get(o, key));
+  return s ? s : "";
+}
+
+/* "34 %", or "-" if the peaks were not measured. Static ring. */
+static const char *percent(const json_t *o, const char *key) {
+  static char ring[4][16];
+  static int at;
+  char *buf = ring[at++ & 3];
+  const json_t *v = json_object_get(o, key);
+  snprintf(buf, sizeof ring[0], json_is_number(v) ? "%.0f %%" : "-", 100 * json_number_value(v));
+  return buf;
+}
+
+void bench_print_peak(const json_t *p) {
+  mtk_cmd_print("limits of %d threads: %.1f GB/s read; %.1f GFLOP/s (a32), %.1f (a16), "
+                "%.1f GOP/s (a8)\n",
+                (int)number(p, "threads"), number(p, "read_gb_per_s"), number(p, "a32_gops"),
+                number(p, "a16_gops"), number(p, "a8_gops"));
+}
+
+static void print_ops(const json_t *phase, const char *name) {
+  const json_t *rows = json_object_get(phase, "per_op"), *r;
+  size_t i;
+  if (!rows) return;
+  mtk_cmd_print("  %-44s %8s %10s %6s %8s %6s %8s %6s\n", name, "calls", "ms", "share", "GOP/s",
+                "limit", "GB/s", "limit");
+  json_array_foreach(rows, i, r) {
+    char what[96];
+    bool linear = json_is_string(json_object_get(r, "type"));
+    snprintf(what, sizeof what, linear ? "%s %.0f x %.0f, %s in %s" : "%s", text(r, "op"),
+             number(r, "n"), number(r, "k"), text(r, "type"), text(r, "arith"));
+    mtk_cmd_print("  %-44s %8.0f %10.2f %6.1f %8.1f %6s %8.2f %6s\n", what, number(r, "calls"),
+                  number(r, "ms"), 100 * number(r, "share"), number(r, "gops"),
+                  percent(r, "of_compute_peak"), number(r, "gb_per_s"),
+                  percent(r, "of_read_peak"));
+  }
+}
+
+void bench_print_run(const json_t *r) {
+  const json_t *prompt = json_object_get(r, "prompt"), *generate = json_object_get(r, "generate");
+  mtk_cmd_print("%s, %d threads, %d x: prompt %d: %.1f tokens/s (%.1f GOP/s, %s of the limit), ",
+                text(r, "isa"), (int)number(r, "threads"), (int)number(r, "sequences"),
+                (int)number(r, "prompt_tokens"), number(r, "prompt_tokens_per_s"),
+                number(prompt, "gops"), percent(prompt, "of_compute_peak"));
+  mtk_cmd_print("generate %d: %.1f tokens/s (%.2f GB/s, %s of the limit), logits %.16s\n",
+                (int)number(r, "generated"), number(r, "generated_tokens_per_s"),
+                number(generate, "gb_per_s"), percent(generate, "of_read_peak"),
+                text(r, "logits_sha256"));
+  print_ops(prompt, g_phases[0]);
+  print_ops(generate, g_phases[1]);
+}
+
+/* ---- comparison ------------------------------------------------------------------------------ */
+
+static bool same_run(const json_t *a, const json_t *b) {
+  static const char *const keys[] = {"threads", "sequences", "prompt_tokens", "generated"};
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    if (!json_equal(json_object_get(a, keys[i]), json_object_get(b, keys[i]))) return false;
+  return true;
+}
+
+static const json_t *find_run(const json_t *other, const json_t *run) {
+  const json_t *r;
+  size_t i;
+  json_array_foreach(json_object_get(other, "runs"), i, r) if (same_run(r, run)) return r;
+  return NULL;
+}
+
+static mtk_status load_report(json_t **out, const char *path, mtk_error *err) {
+  mtk_bytes data = {0};
+  json_error_t je;
+  mtk_status st = mtk_cmd_read_all(&data, path, err);
+  *out = st == MTK_OK ? json_loadb(data.data, data.len, 0, &je) : NULL;
+  if (st == MTK_OK && !*out)
+    st = mtk_fail(err, MTK_E_FORMAT, path, "line %d: %s", je.line, je.text);
+  mtk_bytes_finish(&data);
+  if (st == MTK_OK && !json_is_array(json_object_get(*out, "runs"))) {
+    json_decref(*out);
+    st = mtk_fail(err, MTK_E_FORMAT, path, "is no report of mtk bench --json");
+  }
+  return st;
+}
+
+/* Ratios of one run to the same one of the other report; text is printed unless --json. */
+static json_t *compare_run(const json_t *run, const json_t *was, bool settings_equal, bool print) {
+  double p = ratio(number(run, "prompt_tokens_per_s"), number(was, "prompt_tokens_per_s"));
+  double g = ratio(number(run, "generated_tokens_per_s"), number(was, "generated_tokens_per_s"));
+  bool same = !strcmp(text(run, "logits_sha256"), text(was, "logits_sha256"));
+  json_t *row = json_pack("{s:O,s:O,s:O,s:O,s:f,s:f,s:b}", "threads",
+                          json_object_get(run, "threads"), "sequences",
+                          json_object_get(run, "sequences"), "prompt_tokens",
+                          json_object_get(run, "prompt_tokens"), "generated",
+                          json_object_get(run, "generated"), "prompt_ratio", p, "generate_ratio",
+                          g, "same_logits", same);
+  if (print)
+    mtk_cmd_print("%7d %9d %8d %9d %12.3f %12.3f   %s\n", (int)number(run, "threads"),
+                  (int)number(run, "sequences"), (int)number(run, "prompt_tokens"),
+                  (int)number(run, "generated"), p, g,
+                  same             ? "same"
+                  : settings_equal ? "DIFFERENT"
+                                   : "different, and so are the settings");
+  return row;
+}
+
+static mtk_status judge(const json_t *rows, bool settings_equal, const mtk_cmd_line *line,
+                        mtk_error *err) {
+  const char *other = mtk_options_string(line->options, "compare");
+  bool gate = mtk_options_is_set(line->options, "tolerance");
+  double least = 1 - mtk_options_float(line->options, "tolerance") / 100, worst = 1e300;
+  const json_t *r;
+  size_t i;
+  json_array_foreach(rows, i, r) {
+    if (settings_equal && !json_is_true(json_object_get(r, "same_logits")))
+      return mtk_fail(err, MTK_E_CHECK, other, "its logits differ for equal settings");
+    double p = number(r, "prompt_ratio"), g = number(r, "generate_ratio");
+    if (p < worst) worst = p;
+    if (number(r, "generated") > 0 && g < worst) worst = g;
+  }
+  if (gate && worst < least)
+    return mtk_fail(err, MTK_E_CHECK, other, "a rate fell to %.3f of it, --tolerance allows %.3f",
+                    worst, least);
+  return MTK_OK;
+}
+
+mtk_status bench_compare(json_t *doc, const mtk_cmd_line *line, mtk_error *err) {
+  const char *path = mtk_options_string(line->options, "compare");
+  json_t *other = NULL, *rows = json_array();
+  const json_t *run;
+  size_t i;
+  MTK_TRY(load_report(&other, path, err));
+  bool settings_equal =
+      json_equal(json_object_get(doc, "settings"), json_object_get(other, "settings"));
+  if (!line->json)
+    mtk_cmd_print("ratios to %s (above 1: faster now)\n%7s %9s %8s %9s %12s %12s   logits\n", path,
+                  "threads", "sequences", "prompt", "generated", "prompt", "generate");
+  json_array_foreach(json_object_get(doc, "runs"), i, run) {
+    const json_t *was = find_run(other, run);
+    if (was) json_array_append_new(rows, compare_run(run, was, settings_equal, !line->json));
+  }
+  mtk_status st = json_array_size(rows)
+                      ? judge(rows, settings_equal, line, err)
+                      : mtk_fail(err, MTK_E_INVALID, path, "has no run with these settings");
+  json_object_set_new(doc, "compare",
+                      json_pack("{s:s,s:b,s:o}", "with", mtk_path_base(path), "same_settings",
+                                settings_equal, "runs", rows));
+  json_decref(other);
+  return st;
+}

@@ -1,0 +1,122 @@
+#!/bin/bash
+# mtk bench: random weights in the shape of a config.json, the fields of its report, the same logits for every thread
+# count, level of instructions and number of runs, comparison with an earlier report, wrong input. Nothing is timed.
+set -euo pipefail
+source "$MTK_SRC/tests/cli/_common.sh"
+
+cat >tiny.json <<'JSON'
+{"architectures": ["LlamaForCausalLM"], "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4,
+ "num_key_value_heads": 2, "num_hidden_layers": 3, "vocab_size": 320, "max_position_embeddings": 256,
+ "rms_norm_eps": 1e-5, "rope_theta": 10000, "tie_word_embeddings": false}
+JSON
+
+# check FILE EXPRESSION: the expression holds for the report r (and its first run r0)
+check() {
+  python3 - "$1" "$2" <<'PY' || fail "$1: not $2"
+import json, math, sys
+r = json.load(open(sys.argv[1]))
+r0 = r["runs"][0]
+hashes = [run["logits_sha256"] for run in r["runs"]]
+sys.exit(0 if eval("(" + sys.argv[2] + ")") else 1)
+PY
+}
+
+shape() { # OUT TYPE [OPTION...]
+  local out="$1" type="$2"
+  shift 2
+  run_quiet 0 "$MTK" bench --shape tiny.json --dtype "$type" -p 9 -n 3 -r 1 --no-limits --json "$@"
+  cp out "$out"
+}
+
+# ---- fields --------------------------------------------------------------------------------------
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 7,20 -n 3 -s 1,3 -t 1,2 -r 1 --per-op --json -q
+cp out all.json
+[ ! -s err ] || fail "stderr: $(cat err)"
+check all.json 'r["report"] == "mtk bench 1" and len(r["runs"]) == 8 and len(r["limits"]) == 2'
+check all.json 'r["settings"] == {"model": "tiny.json", "arch": "llama", "activations": "default", "dtype": "q8_0",
+ "seed": 1, "layers": 3, "layers_of_shape": 3} or r["settings"].keys() > {"dtype", "layers"}'
+check all.json 'all(l[k] > 0 for l in r["limits"] for k in ("read_gb_per_s", "a32_gops", "a16_gops", "a8_gops"))'
+check all.json '[(x["threads"], x["prompt_tokens"], x["sequences"]) for x in r["runs"]] ==
+ [(t, p, s) for t in (1, 2) for p in (7, 20) for s in (1, 3)]'
+check all.json 'all(x[k] > 0 and math.isfinite(x[k]) for x in r["runs"] for k in
+ ("prompt_tokens_per_s", "generated_tokens_per_s", "weights_gb_per_s"))'
+check all.json 'all(x[p][k] > 0 for x in r["runs"] for p in ("prompt", "generate") for k in
+ ("seconds", "gops", "gb_per_s", "of_compute_peak", "of_read_peak"))'
+# Work is counted exactly: rows of logits x head, and 3 layers of q for every prompt token.
+check all.json '[(o["n"], o["k"], o["calls"]) for o in r0["prompt"]["per_op"] if o["op"] == "linear"] ==
+ [(256, 256, 6), (128, 256, 6), (512, 256, 6), (256, 512, 3), (320, 256, 1)]'
+check all.json 'abs(sum(o["share"] for o in r0["generate"]["per_op"]) - 1) < 1e-9'
+check all.json 'all(o["type"] == "q8_0" and o["arith"] == "a8" for o in r0["prompt"]["per_op"] if o["op"] == "linear")'
+check all.json 'hashes[:4] == hashes[4:] and len(set(hashes)) == 4'
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 7 -n 3 -r 1 --per-op
+grep -Eq '^limits of .*GB/s read' out || fail "no limits: $(cat out)"
+grep -Eq 'linear 512 x 256, q8_0 in a8' out || fail "no table of ops: $(cat out)"
+
+# ---- the same logits -----------------------------------------------------------------------------
+for type in nvfp4 q4_k f32; do
+  shape one.json "$type" -t 1,2
+  check one.json 'len(set(hashes)) == 1'
+  want="$(python3 -c 'import json; print(json.load(open("one.json"))["runs"][0]["logits_sha256"])')"
+  for level in ref avx2 avx512; do
+    MTK_CPU=$level "$MTK" doctor >/dev/null 2>&1 || continue
+    MTK_CPU=$level "$MTK" bench --shape tiny.json --dtype "$type" -p 9 -n 3 -r 1 --no-limits --json -q >level.json ||
+      continue # a level that this machine lacks
+    check level.json "r0['isa'] == '$level' and r0['logits_sha256'] == '$want' and r['limits'] == []"
+  done
+done
+shape other.json f32 --seed 2
+check other.json "r0['logits_sha256'] != '$want'"
+shape fewer.json f32 --layers 2
+check fewer.json "r0['logits_sha256'] != '$want' and r['settings']['layers'] == 2 and r['settings']['layers_of_shape'] == 3"
+make_model
+run_quiet 0 "$MTK" bench model -p 16 -n 4 -r 1 -t 1 --no-limits --json
+check out 'r["settings"]["model"] == "model" and "dtype" not in r["settings"]'
+
+# ---- rows that do not fit the blocks -------------------------------------------------------------
+sed 's/"hidden_size": 256/"hidden_size": 96, "head_dim": 24/' tiny.json >narrow.json
+run_quiet 0 "$MTK" bench --shape narrow.json --dtype q4_k -p 4 -n 1 -r 1 --no-limits --json
+grep -q 'matrices are bf16' err || fail "no word about rows that are no multiple of a block: $(cat err)"
+
+# ---- comparison ----------------------------------------------------------------------------------
+shape base.json q8_0
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 9 -n 3 -r 1 --no-limits --json --compare base.json
+check out 'r["compare"]["same_settings"] and r["compare"]["runs"][0]["same_logits"] and
+ r["compare"]["runs"][0]["prompt_ratio"] > 0'
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q4_0 -p 9 -n 3 -r 1 --no-limits --compare base.json
+grep -q 'different, and so are the settings' out || fail "other settings: $(cat out)"
+sed 's/"logits_sha256": "./"logits_sha256": "x/' base.json >changed.json
+refuses 3 'logits differ' "$MTK" bench --shape tiny.json --dtype q8_0 -p 9 -n 3 -r 1 --no-limits --compare changed.json
+grep -q DIFFERENT out || fail "the table does not say so: $(cat out)"
+python3 - <<'PY'
+import json
+r = json.load(open("base.json"))
+r["runs"][0]["prompt_tokens_per_s"] *= 1e9
+json.dump(r, open("fast.json", "w"))
+PY
+refuses 3 'a rate fell' "$MTK" bench --shape tiny.json --dtype q8_0 -p 9 -n 3 -r 1 --no-limits --compare fast.json \
+  --tolerance 50
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 9 -n 3 -r 1 --no-limits --compare fast.json
+refuses 2 'no run with these settings' "$MTK" bench --shape tiny.json -p 5 -n 1 -r 1 --no-limits --compare base.json
+
+# ---- wrong input ---------------------------------------------------------------------------------
+refuses 2 'MODEL or --shape' "$MTK" bench
+refuses 2 'not both' "$MTK" bench model --shape tiny.json
+refuses 2 'only goes with --shape' "$MTK" bench model --dtype q8_0
+refuses 2 'only goes with --compare' "$MTK" bench model --tolerance 3
+refuses 2 'no storage type' "$MTK" bench --shape tiny.json --dtype q9
+refuses 2 'cannot have the type' "$MTK" bench --shape tiny.json --dtype i32
+refuses 2 'numbers from' "$MTK" bench model -p 12,x
+refuses 2 'numbers from' "$MTK" bench model -s 0
+refuses 2 'do not fit the context' "$MTK" bench model -p 4 -n 4 -c 6 --no-limits
+refuses 1 'missing.json' "$MTK" bench --shape missing.json
+echo '{"architectures": ["NobodyForCausalLM"]}' >nobody.json
+refuses 1 "nobody.json.*no plugin knows" "$MTK" bench --shape nobody.json
+echo '{' >broken.json
+refuses 1 'broken.json.*line' "$MTK" bench --shape broken.json
+sed 's/"hidden_size": 256/"hidden_size": 999999999/' tiny.json >huge.json
+refuses 1 'huge.json|too large|--layers' "$MTK" bench --shape huge.json
+run_quiet 1 "$MTK" bench --shape tiny.json -p 5 -n 1 -r 1 --no-limits --compare missing.json
+echo '[1]' >list.json
+run_quiet 1 "$MTK" bench --shape tiny.json -p 5 -n 1 -r 1 --no-limits --compare list.json
+grep -q 'no report of mtk bench' err || fail "a list as report: $(cat err)"
+echo "bench: ok"
