@@ -117,10 +117,11 @@ mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *o, mtk_error 
       e->max_group = n->attrs.n_head / n->attrs.n_head_kv;
   }
   mtk_workspace *ws = e->ws;
-  mtk_node_value outside = e->logits_outside ? e->g->logits : -1;
+  const mtk_plan_options po = {.max_tokens = e->max_tokens, .max_outputs = e->max_outputs,
+                               .outside = e->logits_outside ? e->g->logits : -1, .keep = o->keep,
+                               .n_keep = o->n_keep, .strip_floats = o->strip_floats};
   mtk_status status;
-  MTK_TRY_GOTO(status, fail, mtk_plan_create(&e->plan, e->g, e->max_tokens, e->max_outputs, outside,
-                                             o->keep, o->n_keep, err));
+  MTK_TRY_GOTO(status, fail, mtk_plan_create(&e->plan, e->g, &po, err));
   MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->arena, &ws->arena_floats, e->plan->floats,
                                      sizeof(float), err));
   MTK_TRY_GOTO(status, fail, reserve_linear(e, err));
@@ -230,27 +231,58 @@ static void fill_positions(mtk_exec *e) {
   if (dims > 0) mtk_exec_split(e, NULL, e->step->n_tokens, 8, 60.0 * (double)dims, fill_cos_sin);
 }
 
-static mtk_status run_nodes(mtk_exec *e, size_t n_nodes, mtk_error *err) {
+static void forget_prepared(mtk_exec *e) {
   for (int a = 0; a < MTK_ARITH_COUNT; a++) e->prepared[a] = (mtk_prepared){-1, NULL, 0};
-  e->ordered_by = -1;
-  atomic_flag_clear(&e->failed);
-  e->error.code = MTK_OK;
-  fill_positions(e);
-  for (size_t i = 0; i < n_nodes; i++) {
+}
+
+/* The nodes first .. end-1, until one fails. */
+static void run_nodes(mtk_exec *e, size_t first, size_t end) {
+  for (size_t i = first; i < end && e->error.code == MTK_OK; i++) {
     const mtk_graph_node *n = &e->g->nodes[i];
     mtk_run_fn *run = mtk_exec_forward_ops[n->op];
     if (!run) run = mtk_exec_moe_ops[n->op];
     if (!run) run = mtk_exec_backward_ops[n->op];
     if (e->observe) e->observe(e->observe_ctx, e, n);
     if (n->op == MTK_OP_LINEAR && !e->observe)
-      i += mtk_exec_run_linears(e, n, n_nodes - i) - 1;
+      i += mtk_exec_run_linears(e, n, end - i) - 1;
     else
       run(e, n);
-    if (e->error.code == MTK_OK) continue;
-    if (err) *err = e->error;
-    return e->error.code;
   }
-  return MTK_OK;
+}
+
+/* The same, strip by strip of the output rows. */
+static void run_strips(mtk_exec *e, size_t first, size_t end) {
+  const mtk_exec_step *whole = e->step;
+  mtk_exec_step strip = *whole;
+  e->step = &strip;
+  for (int64_t row = 0; row < whole->n_outputs; row += strip.n_outputs) {
+    int64_t left = whole->n_outputs - row;
+    strip.n_outputs = left < e->plan->strip_rows ? left : e->plan->strip_rows;
+    strip.targets = whole->targets + row;
+    if (whole->target_weights) strip.target_weights = whole->target_weights + row;
+    e->strip_row0 = row;
+    forget_prepared(e);
+    run_nodes(e, first, end);
+  }
+  e->strip_row0 = 0;
+  e->step = whole;
+  forget_prepared(e);
+}
+
+static mtk_status run_all(mtk_exec *e, size_t n_nodes, mtk_error *err) {
+  size_t first = e->plan->strip_first, end = e->plan->strip_end;
+  if (e->step->n_outputs <= e->plan->strip_rows || first > n_nodes) first = end = 0;
+  if (end > n_nodes) end = n_nodes;
+  forget_prepared(e);
+  e->ordered_by = -1;
+  atomic_flag_clear(&e->failed);
+  e->error.code = MTK_OK;
+  fill_positions(e);
+  run_nodes(e, 0, first);
+  if (end > first) run_strips(e, first, end);
+  run_nodes(e, end, n_nodes);
+  if (e->error.code != MTK_OK && err) *err = e->error;
+  return e->error.code;
 }
 
 mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_only,
@@ -278,7 +310,7 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_on
       e->ws->scratch_floats = status == MTK_OK ? need : 0;
     }
   }
-  if (status == MTK_OK) status = run_nodes(e, all ? e->g->n_nodes : e->g->n_forward, err);
+  if (status == MTK_OK) status = run_all(e, all ? e->g->n_nodes : e->g->n_forward, err);
   mtk_free(seqs);
   e->step = NULL;
   return status;

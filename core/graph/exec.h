@@ -50,6 +50,7 @@ typedef struct mtk_exec_options {
   bool logits_outside;              /* each step brings memory for the logits (step.logits) */
   const mtk_node_value *keep;       /* [n_keep] values that stay readable after a step */
   int n_keep;
+  int64_t strip_floats;             /* what the logits of a training graph may take (mtk_plan) */
   mtk_observe_fn *observe;          /* may be NULL */
   void *observe_ctx;
 } mtk_exec_options;

@@ -32,6 +32,7 @@ struct mtk_exec {
   int max_group; /* query heads per KV head, largest over the layers */
   /* The running step. */
   const mtk_exec_step *step;
+  int64_t strip_row0; /* first output row of the running strip (mtk_plan) */
   mtk_prepared prepared[MTK_ARITH_COUNT];
   mtk_node_value ordered_by; /* the expert ids whose order lies in ws->expert_rows; -1 = none */
   atomic_flag failed; /* first failing task fills error */
@@ -69,7 +70,9 @@ void mtk_exec_fail(mtk_exec *e, const mtk_error *error);
 
 static inline float *mtk_exec_data(const mtk_exec *e, mtk_node_value v) {
   if (e->logits_outside && v == e->g->logits) return e->step->logits;
-  return e->ws->arena + e->plan->offset[v];
+  float *data = e->ws->arena + e->plan->offset[v];
+  if (e->strip_row0 > 0 && !e->plan->in_strip[v]) data += e->strip_row0 * e->g->values[v].width;
+  return data;
 }
 static inline int64_t mtk_exec_width(const mtk_exec *e, mtk_node_value v) {
   return e->g->values[v].width;

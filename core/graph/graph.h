@@ -224,19 +224,30 @@ void mtk_graph_print(mtk_bytes *out, const mtk_graph *g);
 
 /* Where each value lies in one arena of `floats` f32, for up to max_tokens and max_outputs rows.
  * Values whose lives overlap never share memory, but for a result that takes the place of an input
- * which dies at that node (mtk_op_info.in_place). */
+ * which dies at that node (mtk_op_info.in_place).
+ *
+ * A loss over many rows and a large vocabulary is computed in strips: the nodes strip_first ..
+ * strip_end - 1 (head, loss and their derivatives) run for strip_rows output rows at a time, and
+ * the values as wide as the logits have memory for one strip only. */
 typedef struct mtk_plan {
   size_t *offset;         /* per value, in floats, multiples of 16 */
   int32_t *first, *last;  /* per value: node that writes it, last node that reads it */
   int32_t *owner;         /* per value: the value whose memory it uses (itself if not in place) */
   size_t floats;          /* size of the arena */
+  size_t strip_first, strip_end; /* equal: no strips */
+  int64_t strip_rows;
+  bool *in_strip; /* per value: holds the rows of one strip */
 } mtk_plan;
 
-/* The value `outside` (or -1) gets no memory in the arena: its rows are the caller's. Values in
- * `keep` (n_keep) and the loss stay readable after the last node. */
-mtk_status mtk_plan_create(mtk_plan **out, const mtk_graph *g, int64_t max_tokens,
-                           int64_t max_outputs, mtk_node_value outside, const mtk_node_value *keep,
-                           int n_keep, mtk_error *err);
+typedef struct mtk_plan_options {
+  int64_t max_tokens, max_outputs;
+  mtk_node_value outside;     /* gets no memory in the arena, its rows are the caller's; -1 = none */
+  const mtk_node_value *keep; /* [n_keep] stay readable after the last node, as the loss does */
+  int n_keep;
+  int64_t strip_floats; /* what the logits of a training graph may take; 0 = 64 MiB */
+} mtk_plan_options;
+mtk_status mtk_plan_create(mtk_plan **out, const mtk_graph *g, const mtk_plan_options *options,
+                           mtk_error *err);
 void mtk_plan_destroy(mtk_plan *plan);
 
 #endif

@@ -7,8 +7,9 @@
 #include "graph/graph.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-enum { ALIGN_FLOATS = 16 };
+enum { ALIGN_FLOATS = 16, STRIP_FLOATS = 16 << 20 };
 
 /* Rope may only turn in place when input and output pair the same way (<mtk/kernel.h>). */
 static bool may_work_in_place(const mtk_graph_node *n, int input) {
@@ -26,6 +27,50 @@ static void find_lives(mtk_plan *p, const mtk_graph *g, const mtk_node_value *ke
   if (g->loss >= 0) p->last[g->loss] = (int32_t)g->n_nodes;
 }
 
+/* Marks the values as wide as the logits and finds the nodes that touch them; false unless all these
+ * may run strip by strip: nothing of it is kept, and they touch nothing but output rows. */
+static bool find_strip(mtk_plan *p, const mtk_graph *g) {
+  p->strip_first = g->n_nodes;
+  for (size_t v = 0; v < g->n_values; v++) {
+    if (g->values[v].rows != MTK_ROWS_OUTPUTS) continue;
+    if (g->values[v].width != g->values[g->logits].width) continue;
+    p->in_strip[v] = true;
+    if ((size_t)p->first[v] < p->strip_first) p->strip_first = (size_t)p->first[v];
+    if ((size_t)p->last[v] >= p->strip_end) p->strip_end = (size_t)p->last[v] + 1;
+  }
+  bool alone = p->strip_end <= g->n_nodes;
+  for (size_t i = p->strip_first; i < p->strip_end && alone; i++) {
+    const mtk_graph_node *n = &g->nodes[i];
+    for (int j = 0; j < n->n_in; j++) alone &= g->values[n->in[j]].rows == MTK_ROWS_OUTPUTS;
+    for (int j = 0; j < n->n_out; j++) alone &= g->values[n->out[j]].rows == MTK_ROWS_OUTPUTS;
+  }
+  return alone;
+}
+
+/* Values of all output rows that the strips touch live through all of them. */
+static void outlive_strips(mtk_plan *p, mtk_node_value v) {
+  if (p->in_strip[v]) return;
+  if ((size_t)p->last[v] < p->strip_end) p->last[v] = (int32_t)p->strip_end - 1;
+  if ((size_t)p->first[v] > p->strip_first) p->first[v] = (int32_t)p->strip_first;
+}
+
+static void plan_strips(mtk_plan *p, const mtk_graph *g, const mtk_plan_options *o) {
+  if (g->loss < 0 || g->logits == o->outside) return;
+  int64_t floats = o->strip_floats > 0 ? o->strip_floats : STRIP_FLOATS;
+  p->strip_rows = floats / g->values[g->logits].width / ALIGN_FLOATS * ALIGN_FLOATS;
+  if (p->strip_rows < ALIGN_FLOATS) p->strip_rows = ALIGN_FLOATS;
+  if (p->strip_rows >= o->max_outputs || !find_strip(p, g)) {
+    p->strip_first = p->strip_end = 0;
+    memset(p->in_strip, 0, g->n_values * sizeof *p->in_strip);
+    return;
+  }
+  for (size_t i = p->strip_first; i < p->strip_end; i++) {
+    const mtk_graph_node *n = &g->nodes[i];
+    for (int j = 0; j < n->n_in; j++) outlive_strips(p, n->in[j]);
+    for (int j = 0; j < n->n_out; j++) outlive_strips(p, n->out[j]);
+  }
+}
+
 /* Let results take over dying inputs. owner_last: last use of the memory of each owner. */
 static void share_in_place(mtk_plan *p, const mtk_graph *g, mtk_node_value outside,
                            int32_t *owner_last) {
@@ -38,6 +83,7 @@ static void share_in_place(mtk_plan *p, const mtk_graph *g, mtk_node_value outsi
     for (int j = 0; j < n->n_in && n->n_out > 0; j++) {
       mtk_node_value in = n->in[j], out = n->out[0];
       bool dies = p->last[in] == (int32_t)i && in != outside && out != outside;
+      dies = dies && p->in_strip[in] == p->in_strip[out];
       if (!dies || !may_work_in_place(n, j)) continue;
       p->owner[out] = p->owner[in];
       owner_last[p->owner[in]] = p->last[out];
@@ -85,8 +131,8 @@ static mtk_status place_all(mtk_plan *p, const mtk_graph *g, const int64_t rows[
   size_t n = 0;
   for (size_t v = 0; v < g->n_values; v++) {
     if (p->owner[v] != (int32_t)v || (mtk_node_value)v == outside) continue;
-    size_t floats;
-    if (!mtk_mul_ok((size_t)rows[g->values[v].rows], (size_t)g->values[v].width, &floats) ||
+    size_t floats, n_rows = (size_t)(p->in_strip[v] ? p->strip_rows : rows[g->values[v].rows]);
+    if (!mtk_mul_ok(n_rows, (size_t)g->values[v].width, &floats) ||
         floats > SIZE_MAX / 64)
       return mtk_fail(err, MTK_E_NOMEM, NULL, "a value of the graph is too large");
     floats = (floats + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
@@ -103,9 +149,8 @@ static mtk_status place_all(mtk_plan *p, const mtk_graph *g, const int64_t rows[
   return MTK_OK;
 }
 
-mtk_status mtk_plan_create(mtk_plan **out, const mtk_graph *g, int64_t max_tokens,
-                           int64_t max_outputs, mtk_node_value outside, const mtk_node_value *keep,
-                           int n_keep, mtk_error *err) {
+mtk_status mtk_plan_create(mtk_plan **out, const mtk_graph *g, const mtk_plan_options *o,
+                           mtk_error *err) {
   *out = NULL;
   size_t n = g->n_values;
   mtk_plan *p = mtk_alloc(1, sizeof *p);
@@ -118,14 +163,17 @@ mtk_status mtk_plan_create(mtk_plan **out, const mtk_graph *g, int64_t max_token
     p->first = mtk_alloc(n, sizeof *p->first);
     p->last = mtk_alloc(n, sizeof *p->last);
     p->owner = mtk_alloc(n, sizeof *p->owner);
+    p->in_strip = mtk_alloc(n, sizeof *p->in_strip);
   }
-  if (!p || !owner_last || !blocks || !near || !p->offset || !p->first || !p->last || !p->owner) {
+  if (!p || !owner_last || !blocks || !near || !p->offset || !p->first || !p->last || !p->owner ||
+      !p->in_strip) {
     mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a plan of %zu values", n);
   } else {
-    find_lives(p, g, keep, n_keep);
-    share_in_place(p, g, outside, owner_last);
-    const int64_t rows[2] = {max_tokens, max_outputs};
-    status = place_all(p, g, rows, outside, owner_last, blocks, near, err);
+    find_lives(p, g, o->keep, o->n_keep);
+    plan_strips(p, g, o);
+    share_in_place(p, g, o->outside, owner_last);
+    const int64_t rows[2] = {o->max_tokens, o->max_outputs};
+    status = place_all(p, g, rows, o->outside, owner_last, blocks, near, err);
   }
   mtk_free(owner_last);
   mtk_free(blocks);
@@ -144,5 +192,6 @@ void mtk_plan_destroy(mtk_plan *p) {
   mtk_free(p->first);
   mtk_free(p->last);
   mtk_free(p->owner);
+  mtk_free(p->in_strip);
   mtk_free(p);
 }

@@ -163,6 +163,18 @@ static bool yes(void *ctx, const char *name) {
   return true;
 }
 
+static mtk_status make_plan(mtk_plan **p, const mtk_graph *g, int64_t tokens, int64_t outputs,
+                            mtk_node_value outside) {
+  const mtk_plan_options o = {.max_tokens = tokens, .max_outputs = outputs, .outside = outside};
+  return mtk_plan_create(p, g, &o, NULL);
+}
+
+static int64_t value_floats(const mtk_graph *g, const mtk_plan *p, mtk_node_value v, int64_t t,
+                            int64_t o) {
+  int64_t rows = g->values[v].rows == MTK_ROWS_TOKENS ? t : o;
+  return g->values[v].width * (p->in_strip[v] ? p->strip_rows : rows);
+}
+
 /* Play the graph on the plan: every float of a value is marked with the value's number when it is
  * written; each input must still be whole when it is read. */
 static void check_plan(const mtk_graph *g, const mtk_plan *p, int64_t t, int64_t o,
@@ -175,16 +187,14 @@ static void check_plan(const mtk_graph *g, const mtk_plan *p, int64_t t, int64_t
     const mtk_node_value *in = n ? n->in : end;
     int n_in = n ? n->n_in : g->loss >= 0;
     for (int j = 0; j < n_in; j++) {
-      const mtk_graph_value *v = &g->values[in[j]];
-      int64_t size = v->width * (v->rows == MTK_ROWS_TOKENS ? t : o);
+      int64_t size = value_floats(g, p, in[j], t, o);
       if (in[j] == outside) continue;
       for (int64_t f = 0; f < size; f++)
         ck_assert_msg(arena[p->offset[in[j]] + (size_t)f] == in[j],
                       "value %d is damaged before node %zu", in[j], i);
     }
     for (int j = 0; n && j < n->n_out; j++) {
-      const mtk_graph_value *v = &g->values[n->out[j]];
-      int64_t size = v->width * (v->rows == MTK_ROWS_TOKENS ? t : o);
+      int64_t size = value_floats(g, p, n->out[j], t, o);
       if (n->out[j] == outside) continue;
       ck_assert_uint_eq(p->offset[n->out[j]] % 16, 0);
       ck_assert_uint_le(p->offset[n->out[j]] + (size_t)size, p->floats);
@@ -207,7 +217,7 @@ START_TEST(plan_never_overwrites_live_values) {
   c.interleaved = (_i & 2) != 0;
   mtk_graph *g = tiny_graph(&c, _i & 4 ? &(mtk_adapter_spec){only_q, NULL} : NULL);
   mtk_plan *p;
-  ck_assert_int_eq(mtk_plan_create(&p, g, 33, 33, g->logits, NULL, 0, NULL), MTK_OK);
+  ck_assert_int_eq(make_plan(&p, g, 33, 33, g->logits), MTK_OK);
   check_plan(g, p, 33, 33, g->logits);
   size_t forward = p->floats;
   /* Far less than the sum of all values. */
@@ -216,9 +226,40 @@ START_TEST(plan_never_overwrites_live_values) {
   ck_assert_uint_lt(forward * 4, sum);
   mtk_plan_destroy(p);
   ck_assert_int_eq(mtk_graph_backward(g, yes, NULL, NULL), MTK_OK);
-  ck_assert_int_eq(mtk_plan_create(&p, g, 33, 7, -1, NULL, 0, NULL), MTK_OK);
+  ck_assert_int_eq(make_plan(&p, g, 33, 7, -1), MTK_OK);
   check_plan(g, p, 33, 7, -1);
   ck_assert_uint_gt(p->floats, forward); /* activations are kept for the way back */
+  mtk_plan_destroy(p);
+  mtk_graph_destroy(g);
+}
+END_TEST
+
+/* The loss in strips: head, cross entropy and their derivatives, and nothing else. */
+START_TEST(strips_hold_few_logits) {
+  mtk_graph *g = tiny_graph(&tiny_default, _i ? &(mtk_adapter_spec){only_q, NULL} : NULL);
+  ck_assert_int_eq(mtk_graph_backward(g, yes, NULL, NULL), MTK_OK);
+  mtk_plan *whole, *p;
+  ck_assert_int_eq(make_plan(&whole, g, 64, 60, -1), MTK_OK);
+  ck_assert(whole->strip_first == whole->strip_end && !whole->in_strip[g->logits]);
+  mtk_plan_options o = {.max_tokens = 64, .max_outputs = 60, .outside = -1,
+                        .strip_floats = 20 * tiny_default.vocab};
+  ck_assert_int_eq(mtk_plan_create(&p, g, &o, NULL), MTK_OK);
+  ck_assert_int_eq(p->strip_rows, 16);
+  ck_assert(p->in_strip[g->logits] && !p->in_strip[g->loss]);
+  ck_assert_int_eq(g->nodes[p->strip_first].op, MTK_OP_LINEAR);
+  for (size_t i = p->strip_first; i < p->strip_end; i++) {
+    mtk_op op = g->nodes[i].op;
+    ck_assert(op == MTK_OP_LINEAR || op == MTK_OP_CROSS_ENTROPY || op == MTK_OP_CROSS_ENTROPY_DX ||
+              op == MTK_OP_LINEAR_DX || op == MTK_OP_LINEAR_DW);
+  }
+  check_plan(g, p, 64, 60, -1);
+  ck_assert_uint_le(p->floats, whole->floats);
+  mtk_plan_destroy(p);
+  mtk_plan_destroy(whole);
+  o.keep = &g->logits; /* whoever wants to read them gets them all */
+  o.n_keep = 1;
+  ck_assert_int_eq(mtk_plan_create(&p, g, &o, NULL), MTK_OK);
+  ck_assert(!p->in_strip[g->logits]);
   mtk_plan_destroy(p);
   mtk_graph_destroy(g);
 }
@@ -228,7 +269,9 @@ START_TEST(kept_values_stay) {
   mtk_graph *g = tiny_graph(&tiny_default, NULL);
   mtk_plan *p;
   mtk_node_value first = g->nodes[0].out[0];
-  ck_assert_int_eq(mtk_plan_create(&p, g, 8, 8, -1, &first, 1, NULL), MTK_OK);
+  const mtk_plan_options o = {.max_tokens = 8, .max_outputs = 8, .outside = -1, .keep = &first,
+                              .n_keep = 1};
+  ck_assert_int_eq(mtk_plan_create(&p, g, &o, NULL), MTK_OK);
   ck_assert_int_eq(p->last[first], (int32_t)g->n_nodes);
   check_plan(g, p, 8, 8, -1);
   mtk_plan_destroy(p);
@@ -287,7 +330,7 @@ START_TEST(no_memory_is_an_error) {
     mtk_alloc_fail_after(n);
     status = mtk_model_build_graph(&g, m, tiny_build, NULL, NULL);
     if (status == MTK_OK) status = mtk_graph_backward(g, yes, NULL, NULL);
-    if (status == MTK_OK) status = mtk_plan_create(&p, g, 4, 4, -1, NULL, 0, NULL);
+    if (status == MTK_OK) status = make_plan(&p, g, 4, 4, -1);
     mtk_alloc_fail_after(-1);
     ck_assert(status == MTK_OK || status == MTK_E_NOMEM);
     mtk_plan_destroy(p);
@@ -309,6 +352,7 @@ int main(void) {
   tcase_add_test(t, errors_stick);
   tcase_add_test(t, adapters_are_inserted);
   tcase_add_loop_test(t, plan_never_overwrites_live_values, 0, 8);
+  tcase_add_loop_test(t, strips_hold_few_logits, 0, 2);
   tcase_add_test(t, kept_values_stay);
   tcase_add_test(t, prints_every_node);
   tcase_add_test(t, cost_is_that_of_the_formulas);
