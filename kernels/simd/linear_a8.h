@@ -1,16 +1,17 @@
 /* kernels/simd/linear_a8.h: linear layers in arithmetic a8 (formulas: linear_rules.h), block types.
  *
  * Lanes run over n, registers over m. Weight codes are unsigned bytes c + offset; the integer sums
- * start at -offset * sum(q), which is exact. m = 1 decodes codes in registers; everything else
- * works on chunks of CHUNK blocks, decoded once to bytes and float scales for ROWS activations. */
+ * start at -offset * sum(q), which is exact. Up to DIRECT_LIMIT activations decode codes in
+ * registers; more work on chunks of CHUNK blocks, decoded once to bytes and float scales for ROWS
+ * activations. */
 #include "simd/linear_block.h"
 
 #if MTK_LANES == 16
-enum { TILE = 6, TILE_HALVES = 4, GEMV_PANELS = 4 };
+enum { TILE = 6, TILE_HALVES = 4, DIRECT_ROWS = 8, DIRECT_LIMIT = 24, MAX_DIRECT = 8 };
 #else
-enum { TILE = 2, TILE_HALVES = 2, GEMV_PANELS = 2 };
+enum { TILE = 2, TILE_HALVES = 2, DIRECT_ROWS = 4, DIRECT_LIMIT = 4, MAX_DIRECT = 4 };
 #endif
-enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, CHUNK = 16, ROWS = 192 };
+enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, CHUNK = 16, ROWS = 192, AHEAD = 4096 };
 
 /* ---- activations ---------------------------------------- */
 typedef struct act_block {
@@ -24,22 +25,26 @@ static size_t act_bytes(int64_t m, int64_t k) {
   return (size_t)(m * mtk_k_blocks(k)) * sizeof(act_block);
 }
 
-/* Largest element as unsigned bits: NaN > Inf > finite when signs are cleared. */
-MTK_INLINE uint32_t max_bits(vi a) {
-  uint32_t bits[LANES], max = 0;
-  vi_store(bits, a);
-  for (int i = 0; i < LANES; i++) max = bits[i] > max ? bits[i] : max;
-  return max;
+/* Are codes read as all 8 bits (offset 128)? */
+MTK_INLINE int is_wide(block_type t) { return t.offset == 128; }
+
+/* Sums of 32 bytes, of each half. */
+MTK_INLINE void half_sums(int32_t sum[2], __m256i q) {
+  __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
+  __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  fours = _mm256_hadd_epi32(fours, fours);
+  fours = _mm256_hadd_epi32(fours, fours);
+  sum[0] = _mm256_cvtsi256_si32(fours);
+  sum[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(fours, 1));
 }
 
 static void quantize(act_block *a, const float *x, int offset, int halves) {
   enum { VECTORS = MTK_K_BLOCK / LANES, INFINITY_BITS = 0x7f800000 };
-  vi all = vi_set1(0);
-  for (int v = 0; v < VECTORS; v++) {
-    vi bits = vf_as_vi(vf_load(x + v * LANES));
-    all = vi_max(all, vi_and(bits, vi_set1(0x7fffffff)));
+  vi all = vi_set1(0), q[VECTORS];
+  MTK_UNROLL for (int v = 0; v < VECTORS; v++) { /* as bits, NaN > Inf > finite */
+    all = vi_max(all, vi_and(vf_as_vi(vf_load(x + v * LANES)), vi_set1(0x7fffffff)));
   }
-  uint32_t bits = max_bits(all);
+  uint32_t bits = vi_max_lane(all);
   float amax;
   memcpy(&amax, &bits, sizeof amax);
   memset(a, 0, sizeof *a);
@@ -47,15 +52,13 @@ static void quantize(act_block *a, const float *x, int offset, int halves) {
   if (bits >= INFINITY_BITS || amax < 0x1p-100f) return;
   a->d = amax / 127.0f;
   vf inverse = vf_set1(127.0f / amax);
-  int32_t sum[2] = {0, 0};
-  for (int v = 0; v < VECTORS; v++) {
-    int32_t q[LANES];
-    vi_store(q, vi_from_vf(vf_mul(vf_load(x + v * LANES), inverse)));
-    for (int i = 0; i < LANES; i++) {
-      a->q[v * LANES + i] = (int8_t)q[i];
-      sum[v * LANES / 16] += q[i];
-    }
+  MTK_UNROLL for (int v = 0; v < VECTORS; v++) {
+    q[v] = vi_from_vf(vf_mul(vf_load(x + v * LANES), inverse));
   }
+  __m256i bytes = vi_pack_bytes(q);
+  _mm256_storeu_si256((void *)a->q, bytes);
+  int32_t sum[2];
+  half_sums(sum, bytes);
   a->start[0] = -offset * (halves ? sum[0] : sum[0] + sum[1]);
   a->start[1] = halves ? -offset * sum[1] : 0;
   a->sum = (float)(sum[0] + sum[1]);
@@ -64,9 +67,10 @@ static void quantize(act_block *a, const float *x, int offset, int halves) {
 MTK_INLINE void prepare_rows(block_type t, act_block *act, const float *x, int64_t ldx, int64_t m0,
                              int64_t m1, int64_t k) {
   int64_t blocks = mtk_k_blocks(k);
+  int offset = SIGNED_WIDE && is_wide(t) ? 0 : t.offset;
   for (int64_t i = m0; i < m1; i++) {
     for (int64_t b = 0; b < blocks; b++) {
-      quantize(&act[i * blocks + b], x + i * ldx + b * MTK_K_BLOCK, t.offset, t.halves);
+      quantize(&act[i * blocks + b], x + i * ldx + b * MTK_K_BLOCK, offset, t.halves);
     }
   }
 }
@@ -81,7 +85,7 @@ typedef struct weight_block {
 /* acc[rows][COLS] continued over `count` blocks. Vector v of the tile is w[v], lane[v] and up. */
 MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *x, int64_t ldx,
                      const weight_block *const *w, int64_t count) {
-  const int wide = t.offset == 128, lane[2] = {0, MTK_LANES == 8 ? LANES : 0};
+  const int wide = is_wide(t), lane[2] = {0, MTK_LANES == 8 ? LANES : 0};
   vf c[TILE][2], part[TILE][2];
   vi sum[TILE][2];
   MTK_UNROLL for (int r = 0; r < rows; r++) {
@@ -195,57 +199,94 @@ MTK_INLINE void run_rows(block_type t, tile_fn *const *tiles, int64_t max_rows, 
   }
 }
 
-/* ---- m = 1 ---------------------------------------- */
-/* Integer sums of one vector of a block: of the block in sum[0], or of its halves. */
-MTK_INLINE void vector_sums(vi *sum, block_type t, const uint8_t *block, int h, const act_block *x,
-                            __m128i table) {
-  const int wide = t.offset == 128;
-  const uint8_t *codes = block + 4 * LANES * h;
-  vi fifth = fifth_bits(t, block, h);
+/* ---- small m: codes decoded in registers ---------------------------------------- */
+/* d_w * isum, plus the minimum: of one block and one activation. */
+MTK_INLINE vf block_product(block_type t, const vi *codes, const act_block *x, const vf *scale) {
+  const int wide = is_wide(t);
+  vi sum[2];
   MTK_UNROLL for (int half = 0; half < 2; half++) {
     vi start = half == 0 || t.halves ? vi_set1(x->start[half]) : sum[0];
     vi s = dot_begin(start, wide);
-    if (t.code == CODE_BYTE) {
-      MTK_UNROLL for (int g = 4 * half; g < 4 * half + 4; g++) {
-        s = dot_step(s, vi_load(codes + 64 * g), vi_set1_bytes(x->q + 4 * g), wide);
-      }
-    } else {
-      MTK_UNROLL for (int g = 2 * half; g < 2 * half + 2; g++) {
-        vi raw = vi_load(codes + 64 * g);
-        vi low = low_codes(t, raw, fifth, table, g), high = high_codes(t, raw, fifth, table, g);
-        s = dot_step(s, low, vi_set1_bytes(x->q + 4 * low_group(t, g)), wide);
-        s = dot_step(s, high, vi_set1_bytes(x->q + 4 * high_group(t, g)), wide);
-      }
+    MTK_UNROLL for (int g = 4 * half; g < 4 * half + 4; g++) {
+      s = dot_step(s, codes[g], vi_set1_bytes(x->q + 4 * g), wide);
     }
     sum[t.halves ? half : 0] = dot_end(s, start, wide);
   }
+  vf product = vf_mul(scale[0], vf_from_i32(sum[0]));
+  if (t.halves) product = vf_fma(scale[1], vf_from_i32(sum[1]), product);
+  if (t.has_min) product = vf_fma(scale[1], vf_set1(x->sum), product);
+  return product;
 }
 
-MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t row, int64_t p) {
+/* y of `rows` activations from m0 on and `panels` panels from p on, side by side, so that memory
+ * has that many streams to deliver; each is prefetched AHEAD bytes, at its end from the panel that
+ * comes next in its place. */
+MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_job *job,
+                       int64_t m0, int64_t p) {
   const __m128i table = code_table(t);
   const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
   const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
-  const act_block *x = job->x + row * job->blocks;
-  vf acc[GEMV_PANELS * PARTS];
-  MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) acc[v] = vf_set1(0.0f);
+  const act_block *x = job->x + m0 * job->blocks;
+  vf acc[MAX_DIRECT][PARTS];
+  MTK_UNROLL for (int a = 0; a < rows * panels; a++) {
+    MTK_UNROLL for (int h = 0; h < PARTS; h++) acc[a][h] = vf_set1(0.0f);
+  }
   for (int64_t b = 0; b < job->blocks; b++, x++) {
+    int64_t ahead = AHEAD;
+    if (block_at(t, NULL, NULL, b).codes - (const uint8_t *)NULL + AHEAD >= job->stride) {
+      ahead += (panels - 1) * job->stride;
+    }
     MTK_UNROLL for (int i = 0; i < panels; i++) {
       const float *g = grid ? grid + i * job->blocks * MTK_PANEL : NULL;
       panel_block at = block_at(t, panel + i * job->stride, g, b);
+      MTK_UNROLL for (int line = 0; line <= t.code_bytes / 64; line++) {
+        _mm_prefetch((const char *)at.codes + ahead + 64 * line, _MM_HINT_T0);
+      }
       MTK_UNROLL for (int h = 0; h < PARTS; h++) {
-        vi sum[2];
-        vector_sums(sum, t, at.codes, h, x, table);
-        vf part = vf_mul(block_scale(t, at, 0, h), vf_from_i32(sum[0]));
-        if (t.halves) part = vf_fma(block_scale(t, at, 1, h), vf_from_i32(sum[1]), part);
-        if (t.has_min) part = vf_fma(block_scale(t, at, 1, h), vf_set1(x->sum), part);
-        acc[i * PARTS + h] = vf_fma(part, vf_set1(x->d), acc[i * PARTS + h]);
+        vi codes[8];
+        block_registers(codes, t, at, h, table);
+        vf scale[2] = {block_scale(t, at, 0, h)};
+        if (t.has_min || t.halves) scale[1] = block_scale(t, at, 1, h);
+        MTK_UNROLL for (int r = 0; r < rows; r++) {
+          const act_block *a = x + r * job->blocks;
+          vf *c = &acc[i * rows + r][h];
+          *c = vf_fma(block_product(t, codes, a, scale), vf_set1(a->d), *c);
+        }
       }
     }
   }
-  MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
-    int64_t col = p * MTK_PANEL + v * LANES, left = job->n - col;
-    float *y = job->y + row * job->ldy + col;
-    if (left > 0) vf_store_n(y, vf_mul(acc[v], vf_set1(job->scale)), left);
+  MTK_UNROLL for (int i = 0; i < panels; i++) {
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      MTK_UNROLL for (int h = 0; h < PARTS; h++) {
+        int64_t col = (p + i) * MTK_PANEL + h * LANES, left = job->n - col;
+        float *y = job->y + (m0 + r) * job->ldy + col;
+        if (left > 0) vf_store_n(y, vf_mul(acc[i * rows + r][h], vf_set1(job->scale)), left);
+      }
+    }
+  }
+}
+
+typedef void direct_fn(const a8_job *job, int64_t m0, int64_t p);
+/* Of `rows` activations: of `panels` panels at once, and of one. */
+typedef struct direct_row {
+  int panels;
+  direct_fn *many, *one;
+} direct_row;
+
+/* m0 .. m0+rows in passes of nearly the same height over the same panels. */
+static void run_direct(const direct_row *table, const a8_job *job, int64_t m0, int64_t rows,
+                       int64_t p0, int64_t p1) {
+  int64_t passes = (rows + DIRECT_ROWS - 1) / DIRECT_ROWS;
+  int64_t width = table[(rows + passes - 1) / passes].panels;
+  for (int64_t p = p0; p < p1; p += width) {
+    if (p1 - p < width) width = 1;
+    for (int64_t pass = 0, r = 0; pass < passes; pass++) {
+      int64_t height = (rows - r) / (passes - pass);
+      const direct_row *d = &table[height];
+      int64_t step = width < d->panels ? 1 : d->panels;
+      for (int64_t q = p; q < p + width; q += step) (step > 1 ? d->many : d->one)(job, m0 + r, q);
+      r += height;
+    }
   }
 }
 
@@ -267,9 +308,46 @@ MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t 
 #define LIST_6     LIST_4
 #endif
 
+#define DIRECT_FN(t, rows, panels)                                                                 \
+  static void direct_##t##_##rows##x##panels(const a8_job *job, int64_t m0, int64_t p) {           \
+    direct(block_##t, rows, panels, job, m0, p);                                                   \
+  }
+#define DIRECT_ROW(t, rows, panels)                                                                \
+  { panels, direct_##t##_##rows##x##panels, direct_##t##_##rows##x1 }
+#if MTK_LANES == 16
+#define DIRECTS(t)                                                                                 \
+  DIRECT_FN(t, 1, 8)                                                                               \
+  DIRECT_FN(t, 1, 1)                                                                               \
+  DIRECT_FN(t, 2, 4)                                                                               \
+  DIRECT_FN(t, 2, 1)                                                                               \
+  DIRECT_FN(t, 3, 2)                                                                               \
+  DIRECT_FN(t, 3, 1)                                                                               \
+  DIRECT_FN(t, 4, 2)                                                                               \
+  DIRECT_FN(t, 4, 1)                                                                               \
+  DIRECT_FN(t, 5, 1)                                                                               \
+  DIRECT_FN(t, 6, 1)                                                                               \
+  DIRECT_FN(t, 7, 1)                                                                               \
+  DIRECT_FN(t, 8, 1)                                                                               \
+  static const direct_row direct_##t[DIRECT_ROWS + 1] = {                                          \
+      {0, NULL, NULL},     DIRECT_ROW(t, 1, 8), DIRECT_ROW(t, 2, 4),                               \
+      DIRECT_ROW(t, 3, 2), DIRECT_ROW(t, 4, 2), DIRECT_ROW(t, 5, 1),                               \
+      DIRECT_ROW(t, 6, 1), DIRECT_ROW(t, 7, 1), DIRECT_ROW(t, 8, 1)};
+#else
+#define DIRECTS(t)                                                                                 \
+  DIRECT_FN(t, 1, 4)                                                                               \
+  DIRECT_FN(t, 1, 1)                                                                               \
+  DIRECT_FN(t, 2, 1)                                                                               \
+  DIRECT_FN(t, 3, 1)                                                                               \
+  DIRECT_FN(t, 4, 1)                                                                               \
+  static const direct_row direct_##t[DIRECT_ROWS + 1] = {                                          \
+      {0, NULL, NULL},     DIRECT_ROW(t, 1, 4), DIRECT_ROW(t, 2, 1),                               \
+      DIRECT_ROW(t, 3, 1), DIRECT_ROW(t, 4, 1)};
+#endif
+
 #define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
 #define A8_ROW(TYPE, t, max_rows, TILES, LIST)                                                     \
   TILES(t)                                                                                         \
+  DIRECTS(t)                                                                                       \
   static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
     return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
   }                                                                                                \
@@ -277,11 +355,6 @@ MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t 
                           int64_t m1, int64_t k) {                                                 \
     (void)m;                                                                                       \
     prepare_rows(block_##t, act, x, ldx, m0, m1, k);                                               \
-  }                                                                                                \
-  static void gemv_##t(const a8_job *job, int64_t row, int64_t p0, int64_t p1) {                   \
-    int64_t p = p0;                                                                                \
-    for (; p1 - p >= GEMV_PANELS; p += GEMV_PANELS) gemv(block_##t, GEMV_PANELS, job, row, p);     \
-    for (; p < p1; p++) gemv(block_##t, 1, job, row, p);                                           \
   }                                                                                                \
   static void run_##t(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,   \
                       const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1) {          \
@@ -296,8 +369,8 @@ MTK_INLINE void gemv(block_type t, const int panels, const a8_job *job, int64_t 
                   n,                                                                               \
                   k,                                                                               \
                   block_##t.closing * ((const mtk_k_header *)packed)->scale};                      \
-    if (m1 - m0 == 1) {                                                                            \
-      gemv_##t(&job, m0, p0, p1);                                                                  \
+    if (m1 - m0 <= DIRECT_LIMIT) {                                                                 \
+      if (m1 > m0) run_direct(direct_##t, &job, m0, m1 - m0, p0, p1);                              \
       return;                                                                                      \
     }                                                                                              \
     for (int64_t i = m0; i < m1; i += ROWS) {                                                      \

@@ -92,6 +92,20 @@ MTK_INLINE __m128i e2m1_signed(void) {
   return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, -128, -127, -126, -125, -124, -122, -120, -116);
 }
 
+/* Codes of a block, vector h of the panel: register j = k 4j..4j+3 as unsigned bytes. */
+MTK_INLINE void block_registers(vi *codes, block_type t, panel_block at, int h, __m128i table) {
+  const uint8_t *from = at.codes + 4 * LANES * h;
+  if (t.code == CODE_BYTE) {
+    MTK_UNROLL for (int g = 0; g < 8; g++) codes[g] = vi_load(from + 64 * g);
+    return;
+  }
+  vi fifth = fifth_bits(t, at.codes, h);
+  MTK_UNROLL for (int g = 0; g < 4; g++) {
+    vi raw = vi_load(from + 64 * g);
+    codes[low_group(t, g)] = low_codes(t, raw, fifth, table, g);
+    codes[high_group(t, g)] = high_codes(t, raw, fifth, table, g);
+  }
+}
 /* Codes of a block as bytes, register j = k 4j..4j+3 of the 16 rows: 8 x 64 bytes at dst. */
 MTK_INLINE void block_codes(uint8_t *dst, block_type t, panel_block at, __m128i table) {
   if (t.code == CODE_BYTE) {
@@ -99,13 +113,9 @@ MTK_INLINE void block_codes(uint8_t *dst, block_type t, panel_block at, __m128i 
     return;
   }
   MTK_UNROLL for (int h = 0; h < PARTS; h++) {
-    vi fifth = fifth_bits(t, at.codes, h);
-    MTK_UNROLL for (int g = 0; g < 4; g++) {
-      vi raw = vi_load(at.codes + 64 * g + 4 * LANES * h);
-      uint8_t *low = dst + 64 * low_group(t, g), *high = dst + 64 * high_group(t, g);
-      vi_store(low + 4 * LANES * h, low_codes(t, raw, fifth, table, g));
-      vi_store(high + 4 * LANES * h, high_codes(t, raw, fifth, table, g));
-    }
+    vi codes[8];
+    block_registers(codes, t, at, h, table);
+    MTK_UNROLL for (int g = 0; g < 8; g++) vi_store(dst + 64 * g + 4 * LANES * h, codes[g]);
   }
 }
 

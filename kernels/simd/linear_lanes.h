@@ -43,8 +43,17 @@ MTK_INLINE vh vh_equal(vh a, vh b) { return _mm256_cmpeq_epi16(a, b); }
 MTK_INLINE vf vf_from_f16(vh a) { return _mm512_cvtph_ps(a); }
 MTK_INLINE vi vi_from_u16(vh a) { return _mm512_cvtepu16_epi32(a); }
 
-/* Sum over a lane's 4 bytes of w (unsigned) * x (signed), added to a running value: begin with
- * `start`, at most 4 steps (8 if wide), end. wide: w uses all 8 bits, otherwise w <= 31. */
+/* Largest u32. */
+MTK_INLINE uint32_t vi_max_lane(vi a) { return _mm512_reduce_max_epu32(a); }
+/* 32 dwords of v, each within int8, as bytes. */
+MTK_INLINE __m256i vi_pack_bytes(const vi *v) {
+  __m128i low = _mm512_cvtepi32_epi8(v[0]), high = _mm512_cvtepi32_epi8(v[1]);
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+
+/* Sum over a lane's 4 bytes of w (unsigned) * x (signed, not -128), added to a running value: begin
+ * with `start`, at most 4 steps, end. wide: w uses all 8 bits, otherwise w <= 31. */
+enum { SIGNED_WIDE = 0 }; /* do wide codes count as signed (w - 128)? */
 MTK_INLINE vi dot_begin(vi start, int wide) {
   (void)wide;
   return start;
@@ -94,15 +103,26 @@ MTK_INLINE vh vh_equal(vh a, vh b) { return _mm_cmpeq_epi16(a, b); }
 MTK_INLINE vf vf_from_f16(vh a) { return _mm256_cvtph_ps(a); }
 MTK_INLINE vi vi_from_u16(vh a) { return _mm256_cvtepu16_epi32(a); }
 
+MTK_INLINE uint32_t vi_max_lane(vi a) {
+  vi b = _mm256_max_epu32(a, _mm256_permute2x128_si256(a, a, 1));
+  b = _mm256_max_epu32(b, _mm256_shuffle_epi32(b, 0x4e));
+  return (uint32_t)_mm256_cvtsi256_si32(_mm256_max_epu32(b, _mm256_shuffle_epi32(b, 0xb1)));
+}
+MTK_INLINE __m256i vi_pack_bytes(const vi *v) {
+  vi low = _mm256_packs_epi32(v[0], v[1]), high = _mm256_packs_epi32(v[2], v[3]);
+  return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high),
+                                     _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
 /* As above. Narrow: vpmaddubsw pairs (31 * 127 * 2) summed in int16, at most 4 steps = 31496. Wide:
- * even and odd bytes as int16, since vpmaddubsw would saturate. */
+ * w - 128 as magnitude (at most 128) and sign, so that pairs reach only 128 * 127 * 2 = 32512. */
+enum { SIGNED_WIDE = 1 };
 MTK_INLINE vi dot_begin(vi start, int wide) { return wide ? start : _mm256_setzero_si256(); }
 MTK_INLINE vi dot_step(vi a, vi w, vi x, int wide) {
   if (!wide) return _mm256_add_epi16(a, _mm256_maddubs_epi16(w, x));
-  vi even = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(0xff)),
-                              _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
-  vi odd = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));
-  return _mm256_add_epi32(a, _mm256_add_epi32(even, odd));
+  vi c = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+  vi pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(c), _mm256_sign_epi8(x, c));
+  return _mm256_add_epi32(a, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 MTK_INLINE vi dot_end(vi a, vi start, int wide) {
   if (wide) return a;

@@ -162,6 +162,7 @@ int ck_same_bytes(const void *want, const void *got, size_t n, const char *fmt, 
 /* ---- levels ---------------------------------------- */
 static mtk_kernels tables[MTK_ISA_COUNT];
 static int n_tables;
+static int csv; /* --csv */
 
 static void load_tables(void) {
   const char *why, *lower = getenv("MTK_CPU");
@@ -170,7 +171,7 @@ static void load_tables(void) {
   for (n_tables = 0; n_tables <= (int)best; n_tables++) {
     mtk_kernels_init(&tables[n_tables], (mtk_isa)n_tables);
   }
-  printf("levels up to %s (%s)\n", tables[best].isa_name, why);
+  if (!csv) printf("levels up to %s (%s)\n", tables[best].isa_name, why);
 }
 
 const mtk_kernels *ck_ref(void) { return &tables[0]; }
@@ -202,7 +203,15 @@ double ck_seconds(void (*fn)(void *arg), void *arg) {
   return best;
 }
 
+double ck_seconds_once(void (*fn)(void *arg), void *arg) {
+  fn(arg);
+  double t0 = now();
+  fn(arg);
+  return now() - t0;
+}
+
 static const char *only, *shapes_of;
+int ck_csv(void) { return csv; }
 int ck_wanted(const char *name) { return !only || strstr(name, only) != NULL; }
 
 static int run_tests(const ck_check *checks, int n_checks, uint64_t seed) {
@@ -243,6 +252,8 @@ int ck_main(int argc, char **argv, const ck_check *checks, int n_checks) {
     const char *next = i + 1 < argc ? argv[i + 1] : NULL;
     if (strcmp(argv[i], "--bench") == 0) {
       bench = 1;
+    } else if (strcmp(argv[i], "--csv") == 0) {
+      csv = 1;
     } else if (strcmp(argv[i], "--isa") == 0 && next) {
       isa = argv[++i];
     } else if (strcmp(argv[i], "--only") == 0 && next) {
@@ -252,7 +263,8 @@ int ck_main(int argc, char **argv, const ck_check *checks, int n_checks) {
     } else if (strcmp(argv[i], "--seed") == 0 && next) {
       seed = strtoull(argv[++i], NULL, 10);
     } else {
-      fprintf(stderr, "usage: %s [--bench [--isa NAME] [--shapes FILE]] [--only TEXT] [--seed N]\n",
+      fprintf(stderr,
+              "usage: %s [--bench [--csv] [--isa NAME] [--shapes FILE]] [--only TEXT] [--seed N]\n",
               argv[0]);
       return 2;
     }
@@ -273,13 +285,18 @@ static int read_shapes(const char *folder, const char *file, ck_shape *out, int 
   while (n < max && fgets(line, sizeof line, f)) {
     char *rest = line, *field = strsep(&rest, " \t\n");
     if (field[0] == '#' || field[0] == '\0') continue;
-    ck_shape *s = &out[n++];
-    snprintf(s->model, sizeof s->model, "%.*s", (int)strcspn(file, "."), file);
-    snprintf(s->label, sizeof s->label, "%s", field);
-    int64_t *dims[3] = {&s->m, &s->n, &s->k};
-    for (int d = 0; d < 3; d++) {
+    ck_shape s;
+    snprintf(s.model, sizeof s.model, "%.*s", (int)strcspn(file, "."), file);
+    snprintf(s.label, sizeof s.label, "%s", field);
+    char *batches = strsep(&rest, " \t\n"), *one;
+    int64_t *dims[2] = {&s.n, &s.k};
+    for (int d = 0; d < 2; d++) {
       field = strsep(&rest, " \t\n");
       *dims[d] = field ? strtoll(field, NULL, 10) : 1;
+    }
+    while (n < max && (one = strsep(&batches, ",")) != NULL) {
+      s.m = strtoll(one, NULL, 10);
+      out[n++] = s;
     }
   }
   fclose(f);

@@ -71,15 +71,20 @@ typedef struct ck_check {
 
 /* CPU seconds of one call of fn(arg): best of several runs of at least a few milliseconds each. */
 double ck_seconds(void (*fn)(void *arg), void *arg);
+/* The same of one call after another one, for long calls. */
+double ck_seconds_once(void (*fn)(void *arg), void *arg);
 
-/* Options: --bench [--isa NAME] [--shapes FILE], --seed N, --only TEXT (checks and bench rows whose
+/* Options: --bench [--csv] [--isa NAME] [--shapes FILE], --seed N, --only TEXT (checks and bench rows whose
  * name contains TEXT). Exit status 0 all equal, 1 not, 2 usage. */
 int ck_main(int argc, char **argv, const ck_check *checks, int n_checks);
 /* Does --only let this name through? For benches with rows of their own. */
 int ck_wanted(const char *name);
+/* Does --csv ask for machine-readable lines? */
+int ck_csv(void);
 
 /* ---- shapes ---------------------------------------- */
-/* Shapes of tests/bench/shapes/NAME.txt: lines "label m n k", # comments. */
+/* Shapes of tests/bench/shapes/NAME.txt: lines "label m n k", # comments; m may be several, as in
+ * 1,8,64, and makes a shape of each. */
 typedef struct ck_shape {
   char model[32], label[32];
   int64_t m, n, k;

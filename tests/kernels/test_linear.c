@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/checkker.h"
+#include "kernels/linear_bench.h"
 
 static const mtk_dtype types[] = {MTK_F32,  MTK_F16,  MTK_BF16, MTK_F8_E4M3, MTK_F8_E5M2,
                                   MTK_Q8_0, MTK_Q4_0, MTK_Q4_1, MTK_MXFP4,   MTK_NVFP4,
@@ -297,53 +298,10 @@ static void meaning(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
 }
 static void test_meaning(const mtk_kernels *k) { each_row(k, meaning); }
 
-/* ---- timing ---------------------------------------- */
-typedef struct timed {
-  const mtk_linear_kernel *l;
-  const linear_case *c;
-  float *y;
-  void *act, *packed;
-} timed;
-
-static void call(void *arg) {
-  timed *t = arg;
-  const linear_case *c = t->c;
-  t->l->prepare(t->act, c->x, c->ldx, c->m, 0, c->m, c->k);
-  t->l->run(t->y, c->ldy, t->act, c->m, 0, c->m, t->packed, c->n, c->k, 0,
-            (c->n + MTK_PANEL - 1) / MTK_PANEL);
-}
-
-static const ck_shape *shape;
-static void time_row(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
-  const mtk_linear_kernel *l = k->linear[type][arith];
-  linear_case c = make_case(type, arith, shape->m, shape->n, shape->k, CK_NORMAL, CK_NORMAL, 0);
-  timed t = {.l = l, .c = &c, .y = ck_floats(c.m * c.ldy, 0)};
-  t.act = ck_buf(l->act_bytes(c.m, c.k), 0);
-  t.packed = ck_buf(l->packed_bytes(c.n, c.k), 0);
-  l->pack(t.packed, &c.w, 0, (c.n + MTK_PANEL - 1) / MTK_PANEL);
-  double s = ck_seconds(call, &t);
-  mtk_dtype read = type == MTK_F32 && arith == MTK_A16 && k->isa > MTK_ISA_REF ? MTK_BF16 : type;
-  double bytes = (double)mtk_dtype_bytes(read, (uint64_t)(c.n * c.k)); /* of packed weights */
-  printf("%-34s %-8s %-8s %5lld x %5lld x %5lld %9.1f us %7.1f GOP/s %6.2f GB/s\n", l->name,
-         shape->model, shape->label, (long long)c.m, (long long)c.n, (long long)c.k, 1e6 * s,
-         2e-9 * (double)c.m * (double)c.n * (double)c.k / s, 1e-9 * bytes / s);
-  fflush(stdout);
-  ck_free_all();
-}
-
-static void bench(const mtk_kernels *k) {
-  ck_shape shapes[64];
-  int count = ck_shapes(shapes, 64);
-  for (int i = 0; i < count; i++) {
-    shape = &shapes[i];
-    each_row(k, time_row);
-  }
-}
-
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
       {"linear_meaning", test_meaning, NULL},         {"linear_tails", test_tails, NULL},
-      {"linear_adversarial", test_adversarial, NULL}, {"linear_large", test_large, bench},
+      {"linear_adversarial", test_adversarial, NULL}, {"linear_large", test_large, ck_bench_linear},
       {"linear_a16_denormal_edge", test_edge, NULL},  {"linear_a8_special", test_special, NULL},
   };
   return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
