@@ -1,4 +1,4 @@
-/* kernels/ref/encode.c: the 4-bit float encoder in plain C. The rules stand in
+/* kernels/ref/encode.c: the encoders of small floats in plain C. The rules stand in
  * kernels/encode_rules.h. Pure functions, any thread. */
 #include "encode_rules.h"
 #include "families.h"
@@ -54,7 +54,17 @@ static void fp4_encode(uint8_t *dst, const float *x, int64_t k, const mtk_fp4_ru
 
 static float amax(const float *x, int64_t n) { return mtk_k_float_of(mtk_k_amax_bits(0, x, n)); }
 
+static void e4m3_encode(uint8_t *dst, const float *x, float d, int64_t n) {
+  for (int64_t i = 0; i < n; i++) dst[i] = mtk_f32_to_e4m3(x[i] / d);
+}
+
+static void widen(float *dst, const void *src, mtk_dtype type, int64_t n) {
+  mtk_dtype_decode(type, dst, src, (size_t)n);
+}
+
 void mtk_k_encode_init__ref(mtk_kernels *table) {
   table->fp4_encode = fp4_encode;
   table->amax = amax;
+  table->e4m3_encode = e4m3_encode;
+  table->widen = widen;
 }

@@ -1,6 +1,7 @@
-/* kernels/simd/encode.h: the encoder of ref/encode.c with one block per lane: LANES blocks are
- * transposed, so that every chain over a block's elements runs as in plain C. Included once by
- * avx2/encode.c and avx512/encode.c. Pure functions, any thread. */
+/* kernels/simd/encode.h: the encoders of ref/encode.c. The search for a block scale has one block per
+ * lane: LANES blocks are transposed, so that every chain over a block's elements runs as in plain
+ * C; codes are made 32 values at a time. Included once by avx2/encode.c and avx512/encode.c. Pure
+ * functions, any thread. */
 #include "encode_rules.h"
 #include "families.h"
 #include "linear_rules.h"
@@ -21,9 +22,34 @@ MTK_INLINE vf round_e2m1(vf y) {
   return vf_if_less(q, vf_set1(6.0f), q, vf_set1(6.0f));
 }
 
+/* e4m3 codes of finite y >= 0 up to 448, nearest even. */
+MTK_INLINE vi round_e4m3(vf y) {
+  vi bits = vf_as_vi(y);
+  vi odd = vi_and(vi_srli(bits, 20), vi_set1(1));
+  vi normal = vi_sub(vi_srli(vi_add(vi_add(bits, vi_set1(0x7ffff)), odd), 20), vi_set1(120 << 3));
+  vi small = vi_from_vf(vf_mul(y, vf_set1(0x1p9f))); /* subnormals are multiples of 2^-9 */
+  return vf_as_vi(vf_if_less(y, vf_set1(0x1p-6f), vi_as_vf(small), vi_as_vf(normal)));
+}
+
+/* mtk_k_nv_code of LANES blocks. */
+static void lane_nv_codes(int *code, const float *amax, float largest, float s2) {
+  vf scale = vf_div(vf_load(amax), vf_set1(largest * s2));
+  scale = vf_if_less(vf_set1(0.0f), scale, scale, vf_set1(1.0f));
+  scale = vf_if_less(scale, vf_set1(0x1p-9f), vf_set1(0x1p-9f), scale);
+  vi_store(code, round_e4m3(vf_if_less(scale, vf_set1(448.0f), scale, vf_set1(448.0f))));
+}
+
 /* d and u of a code per lane. */
 static void lane_scales(float *d, float *u, const mtk_fp4_rule *rule, const int *code,
                         const int *first) {
+  uint8_t bytes[LANES];
+  if (rule->type == MTK_NVFP4) {
+    for (int l = 0; l < LANES; l++) bytes[l] = (uint8_t)code[l];
+    vf unit = load_f8_e4m3(bytes);
+    vf_store(u, unit);
+    vf_store(d, vf_mul(unit, vf_set1(rule->s2)));
+    return;
+  }
   for (int l = 0; l < LANES; l++) d[l] = mtk_k_scale_of(rule, code[l], first[l], &u[l]);
 }
 
@@ -63,60 +89,168 @@ static void choose(encode_group *g, const mtk_fp4_rule *rule) {
   }
 }
 
-/* Blocks b0 .. b0+lanes-1 of the row; lanes beyond repeat the last block. */
-static void load_group(encode_group *g, const float *x, const mtk_fp4_rule *rule, int64_t b0,
-                       int64_t lanes) {
+/* Largest magnitude of 16 or 32 values. */
+MTK_INLINE float block_amax(const float *x, int n) {
+  const vi magnitude = vi_set1(0x7fffffff);
+  vi most = vi_and(vi_load(x), magnitude);
+  for (int i = LANES; i < n; i += LANES) most = vi_max(most, vi_and(vi_load(x + i), magnitude));
+  return mtk_k_float_of(vi_max_lane(most));
+}
+
+/* Scale codes of the blocks at x; lanes beyond repeat the last block. */
+static void first_codes(encode_group *g, const float *x, const mtk_fp4_rule *rule, int64_t lanes) {
   _Alignas(64) float amax[LANES];
+  for (int l = 0; l < LANES; l++)
+    amax[l] = l < lanes ? block_amax(x + l * g->n, g->n) : amax[lanes - 1];
+  if (rule->type == MTK_NVFP4) lane_nv_codes(g->first, amax, 6.0f, rule->s2);
+  else
+    for (int l = 0; l < LANES; l++) g->first[l] = mtk_k_first_code(rule, amax[l]);
+  if (rule->four) lane_nv_codes(g->four, amax, 4.0f, rule->s2);
+  memcpy(g->best, g->first, sizeof g->best);
+}
+
+static void transpose(encode_group *g, const float *x, const float *importance, int64_t lanes) {
   for (int l = 0; l < LANES; l++) {
-    int64_t at = (b0 + mtk_k_min(l, lanes - 1)) * g->n;
-    for (int i = 0; i < g->n; i++) {
-      g->x[i][l] = x[at + i];
-      if (rule->importance) g->w[i][l] = rule->importance[at + i];
-    }
-  }
-  vf m = vf_set1(0.0f);
-  for (int i = 0; i < g->n; i++) m = vf_max(vf_abs(vf_load(g->x[i])), m);
-  vf_store(amax, m);
-  for (int l = 0; l < LANES; l++) {
-    g->best[l] = g->first[l] = mtk_k_first_code(rule, amax[l]);
-    g->four[l] = rule->four ? mtk_k_nv_code(amax[l], 4.0f, rule->s2) : 0;
+    const int64_t at = mtk_k_min(l, lanes - 1) * g->n;
+    for (int i = 0; i < g->n; i++) g->x[i][l] = x[at + i];
+    for (int i = 0; importance && i < g->n; i++) g->w[i][l] = importance[at + i];
   }
 }
 
-/* Codes of the chosen scales into bytes: value j low, value n/2 + j high. */
-static void store_group(uint8_t *dst, const encode_group *g, const mtk_fp4_rule *rule, int64_t b0,
-                        int64_t lanes) {
-  static const uint8_t code_of[13] = {0, 1, 2, 3, 4, 0, 5,
-                                      0, 6, 0, 0, 0, 7}; /* of twice the value */
-  const mtk_dtype_info *info = mtk_dtype_get(rule->type);
-  int per_block = (int)info->block_elems / g->n;
-  _Alignas(64) float d[LANES], u[LANES], q[MTK_ENCODE_MX][LANES];
-  lane_scales(d, u, rule, g->best, g->first);
-  for (int i = 0; i < g->n; i++) {
-    vf y = vf_abs(vf_div(vf_load(g->x[i]), vf_load(d)));
-    vf_store(q[i], vf_mul(round_e2m1(y), vf_set1(2.0f)));
+/* 32 values, 16 with each scale, to a byte each. */
+MTK_INLINE void codes_of(uint64_t codes[4], const float *x, float d0, float d1) {
+  enum { VECTORS = 32 / LANES };
+  const __m128i table = _mm_setr_epi8(0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7, 0, 0, 0); /* of 2q */
+  vi bytes[VECTORS];
+  MTK_UNROLL for (int i = 0; i < VECTORS; i++) {
+    vf v = vf_load(x + i * LANES), d = vf_set1(i < VECTORS / 2 ? d0 : d1);
+    vf q = round_e2m1(vf_abs(vf_div(v, d)));
+    vi sign = vi_slli(vi_srli(vf_as_vi(v), 31), 3);
+    bytes[i] = vi_or(vi_lookup16(table, vi_from_vf(vf_add(q, q))), sign);
   }
-  for (int64_t l = 0; l < lanes; l++) {
-    uint8_t *block = dst + (b0 + l) / per_block * info->block_bytes;
-    int s = (int)((b0 + l) % per_block), half = g->n / 2;
+  __m256i packed = vi_pack_bytes(bytes);
+  memcpy(codes, &packed, 32);
+}
+
+/* Codes of the chosen scales into bytes: value j low, value n/2 + j high. */
+static void store_group(uint8_t *dst, const float *x, const encode_group *g,
+                        const mtk_fp4_rule *rule, int64_t b0, int64_t lanes) {
+  const int nv = rule->type == MTK_NVFP4;
+  _Alignas(64) float d[LANES], u[LANES];
+  uint64_t codes[4], out[2];
+  lane_scales(d, u, rule, g->best, g->first);
+  for (int64_t l = 0; l < lanes; l += nv ? 2 : 1) {
+    uint8_t *block = dst + (nv ? (b0 + l) / 4 * 36 : (b0 + l) * 17);
+    int64_t s = nv ? (b0 + l) % 4 : 0;
+    codes_of(codes, x + l * g->n, d[l], d[nv ? l + 1 : l]);
+    out[0] = codes[0] | codes[nv ? 1 : 2] << 4;
+    out[1] = codes[nv ? 2 : 1] | codes[3] << 4;
     block[s] = (uint8_t)g->best[l];
-    for (int j = 0; j < half; j++) {
-      int low = code_of[(int)q[j][l]] | (signbit(g->x[j][l]) ? 8 : 0);
-      int high = code_of[(int)q[half + j][l]] | (signbit(g->x[half + j][l]) ? 8 : 0);
-      block[per_block + s * half + j] = (uint8_t)(low | high << 4);
-    }
+    if (nv) block[s + 1] = (uint8_t)g->best[l + 1];
+    memcpy(block + (nv ? 4 + s * 8 : 1), out, 16);
   }
 }
 
 static void MTK_K(fp4_encode)(uint8_t *dst, const float *x, int64_t k, const mtk_fp4_rule *rule) {
   encode_group g = {.n = rule->type == MTK_NVFP4 ? MTK_ENCODE_SUB : MTK_ENCODE_MX};
   int64_t blocks = k / g.n;
-  for (int64_t b0 = 0; b0 < blocks; b0 += LANES) {
+  const float *importance = rule->importance;
+  for (int64_t b0 = 0; b0 < blocks; b0 += LANES, x += LANES * g.n) {
     int64_t lanes = mtk_k_min(LANES, blocks - b0);
-    load_group(&g, x, rule, b0, lanes);
-    if (rule->four || rule->first != 0 || rule->last != 0) choose(&g, rule);
-    store_group(dst, &g, rule, b0, lanes);
+    first_codes(&g, x, rule, lanes);
+    if (rule->four || rule->first != 0 || rule->last != 0) {
+      transpose(&g, x, importance, lanes);
+      choose(&g, rule);
+    }
+    store_group(dst, x, &g, rule, b0, lanes);
+    if (importance) importance += LANES * g.n;
   }
+}
+
+/* e4m3(x / d): LANES values as dwords. */
+MTK_INLINE vi e4m3_of(const float *x, vf d) {
+  vf v = vf_load(x), y = vf_abs(vf_div(v, d));
+  vi code = round_e4m3(vf_if_less(y, vf_set1(448.0f), y, vf_set1(448.0f)));
+  return vi_or(code, vi_slli(vi_srli(vf_as_vi(v), 31), 7));
+}
+
+static void MTK_K(e4m3_encode)(uint8_t *dst, const float *x, float d, int64_t n) {
+  enum { VECTORS = 32 / LANES };
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    vi codes[VECTORS];
+    MTK_UNROLL for (int v = 0; v < VECTORS; v++) codes[v] = e4m3_of(x + i + v * LANES, vf_set1(d));
+    __m256i packed = vi_pack_unsigned(codes);
+    memcpy(dst + i, &packed, 32);
+  }
+  for (; i < n; i++) dst[i] = mtk_f32_to_e4m3(x[i] / d);
+}
+
+/* Stored elements as floats. */
+#define WIDEN(name, bytes)                                                                         \
+  static void widen_##name(float *dst, const uint8_t *src, int64_t n) {                            \
+    int64_t i = 0;                                                                                 \
+    for (; i + LANES <= n; i += LANES) vf_store(dst + i, load_##name(src + i * (bytes)));          \
+    mtk_dtype_decode(WIDEN_TYPE_##name, dst + i, src + i * (bytes), (size_t)(n - i));              \
+  }
+#define WIDEN_TYPE_f16 MTK_F16
+#define WIDEN_TYPE_bf16 MTK_BF16
+#define WIDEN_TYPE_f8_e4m3 MTK_F8_E4M3
+WIDEN(f16, 2)
+WIDEN(bf16, 2)
+WIDEN(f8_e4m3, 1)
+
+/* 16 values of E2M1 times a scale: nibbles low first, then high. */
+MTK_INLINE void widen_e2m1(float *dst, const uint8_t *codes, float scale) {
+  const __m128i twice = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0);
+  _Alignas(16) uint8_t nibbles[16];
+  uint64_t w;
+  memcpy(&w, codes, 8);
+  const uint64_t low = w & 0x0f0f0f0f0f0f0f0fu, high = w >> 4 & 0x0f0f0f0f0f0f0f0fu;
+  memcpy(nibbles, &low, 8);
+  memcpy(nibbles + 8, &high, 8);
+  for (int i = 0; i < 16; i += LANES) {
+    vi code = vi_from_u8(nibbles + i);
+    vf size = vf_mul(vf_from_i32(vi_lookup16(twice, vi_and(code, vi_set1(7)))), vf_set1(0.5f));
+    vf signs = vi_as_vf(vi_slli(vi_srli(code, 3), 31));
+    vf_store(dst + i, vf_mul(vf_with_sign(size, signs), vf_set1(scale)));
+  }
+}
+
+static void widen_nvfp4(float *dst, const uint8_t *src, int64_t n) {
+  for (; n > 0; n -= 64, src += 36)
+    for (int s = 0; s < 4; s++, dst += 16) {
+      float scale = mtk_e4m3_to_f32(src[s]);
+      widen_e2m1(dst, src + 4 + 8 * s, scale);
+    }
+}
+
+/* Byte j has the values j (low) and 16 + j. */
+static void widen_mxfp4(float *dst, const uint8_t *src, int64_t n) {
+  for (; n > 0; n -= 32, src += 17, dst += 32) {
+    float scale = mtk_e8m0_to_f32(src[0]);
+    for (int half = 0; half < 2; half++) {
+      float both[16];
+      widen_e2m1(both, src + 1 + 8 * half, scale);
+      memcpy(dst + 8 * half, both, 32);
+      memcpy(dst + 16 + 8 * half, both + 8, 32);
+    }
+  }
+}
+
+static void MTK_K(widen)(float *dst, const void *src, mtk_dtype type, int64_t n) {
+  static const struct {
+    mtk_dtype type;
+    void (*run)(float *dst, const uint8_t *src, int64_t n);
+  } rows[] = {{MTK_BF16, widen_bf16},         {MTK_F16, widen_f16},
+              {MTK_F8_E4M3, widen_f8_e4m3},   {MTK_NVFP4, widen_nvfp4},
+              {MTK_MXFP4, widen_mxfp4}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    if (rows[i].type != type) continue;
+    rows[i].run(dst, src, n);
+    return;
+  }
+  mtk_dtype_decode(type, dst, src, (size_t)n);
 }
 
 static float MTK_K(amax)(const float *x, int64_t n) {
@@ -136,4 +270,6 @@ static float MTK_K(amax)(const float *x, int64_t n) {
 void MTK_K(encode_init)(mtk_kernels *table) {
   table->fp4_encode = MTK_K(fp4_encode);
   table->amax = MTK_K(amax);
+  table->e4m3_encode = MTK_K(e4m3_encode);
+  table->widen = MTK_K(widen);
 }

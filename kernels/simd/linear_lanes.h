@@ -51,6 +51,9 @@ MTK_INLINE __m256i vi_pack_bytes(const vi *v) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
 
+/* The same for dwords within uint8. */
+MTK_INLINE __m256i vi_pack_unsigned(const vi *v) { return vi_pack_bytes(v); } /* truncates */
+
 /* Sum over a lane's 4 bytes of w (unsigned) * x (signed, not -128), added to a running value: begin
  * with `start`, at most 4 steps, end. wide: w uses all 8 bits, otherwise w <= 31. */
 enum { SIGNED_WIDE = 0 }; /* do wide codes count as signed (w - 128)? */
@@ -111,6 +114,12 @@ MTK_INLINE uint32_t vi_max_lane(vi a) {
 MTK_INLINE __m256i vi_pack_bytes(const vi *v) {
   vi low = _mm256_packs_epi32(v[0], v[1]), high = _mm256_packs_epi32(v[2], v[3]);
   return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high),
+                                     _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+MTK_INLINE __m256i vi_pack_unsigned(const vi *v) {
+  vi low = _mm256_packus_epi32(v[0], v[1]), high = _mm256_packus_epi32(v[2], v[3]);
+  return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high),
                                      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 

@@ -88,6 +88,54 @@ static void amax(const mtk_kernels *k) {
   }
 }
 
+/* Every f32 around every code, and what lies between. */
+static void e4m3(const mtk_kernels *k) {
+  enum { N = 128 * 24 };
+  float *x = ck_floats(N, 3);
+  uint8_t *want = ck_buf(N, 1), *got = ck_buf(N, 5);
+  for (int i = 0; i < N; i++) {
+    float a = mtk_e4m3_to_f32((uint8_t)(i / 24 % 127)), b = mtk_e4m3_to_f32((uint8_t)(i / 24 + 1));
+    float at = i % 12 < 4 || !(b > a) ? a : i % 12 < 8 ? (a + b) / 2 : a + (b - a) * 0.7f;
+    uint32_t bits;
+    memcpy(&bits, &at, 4);
+    bits += (uint32_t)(i % 4 % 3) - (i % 4 == 3 && bits ? 1u : 0u);
+    memcpy(&x[i], &bits, 4);
+    if (i / 12 % 2) x[i] = -x[i];
+  }
+  for (int64_t n = 0; n < 70; n++)
+    for (int s = 0; s < 4; s++) {
+      static const float scales[] = {1.0f, 0.001f, 3.7f, 0x1p-100f};
+      int64_t from = n * (N - 80) / 70;
+      ck_ref()->e4m3_encode(want, x + from, scales[s], n);
+      k->e4m3_encode(got, x + from, scales[s], n);
+      ck_same_bytes(want, got, (size_t)n, "e4m3 n=%lld scale %g", (long long)n, scales[s]);
+    }
+  k->e4m3_encode(got, x, 1.0f, N);
+  for (int i = 0; i < N; i++)
+    if (got[i] != mtk_f32_to_e4m3(x[i])) ck_fail("e4m3 of %a is %02x", x[i], got[i]);
+}
+
+/* Random bytes of every type, all codes of the 16-bit ones. NaNs may differ in their bits. */
+static void widen(const mtk_kernels *k) {
+  enum { N = 65536 + 256 * 3 };
+  static uint8_t bytes[8 * N];
+  static float want[N], got[N];
+  for (size_t i = 0; i < sizeof bytes / 2; i++)
+    memcpy(bytes + 2 * i, &(uint16_t){(uint16_t)(i < 65536 ? i : (size_t)ck_range(0, 65535))}, 2);
+  for (int t = 0; t < MTK_DTYPE_COUNT; t++) {
+    const mtk_dtype_info *info = mtk_dtype_get((mtk_dtype)t);
+    if (!info || !info->is_float || t == MTK_C64) continue;
+    for (int64_t n = N; n >= 0; n = n > 2048 ? 2048 : n - (int64_t)info->block_elems * 3) {
+      n -= n % info->block_elems;
+      mtk_dtype_decode((mtk_dtype)t, want, bytes, (size_t)n);
+      k->widen(got, bytes, (mtk_dtype)t, n);
+      for (int64_t i = 0; i < n; i++)
+        if (isnan(want[i]) && isnan(got[i])) got[i] = want[i];
+      ck_same(want, got, n, "widen %s n=%lld", info->name, (long long)n);
+    }
+  }
+}
+
 /* Plain rounding is what the storage types' reference codecs do (nvfp4: with s2 = 1). */
 static void codecs(const mtk_kernels *k) {
   for (int kind = 0; kind < CK_KINDS; kind++) {
@@ -174,6 +222,8 @@ int main(int argc, char **argv) {
   const ck_check checks[] = {{"levels", levels, bench},
                              {"codecs", codecs, NULL},
                              {"amax", amax, NULL},
+                             {"e4m3", e4m3, NULL},
+                             {"widen", widen, NULL},
                              {"gaussian", gaussian, NULL}};
-  return ck_main(argc, argv, checks, 4);
+  return ck_main(argc, argv, checks, 6);
 }

@@ -273,6 +273,11 @@ typedef struct mtk_kernels {
   double (*peak[MTK_ARITH_COUNT])(float *io, int64_t rounds);
   /* Exclusive or of n words, read as `streams` (> 0) parts side by side; data 64-byte aligned. */
   uint64_t (*read_words)(const uint64_t *data, size_t n, int streams);
+
+  /* e4m3(x / d), nearest even; beyond 448, that. x and d finite. */
+  void (*e4m3_encode)(uint8_t *dst, const float *x, float d, int64_t n);
+  /* n stored elements (whole blocks) as floats: what mtk_dtype_decode gives. */
+  void (*widen)(float *dst, const void *src, mtk_dtype type, int64_t n);
 } mtk_kernels;
 
 /* Fill a table for a level; entries a level lacks are those of the next lower one. Levels above
