@@ -7,9 +7,9 @@
 #include "simd/linear_block.h"
 
 #if MTK_LANES == 16
-enum { TILE = 6, TILE_HALVES = 4, DIRECT_ROWS = 8, DIRECT_LIMIT = 24, MAX_DIRECT = 8 };
+enum { TILE = 6, TILE_HALVES = 4, DIRECT_ROWS = 8, DIRECT_LIMIT = 40, MAX_DIRECT = 8 };
 #else
-enum { TILE = 2, TILE_HALVES = 2, DIRECT_ROWS = 4, DIRECT_LIMIT = 4, MAX_DIRECT = 4 };
+enum { TILE = 2, TILE_HALVES = 2, DIRECT_ROWS = 4, DIRECT_LIMIT = 40, MAX_DIRECT = 4 };
 #endif
 enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, CHUNK = 16, ROWS = 192, AHEAD = 4096 };
 
@@ -240,7 +240,7 @@ MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_
       const float *g = grid ? grid + i * job->blocks * MTK_PANEL : NULL;
       panel_block at = block_at(t, panel + i * job->stride, g, b);
       MTK_UNROLL for (int line = 0; line <= t.code_bytes / 64; line++) {
-        _mm_prefetch((const char *)at.codes + ahead + 64 * line, _MM_HINT_T0);
+        _mm_prefetch((const char *)at.codes + ahead + 64 * line, _MM_HINT_T1);
       }
       MTK_UNROLL for (int h = 0; h < PARTS; h++) {
         vi codes[8];
