@@ -22,7 +22,9 @@ static int64_t act_ld(int64_t k) {
   int64_t ld = mtk_k_blocks(k) * MTK_K_BLOCK;
   return ld % 1024 ? ld : ld + 16; /* rows of a tile apart from each other in the cache */
 }
-static size_t act_bytes(int64_t m, int64_t k) { return (size_t)(m * act_ld(k)) * sizeof(float); }
+static size_t act_bytes_a32(int64_t m, int64_t k) {
+  return (size_t)(m * act_ld(k)) * sizeof(float);
+}
 
 static void prepare_a32(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0, int64_t m1,
                         int64_t k) {
@@ -32,17 +34,27 @@ static void prepare_a32(void *act, const float *x, int64_t ldx, int64_t m, int64
   }
 }
 
+#ifndef MTK_TILES /* else kernels/amx/linear.c has these */
+static int64_t act_ld_a16(int64_t k) { return act_ld(k); }
+static size_t act_bytes_a16(int64_t m, int64_t k) { return act_bytes_a32(m, k); }
+static void tile_activations(float *row, int64_t padded) {
+  (void)row;
+  (void)padded;
+}
+#endif
+
 static void prepare_a16(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0, int64_t m1,
                         int64_t k) {
   (void)m;
   int64_t padded = mtk_k_blocks(k) * MTK_K_BLOCK;
   for (int64_t i = m0; i < m1; i++) {
-    float *row = (float *)act + i * act_ld(k);
+    float *row = (float *)act + i * act_ld_a16(k);
     for (int64_t j = 0; j < padded; j += LANES) {
       int64_t left = k - j;
       vf v = left > 0 ? vf_load_n(x + i * ldx + j, left) : vf_set1(0.0f);
       vf_store(row + j, vf_round_bf16(v));
     }
+    tile_activations(row, padded);
   }
 }
 
@@ -256,6 +268,47 @@ MTK_INLINE void gemv(load_fn *load, const int elem, const int a16, const int pan
   }
 }
 
+/* The same on block types, which decode in registers. */
+MTK_INLINE void gemv_blocks(block_type t, const int a16, const int panels, float *y, const float *x,
+                            const uint8_t *panel, int64_t stride, int64_t k, float scale,
+                            int64_t cols) {
+  enum { MAX = GEMV_A32 * PARTS };
+  const int halves = t.halves ? 2 : 1;
+  vf acc[MAX], c[2][MAX];
+  MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
+    acc[v] = c[0][v] = c[1][v] = vf_set1(0.0f);
+  }
+  for (int64_t b = 0; b < mtk_k_blocks(k); b++, x += MTK_K_BLOCK) {
+    panel_block at[GEMV_A32];
+    float_scales s[MAX];
+    MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
+      at[v / PARTS] = block_at(t, panel + v / PARTS * stride, NULL, b);
+      s[v] = float_scales_of(t, at[v / PARTS], v % PARTS);
+    }
+    MTK_UNROLL for (int half = 0; half < halves; half++) {
+      for (int group = half * 4; group < (half + 1) * 8 / halves; group++) {
+        MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
+          vf w[4];
+          group_floats(w, t, at[v / PARTS], &s[v], v % PARTS, t.halves ? half * 4 + group % 4 : group,
+                       a16);
+          MTK_UNROLL for (int i = 0; i < 4; i++) {
+            vf a = vf_set1(x[4 * group + i]), *chain = a16 ? &c[i % 2][v] : &acc[v];
+            *chain = vf_fma(a, w[i], *chain);
+          }
+        }
+      }
+    }
+    MTK_UNROLL for (int v = 0; v < panels * PARTS && a16; v++) {
+      acc[v] = vf_add(acc[v], vf_add(c[0][v], c[1][v]));
+      c[0][v] = c[1][v] = vf_set1(0.0f);
+    }
+  }
+  MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
+    int64_t left = cols - v * LANES;
+    if (left > 0) vf_store_n(y + v * LANES, vf_mul(acc[v], vf_set1(scale)), left);
+  }
+}
+
 typedef void gemv_fn(float *y, const float *x, const uint8_t *panel, int64_t stride, int64_t k,
                      float scale, int64_t cols);
 
@@ -277,11 +330,17 @@ static void run_gemv(const float_job *job, gemv_fn *many, int64_t width, gemv_fn
 
 static void run_float(float_job *job, gemv_fn *many, int64_t width, gemv_fn *one, int64_t m0,
                       int64_t m1, int64_t p0, int64_t p1) {
-  job->ldx = act_ld(job->k);
+  job->ldx = job->arith->flush ? act_ld_a16(job->k) : act_ld(job->k);
   if (m1 - m0 == 1 && many && !((const mtk_k_header *)job->packed)->has_grid) {
     run_gemv(job, many, width, one, m0, p0, p1);
     return;
   }
+#ifdef MTK_TILES
+  if (job->arith->flush && m1 - m0 >= TILES_WORTH_ROWS) {
+    tile_rows(job, m0, m1, p0, p1);
+    return;
+  }
+#endif
   for (int64_t i = m0; i < m1; i += ROWS) run_rows(job, i, mtk_k_min(ROWS, m1 - i), p0, p1);
 }
 
@@ -345,7 +404,11 @@ MTK_INLINE const float *block_chunk(block_type t, const int round, float *dst, c
   }
 #define PLAIN_RUN(TYPE, t, a, width)                                                               \
   RUN(TYPE, t, a, gemv_##t##_##a##_many, width, gemv_##t##_##a##_one)
-#define BLOCK_RUN(TYPE, t, a) RUN(TYPE, t, a, NULL, 0, NULL)
+#define BLOCK_GEMV(t, a, is_a16, width, suffix)                                                    \
+  NOINLINE void gemv_##t##_##a##_##suffix(float *y, const float *x, const uint8_t *panel,          \
+                                          int64_t stride, int64_t k, float scale, int64_t cols) {  \
+    gemv_blocks(block_##t, is_a16, width, y, x, panel, stride, k, scale, cols);                    \
+  }
 
 #define BYTES(TYPE, t)                                                                             \
   static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
@@ -405,8 +468,12 @@ PLAIN_A16(MTK_F8_E5M2, f8_e5m2, 1)
 #define BLOCK_BOTH(TYPE, t)                                                                        \
   BLOCK_DECODE(t, a32, 0)                                                                          \
   BLOCK_DECODE(t, a16, 1)                                                                          \
-  BLOCK_RUN(TYPE, t, a32)                                                                          \
-  BLOCK_RUN(TYPE, t, a16)
+  BLOCK_GEMV(t, a32, 0, GEMV_A32, many)                                                            \
+  BLOCK_GEMV(t, a32, 0, 1, one)                                                                    \
+  BLOCK_GEMV(t, a16, 1, GEMV_A16, many)                                                            \
+  BLOCK_GEMV(t, a16, 1, 1, one)                                                                    \
+  PLAIN_RUN(TYPE, t, a32, GEMV_A32)                                                                \
+  PLAIN_RUN(TYPE, t, a16, GEMV_A16)
 BLOCK_BOTH(MTK_Q8_0, q8_0)
 BLOCK_BOTH(MTK_Q4_0, q4_0)
 BLOCK_BOTH(MTK_Q4_1, q4_1)
@@ -421,7 +488,7 @@ BLOCK_BOTH(MTK_NVFP4, nvfp4)
 #define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
 static const mtk_linear_kernel rows[] = {
 #define ROW(TYPE, A, t, a, bytes, pack, run, grid)                                                 \
-  { NAME(t, a), TYPE, A, bytes, pack, act_bytes, prepare_##a, run, grid }
+  { NAME(t, a), TYPE, A, bytes, pack, act_bytes_##a, prepare_##a, run, grid }
 #define A32(TYPE, t)                                                                               \
   ROW(TYPE, MTK_A32, t, a32, packed_bytes_##t, mtk_k_panel_pack, run_##t##_a32,                    \
       mtk_k_panel_grid_bytes)
@@ -465,6 +532,12 @@ static const mtk_linear_kernel rows[] = {
     MTK_K_DECODED(DECODED)
 };
 
+#ifdef MTK_TILES
+void MTK_K(linear_init)(mtk_kernels *table) {
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    if (rows[i].arith == MTK_A16) table->linear[rows[i].type][MTK_A16] = &rows[i];
+}
+#else
 void MTK_K(linear_a8_init)(mtk_kernels *table); /* simd/linear_a8.h */
 void MTK_K(linear_k_init)(mtk_kernels *table);  /* simd/linear_k.h */
 
@@ -475,3 +548,4 @@ void MTK_K(linear_init)(mtk_kernels *table) {
   MTK_K(linear_a8_init)(table);
   MTK_K(linear_k_init)(table);
 }
+#endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/amx_emulated.h"
 #include "kernels/checkker.h"
 #include "kernels/linear_bench.h"
 
@@ -298,11 +299,36 @@ static void meaning(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
 }
 static void test_meaning(const mtk_kernels *k) { each_row(k, meaning); }
 
+/* ---- the AMX kernels, on any machine with AVX-512 ---------------------------------------- */
+static void whole_tiles(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  static const int64_t rows[] = {7, 8, 15, 16, 17, 31, 32, 33, 48, 191, 192, 193};
+  static const int64_t depths[] = {32, 96, 512, 544, 1056};
+  for (size_t i = 0; arith == MTK_A16 && i < sizeof rows / sizeof *rows; i++) {
+    int64_t block = mtk_dtype_get(type)->block_elems;
+    int64_t depth = depths[ck_range(0, 4)] - (block == 1 ? ck_range(0, 31) : 0);
+    depth = (depth + block - 1) / block * block;
+    linear_case c = make_case(type, arith, rows[i], ck_range(1, 50), depth, (ck_kind)(i % CK_KINDS),
+                              CK_NORMAL, (int)ck_range(0, GRID_KINDS - 1));
+    compare(k, &c);
+  }
+}
+static void test_amx_emulated(const mtk_kernels *k) {
+  static mtk_kernels amx;
+  if (k != ck_ref()) return;
+  if (!ck_amx_emulated(&amx)) {
+    printf("SKIP emulated AMX: this machine has no AVX-512\n");
+    return;
+  }
+  each_row(&amx, whole_tiles);
+  each_row(&amx, edge);
+}
+
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
       {"linear_meaning", test_meaning, NULL},         {"linear_tails", test_tails, NULL},
       {"linear_adversarial", test_adversarial, NULL}, {"linear_large", test_large, ck_bench_linear},
       {"linear_a16_denormal_edge", test_edge, NULL},  {"linear_a8_special", test_special, NULL},
+      {"linear_amx_emulated", test_amx_emulated, NULL},
   };
   return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
 }

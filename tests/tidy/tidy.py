@@ -53,7 +53,8 @@ STANDARD_C = {f"{h}.h" for h in (
     "stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath "
     "threads time uchar wchar wctype").split()}
 KERNEL_SYSTEM = {f"{h}.h" for h in (
-    "math string stdint stddef stdbool float limits immintrin cpuid").split()}
+    "math string stdint stddef stdbool stdatomic float limits immintrin cpuid "
+    "unistd sys/syscall").split()}
 KERNEL_PUBLIC = {"kernel.h", "dtype.h"}
 
 # ---- banned calls ------------------------------------------------------------------------------
