@@ -1,5 +1,6 @@
 /* tensor.c: reading rows of a tensor, from memory or through its read function. No state; any
  * thread. */
+#include <mtk/kernel.h>
 #include <mtk/model.h>
 
 #include "base/internal.h"
@@ -44,7 +45,11 @@ static void multiply_scales(float *x, const mtk_tensor *t, int64_t row0, int64_t
   int64_t k = mtk_tensor_row_elems(t), per_row = (k - 1) / t->scale_k + 1;
   for (int64_t r = 0; r < n_rows; r++) {
     const float *s = t->scales + (row0 + r) / t->scale_n * per_row;
-    for (int64_t i = 0; i < k; i++) x[r * k + i] *= s[i / t->scale_k];
+    for (int64_t at = 0; at < k; at += t->scale_k) {
+      int64_t end = at + t->scale_k < k ? at + t->scale_k : k;
+      float scale = s[at / t->scale_k];
+      for (int64_t i = at; i < end; i++) x[r * k + i] *= scale;
+    }
   }
 }
 
@@ -56,7 +61,7 @@ mtk_status mtk_tensor_fetch_f32(float *out, const mtk_tensor *t, int64_t row0, i
   MTK_TRY(mtk_tensor_fetch(&src, t, row0, n_rows, tmp, err));
   int64_t k = mtk_tensor_row_elems(t);
   if (n_rows == 0 || k == 0) return MTK_OK;
-  mtk_dtype_decode(t->dtype, out, src, (size_t)n_rows * (size_t)k);
+  mtk_kernels_default()->widen(out, src, t->dtype, n_rows * k);
   if (t->scales) multiply_scales(out, t, row0, n_rows);
   return MTK_OK;
 }

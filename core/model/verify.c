@@ -117,38 +117,67 @@ static float scale_at(const mtk_tensor *t, int64_t row, int64_t column) {
   return t->scales[row / t->scale_n * per_row + column / t->scale_k];
 }
 
-/* Sums of a row without NaN and infinities; false, and nothing is added, if there are some. In
- * lanes, so that the compiler can use vectors. */
+/* Eight values at a time; the same sums with any width of the machine's vectors. */
+typedef float float8 __attribute__((vector_size(32)));
+typedef int32_t mask8 __attribute__((vector_size(32))); /* -1 = true */
+typedef double double8 __attribute__((vector_size(64)));
+typedef int64_t wide_mask8 __attribute__((vector_size(64)));
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define WIDE
+#endif
+
+/* Sums of n values, a multiple of 8. */
+typedef struct sums8 {
+  double8 error2, norm2, most;
+  mask8 zeros, flushed; /* minus their numbers */
+} sums8;
+
+WIDE static void sum_eights(sums8 *out, const float *got, const float *want, int64_t n) {
+  sums8 s = {0};
+  for (int64_t i = 0; i < n; i += 8) {
+    float8 g, w;
+    memcpy(&g, got + i, sizeof g);
+    memcpy(&w, want + i, sizeof w);
+    double8 wide = __builtin_convertvector(w, double8);
+    double8 d = __builtin_convertvector(g, double8) - wide, d2 = d * d;
+    wide_mask8 more = d2 > s.most;
+    s.error2 += d2;
+    s.norm2 += wide * wide;
+    s.most = (double8)(((wide_mask8)d2 & more) | ((wide_mask8)s.most & ~more));
+    s.zeros += g == 0;
+    s.flushed += (g == 0) & (w != 0);
+  }
+  *out = s;
+}
+
+/* Sums of a row without NaN and infinities; false, and nothing is added, if there are some. */
 static bool sum_finite(mtk_compare_row *r, const float *got, const float *want, int64_t k) {
-  enum { LANES = 8 };
-  double error2[LANES] = {0}, norm2[LANES] = {0}, most[LANES] = {0};
-  int64_t zeros = 0, flushed = 0, i = 0;
-  for (; i + LANES <= k; i += LANES)
-    for (int l = 0; l < LANES; l++) {
-      double w = want[i + l], d = got[i + l] - w, d2 = d * d;
-      error2[l] += d2;
-      norm2[l] += w * w;
-      most[l] = d2 > most[l] ? d2 : most[l];
-    }
+  sums8 s;
+  int64_t zeros = 0, flushed = 0, i = k / 8 * 8;
+  sum_eights(&s, got, want, i);
+  double error2 = 0, norm2 = 0, most = 0;
+  for (int l = 0; l < 8; l++) {
+    error2 += s.error2[l];
+    norm2 += s.norm2[l];
+    most = s.most[l] > most ? s.most[l] : most;
+    zeros -= s.zeros[l];
+    flushed -= s.flushed[l];
+  }
   for (; i < k; i++) {
     double w = want[i], d = got[i] - w, d2 = d * d;
-    error2[0] += d2;
-    norm2[0] += w * w;
-    most[0] = d2 > most[0] ? d2 : most[0];
-  }
-  for (int l = 1; l < LANES; l++) {
-    error2[0] += error2[l];
-    norm2[0] += norm2[l];
-    most[0] = most[l] > most[0] ? most[l] : most[0];
-  }
-  if (!isfinite(error2[0])) return false;
-  for (i = 0; i < k; i++) {
+    error2 += d2;
+    norm2 += w * w;
+    most = d2 > most ? d2 : most;
     zeros += got[i] == 0;
     flushed += (got[i] == 0) & (want[i] != 0);
   }
-  r->error2 += error2[0];
-  r->norm2 += norm2[0];
-  r->max_error = fmax(r->max_error, sqrt(most[0]));
+  if (!isfinite(error2)) return false;
+  r->error2 += error2;
+  r->norm2 += norm2;
+  r->max_error = fmax(r->max_error, sqrt(most));
   r->zeros += (uint64_t)zeros;
   r->flushed += (uint64_t)flushed;
   return true;
@@ -184,10 +213,10 @@ static void compare_row(mtk_compare_row *r, const job *j, int64_t row, const flo
   if (j->rule && has_lost_block(j, row, got, want)) note_fault(r, MTK_COMPARE_LOST_BLOCK, row);
 }
 
-static void count_scale(mtk_compare_row *r, float scale) {
+static void count_scale(mtk_compare_row *r, float scale, uint64_t times) {
   if (!(scale > 0) || !isfinite(scale)) return;
   int at = ilogbf(scale) + MTK_COMPARE_SCALE_ONE, last = MTK_COMPARE_SCALES - 1;
-  r->scales[at < 0 ? 0 : at > last ? last : at]++;
+  r->scales[at < 0 ? 0 : at > last ? last : at] += times;
 }
 
 static float block_scale(const type_rule *rule, const uint8_t *block, uint32_t i) {
@@ -201,15 +230,36 @@ static float block_scale(const type_rule *rule, const uint8_t *block, uint32_t i
   return 0;
 }
 
+/* Scales of one byte are counted by their codes first: few codes, many blocks. */
+typedef struct code_counts {
+  uint64_t count[256];
+  float outside; /* what the scales that were counted are multiplied with */
+} code_counts;
+
+static void flush_counts(mtk_compare_row *r, code_counts *c, const type_rule *rule) {
+  for (int code = 0; code < 256; code++) {
+    uint8_t byte = (uint8_t)code;
+    float scale = rule->scale == SCALE_E4M3 ? mtk_e4m3_to_f32(byte) : mtk_e8m0_to_f32(byte);
+    if (c->count[code]) count_scale(r, fabsf(c->outside * scale), c->count[code]);
+    c->count[code] = 0;
+  }
+}
+
 static void count_scales(mtk_compare_row *r, const job *j, const uint8_t *bytes, int64_t row0,
                          int64_t n) {
   const mtk_dtype_info *info = mtk_dtype_get(j->rule->dtype);
+  bool coded = j->rule->scale == SCALE_E4M3 || j->rule->scale == SCALE_E8M0;
+  code_counts codes = {.outside = scale_at(j->copy, row0, 0)};
   for (int64_t row = row0; row < row0 + n; row++)
     for (int64_t at = 0; at < j->k; at += info->block_elems, bytes += info->block_bytes) {
-      float outside = scale_at(j->copy, row, at);
+      float outside = j->copy->scales ? scale_at(j->copy, row, at) : 1;
+      if (outside != codes.outside) flush_counts(r, &codes, j->rule);
+      codes.outside = outside;
       for (uint32_t i = 0; i < j->rule->n_scales; i++)
-        count_scale(r, fabsf(outside * block_scale(j->rule, bytes, i)));
+        if (coded) codes.count[bytes[j->rule->scale_byte + i]]++;
+        else count_scale(r, fabsf(outside * block_scale(j->rule, bytes, i)), 1);
     }
+  if (coded) flush_counts(r, &codes, j->rule);
 }
 
 /* Decoded rows of a tensor; *raw are their bytes in storage type. */
@@ -289,7 +339,7 @@ static mtk_status compare_values(mtk_compare_row *row, const mtk_tensor *copy,
   }
   mtk_free(j.parts);
   for (int64_t i = 0; j.rule && !j.rule->n_scales && i < mtk_tensor_scale_count(copy); i++)
-    count_scale(row, fabsf(copy->scales[i]));
+    count_scale(row, fabsf(copy->scales[i]), 1);
   return st;
 }
 
@@ -355,7 +405,9 @@ static mtk_status compare_groups(mtk_compare_report *report, const mtk_model *co
     size_t first = 0;
     while (first < i && !share(&members[i], &members[first])) first++;
     size_t bytes = (size_t)mtk_tensor_matrices(members[i].t) * sizeof(float);
-    if (memcmp(members[i].t->scales, members[first].t->scales, bytes) != 0)
+    const mtk_tensor *t = members[i].t, *other = members[first].t;
+    if (memcmp(t->scales, other->scales, bytes) != 0 ||
+        memcmp(&t->input_scale, &other->input_scale, sizeof t->input_scale) != 0)
       note_fault(&report->rows[i], MTK_COMPARE_FUSED, -1);
   }
   mtk_free(members);
