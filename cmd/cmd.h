@@ -57,7 +57,7 @@ const char *mtk_cmd_bytes(uint64_t n);
 
 /* common.c */
 mtk_status mtk_cmd_pool(mtk_pool **out, const mtk_cmd_line *line, mtk_error *err);
-/* Options shared by commands that run a model (--context, --activations, --adapter ...). */
+/* Options shared by commands that run a model (--context, --activations, --kv-cache ...). */
 #define MTK_CMD_ENGINE_OPTIONS                                                                     \
   {"context", 'c', MTK_OPT_INT, "N", NULL, 1, 1e9, NULL, "positions per sequence (model's own)"},  \
       {"activations",                                                                              \
@@ -69,6 +69,15 @@ mtk_status mtk_cmd_pool(mtk_pool **out, const mtk_cmd_line *line, mtk_error *err
        0,                                                                                          \
        "default|a32|a16|a8",                                                                       \
        "arithmetic of linear layers instead of each type's default"},                              \
+      {"kv-cache",                                                                                 \
+       0,                                                                                          \
+       MTK_OPT_ENUM,                                                                               \
+       "TYPE",                                                                                     \
+       "f32",                                                                                      \
+       0,                                                                                          \
+       0,                                                                                          \
+       "f32|f16|bf16|q8_0|fp8",                                                                    \
+       "storage type of the cached keys and values"},                                              \
       {"batch", 0, MTK_OPT_INT, "N", "512", 1, 65536, NULL, "prompt tokens computed at once"}, {   \
     "adapter", 0, MTK_OPT_LIST, "[NAME=]DIR", NULL, 0, 0, NULL, "LoRA adapter to apply"            \
   }

@@ -40,6 +40,11 @@ static mtk_status kv_tokens(int64_t *out, const mtk_cmd_line *line, const mtk_mo
   return MTK_OK;
 }
 
+static mtk_dtype kv_type(const mtk_cmd_line *line) {
+  const char *name = mtk_options_string(line->options, "kv-cache");
+  return mtk_dtype_by_name(!strcmp(name, "fp8") ? "f8_e4m3" : name);
+}
+
 mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err) {
   const char *p = text;
   while (*p) {
@@ -184,6 +189,7 @@ static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line,
                                      : !strcmp(a, "a16") ? MTK_A16
                                                          : MTK_A8,
                             .isa = -1,
+                            .kv_type = kv_type(line),
                             .embeddings = r->embeddings};
   mtk_status st = mtk_pool_create(&out->pool, r->threads, err);
   opt.pool = out->pool;

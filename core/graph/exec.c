@@ -63,6 +63,7 @@ void mtk_workspace_finish(mtk_workspace *ws) {
   mtk_free(ws->decoded);
   mtk_free(ws->cos_sin);
   mtk_free(ws->pos);
+  mtk_free(ws->scores);
   mtk_free(ws->kv);
   mtk_free((void *)ws->kv_pages);
   mtk_free(ws->kv_table);
@@ -70,11 +71,10 @@ void mtk_workspace_finish(mtk_workspace *ws) {
   *ws = (mtk_workspace){0};
 }
 
-int64_t mtk_kv_layer_floats(const mtk_graph *g) {
-  return (int64_t)g->n_head_kv * MTK_KV_PAGE * (g->head_dim + g->v_dim);
+size_t mtk_kv_layer_bytes(const mtk_graph *g, mtk_dtype type) {
+  size_t head = mtk_kv_page_bytes(type, g->head_dim) + mtk_kv_page_bytes(type, g->v_dim);
+  return (size_t)g->n_head_kv * head;
 }
-
-int64_t mtk_kv_page_floats(const mtk_graph *g) { return g->n_layer * mtk_kv_layer_floats(g); }
 
 /* Room for prepared activations and decoded weight rows of every linear layer. */
 static mtk_status reserve_linear(mtk_exec *e, mtk_error *err) {
@@ -158,14 +158,15 @@ static size_t scratch_needed(const mtk_exec *e, bool backward) {
     int64_t end = q->pos0 + q->n_rows;
     int64_t block = q->n_rows < MTK_QUERY_BLOCK ? q->n_rows : MTK_QUERY_BLOCK;
     const mtk_attn_args forward = {.n_tokens = block, .n_keys = end, .head_dim = e->g->head_dim,
-                                   .v_dim = e->g->v_dim, .group = e->max_group};
+                                   .v_dim = e->g->v_dim, .group = e->max_group,
+                                   .kv_type = e->step->kv_type};
     const mtk_attn_bwd_args derivative = {.n_tokens = q->n_rows, .head_dim = e->g->head_dim,
                                           .v_dim = e->g->v_dim, .group = e->max_group};
     size_t n = e->k->attn_scratch_floats(&forward);
     size_t b = backward ? e->k->attn_bwd_scratch_floats(&derivative) : 0;
     if (b > n) n = b;
     size_t pages = (size_t)((end + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
-    n = (n + 15) / 16 * 16 + pages * (2 * sizeof(float *)) / sizeof(float);
+    n = (n + 15) / 16 * 16 + pages * (2 * sizeof(void *)) / sizeof(float);
     if (n > most) most = n;
   }
   for (size_t i = 0; i < e->g->n_weights; i++) {
@@ -178,14 +179,14 @@ static size_t scratch_needed(const mtk_exec *e, bool backward) {
 /* Pages for this step alone: all layers take turns in the same ones. */
 static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seqs, mtk_error *err) {
   mtk_workspace *ws = e->ws;
-  size_t n_pages = 0, page = (size_t)mtk_kv_layer_floats(e->g);
+  size_t n_pages = 0, page = mtk_kv_layer_bytes(e->g, MTK_F32);
   for (int s = 0; s < step->n_seqs; s++)
     n_pages += (size_t)((step->seqs[s].n_rows + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
-  MTK_TRY(mtk_reserve((void **)&ws->kv, &ws->kv_floats, n_pages * page, sizeof(float), err));
-  MTK_TRY(mtk_reserve((void **)&ws->kv_pages, &ws->n_kv_pages, n_pages, sizeof(float *), err));
+  MTK_TRY(mtk_reserve(&ws->kv, &ws->kv_bytes, n_pages * page, 1, err));
+  MTK_TRY(mtk_reserve((void **)&ws->kv_pages, &ws->n_kv_pages, n_pages, sizeof(void *), err));
   MTK_TRY(mtk_reserve((void **)&ws->kv_table, &ws->n_kv_table, n_pages, sizeof(int32_t), err));
   for (size_t i = 0; i < n_pages; i++) {
-    ws->kv_pages[i] = ws->kv + i * page;
+    ws->kv_pages[i] = (uint8_t *)ws->kv + i * page;
     ws->kv_table[i] = (int32_t)i;
   }
   size_t at = 0;
@@ -197,6 +198,7 @@ static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seq
   step->seqs = seqs;
   step->kv_pages = ws->kv_pages;
   step->kv_layer_stride = 0;
+  step->kv_type = MTK_F32;
   return MTK_OK;
 }
 
@@ -285,6 +287,23 @@ static mtk_status run_all(mtk_exec *e, size_t n_nodes, mtk_error *err) {
   return e->error.code;
 }
 
+/* Scratch of all workers, and scores to share. Grown by half more than needed, so that a decoding
+ * sequence does not grow them each step. */
+static mtk_status grow_scratch(mtk_exec *e, bool backward, mtk_error *err) {
+  mtk_workspace *ws = e->ws;
+  size_t need = scratch_needed(e, backward), workers = (size_t)mtk_pool_size(e->pool);
+  if (need > ws->scratch_floats || !ws->scratch) {
+    need = (need + need / 2 + 15) / 16 * 16;
+    size_t have = 0;
+    ws->scratch_floats = 0;
+    MTK_TRY(mtk_reserve((void **)&ws->scratch, &have, need * workers, sizeof(float), err));
+    ws->scratch_floats = need;
+  }
+  need = workers > 1 ? mtk_exec_score_floats(e, e->step) : 0;
+  if (need <= ws->score_floats) return MTK_OK;
+  return mtk_reserve((void **)&ws->scores, &ws->score_floats, need + need / 2, sizeof(float), err);
+}
+
 mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_only,
                         mtk_error *err) {
   if (given->n_tokens > e->max_tokens || given->n_outputs > e->max_outputs)
@@ -299,17 +318,7 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_on
   }
   e->step = &step;
   bool all = !forward_only || e->g->loss < 0;
-  if (status == MTK_OK) {
-    /* Grown by half more than needed, so that a decoding sequence does not grow it each step. */
-    size_t need = scratch_needed(e, all && e->g->n_nodes > e->g->n_forward);
-    size_t workers = (size_t)mtk_pool_size(e->pool);
-    if (need > e->ws->scratch_floats || !e->ws->scratch) {
-      need = (need + need / 2 + 15) / 16 * 16;
-      size_t have = 0;
-      status = mtk_reserve((void **)&e->ws->scratch, &have, need * workers, sizeof(float), err);
-      e->ws->scratch_floats = status == MTK_OK ? need : 0;
-    }
-  }
+  if (status == MTK_OK) status = grow_scratch(e, all && e->g->n_nodes > e->g->n_forward, err);
   if (status == MTK_OK) status = run_all(e, all ? e->g->n_nodes : e->g->n_forward, err);
   mtk_free(seqs);
   e->step = NULL;

@@ -25,9 +25,11 @@ typedef struct mtk_workspace {
   size_t cos_sin_floats;
   int32_t *pos; /* [T] */
   size_t n_pos;
-  float *kv; /* temporary KV pages (training) */
-  size_t kv_floats;
-  float **kv_pages;
+  float *scores; /* of attention that threads share */
+  size_t score_floats;
+  void *kv; /* temporary KV pages (training) */
+  size_t kv_bytes;
+  void **kv_pages;
   size_t n_kv_pages;
   int32_t *kv_table; /* page numbers of the temporary pages */
   size_t n_kv_table;
@@ -72,17 +74,18 @@ typedef struct mtk_exec_step {
    * differentiation (usually 1 / number of targets of the whole optimizer step). */
   const int32_t *targets;
   const float *target_weights;
-  /* KV cache: float block of each page; layer l, head h has K at l*kv_layer_stride +
-   * h*64*(head_dim + v_dim) and V right behind it. kv_pages NULL: pages of this step only (all
-   * sequences start at position 0; seqs[i].pages is not read): training and evaluation. */
-  float *const *kv_pages;
-  int64_t kv_layer_stride;
+  /* KV cache: block of each page; layer l, head h has its page of K (mtk_kv_page_bytes) at
+   * l*kv_layer_stride + h*(bytes of K and V), and V right behind it. kv_pages NULL: pages of this
+   * step only, of f32 (all sequences start at position 0; seqs[i].pages and kv_type are not read):
+   * training and evaluation. */
+  void *const *kv_pages;
+  size_t kv_layer_stride; /* bytes */
+  mtk_dtype kv_type;
   float *logits; /* [n_outputs, V] if logits_outside */
 } mtk_exec_step;
 
-/* Floats of one page of a model's KV cache; its layer stride. */
-int64_t mtk_kv_layer_floats(const mtk_graph *g);
-int64_t mtk_kv_page_floats(const mtk_graph *g);
+/* Bytes of one layer's part of a page block of a KV cache of this type: its layer stride. */
+size_t mtk_kv_layer_bytes(const mtk_graph *g, mtk_dtype type);
 
 mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *options, mtk_error *err);
 void mtk_exec_destroy(mtk_exec *e);

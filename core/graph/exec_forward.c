@@ -254,98 +254,11 @@ static void run_rows(mtk_exec *e, const mtk_graph_node *n) {
   mtk_exec_split(e, n, mtk_exec_rows(e, n->out[0]), 1, flops, row_ops[n->op]);
 }
 
-/* ---- attention ------------------------------------------------------------------------------ */
-
-/* Pointers to pages p0 .. p1-1 of one KV head, in the worker's scratch behind `floats` floats. */
-static float **page_pointers(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s,
-                             int64_t head, int64_t p0, int64_t p1, size_t floats, int worker) {
-  const mtk_exec_step *step = e->step;
-  int64_t page = (int64_t)MTK_KV_PAGE * n->attrs.head_dim;
-  int64_t at = n->attrs.layer * step->kv_layer_stride +
-               head * (page + (int64_t)MTK_KV_PAGE * n->attrs.v_dim);
-  float **k = (float **)(void *)(mtk_exec_scratch(e, worker) + (floats + 15) / 16 * 16);
-  for (int64_t i = p0; i < p1; i++) {
-    k[i] = step->kv_pages[s->pages[i]] + at;
-    k[i + p1] = k[i] + page;
-  }
-  return k; /* V's pointers begin at k + p1 */
-}
-
-/* Items: (sequence, KV head). */
-static void store_kv(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
-  int64_t ld_k = mtk_exec_width(e, n->in[1]), ld_v = mtk_exec_width(e, n->in[2]);
-  int hd = n->attrs.head_dim, vd = n->attrs.v_dim;
-  for (int64_t i = i0; i < i1; i++) {
-    const mtk_step_seq *s = &e->step->seqs[i / n->attrs.n_head_kv];
-    int64_t head = i % n->attrs.n_head_kv, end = s->pos0 + s->n_rows;
-    int64_t n_pages = (end + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
-    float **k = page_pointers(e, n, s, head, s->pos0 / MTK_KV_PAGE, n_pages, 0, worker);
-    e->k->kv_store(k, k + n_pages, mtk_exec_data(e, n->in[1]) + s->row0 * ld_k + head * hd, ld_k,
-                   mtk_exec_data(e, n->in[2]) + s->row0 * ld_v + head * vd, ld_v, s->n_rows,
-                   s->pos0, hd, vd);
-  }
-}
-
-/* One block of queries of one sequence for one KV head. */
-static void attend(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s, int64_t head,
-                   int64_t t0, int worker) {
-  const mtk_attrs *at = &n->attrs;
-  int group = at->n_head / at->n_head_kv;
-  int64_t ld_q = mtk_exec_width(e, n->in[0]), ld_out = mtk_exec_width(e, n->out[0]);
-  int64_t left = s->n_rows - t0, block = left < MTK_QUERY_BLOCK ? left : MTK_QUERY_BLOCK;
-  mtk_attn_args a = {.ld_out = ld_out, .ld_q = ld_q, .n_tokens = block, .pos0 = s->pos0 + t0,
-                     .window = at->window, .head_dim = at->head_dim, .v_dim = at->v_dim,
-                     .group = group, .bidirectional = at->bidirectional, .scale = at->scale,
-                     .softcap = at->softcap, .scratch = mtk_exec_scratch(e, worker)};
-  a.n_keys = at->bidirectional ? s->pos0 + s->n_rows : a.pos0 + block;
-  if (n->weight >= 0) a.sinks = e->weights[n->weight]->value + head * group;
-  size_t floats = e->k->attn_scratch_floats(&a);
-  int64_t n_pages = (a.n_keys + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
-  float **k = page_pointers(e, n, s, head, 0, n_pages, floats, worker);
-  a.k_pages = (const float *const *)k;
-  a.v_pages = (const float *const *)(k + n_pages);
-  a.out = mtk_exec_data(e, n->out[0]) + (s->row0 + t0) * ld_out + head * group * a.v_dim;
-  a.q = mtk_exec_data(e, n->in[0]) + (s->row0 + t0) * ld_q + head * group * a.head_dim;
-  e->k->attention(&a);
-}
-
-/* Items: (query block of all sequences, KV head). */
-static void attend_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
-  int64_t heads = n->attrs.n_head_kv, block = 0;
-  for (int s = 0; s < e->step->n_seqs; s++) {
-    const mtk_step_seq *seq = &e->step->seqs[s];
-    for (int64_t t0 = 0; t0 < seq->n_rows; t0 += MTK_QUERY_BLOCK, block++) {
-      for (int64_t h = 0; h < heads; h++) {
-        int64_t item = block * heads + h;
-        if (item >= i0 && item < i1) attend(e, n, seq, h, t0, worker);
-      }
-    }
-  }
-}
-
-static void run_attention(mtk_exec *e, const mtk_graph_node *n) {
-  const mtk_exec_step *step = e->step;
-  int64_t blocks = 0;
-  double dots = 0.0;
-  for (int s = 0; s < step->n_seqs; s++) {
-    const mtk_step_seq *q = &step->seqs[s];
-    blocks += (q->n_rows + MTK_QUERY_BLOCK - 1) / MTK_QUERY_BLOCK;
-    dots += (double)q->n_rows * ((double)q->pos0 + 0.5 * (double)q->n_rows);
-  }
-  if (blocks == 0) return;
-  int64_t heads = n->attrs.n_head_kv;
-  double width = (double)mtk_exec_width(e, n->in[0]);
-  mtk_exec_split(e, n, step->n_seqs * heads, 1,
-                 2.0 * (double)step->n_tokens * n->attrs.head_dim / step->n_seqs, store_kv);
-  mtk_exec_split(e, n, blocks * heads, 1, 4.0 * dots * width / (double)(blocks * heads),
-                 attend_items);
-}
-
 mtk_run_fn *const mtk_exec_forward_ops[MTK_OP_COUNT] = {
     [MTK_OP_EMBED] = run_embed,      [MTK_OP_RMSNORM] = run_rows,
     [MTK_OP_LINEAR] = run_linear,    [MTK_OP_ADD_ROW] = run_rows,
     [MTK_OP_ROPE] = run_rows,        [MTK_OP_ROPE_DX] = run_rows,
-    [MTK_OP_ATTENTION] = run_attention, [MTK_OP_SILU_MUL] = run_rows,
+    [MTK_OP_ATTENTION] = mtk_exec_run_attention, [MTK_OP_SILU_MUL] = run_rows,
     [MTK_OP_ADD] = run_rows,         [MTK_OP_ADD_SCALED] = run_rows,
     [MTK_OP_SCALE] = run_rows,       [MTK_OP_SELECT] = run_rows,
     [MTK_OP_CROSS_ENTROPY] = run_rows, [MTK_OP_GELU_MUL] = run_rows,

@@ -89,6 +89,9 @@ static mtk_status read_options(mtk_engine *e, const mtk_engine_options *o, mtk_e
   if (e->o.max_batch < e->o.max_seqs) e->o.max_batch = e->o.max_seqs;
   if (e->o.context >= INT32_MAX || e->o.arith >= MTK_ARITH_COUNT || e->o.isa >= MTK_ISA_COUNT)
     return mtk_fail(err, MTK_E_INVALID, "engine", "context, arithmetic or level is out of range");
+  if (mtk_kv_page_bytes(e->o.kv_type, 1) == 0)
+    return mtk_fail(err, MTK_E_INVALID, "engine", "a KV cache cannot have type %d",
+                    (int)e->o.kv_type);
   if (trained > 0 && e->o.context > (int64_t)trained)
     mtk_log(MTK_LOG_WARN, "context %lld is longer than the %llu positions the model was trained on",
             (long long)e->o.context, (unsigned long long)trained);
@@ -99,7 +102,8 @@ static mtk_status alloc_buffers(mtk_engine *e, mtk_error *err) {
   const mtk_graph *g = e->networks[0].graph;
   int64_t per_seq = mtk_kv_pages_for(e->o.context);
   int64_t pages = e->o.kv_tokens > 0 ? mtk_kv_pages_for(e->o.kv_tokens) : per_seq * e->o.max_seqs;
-  MTK_TRY(mtk_kv_init(&e->kv, pages, mtk_kv_page_floats(g), err));
+  size_t page_bytes = (size_t)g->n_layer * mtk_kv_layer_bytes(g, e->o.kv_type);
+  MTK_TRY(mtk_kv_init(&e->kv, pages, page_bytes, err));
   e->seqs = mtk_alloc((size_t)e->o.max_seqs, sizeof *e->seqs);
   e->ids = mtk_alloc((size_t)e->o.max_batch, sizeof *e->ids);
   e->output_rows = mtk_alloc((size_t)e->o.max_batch, sizeof *e->output_rows);
@@ -159,7 +163,7 @@ static mtk_status build_base(mtk_engine *e, mtk_build_fn *build, mtk_error *err)
   return MTK_OK;
 }
 
-/* "avx512 (AVX-512 ...); 2 threads; q8_0 in a8, f32 in a32". */
+/* "avx512 (AVX-512 ...); 2 threads; q8_0 weights in a8; KV cache in f32". */
 static mtk_status describe(mtk_engine *e, const char *isa, mtk_error *err) {
   static const char *const arith_names[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
   bool seen[MTK_DTYPE_COUNT] = {false};
@@ -172,6 +176,7 @@ static mtk_status describe(mtk_engine *e, const char *isa, mtk_error *err) {
     mtk_bytes_printf(&e->description, "; %s weights in %s", mtk_dtype_get(k->type)->name,
                      arith_names[k->arith]);
   }
+  mtk_bytes_printf(&e->description, "; KV cache in %s", mtk_dtype_get(e->o.kv_type)->name);
   MTK_TRY(mtk_bytes_status(&e->description, err));
   mtk_log(MTK_LOG_INFO, "engine: %s", e->description.data);
   return MTK_OK;
@@ -431,7 +436,8 @@ static mtk_exec_step build_step(mtk_engine *e, cursor *c, const mtk_batch_item *
                                 int n_items) {
   mtk_exec_step step = {.ids = e->ids, .seqs = e->step_seqs, .output_rows = e->output_rows,
                    .kv_pages = e->kv.pages,
-                   .kv_layer_stride = mtk_kv_layer_floats(e->networks[0].graph)};
+                   .kv_layer_stride = mtk_kv_layer_bytes(e->networks[0].graph, e->o.kv_type),
+                   .kv_type = e->o.kv_type};
   int adapter = items[c->item].adapter;
   while (c->item < n_items && items[c->item].adapter == adapter &&
          step.n_tokens < e->o.max_batch) {

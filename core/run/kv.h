@@ -7,13 +7,13 @@
 #include <mtk/kernel.h>
 
 typedef struct mtk_kv_pool {
-  float **pages;   /* per page its block, NULL until first taken */
+  void **pages;    /* per page its block, NULL until first taken */
   int32_t *unused; /* stack of free page numbers */
   int32_t n_pages, n_unused;
-  size_t page_floats;
+  size_t page_bytes;
 } mtk_kv_pool;
 
-mtk_status mtk_kv_init(mtk_kv_pool *pool, int64_t n_pages, int64_t page_floats, mtk_error *err);
+mtk_status mtk_kv_init(mtk_kv_pool *pool, int64_t n_pages, size_t page_bytes, mtk_error *err);
 void mtk_kv_finish(mtk_kv_pool *pool);
 /* Put n page numbers into `out`, or none: MTK_E_LIMIT when the cache is full, MTK_E_NOMEM. */
 mtk_status mtk_kv_take(mtk_kv_pool *pool, int32_t *out, int64_t n, mtk_error *err);

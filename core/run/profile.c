@@ -42,6 +42,7 @@ void mtk_profile_begin(mtk_profile *p, const mtk_graph *g, mtk_weight *const *we
   p->weights = weights;
   p->tokens = (double)step->n_tokens;
   p->outputs = (double)step->n_outputs;
+  p->kv_type = step->kv_type;
   double seen = 0;
   p->cached = 0;
   for (int s = 0; s < step->n_seqs; s++) {
@@ -75,9 +76,9 @@ void mtk_profile_observe(void *ctx, mtk_exec *e, const mtk_graph_node *node) {
   mtk_cost cost = mtk_node_cost(p->graph, node, p->tokens, p->outputs, p->keys);
   double bytes = cost.value_bytes;
   if (op->cost == MTK_COST_ATTENTION) { /* a cached key is read once for all rows of a step */
-    double per_key = (double)node->attrs.head_dim + node->attrs.v_dim;
-    double all = 4.0 * (double)node->attrs.n_head_kv * per_key;
-    bytes += all * (p->cached - p->tokens * p->keys);
+    int hd = node->attrs.head_dim, vd = node->attrs.v_dim, heads = node->attrs.n_head_kv;
+    double page = (double)(mtk_kv_page_bytes(p->kv_type, hd) + mtk_kv_page_bytes(p->kv_type, vd));
+    bytes += heads * (page / MTK_KV_PAGE * p->cached - 4.0 * (hd + vd) * p->tokens * p->keys);
   }
   if (node->weight >= 0) {
     const mtk_weight *w = p->weights[node->weight];

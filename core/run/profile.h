@@ -19,6 +19,7 @@ typedef struct mtk_profile {
   double tokens, outputs;
   double keys;    /* visible ones of a token, on average */
   double cached;  /* positions of all sequences after the step */
+  mtk_dtype kv_type;
   size_t current; /* the row whose op runs */
   double since;
 } mtk_profile;

@@ -6,18 +6,72 @@
 #include <string.h>
 
 #include "families.h"
+#include "kv_page.h"
 #include "ref/sum16.h"
 
-static void mtk_k_kv_store__ref(float *const *k_pages, float *const *v_pages, const float *k,
-                                int64_t ld_k, const float *v, int64_t ld_v, int64_t n_tokens,
-                                int64_t pos0, int head_dim, int v_dim) {
-  for (int64_t t = 0; t < n_tokens; t++, k += ld_k, v += ld_v) {
-    int64_t page = (pos0 + t) / MTK_KV_PAGE, at = (pos0 + t) % MTK_KV_PAGE;
-    float *k_group = k_pages[page] + at / 16 * head_dim * 16 + at % 16;
-    for (int d = 0; d < head_dim; d++) k_group[(int64_t)d * 16] = k[d];
-    memcpy(v_pages[page] + at * v_dim, v, (size_t)v_dim * sizeof *v);
+/* ---- the cache ------------------------------------------------------------------------------- */
+
+size_t mtk_kv_page_bytes(mtk_dtype type, int dim) {
+  size_t codes = kv_element_bytes(type) * MTK_KV_PAGE * (size_t)dim;
+  if (type != MTK_Q8_0) return codes;
+  return codes + ((size_t)dim + KV_BLOCK - 1) / KV_BLOCK * MTK_KV_PAGE * sizeof(uint16_t);
+}
+
+static void scatter(uint8_t *dst, const uint8_t *src, size_t bytes, int n, int64_t step) {
+  const int64_t stride = step * (int64_t)bytes;
+  for (int i = 0; i < n; i++) memcpy(dst + i * stride, src + (size_t)i * bytes, bytes);
+}
+
+/* The vector x at position `at` of its page: element d at index first + d * step. */
+static void store(mtk_dtype type, void *page, int64_t at, const float *x, int dim, int64_t first,
+                  int64_t step) {
+  const size_t bytes = kv_element_bytes(type);
+  for (int d = 0; d < dim; d += KV_BLOCK) {
+    int n = dim - d < KV_BLOCK ? dim - d : KV_BLOCK;
+    float block[KV_BLOCK] = {0};
+    uint8_t coded[KV_BLOCK * sizeof(float)], *codes = coded;
+    memcpy(block, x + d, (size_t)n * sizeof *x);
+    mtk_dtype_encode(type, coded, block, KV_BLOCK);
+    if (type == MTK_Q8_0) {
+      memcpy((uint8_t *)page + kv_scale_offset(at, d, dim), codes, sizeof(uint16_t));
+      codes += sizeof(uint16_t);
+    }
+    uint8_t *to = (uint8_t *)page + (size_t)(first + d * step) * bytes;
+    if (step == 1)
+      memcpy(to, codes, (size_t)n * bytes);
+    else if (bytes == 1)
+      scatter(to, codes, 1, n, step);
+    else if (bytes == 2)
+      scatter(to, codes, 2, n, step);
+    else
+      scatter(to, codes, 4, n, step);
   }
 }
+
+static void mtk_k_kv_store__ref(mtk_dtype type, void *const *k_pages, void *const *v_pages,
+                                const float *k, int64_t ld_k, const float *v, int64_t ld_v,
+                                int64_t n_tokens, int64_t pos0, int head_dim, int v_dim) {
+  for (int64_t t = 0; t < n_tokens; t++, k += ld_k, v += ld_v) {
+    int64_t page = (pos0 + t) / MTK_KV_PAGE, at = (pos0 + t) % MTK_KV_PAGE;
+    store(type, k_pages[page], at, k, head_dim, kv_key_index(at, head_dim), 16);
+    store(type, v_pages[page], at, v, v_dim, at * v_dim, 1);
+  }
+}
+
+/* Element d, at index i, of the vector of dim elements at position `at`. */
+static float element(mtk_dtype type, const void *page, int64_t i, int64_t at, int64_t d, int dim) {
+  if (type == MTK_F32) return ((const float *)page)[i];
+  if (type == MTK_Q8_0) {
+    uint16_t scale;
+    memcpy(&scale, (const uint8_t *)page + kv_scale_offset(at, d, dim), sizeof scale);
+    return (float)((const int8_t *)page)[i] * mtk_f16_to_f32(scale);
+  }
+  float value;
+  mtk_dtype_decode(type, &value, (const uint8_t *)page + (size_t)i * kv_element_bytes(type), 1);
+  return value;
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
 
 /* Keys [lo, hi) that the query at position pos sees. */
 typedef struct key_range {
@@ -55,34 +109,74 @@ static size_t mtk_k_attn_scratch_floats__ref(const mtk_attn_args *a) {
   return (size_t)a->n_keys + (size_t)a->head_dim;
 }
 
-/* out of one query row at position pos, head h of the group. */
-static void attend(float *out, const float *q, int64_t pos, int h, const mtk_attn_args *a) {
-  key_range r = seen(pos, a->n_keys, a->window, a->bidirectional);
-  float *qs = a->scratch, *s = qs + a->head_dim;
+/* s[j - base] of keys j0..j1 for one query row. */
+static void score(const mtk_attn_args *a, float *s, int64_t base, const float *q, int64_t j0,
+                  int64_t j1) {
+  float *qs = a->scratch;
   for (int d = 0; d < a->head_dim; d++) qs[d] = q[d] * a->scale;
+  for (int64_t j = j0; j < j1; j++) {
+    const void *page = a->k_pages[j / MTK_KV_PAGE];
+    int64_t at = j % MTK_KV_PAGE, first = kv_key_index(at, a->head_dim);
+    float sum = 0.0f;
+    for (int d = 0; d < a->head_dim; d++) {
+      float k = element(a->kv_type, page, first + (int64_t)d * 16, at, d, a->head_dim);
+      sum = fmaf(qs[d], k, sum);
+    }
+    s[j - base] = sum;
+  }
+}
+
+/* Scores of head h into p in place; returns 1/den. base is a multiple of 16. */
+static float weigh(const mtk_attn_args *a, float *s, int64_t base, key_range r, int h) {
+  const key_range at = {r.lo - base, r.hi - base};
+  if (a->softcap > 0.0f) cap_row(s, NULL, at, a->softcap);
+  return 1.0f / exp_row(s, at, a->sinks ? a->sinks[h] : -INFINITY);
+}
+
+/* Columns d0..d1 of a row of out. */
+static void mix(const mtk_attn_args *a, float *out, const float *p, int64_t base, key_range r,
+                float inv, int64_t d0, int64_t d1) {
+  for (int64_t d = d0; d < d1; d++) out[d] = 0.0f;
   for (int64_t j = r.lo; j < r.hi; j++) {
+    const void *page = a->v_pages[j / MTK_KV_PAGE];
     int64_t at = j % MTK_KV_PAGE;
-    const float *k = a->k_pages[j / MTK_KV_PAGE] + at / 16 * a->head_dim * 16 + at % 16;
-    s[j] = 0.0f;
-    for (int d = 0; d < a->head_dim; d++) s[j] = fmaf(qs[d], k[(int64_t)d * 16], s[j]);
+    for (int64_t d = d0; d < d1; d++) {
+      float v = element(a->kv_type, page, at * a->v_dim + d, at, d, a->v_dim);
+      out[d] = fmaf(p[j - base], v, out[d]);
+    }
   }
-  if (a->softcap > 0.0f) cap_row(s, NULL, r, a->softcap);
-  float inv = 1.0f / exp_row(s, r, a->sinks ? a->sinks[h] : -INFINITY);
-  for (int d = 0; d < a->v_dim; d++) out[d] = 0.0f;
-  for (int64_t j = r.lo; j < r.hi; j++) {
-    const float *v = a->v_pages[j / MTK_KV_PAGE] + j % MTK_KV_PAGE * a->v_dim;
-    for (int d = 0; d < a->v_dim; d++) out[d] = fmaf(s[j], v[d], out[d]);
-  }
-  for (int d = 0; d < a->v_dim; d++) out[d] *= inv;
+  for (int64_t d = d0; d < d1; d++) out[d] *= inv;
 }
 
 static void mtk_k_attention__ref(const mtk_attn_args *a) {
+  float *s = a->scratch + a->head_dim;
   for (int64_t t = 0; t < a->n_tokens; t++) {
-    for (int h = 0; h < a->group; h++)
-      attend(a->out + t * a->ld_out + (int64_t)h * a->v_dim,
-             a->q + t * a->ld_q + (int64_t)h * a->head_dim, a->pos0 + t, h, a);
+    key_range r = seen(a->pos0 + t, a->n_keys, a->window, a->bidirectional);
+    for (int h = 0; h < a->group; h++) {
+      score(a, s, 0, a->q + t * a->ld_q + (int64_t)h * a->head_dim, r.lo, r.hi);
+      float inv = weigh(a, s, 0, r, h);
+      mix(a, a->out + t * a->ld_out + (int64_t)h * a->v_dim, s, 0, r, inv, 0, a->v_dim);
+    }
   }
 }
+
+/* The last column of a row of scores keeps 1/den. */
+static void mtk_k_attention_step__ref(const mtk_attn_args *a, mtk_attn_step step, int64_t i0,
+                                      int64_t i1) {
+  key_range r = seen(a->pos0, a->n_keys, a->window, a->bidirectional);
+  int64_t base = r.lo / MTK_KV_PAGE * MTK_KV_PAGE;
+  for (int h = 0; h < a->group; h++) {
+    float *s = a->scores + h * a->ld_scores, *inv = s + a->ld_scores - 1;
+    if (step == MTK_ATTN_SCORES)
+      score(a, s, base, a->q + (int64_t)h * a->head_dim, i0 > r.lo ? i0 : r.lo, i1);
+    else if (step == MTK_ATTN_VALUES)
+      mix(a, a->out + (int64_t)h * a->v_dim, s, base, r, *inv, i0, i1);
+    else if (h >= i0 && h < i1)
+      *inv = weigh(a, s, base, r, h);
+  }
+}
+
+/* ---- its derivative -------------------------------------------------------------------------- */
 
 static size_t mtk_k_attn_bwd_scratch_floats__ref(const mtk_attn_bwd_args *a) {
   return 3 * (size_t)a->n_tokens + (size_t)a->head_dim;
@@ -145,6 +239,7 @@ void mtk_k_attention_init__ref(mtk_kernels *table) {
   table->kv_store = mtk_k_kv_store__ref;
   table->attn_scratch_floats = mtk_k_attn_scratch_floats__ref;
   table->attention = mtk_k_attention__ref;
+  table->attention_step = mtk_k_attention_step__ref;
   table->attn_bwd_scratch_floats = mtk_k_attn_bwd_scratch_floats__ref;
   table->attention_bwd = mtk_k_attention_bwd__ref;
 }

@@ -2,57 +2,114 @@
  * avx2/attention.c and avx512/attention.c.
  *
  * A block of TILE_ROWS query rows shares every load of K and V. Scratch: q[head_dim][TILE_ROWS],
- * o[rows][v_dim], then whole score rows of the block. Pure functions; any thread may call on its
- * own tokens or KV heads with its own scratch. */
+ * o[rows][v_dim], a decoded tile, then whole score rows of the block. Pure functions; any thread
+ * may call on its own tokens, KV heads or ranges with its own scratch. */
 #include "families.h"
 #include "simd/attention_bwd.h"
 #include "simd/attention_rows.h"
 
-static size_t MTK_K(attn_scratch_floats)(const mtk_attn_args *a) {
-  int64_t rows = a->n_tokens * a->group < TILE_ROWS ? a->n_tokens * a->group : TILE_ROWS;
-  return (size_t)(a->head_dim * TILE_ROWS + a->v_dim * rows + 32 + rows * score_ld(a->n_keys));
+/* Up to TILE_ROWS query rows on their way through the three steps. */
+typedef struct query_block {
+  const mtk_attn_args *a;
+  int64_t r0, rows;
+  key_range r[TILE_ROWS];
+  key_store k, v;
+  float *q, *o;  /* [head_dim][TILE_ROWS], [rows][v_dim] */
+  float *s;      /* [rows][ld_s]: column j - base for key j */
+  int64_t ld_s, base;
+} query_block;
+
+static int64_t block_rows(const mtk_attn_args *a, int64_t r0) {
+  int64_t left = a->n_tokens * a->group - r0;
+  return left < TILE_ROWS ? left : TILE_ROWS;
 }
 
-/* Query rows r0..r0+rows. */
-static void attend_block(const mtk_attn_args *a, int64_t r0, int64_t rows) {
-  int hd = a->head_dim, vd = a->v_dim;
-  key_range r[TILE_ROWS];
-  float *q = a->scratch, *o = q + (int64_t)hd * TILE_ROWS;
-  float *s = o + (rows * vd + 15) / 16 * 16;
-  for (int64_t i = 0; i < rows; i++) {
-    int64_t t = (r0 + i) / a->group, h = (r0 + i) % a->group;
-    r[i] = seen(a->pos0 + t, a->n_keys, a->window, a->bidirectional);
-    pack_query(q, i, a->q + t * a->ld_q + h * hd, hd, a->scale);
+static size_t MTK_K(attn_scratch_floats)(const mtk_attn_args *a) {
+  int64_t rows = block_rows(a, 0);
+  return (size_t)(a->head_dim * TILE_ROWS + a->v_dim * rows + 16 + tile_floats(a->head_dim) +
+                  rows * score_ld(a->n_keys));
+}
+
+/* The rows from r0. */
+static query_block begin_block(const mtk_attn_args *a, int64_t r0) {
+  const kv_decoder *decode = kv_decoders[a->kv_type].keys ? &kv_decoders[a->kv_type] : NULL;
+  query_block b = {.a = a, .r0 = r0, .rows = block_rows(a, r0), .ld_s = score_ld(a->n_keys)};
+  b.q = a->scratch;
+  b.o = b.q + (int64_t)a->head_dim * TILE_ROWS;
+  float *decoded = b.o + (b.rows * a->v_dim + 15) / 16 * 16;
+  b.s = decoded + tile_floats(a->head_dim);
+  b.k = (key_store){a->k_pages, MTK_KV_PAGE, 0, decode, decoded};
+  b.v = (key_store){a->v_pages, MTK_KV_PAGE, a->v_dim, decode, decoded};
+  for (int64_t i = 0; i < b.rows; i++)
+    b.r[i] = seen(a->pos0 + (r0 + i) / a->group, a->n_keys, a->window, a->bidirectional);
+  b.base = b.r[0].lo / MTK_KV_PAGE * MTK_KV_PAGE;
+  return b;
+}
+
+/* Keys from..to, `from` a multiple of 16. */
+static void score_block(const query_block *b, int64_t from, int64_t to) {
+  const mtk_attn_args *a = b->a;
+  for (int64_t i = 0; i < b->rows; i++) {
+    int64_t t = (b->r0 + i) / a->group, h = (b->r0 + i) % a->group;
+    pack_query(b->q, i, a->q + t * a->ld_q + h * a->head_dim, a->head_dim, a->scale);
   }
-  int64_t base = r[0].lo / MTK_KV_PAGE * MTK_KV_PAGE, ld_s = score_ld(a->n_keys);
-  const key_store k = {a->k_pages, MTK_KV_PAGE, 0}, v = {a->v_pages, MTK_KV_PAGE, vd};
-  score_keys(s, ld_s, base, q, rows, hd, &k, base, r[rows - 1].hi);
-  float den[TILE_ROWS];
-  for (int64_t i = 0; i < rows; i++) {
-    int64_t lo = r[i].lo - base, hi = r[i].hi - base;
-    float sink = a->sinks ? a->sinks[(r0 + i) % a->group] : -INFINITY;
-    if (a->softcap > 0.0f) cap_row(s + i * ld_s, NULL, lo, hi, a->softcap);
-    den[i] = exp_row(s + i * ld_s, lo, hi, sink);
-  }
-  memset(o, 0, (size_t)(rows * vd) * sizeof *o);
-  mix_ragged(o, vd, s, ld_s, base, rows, vd, &v, r);
-  for (int64_t i = 0; i < rows; i++) {
-    int64_t t = (r0 + i) / a->group, h = (r0 + i) % a->group;
-    float *out = a->out + t * a->ld_out + h * vd, inv = 1.0f / den[i];
-    for (int64_t d = 0; d < vd; d++) out[d] = o[i * vd + d] * inv;
+  score_keys(b->s, b->ld_s, b->base, b->q, b->rows, a->head_dim, &b->k, from, to);
+}
+
+/* Row i's scores to p in place; returns 1/den. */
+static float weigh_row(const query_block *b, int64_t i) {
+  const mtk_attn_args *a = b->a;
+  int64_t lo = b->r[i].lo - b->base, hi = b->r[i].hi - b->base;
+  float sink = a->sinks ? a->sinks[(b->r0 + i) % a->group] : -INFINITY;
+  if (a->softcap > 0.0f) cap_row(b->s + i * b->ld_s, NULL, lo, hi, a->softcap);
+  return 1.0f / exp_row(b->s + i * b->ld_s, lo, hi, sink);
+}
+
+/* Columns d0..d1 of the output, inv: 1/den of each row, ld_inv apart. */
+static void mix_block(const query_block *b, const float *inv, int64_t ld_inv, int64_t d0,
+                      int64_t d1) {
+  const mtk_attn_args *a = b->a;
+  const int64_t vd = a->v_dim;
+  memset(b->o, 0, (size_t)(b->rows * vd) * sizeof *b->o);
+  mix_ragged(b->o, vd, b->s, b->ld_s, b->base, b->rows, d0, d1, &b->v, b->r);
+  for (int64_t i = 0; i < b->rows; i++) {
+    int64_t t = (b->r0 + i) / a->group, h = (b->r0 + i) % a->group;
+    float *out = a->out + t * a->ld_out + h * vd;
+    for (int64_t d = d0; d < d1; d++) out[d] = b->o[i * vd + d] * inv[i * ld_inv];
   }
 }
 
 static void MTK_K(attention)(const mtk_attn_args *a) {
-  int64_t n = a->n_tokens * a->group;
-  for (int64_t r = 0; r < n; r += TILE_ROWS) {
-    attend_block(a, r, n - r < TILE_ROWS ? n - r : TILE_ROWS);
+  for (int64_t r0 = 0; r0 < a->n_tokens * a->group; r0 += TILE_ROWS) {
+    query_block b = begin_block(a, r0);
+    float inv[TILE_ROWS];
+    score_block(&b, b.base, b.r[b.rows - 1].hi);
+    for (int64_t i = 0; i < b.rows; i++) inv[i] = weigh_row(&b, i);
+    mix_block(&b, inv, 1, 0, a->v_dim);
+  }
+}
+
+/* The last column of a row of scores keeps 1/den. */
+static void MTK_K(attention_step)(const mtk_attn_args *a, mtk_attn_step step, int64_t i0,
+                                  int64_t i1) {
+  for (int64_t r0 = 0; r0 < a->group; r0 += TILE_ROWS) {
+    query_block b = begin_block(a, r0);
+    b.s = a->scores + r0 * a->ld_scores;
+    b.ld_s = a->ld_scores;
+    float *inv = b.s + b.ld_s - 1;
+    if (step == MTK_ATTN_SCORES)
+      score_block(&b, i0 / MTK_KV_PAGE * MTK_KV_PAGE, i1);
+    else if (step == MTK_ATTN_VALUES)
+      mix_block(&b, inv, b.ld_s, i0, i1);
+    for (int64_t i = 0; step == MTK_ATTN_SOFTMAX && i < b.rows; i++)
+      if (r0 + i >= i0 && r0 + i < i1) inv[i * b.ld_s] = weigh_row(&b, i);
   }
 }
 
 void MTK_K(attention_init)(mtk_kernels *table) {
   table->attn_scratch_floats = MTK_K(attn_scratch_floats);
   table->attention = MTK_K(attention);
+  table->attention_step = MTK_K(attention_step);
   table->attn_bwd_scratch_floats = MTK_K(attn_bwd_scratch_floats);
   table->attention_bwd = MTK_K(attention_bwd);
 }

@@ -83,10 +83,11 @@ static void bwd_tile(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t r
                      int64_t rows, int64_t end) {
   int hd = a->head_dim, vd = a->v_dim;
   key_range r[TILE_ROWS];
-  const float *const k_pages[] = {w->k16}, *const v_pages[] = {w->v16};
+  const void *const k_pages[] = {w->k16}, *const v_pages[] = {w->v16}, *const k_rows[] = {a->k};
   const int64_t per_page = (a->n_tokens + 15) / 16 * 16;
-  const key_store k16 = {k_pages, per_page, 0}, v16s = {v_pages, per_page, 0};
-  const key_store k = {&a->k, a->n_tokens, a->ld_k};
+  const key_store k16 = {.pages = k_pages, .per_page = per_page};
+  const key_store v16s = {.pages = v_pages, .per_page = per_page};
+  const key_store k = {.pages = k_rows, .per_page = a->n_tokens, .ld = a->ld_k};
   float *p = w->p + i0 * w->ld_s, *ds = w->ds + i0 * w->ld_s;
   for (int64_t i = 0; i < rows; i++) {
     r[i] = seen((r0 + i0 + i) / a->group, a->n_tokens, a->window, a->bidirectional);
@@ -101,7 +102,7 @@ static void bwd_tile(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t r
   }
   float *d_q = w->q_t; /* its queries are no longer needed: [rows][head_dim] fits */
   memset(d_q, 0, (size_t)(rows * hd) * sizeof *d_q);
-  mix_ragged(d_q, hd, ds, w->ld_s, 0, rows, hd, &k, r);
+  mix_ragged(d_q, hd, ds, w->ld_s, 0, rows, 0, hd, &k, r);
   for (int64_t i = 0; i < rows; i++) {
     int64_t t = (r0 + i0 + i) / a->group, h = (r0 + i0 + i) % a->group;
     float *to = a->d_q + t * a->ld_q + h * hd;

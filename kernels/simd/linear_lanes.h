@@ -26,6 +26,7 @@ MTK_INLINE vf vi_as_vf(vi a) { return _mm512_castsi512_ps(a); }
 MTK_INLINE vi vf_as_vi(vf a) { return _mm512_castps_si512(a); }
 MTK_INLINE vf vf_from_i32(vi a) { return _mm512_cvtepi32_ps(a); }
 MTK_INLINE vi vi_from_vf(vf a) { return _mm512_cvtps_epi32(a); } /* nearest even */
+MTK_INLINE vi vi_from_i8(const void *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(p)); }
 MTK_INLINE vi vi_from_u8(const void *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(p)); }
 MTK_INLINE vi vi_lookup16(__m128i table, vi index) { /* bytes; index < 16 */
   return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
@@ -89,6 +90,7 @@ MTK_INLINE vf vi_as_vf(vi a) { return _mm256_castsi256_ps(a); }
 MTK_INLINE vi vf_as_vi(vf a) { return _mm256_castps_si256(a); }
 MTK_INLINE vf vf_from_i32(vi a) { return _mm256_cvtepi32_ps(a); }
 MTK_INLINE vi vi_from_vf(vf a) { return _mm256_cvtps_epi32(a); } /* nearest even */
+MTK_INLINE vi vi_from_i8(const void *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p)); }
 MTK_INLINE vi vi_from_u8(const void *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(p)); }
 MTK_INLINE vi vi_lookup16(__m128i table, vi index) { /* bytes; index < 16 */
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), index);

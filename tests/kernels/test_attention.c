@@ -1,10 +1,13 @@
 /* tests/kernels/test_attention.c: KV store, attention and its derivative.
  *
- * Every level against ref over head sizes, groups, windows, soft caps, sinks, positions and kinds
- * of data; a prompt fed whole against the same prompt in chunks of 1, 7 and 64; values against
- * double precision; derivatives against central differences of a double-precision forward pass.
+ * Every level against ref over cache types, head sizes, groups, windows, soft caps, sinks,
+ * positions and kinds of data; a prompt fed whole against the same prompt in chunks of 1, 7 and 64,
+ * and against single tokens in shared steps; caches of small types against one of f32 that holds
+ * the rounded values; positions beyond 32768; values against double precision; derivatives against
+ * central differences of a double-precision forward pass.
  * --bench prints GFLOP/s (prefill, derivative) and GB/s of K and V (decode). */
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "checkker.h"
@@ -31,12 +34,28 @@ typedef struct sequence {
   int head_dim, v_dim, group;
   float *k, *v, *q; /* plain rows: k [n_tokens][ld_k], v [n_tokens][ld_v], q [n_tokens][ld] */
   int64_t ld_k, ld_v;
-  float **k_pages, **v_pages;
+  mtk_dtype type;
+  void **k_pages, **v_pages;
   float *sinks; /* [group] */
 } sequence;
 
-/* Pages start as NaN: a kernel that lets unwritten positions into a result shows. */
-static sequence make(int64_t n_tokens, int head_dim, int v_dim, int group, ck_kind kind) {
+/* Pages for a sequence; they start as NaN: a kernel that lets unwritten positions into a result
+ * shows. */
+static void make_pages(sequence *s, mtk_dtype type) {
+  int64_t pages = (s->n_tokens + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
+  size_t k_bytes = mtk_kv_page_bytes(type, s->head_dim);
+  size_t v_bytes = mtk_kv_page_bytes(type, s->v_dim);
+  s->type = type;
+  s->k_pages = ck_buf((size_t)pages * sizeof *s->k_pages, 0);
+  s->v_pages = ck_buf((size_t)pages * sizeof *s->v_pages, 0);
+  for (int64_t p = 0; p < pages; p++) {
+    s->k_pages[p] = memset(ck_buf(k_bytes, 0), 0xff, k_bytes);
+    s->v_pages[p] = memset(ck_buf(v_bytes, 0), 0xff, v_bytes);
+  }
+}
+
+static sequence make(int64_t n_tokens, int head_dim, int v_dim, int group, mtk_dtype type,
+                     ck_kind kind) {
   sequence s = {.n_tokens = n_tokens, .head_dim = head_dim, .v_dim = v_dim, .group = group};
   s.ld = (int64_t)head_dim * group + ck_range(0, 5);
   s.ld_out = (int64_t)v_dim * group + ck_range(0, 5);
@@ -50,21 +69,13 @@ static sequence make(int64_t n_tokens, int head_dim, int v_dim, int group, ck_ki
   ck_fill(s.v, n_tokens * s.ld_v, kind);
   ck_fill(s.q, n_tokens * s.ld, kind);
   ck_fill(s.sinks, group, CK_NORMAL);
-  int64_t pages = (n_tokens + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
-  s.k_pages = ck_buf((size_t)pages * sizeof *s.k_pages, 0);
-  s.v_pages = ck_buf((size_t)pages * sizeof *s.v_pages, 0);
-  for (int64_t p = 0; p < pages; p++) {
-    s.k_pages[p] = ck_floats((int64_t)MTK_KV_PAGE * head_dim, 0);
-    s.v_pages[p] = ck_floats((int64_t)MTK_KV_PAGE * v_dim, 0);
-    memset(s.k_pages[p], 0xff, (size_t)(MTK_KV_PAGE * head_dim) * sizeof(float));
-    memset(s.v_pages[p], 0xff, (size_t)(MTK_KV_PAGE * v_dim) * sizeof(float));
-  }
+  make_pages(&s, type);
   return s;
 }
 
 static void store(const mtk_kernels *k, const sequence *s, int64_t from, int64_t count) {
-  k->kv_store(s->k_pages, s->v_pages, s->k + from * s->ld_k, s->ld_k, s->v + from * s->ld_v,
-              s->ld_v, count, from, s->head_dim, s->v_dim);
+  k->kv_store(s->type, s->k_pages, s->v_pages, s->k + from * s->ld_k, s->ld_k,
+              s->v + from * s->ld_v, s->ld_v, count, from, s->head_dim, s->v_dim);
 }
 
 static mtk_attn_args forward_args(const mtk_kernels *k, const sequence *s, float *out, int64_t from,
@@ -73,8 +84,8 @@ static mtk_attn_args forward_args(const mtk_kernels *k, const sequence *s, float
                      .ld_out = s->ld_out,
                      .q = s->q + from * s->ld,
                      .ld_q = s->ld,
-                     .k_pages = (const float *const *)s->k_pages,
-                     .v_pages = (const float *const *)s->v_pages,
+                     .k_pages = (const void *const *)s->k_pages,
+                     .v_pages = (const void *const *)s->v_pages,
                      .n_tokens = count,
                      .pos0 = from,
                      .window = v->window,
@@ -85,9 +96,29 @@ static mtk_attn_args forward_args(const mtk_kernels *k, const sequence *s, float
                      .bidirectional = v->bidirectional,
                      .scale = 1.0f / sqrtf((float)s->head_dim),
                      .softcap = v->softcap,
-                     .sinks = v->with_sinks ? s->sinks : NULL};
+                     .sinks = v->with_sinks ? s->sinks : NULL,
+                     .kv_type = s->type};
   a.scratch = ck_floats((int64_t)k->attn_scratch_floats(&a), 0);
   return a;
+}
+
+/* Attention of one token in shared steps: ranges of random pages, heads and columns, in any order
+ * within a step. */
+static void attend_shared(const mtk_kernels *k, const sequence *s, float *out, int64_t t,
+                          const variant *v) {
+  mtk_attn_args a = forward_args(k, s, out, t, 1, v);
+  a.ld_scores = (a.n_keys + 63) / 64 * 64 + 16;
+  a.scores = ck_floats(a.ld_scores * a.group, 0);
+  int64_t lo = !v->bidirectional && v->window > 0 && t + 1 > v->window ? t + 1 - v->window : 0;
+  int64_t n_pages = (a.n_keys + 63) / 64, middle = ck_range(lo / 64 + 1, n_pages) * 64;
+  if (middle < a.n_keys) k->attention_step(&a, MTK_ATTN_SCORES, middle, a.n_keys);
+  k->attention_step(&a, MTK_ATTN_SCORES, lo, middle < a.n_keys ? middle : a.n_keys);
+  middle = ck_range(0, a.group);
+  k->attention_step(&a, MTK_ATTN_SOFTMAX, middle, a.group);
+  k->attention_step(&a, MTK_ATTN_SOFTMAX, 0, middle);
+  middle = ck_range(0, a.v_dim / 32) * 32;
+  k->attention_step(&a, MTK_ATTN_VALUES, middle, a.v_dim);
+  k->attention_step(&a, MTK_ATTN_VALUES, 0, middle);
 }
 
 /* Attention of tokens from..from+count into out rows of the whole sequence. */
@@ -97,31 +128,51 @@ static void attend(const mtk_kernels *k, const sequence *s, float *out, int64_t 
   k->attention(&a);
 }
 
+static const mtk_dtype types[] = {MTK_F32, MTK_F16, MTK_BF16, MTK_Q8_0, MTK_F8_E4M3};
+enum { N_TYPES = sizeof types / sizeof *types };
+
+/* These would be infinite in f16, and so their scores NaN. */
+static ck_kind finite_kind(mtk_dtype type, ck_kind kind) {
+  bool too_large = kind == CK_WIDE || kind == CK_HUGE || kind == CK_MIXED;
+  return too_large && (type == MTK_F16 || type == MTK_Q8_0) ? CK_OUTLIER : kind;
+}
+
 static void check_case(const mtk_kernels *k, int64_t n_tokens, int head_dim, int v_dim, int group,
-                       variant v, ck_kind kind) {
+                       mtk_dtype type, variant v, ck_kind kind) {
   static const int64_t chunks[] = {1, 7, 64};
-  sequence s = make(n_tokens, head_dim, v_dim, group, kind);
+  kind = finite_kind(type, kind);
+  sequence s = make(n_tokens, head_dim, v_dim, group, type, kind);
   int64_t n = n_tokens * s.ld_out;
   float *want = ck_floats(n, 0), *got = ck_floats(n, 0);
   store(ck_ref(), &s, 0, n_tokens);
   attend(ck_ref(), &s, want, 0, n_tokens, &v);
   attend(k, &s, got, 0, n_tokens, &v);
-  ck_same(want, got, n, "attention T=%lld head_dim=%d/%d group=%d %s %s", (long long)n_tokens,
-          head_dim, v_dim, group, variant_name(&v), ck_kind_name(kind));
+  const char *name = mtk_dtype_get(type)->name;
+  ck_same(want, got, n, "attention %s T=%lld head_dim=%d/%d group=%d %s %s", name,
+          (long long)n_tokens, head_dim, v_dim, group, variant_name(&v), ck_kind_name(kind));
   for (int c = 0; c < 3; c++) {
     float *split = ck_floats(n, 0);
     for (int64_t t = 0; t < n_tokens; t += chunks[c]) {
       int64_t count = n_tokens - t < chunks[c] ? n_tokens - t : chunks[c];
       attend(k, &s, split, t, count, &v);
     }
-    ck_same(want, split, n, "attention in chunks of %lld T=%lld head_dim=%d/%d group=%d %s",
-            (long long)chunks[c], (long long)n_tokens, head_dim, v_dim, group, variant_name(&v));
+    ck_same(want, split, n, "attention %s in chunks of %lld T=%lld head_dim=%d/%d group=%d %s",
+            name, (long long)chunks[c], (long long)n_tokens, head_dim, v_dim, group,
+            variant_name(&v));
   }
+  float *shared = ck_floats(n, 0);
+  memcpy(shared, want, (size_t)n * sizeof *want);
+  for (int64_t t = n_tokens - 1; t >= 0; t -= 7) {
+    memset(shared + t * s.ld_out, 0xff, (size_t)(group * v_dim) * sizeof *shared);
+    attend_shared(k, &s, shared, t, &v);
+  }
+  ck_same(want, shared, n, "attention_step %s T=%lld head_dim=%d/%d group=%d %s", name,
+          (long long)n_tokens, head_dim, v_dim, group, variant_name(&v));
   if (!ck_guards_ok()) ck_fail("attention head_dim=%d: wrote outside its output", head_dim);
   ck_free_all();
 }
 
-static const int head_dims[] = {1, 8, 20, 32, 33, 40, 64, 80, 128};
+static const int head_dims[] = {1, 8, 20, 32, 33, 40, 64, 80, 128, 256};
 enum { N_HEAD_DIMS = sizeof head_dims / sizeof *head_dims };
 
 static const variant variants[] = {
@@ -144,20 +195,87 @@ static void test_attention(const mtk_kernels *k) {
   int turn = 0;
   for (int i = 0; i < N_HEAD_DIMS; i++) {
     for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++, turn++) {
-      check_case(k, tokens[t], head_dims[i], head_dims[i], 1 + turn % 4, variants[0],
-                 (ck_kind)(turn % CK_KINDS));
+      check_case(k, tokens[t], head_dims[i], head_dims[i], 1 + turn % 8, types[turn % N_TYPES],
+                 variants[0], (ck_kind)(turn % CK_KINDS));
       check_case(k, tokens[t], head_dims[i], turn % 2 ? head_dims[i] : v_dims[turn % 3],
-                 1 + turn % 3, variants[turn % N_VARIANTS], (ck_kind)(turn / 2 % CK_KINDS));
+                 1 + turn % 3, types[turn / 2 % N_TYPES], variants[turn % N_VARIANTS],
+                 (ck_kind)(turn / 2 % CK_KINDS));
     }
   }
-  for (int v = 0; v < N_VARIANTS; v++) check_case(k, 70, 16, 24, 13, variants[v], CK_NORMAL);
-  check_case(k, 300, 64, 64, 3, variants[0], CK_NORMAL);
-  check_case(k, 300, 32, 32, 2, (variant){.window = 100}, CK_WIDE);
+  for (int y = 0; y < N_TYPES; y++) {
+    for (int v = 0; v < N_VARIANTS; v++)
+      check_case(k, 70, 16 + 20 * (v % 2), 24 + 40 * (v % 3), 13, types[y], variants[v], CK_NORMAL);
+    check_case(k, 300, 64, 64, 3, types[y], variants[0], CK_NORMAL);
+    check_case(k, 300, 32, 32, 2, types[y], (variant){.window = 100}, CK_WIDE);
+  }
+}
+
+/* The last tokens of a sequence longer than 32768. */
+static void test_long(const mtk_kernels *k) {
+  enum { N = 33000, LAST = 5, HD = 32, GROUP = 3 };
+  for (int y = 0; y < N_TYPES; y++) {
+    sequence s = make(N, HD, HD, GROUP, types[y], CK_NORMAL);
+    const int64_t n = LAST * s.ld_out;
+    float *out = ck_floats(N * s.ld_out, 0), *want = ck_floats(n, 0);
+    float *got = out + (N - LAST) * s.ld_out;
+    store(k, &s, 0, N);
+    attend(ck_ref(), &s, out, N - LAST, LAST, &variants[0]);
+    memcpy(want, got, (size_t)n * sizeof *want);
+    attend(k, &s, out, N - LAST, LAST, &variants[0]);
+    ck_same(want, got, n, "attention %s at %d", mtk_dtype_get(types[y])->name, N);
+    for (int64_t t = N - LAST; t < N; t++) attend_shared(k, &s, out, t, &variants[0]);
+    ck_same(want, got, n, "attention_step %s at %d", mtk_dtype_get(types[y])->name, N);
+    if (!ck_guards_ok()) ck_fail("attention at %d: wrote outside its output", N);
+    ck_free_all();
+  }
+}
+
+/* Rows of x rounded as a cache of this type rounds them: whole blocks of 32, the last one filled
+ * with zeros. */
+static void round_rows(mtk_dtype type, float *x, int64_t ld, int64_t rows, int dim) {
+  for (int64_t r = 0; r < rows; r++) {
+    for (int d = 0; d < dim; d += 32) {
+      size_t n = (size_t)(dim - d < 32 ? dim - d : 32);
+      float block[32] = {0};
+      uint8_t coded[32 * sizeof(float)];
+      memcpy(block, x + r * ld + d, n * sizeof *x);
+      mtk_dtype_encode(type, coded, block, 32);
+      mtk_dtype_decode(type, block, coded, 32);
+      memcpy(x + r * ld + d, block, n * sizeof *x);
+    }
+  }
+}
+
+/* A cache of a small type gives what a cache of f32 gives that holds the rounded values. */
+static void test_types(const mtk_kernels *k) {
+  for (int y = 0; y < N_TYPES; y++) {
+    for (int i = 0; i < N_HEAD_DIMS; i++) {
+      int vd = head_dims[N_HEAD_DIMS - 1 - i];
+      sequence s = make(70, head_dims[i], vd, 2, types[y], CK_OUTLIER), plain = s;
+      int64_t n = s.n_tokens * s.ld_out;
+      float *want = ck_floats(n, 0), *got = ck_floats(n, 0);
+      store(k, &s, 0, s.n_tokens);
+      attend(k, &s, got, 0, s.n_tokens, &variants[0]);
+      round_rows(types[y], s.k, s.ld_k, s.n_tokens, s.head_dim);
+      round_rows(types[y], s.v, s.ld_v, s.n_tokens, s.v_dim);
+      make_pages(&plain, MTK_F32);
+      store(k, &plain, 0, s.n_tokens);
+      attend(k, &plain, want, 0, s.n_tokens, &variants[0]);
+      ck_same(want, got, n, "rounded to %s, head_dim=%d/%d", mtk_dtype_get(types[y])->name,
+              head_dims[i], vd);
+      ck_free_all();
+    }
+  }
+  if (mtk_kv_page_bytes(MTK_Q8_0, 64) != 64 * 64 + 2 * 64 * 2 ||
+      mtk_kv_page_bytes(MTK_Q8_0, 33) != 64 * 33 + 2 * 64 * 2 ||
+      mtk_kv_page_bytes(MTK_F16, 64) * 2 != mtk_kv_page_bytes(MTK_F32, 64) ||
+      mtk_kv_page_bytes(MTK_F8_E4M3, 40) != 64 * 40 || mtk_kv_page_bytes(MTK_Q4_0, 64) != 0)
+    ck_fail("mtk_kv_page_bytes");
 }
 
 static void test_store(const mtk_kernels *k) {
   for (int i = 0; i < N_HEAD_DIMS; i++) {
-    sequence s = make(150, head_dims[i], head_dims[N_HEAD_DIMS - 1 - i], 1, CK_NORMAL);
+    sequence s = make(150, head_dims[i], head_dims[N_HEAD_DIMS - 1 - i], 1, MTK_F32, CK_NORMAL);
     for (int64_t t = 0, count; t < s.n_tokens; t += count) {
       count = ck_range(1, 40);
       if (count > s.n_tokens - t) count = s.n_tokens - t;
@@ -240,7 +358,7 @@ static void backward(const mtk_kernels *k, const sequence *s, const variant *v, 
 }
 
 static void check_oracle(const mtk_kernels *k, const variant *v) {
-  sequence s = make(T, HD, VD, GROUP, CK_NORMAL);
+  sequence s = make(T, HD, VD, GROUP, MTK_F32, CK_NORMAL);
   s.ld = HD * GROUP, s.ld_out = VD * GROUP; /* plain layout, so that vars and floats match */
   s.ld_k = HD, s.ld_v = VD;
   float weights[N_OUT], out[N_OUT], d_vars[N_VARS];
@@ -278,7 +396,7 @@ static void test_oracle(const mtk_kernels *k) {
 
 static void check_bwd(const mtk_kernels *k, int64_t n_tokens, int head_dim, int v_dim, int group,
                       const variant *v, ck_kind kind) {
-  sequence s = make(n_tokens, head_dim, v_dim, group, kind);
+  sequence s = make(n_tokens, head_dim, v_dim, group, MTK_F32, kind);
   const int64_t n_out = n_tokens * s.ld_out;
   const int64_t sizes[3] = {n_tokens * s.ld, n_tokens * s.ld_k, n_tokens * s.ld_v};
   static const char *const names[3] = {"d_q", "d_k", "d_v"};
@@ -318,7 +436,7 @@ static void test_bwd(const mtk_kernels *k) {
 /* An infinite value of the last token belongs to no earlier query. */
 static void test_future(const mtk_kernels *k) {
   enum { N = 21, DIM = 8 };
-  sequence s = make(N, DIM, DIM, 1, CK_NORMAL);
+  sequence s = make(N, DIM, DIM, 1, MTK_F32, CK_NORMAL);
   int64_t n_out = N * s.ld_out, n_q = N * s.ld;
   float *d_out = ck_floats(n_out, 0), *want = ck_floats(n_q, 0), *got = ck_floats(n_q, 0);
   float *d_k = ck_floats(N * s.ld_k, 0), *d_v = ck_floats(N * s.ld_v, 0);
@@ -343,40 +461,53 @@ static void test_future(const mtk_kernels *k) {
 
 /* ---- bench ------------------------------------------------------------------------------- */
 
+/* Decoding goes through as many KV heads as make MANY_BYTES of f32, one a call: pages come from
+ * memory, as those of a model's many layers do. */
+enum { MANY_BYTES = 192 << 20, MAX_HEADS = 256 };
+
 typedef struct bench_case {
   const mtk_kernels *k;
-  mtk_attn_args a;
+  mtk_attn_args a[MAX_HEADS];
+  int n_heads, next;
   mtk_attn_bwd_args b;
 } bench_case;
 
 static void run_forward(void *arg) {
   bench_case *b = arg;
-  b->k->attention(&b->a);
+  b->k->attention(&b->a[b->next]);
+  b->next = (b->next + 1) % b->n_heads;
 }
 static void run_backward(void *arg) {
   bench_case *b = arg;
   b->k->attention_bwd(&b->b);
 }
 
-static void bench_forward(const mtk_kernels *k, int64_t ctx, int64_t count, int head_dim,
-                          int group) {
-  sequence s = make(ctx, head_dim, head_dim, group, CK_NORMAL);
-  store(k, &s, 0, ctx);
+static void bench_forward(const mtk_kernels *k, int64_t ctx, int64_t count, int head_dim, int group,
+                          mtk_dtype type) {
+  sequence s = make(ctx, head_dim, head_dim, group, type, CK_NORMAL);
   float *out = ck_floats(ctx * s.ld_out, 0);
-  bench_case b = {.k = k, .a = forward_args(k, &s, out, ctx - count, count, &variants[0])};
+  bench_case b = {.k = k, .n_heads = 1};
+  if (count == 1) b.n_heads = (int)(MANY_BYTES / (ctx * head_dim * 8));
+  if (b.n_heads > MAX_HEADS) b.n_heads = MAX_HEADS;
+  for (int i = 0; i < b.n_heads; i++) {
+    if (i > 0) make_pages(&s, type);
+    store(k, &s, 0, ctx);
+    b.a[i] = forward_args(k, &s, out, ctx - count, count, &variants[0]);
+  }
   double keys = 0;
   for (int64_t t = ctx - count; t < ctx; t++) keys += (double)t + 1;
   double seconds = ck_seconds(run_forward, &b);
-  printf("%-7s attention %4lld queries at ctx %5lld, head_dim %3d group %d: %7.1f GFLOP/s",
-         k->isa_name, (long long)count, (long long)ctx, head_dim, group,
+  printf("%-7s attention %-7s %4lld queries at ctx %5lld, head_dim %3d group %d: %7.1f GFLOP/s",
+         k->isa_name, mtk_dtype_get(type)->name, (long long)count, (long long)ctx, head_dim, group,
          keys * group * head_dim * 4 / seconds * 1e-9);
-  if (count == 1) printf(" %6.1f GB/s", (double)ctx * head_dim * 8 / seconds * 1e-9);
+  double bytes = 2.0 / 64 * (double)ctx * (double)mtk_kv_page_bytes(type, head_dim);
+  if (count == 1) printf(" %6.1f GB/s, %.1f us", bytes / seconds * 1e-9, seconds * 1e6);
   printf("\n");
   ck_free_all();
 }
 
 static void bench_backward(const mtk_kernels *k, int64_t n_tokens, int head_dim, int group) {
-  sequence s = make(n_tokens, head_dim, head_dim, group, CK_NORMAL);
+  sequence s = make(n_tokens, head_dim, head_dim, group, MTK_F32, CK_NORMAL);
   bench_case b = {.k = k, .b = backward_args(k, &s, &variants[0])};
   float *d_out = ck_floats(n_tokens * s.ld_out, 0);
   ck_fill(d_out, n_tokens * s.ld_out, CK_NORMAL);
@@ -397,7 +528,8 @@ static void bench(const mtk_kernels *k) {
                                   {4096, 1, 64, 3},    {4096, 1, 128, 4},  {4096, 1, 32, 1}};
   if (k == ck_ref()) return;
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-    bench_forward(k, shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3]);
+    for (int y = 0; y < N_TYPES; y++)
+      bench_forward(k, shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], types[y]);
   }
   bench_backward(k, 60, 32, 1);
   bench_backward(k, 200, 32, 1);
@@ -407,6 +539,7 @@ static void bench(const mtk_kernels *k) {
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
       {"kv_store", test_store, bench},         {"attention", test_attention, NULL},
+      {"cache types", test_types, NULL},       {"long context", test_long, NULL},
       {"attention_bwd", test_bwd, NULL},       {"future values", test_future, NULL},
       {"double precision", test_oracle, NULL},
   };

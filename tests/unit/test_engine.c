@@ -21,6 +21,7 @@ static void make_ids(const tiny_config *c) {
 typedef struct setup {
   int threads, isa, max_batch, max_seqs, arith;
   int64_t kv_tokens;
+  mtk_dtype kv_type;
 } setup;
 
 static mtk_engine *open_engine(const mtk_model *m, const setup *s, mtk_pool **pool) {
@@ -28,7 +29,8 @@ static mtk_engine *open_engine(const mtk_model *m, const setup *s, mtk_pool **po
   if (s->threads > 1) ck_assert_int_eq(mtk_pool_create(pool, s->threads, NULL), MTK_OK);
   mtk_engine_options o = {.struct_size = sizeof o, .pool = *pool, .context = 200,
                           .max_seqs = s->max_seqs, .max_batch = s->max_batch,
-                          .kv_tokens = s->kv_tokens, .arith = s->arith, .isa = s->isa};
+                          .kv_tokens = s->kv_tokens, .arith = s->arith, .isa = s->isa,
+                          .kv_type = s->kv_type};
   mtk_engine *e;
   mtk_error err = {0};
   ck_assert_msg(mtk_engine_create_built(&e, m, tiny_build, &o, &err) == MTK_OK, "%s: %s",
@@ -88,13 +90,13 @@ static void run_together(float *out, const mtk_model *m, const setup *s) {
   mtk_pool_destroy(pool);
 }
 
-static void check_same_bits(const tiny_config *c, int arith) {
+static void check_same_bits(const tiny_config *c, int arith, mtk_dtype kv_type) {
   make_ids(c);
   mtk_model *m = tiny_model(c);
   ck_assert_ptr_nonnull(m);
   float want[8][80], got[8][80];
   size_t bytes = (size_t)c->vocab * sizeof(float);
-  setup s = {1, MTK_ISA_REF, 512, 8, arith, 0};
+  setup s = {1, MTK_ISA_REF, 512, 8, arith, 0, kv_type};
   for (int i = 0; i < 8; i++) run_alone(want[i], m, &s, N_IDS, i);
   ck_assert(memcmp(want[0], want[1], bytes) != 0);
   for (int64_t i = 0; i < c->vocab; i++) ck_assert(isfinite(want[0][i]));
@@ -102,7 +104,7 @@ static void check_same_bits(const tiny_config *c, int arith) {
   const int chunks[] = {1, 7, 64, N_IDS};
   for (int isa = MTK_ISA_REF; isa <= best; isa++) {
     for (int threads = 1; threads <= 2; threads++) {
-      s = (setup){threads, isa, 512, 8, arith, 0};
+      s = (setup){threads, isa, 512, 8, arith, 0, kv_type};
       for (int k = 0; k < 4; k++) {
         run_alone(got[0], m, &s, chunks[k], 0);
         ck_assert_msg(memcmp(want[0], got[0], bytes) == 0, "isa %d threads %d chunk %d", isa,
@@ -125,7 +127,7 @@ static const mtk_dtype types[] = {MTK_F32,  MTK_F16,  MTK_BF16, MTK_F8_E4M3, MTK
 START_TEST(same_bits_in_every_type) {
   tiny_config c = tiny_default;
   c.type = types[_i];
-  check_same_bits(&c, -1);
+  check_same_bits(&c, -1, MTK_F32);
 }
 END_TEST
 
@@ -134,14 +136,92 @@ START_TEST(same_bits_tied_and_interleaved) {
   c.tied = true;
   c.interleaved = true;
   c.biases = false;
-  check_same_bits(&c, -1);
+  check_same_bits(&c, -1, MTK_F32);
+}
+END_TEST
+
+static const mtk_dtype kv_types[] = {MTK_F16, MTK_BF16, MTK_Q8_0, MTK_F8_E4M3};
+
+START_TEST(same_bits_with_every_cache) {
+  tiny_config c = tiny_default;
+  c.head_dim = 40; /* a block and a part of one */
+  check_same_bits(&c, -1, kv_types[_i]);
+}
+END_TEST
+
+/* Each type of cache gives other logits than f32, near to them; a type that none can have is
+ * refused. */
+START_TEST(caches_round) {
+  static const float near[] = {2e-3f, 2e-2f, 2e-2f, 0.3f};
+  make_ids(&tiny_default);
+  mtk_model *m = tiny_model(&tiny_default);
+  float exact[80], got[80];
+  setup s = {1, -1, 512, 1, -1, 0, MTK_F32};
+  run_alone(exact, m, &s, N_IDS, 0);
+  for (size_t y = 0; y < sizeof kv_types / sizeof *kv_types; y++) {
+    s.kv_type = kv_types[y];
+    run_alone(got, m, &s, N_IDS, 0);
+    float most = 0, range = 0;
+    for (int64_t i = 0; i < tiny_default.vocab; i++) {
+      most = fmaxf(most, fabsf(got[i] - exact[i]));
+      range = fmaxf(range, fabsf(exact[i]));
+    }
+    ck_assert_msg(most > 0 && most < near[y] * range, "%s: %g of %g",
+                  mtk_dtype_get(s.kv_type)->name, (double)most, (double)range);
+  }
+  mtk_engine_options o = {.struct_size = sizeof o, .arith = -1, .isa = -1, .kv_type = MTK_Q4_0};
+  mtk_engine *e;
+  ck_assert_int_eq(mtk_engine_create_built(&e, m, tiny_build, &o, NULL), MTK_E_INVALID);
+  mtk_model_destroy(m);
+}
+END_TEST
+
+/* Beyond 32768 positions: pages are taken as they are needed, and tokens that come one by one,
+ * their attention shared by the threads, get the bits of the same tokens in one step. */
+START_TEST(long_context) {
+  enum { PROMPT = 32800, MORE = 3, CONTEXT = 70000 };
+  tiny_config c = tiny_default;
+  c.n_layer = 1;
+  c.n_head = c.n_head_kv = 3;
+  c.head_dim = 8;
+  mtk_model *m = tiny_model(&c);
+  mtk_pool *pool;
+  ck_assert_int_eq(mtk_pool_create(&pool, 2, NULL), MTK_OK);
+  mtk_engine_options o = {.struct_size = sizeof o, .pool = pool, .context = CONTEXT, .arith = -1,
+                          .isa = -1, .kv_type = MTK_Q8_0};
+  mtk_engine *e;
+  ck_assert_int_eq(mtk_engine_create_built(&e, m, tiny_build, &o, NULL), MTK_OK);
+  static int32_t many[PROMPT + MORE];
+  for (int i = 0; i < PROMPT + MORE; i++)
+    many[i] = (int32_t)(mtk_uniform(8, 0, (uint64_t)i) * (double)c.vocab);
+  int seq;
+  int64_t rows, all = mtk_engine_kv_free(e);
+  const float *logits;
+  float one_by_one[MORE][80];
+  ck_assert_int_eq(mtk_engine_seq_open(&seq, e, NULL), MTK_OK);
+  mtk_batch_item it = {seq, 0, many, PROMPT, MTK_LOGITS_NONE};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+  for (int i = 0; i < MORE; i++) {
+    it = (mtk_batch_item){seq, 0, many + PROMPT + i, 1, MTK_LOGITS_LAST};
+    ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+    memcpy(one_by_one[i], logits, (size_t)c.vocab * sizeof *logits);
+  }
+  ck_assert_int_eq(all - mtk_engine_kv_free(e), (PROMPT + MORE + 63) / 64 * 64);
+  mtk_engine_seq_truncate(e, seq, PROMPT);
+  it = (mtk_batch_item){seq, 0, many + PROMPT, MORE, MTK_LOGITS_ALL};
+  ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+  for (int i = 0; i < MORE; i++)
+    ck_assert_mem_eq(one_by_one[i], logits + i * c.vocab, (size_t)c.vocab * sizeof *logits);
+  mtk_engine_destroy(e);
+  mtk_pool_destroy(pool);
+  mtk_model_destroy(m);
 }
 END_TEST
 
 START_TEST(same_bits_in_other_arithmetics) {
   tiny_config c = tiny_default;
   c.type = MTK_Q8_0;
-  check_same_bits(&c, _i);
+  check_same_bits(&c, _i, MTK_F32);
 }
 END_TEST
 
@@ -149,10 +229,10 @@ START_TEST(arithmetic_override_falls_back) {
   make_ids(&tiny_default);
   mtk_model *m = tiny_model(&tiny_default);
   mtk_pool *pool;
-  mtk_engine *e = open_engine(m, &(setup){1, -1, 64, 1, MTK_A8, 0}, &pool);
+  mtk_engine *e = open_engine(m, &(setup){1, -1, 64, 1, MTK_A8, 0, MTK_F32}, &pool);
   ck_assert_ptr_nonnull(strstr(mtk_engine_description(e), "f32 weights in a32"));
   mtk_engine_destroy(e);
-  e = open_engine(m, &(setup){1, -1, 64, 1, MTK_A16, 0}, &pool);
+  e = open_engine(m, &(setup){1, -1, 64, 1, MTK_A16, 0, MTK_F32}, &pool);
   ck_assert_ptr_nonnull(strstr(mtk_engine_description(e), "f32 weights in a16"));
   mtk_engine_destroy(e);
   mtk_model_destroy(m);
@@ -163,7 +243,7 @@ START_TEST(all_rows_equal_last_rows) {
   make_ids(&tiny_default);
   mtk_model *m = tiny_model(&tiny_default);
   mtk_pool *pool;
-  mtk_engine *e = open_engine(m, &(setup){1, -1, 160, 2, -1, 0}, &pool);
+  mtk_engine *e = open_engine(m, &(setup){1, -1, 160, 2, -1, 0, MTK_F32}, &pool);
   int a, b;
   const float *logits;
   int64_t rows, vocab = mtk_engine_vocab(e);
@@ -195,7 +275,7 @@ START_TEST(adapters_share_the_base) {
   make_ids(&tiny_default);
   mtk_model *m = tiny_model(&tiny_default);
   mtk_pool *pool;
-  mtk_engine *e = open_engine(m, &(setup){2, -1, 64, 8, -1, 0}, &pool);
+  mtk_engine *e = open_engine(m, &(setup){2, -1, 64, 8, -1, 0, MTK_F32}, &pool);
   mtk_adapter *one = tiny_adapter(&tiny_default, 4, 11), *two = tiny_adapter(&tiny_default, 8, 12);
   int id_one, id_two, seq;
   ck_assert_int_eq(mtk_engine_add_adapter(&id_one, e, one, NULL), MTK_OK);
@@ -231,7 +311,7 @@ START_TEST(limits_change_nothing) {
   make_ids(&tiny_default);
   mtk_model *m = tiny_model(&tiny_default);
   mtk_pool *pool;
-  mtk_engine *e = open_engine(m, &(setup){1, -1, 64, 3, -1, 192}, &pool);
+  mtk_engine *e = open_engine(m, &(setup){1, -1, 64, 3, -1, 192, MTK_F32}, &pool);
   int a, b, c, d;
   const float *logits;
   int64_t rows;
@@ -269,7 +349,7 @@ START_TEST(decoding_allocates_nothing) {
   make_ids(&tiny_default);
   mtk_model *m = tiny_model(&tiny_default);
   mtk_pool *pool;
-  mtk_engine *e = open_engine(m, &(setup){2, -1, 512, 1, -1, 0}, &pool);
+  mtk_engine *e = open_engine(m, &(setup){2, -1, 512, 1, -1, 0, MTK_F32}, &pool);
   int seq;
   const float *logits;
   int64_t rows;
@@ -318,6 +398,9 @@ int main(void) {
   tcase_set_timeout(t, 300);
   tcase_add_loop_test(t, same_bits_in_every_type, 0, (int)(sizeof types / sizeof *types));
   tcase_add_test(t, same_bits_tied_and_interleaved);
+  tcase_add_loop_test(t, same_bits_with_every_cache, 0, (int)(sizeof kv_types / sizeof *kv_types));
+  tcase_add_test(t, caches_round);
+  tcase_add_test(t, long_context);
   tcase_add_loop_test(t, same_bits_in_other_arithmetics, MTK_A32, MTK_ARITH_COUNT);
   tcase_add_test(t, arithmetic_override_falls_back);
   tcase_add_test(t, all_rows_equal_last_rows);

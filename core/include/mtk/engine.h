@@ -28,6 +28,7 @@ typedef struct mtk_engine_options {
   int arith;
   int isa; /* -1 = MTK_CPU or the best, else mtk_isa */
   bool embeddings; /* hidden states instead of logits; an encoder gives nothing else */
+  mtk_dtype kv_type; /* storage type of the KV cache (mtk_kv_page_bytes); 0 = f32 */
 } mtk_engine_options;
 
 /* model is borrowed and must outlive the engine. Packs all weights (parallel, with progress). */

@@ -65,11 +65,19 @@ typedef struct mtk_linear_kernel {
   size_t (*grid_bytes)(int64_t n, int64_t k);
 } mtk_linear_kernel;
 
+/* The KV cache of one KV head holds keys and values in one of these storage types: f32, f16, bf16,
+ * f8_e4m3 (nearest even; fp8 saturates) or q8_0 (ggml's: d = amax/127 as f16 and int8 codes for
+ * every 32 elements of a key or value, the last block may be shorter). A value is rounded once,
+ * when it is stored, and decoded exactly.
+ * Page p holds positions p*64..p*64+63: K as [64/16][head_dim][16] (16 keys interleaved), V as
+ * [64][v_dim]; of q8_0 these are the codes, and behind them lie the scales, [dim/32 up][64].
+ * Bytes of one such page of K or V, a multiple of 64; 0: the cache cannot have this type. */
+size_t mtk_kv_page_bytes(mtk_dtype type, int dim);
+
 /* Attention of n_tokens consecutive queries of one sequence for one KV head.
  * Query t has absolute position pos = pos0 + t and sees keys lo..hi-1: lo = max(0, pos+1-window)
  * (window 0 = all), hi = pos+1; bidirectional: 0..n_keys-1. q: token t, head h of the group at
- * [t*ld_q + h*head_dim]; out: [t*ld_out + h*v_dim]. Page p holds positions p*64..p*64+63: K as
- * [64/16][head_dim][16] (16 keys interleaved), V as [64][v_dim], both f32.
+ * [t*ld_q + h*head_dim]; out: [t*ld_out + h*v_dim].
  *   q' = q*scale; s_j = chain over d ascending of fma(q'_d, k_jd, .) from +0;
  *   softcap > 0: s_j = softcap * tanh(s_j / softcap);
  *   mx = max(sinks_h, max s_j) (sinks NULL: -inf); p_j = exp(s_j - mx);
@@ -81,8 +89,8 @@ typedef struct mtk_attn_args {
   int64_t ld_out;
   const float *q;
   int64_t ld_q;
-  const float *const *k_pages;
-  const float *const *v_pages;
+  const void *const *k_pages;
+  const void *const *v_pages;
   int64_t n_tokens, pos0, window;
   int64_t n_keys; /* keys that the pages hold: pos0 + n_tokens if causal */
   int head_dim, v_dim, group;
@@ -90,7 +98,19 @@ typedef struct mtk_attn_args {
   float scale, softcap;
   const float *sinks; /* [group] or NULL */
   float *scratch;
+  mtk_dtype kv_type; /* of the pages */
+  /* Of attention_step only: [group][ld_scores], shared by the threads, 64-byte aligned; ld_scores a
+   * multiple of 16 and at least n_keys rounded up to 64, plus 16. */
+  float *scores;
+  int64_t ld_scores;
 } mtk_attn_args;
+
+/* The steps of attention_step; each needs all of the one before. */
+typedef enum mtk_attn_step {
+  MTK_ATTN_SCORES,  /* keys i0..i1; a range begins at a multiple of 64, if not with the first key */
+  MTK_ATTN_SOFTMAX, /* heads i0..i1 of the group */
+  MTK_ATTN_VALUES   /* columns i0..i1 of v_dim, i0 a multiple of 32 */
+} mtk_attn_step;
 
 /* Its derivative for one whole sequence (pos0 = 0) and one KV head, from plain f32 matrices: k, v
  * [n_tokens] with leading dimensions ld_k, ld_v; q, d_q with ld_q; d_out with ld_out; d_k and d_v
@@ -185,11 +205,11 @@ typedef struct mtk_kernels {
   void (*rope)(float *y, int64_t ldy, const float *x, int64_t ldx, const float *cos_sin,
                int64_t rows, int n_head, int head_dim, int rope_dim, int interleaved, int inverse);
 
-  /* Append n tokens of K and V of one KV head (rows at k + t*ld_k, v + t*ld_v) at positions
-   * pos0... */
-  void (*kv_store)(float *const *k_pages, float *const *v_pages, const float *k, int64_t ld_k,
-                   const float *v, int64_t ld_v, int64_t n_tokens, int64_t pos0, int head_dim,
-                   int v_dim);
+  /* Append n tokens of K and V of one KV head (rows at k + t*ld_k, v + t*ld_v) at positions pos0...
+   * in pages of this type. */
+  void (*kv_store)(mtk_dtype type, void *const *k_pages, void *const *v_pages, const float *k,
+                   int64_t ld_k, const float *v, int64_t ld_v, int64_t n_tokens, int64_t pos0,
+                   int head_dim, int v_dim);
   /* The sizes among the arguments alone are read. */
   size_t (*attn_scratch_floats)(const mtk_attn_args *a);
   void (*attention)(const mtk_attn_args *a);
@@ -278,6 +298,9 @@ typedef struct mtk_kernels {
   void (*e4m3_encode)(uint8_t *dst, const float *x, float d, int64_t n);
   /* n stored elements (whole blocks) as floats: what mtk_dtype_decode gives. */
   void (*widen)(float *dst, const void *src, mtk_dtype type, int64_t n);
+  /* Attention of one token (n_tokens 1) in three steps whose ranges threads may share, each with
+   * its own scratch; together they give the bits of `attention`. */
+  void (*attention_step)(const mtk_attn_args *a, mtk_attn_step step, int64_t i0, int64_t i1);
 } mtk_kernels;
 
 /* Fill a table for a level; entries a level lacks are those of the next lower one. Levels above

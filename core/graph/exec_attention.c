@@ -1,0 +1,189 @@
+/* exec_attention.c: how storing keys and values, and attention, are split into tasks.
+ *
+ * Usually a task is one block of queries of one sequence for one KV head. Where there are too few
+ * of those (one token of one sequence), the threads share each KV head instead: its scores by
+ * ranges of keys, then the softmax by heads, then the values by columns, so that no chain is cut
+ * and the bits stay. run_attention is called by the driving thread; the rest runs on the pool. */
+#include "graph/exec_ops.h"
+
+/* Below this much work per node three waits for the threads cost more than an even split gives. */
+static const double FLOPS_WORTH_SHARING = 1e6;
+enum { COLUMNS = 32 }; /* values are shared in multiples of this */
+
+static int64_t pages_for(int64_t positions) { return (positions + MTK_KV_PAGE - 1) / MTK_KV_PAGE; }
+
+/* Pointers to pages p0 .. p1-1 of one KV head at k[p] and, for V, k[p1 + p]; k lies in the worker's
+ * scratch behind `floats` floats. */
+static void **page_pointers(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s,
+                            int64_t head, int64_t p0, int64_t p1, size_t floats, int worker) {
+  const mtk_exec_step *step = e->step;
+  size_t k_bytes = mtk_kv_page_bytes(step->kv_type, n->attrs.head_dim);
+  size_t v_bytes = mtk_kv_page_bytes(step->kv_type, n->attrs.v_dim);
+  size_t at = (size_t)n->attrs.layer * step->kv_layer_stride + (size_t)head * (k_bytes + v_bytes);
+  void **k = (void **)(void *)(mtk_exec_scratch(e, worker) + (floats + 15) / 16 * 16);
+  for (int64_t i = p0; i < p1; i++) {
+    uint8_t *page = (uint8_t *)step->kv_pages[s->pages[i]] + at;
+    k[i] = page;
+    k[i + p1] = page + k_bytes;
+  }
+  return k;
+}
+
+/* Items: (sequence, KV head). */
+static void store_kv(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
+  int64_t ld_k = mtk_exec_width(e, n->in[1]), ld_v = mtk_exec_width(e, n->in[2]);
+  int hd = n->attrs.head_dim, vd = n->attrs.v_dim;
+  for (int64_t i = i0; i < i1; i++) {
+    const mtk_step_seq *s = &e->step->seqs[i / n->attrs.n_head_kv];
+    int64_t head = i % n->attrs.n_head_kv, n_pages = pages_for(s->pos0 + s->n_rows);
+    void **k = page_pointers(e, n, s, head, s->pos0 / MTK_KV_PAGE, n_pages, 0, worker);
+    e->k->kv_store(e->step->kv_type, k, k + n_pages,
+                   mtk_exec_data(e, n->in[1]) + s->row0 * ld_k + head * hd, ld_k,
+                   mtk_exec_data(e, n->in[2]) + s->row0 * ld_v + head * vd, ld_v, s->n_rows,
+                   s->pos0, hd, vd);
+  }
+}
+
+/* The block of queries of one sequence that begins with token t0, for one KV head. */
+static mtk_attn_args block_args(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s,
+                                int64_t head, int64_t t0, int worker) {
+  const mtk_attrs *at = &n->attrs;
+  int group = at->n_head / at->n_head_kv;
+  int64_t left = s->n_rows - t0, block = left < MTK_QUERY_BLOCK ? left : MTK_QUERY_BLOCK;
+  mtk_attn_args a = {.ld_out = mtk_exec_width(e, n->out[0]), .ld_q = mtk_exec_width(e, n->in[0]),
+                     .n_tokens = block, .pos0 = s->pos0 + t0, .window = at->window,
+                     .head_dim = at->head_dim, .v_dim = at->v_dim, .group = group,
+                     .bidirectional = at->bidirectional, .scale = at->scale,
+                     .softcap = at->softcap, .scratch = mtk_exec_scratch(e, worker),
+                     .kv_type = e->step->kv_type};
+  a.n_keys = at->bidirectional ? s->pos0 + s->n_rows : a.pos0 + block;
+  if (n->weight >= 0) a.sinks = e->weights[n->weight]->value + head * group;
+  int64_t lo = at->window > 0 && a.pos0 + 1 > at->window ? a.pos0 + 1 - at->window : 0;
+  int64_t n_pages = pages_for(a.n_keys);
+  void **k = page_pointers(e, n, s, head, at->bidirectional ? 0 : lo / MTK_KV_PAGE, n_pages,
+                           e->k->attn_scratch_floats(&a), worker);
+  a.k_pages = (const void *const *)k;
+  a.v_pages = (const void *const *)(k + n_pages);
+  a.out = mtk_exec_data(e, n->out[0]) + (s->row0 + t0) * a.ld_out + head * group * a.v_dim;
+  a.q = mtk_exec_data(e, n->in[0]) + (s->row0 + t0) * a.ld_q + head * group * a.head_dim;
+  return a;
+}
+
+/* Items: (query block of all sequences, KV head). */
+static void attend_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
+  int64_t heads = n->attrs.n_head_kv, block = 0;
+  for (int s = 0; s < e->step->n_seqs; s++) {
+    const mtk_step_seq *seq = &e->step->seqs[s];
+    for (int64_t t0 = 0; t0 < seq->n_rows; t0 += MTK_QUERY_BLOCK, block++) {
+      for (int64_t h = 0; h < heads; h++) {
+        int64_t item = block * heads + h;
+        if (item < i0 || item >= i1) continue;
+        mtk_attn_args a = block_args(e, n, seq, h, t0, worker);
+        e->k->attention(&a);
+      }
+    }
+  }
+}
+
+/* ---- one token, shared by all threads -------------------------------------------------------- */
+
+/* Score rows of a step that is shared lie one after the other: sequence, KV head, head. */
+static int64_t score_ld(const mtk_exec_step *step) {
+  int64_t longest = 0;
+  for (int s = 0; s < step->n_seqs; s++) {
+    int64_t end = step->seqs[s].pos0 + step->seqs[s].n_rows;
+    longest = end > longest ? end : longest;
+  }
+  return pages_for(longest) * MTK_KV_PAGE + 16;
+}
+
+size_t mtk_exec_score_floats(const mtk_exec *e, const mtk_exec_step *step) {
+  int64_t heads = (int64_t)step->n_seqs * e->g->n_head_kv;
+  if (heads >= 4 * mtk_pool_size(e->pool)) return 0;
+  return (size_t)(heads * e->max_group * score_ld(step));
+}
+
+static mtk_attn_args shared_args(const mtk_exec *e, const mtk_graph_node *n, int64_t pair,
+                                 int worker) {
+  int64_t heads = n->attrs.n_head_kv;
+  const mtk_step_seq *s = &e->step->seqs[pair / heads];
+  mtk_attn_args a = block_args(e, n, s, pair % heads, 0, worker);
+  a.ld_scores = score_ld(e->step);
+  a.scores = e->ws->scores + pair * a.group * a.ld_scores;
+  return a;
+}
+
+/* Cut lo..hi into n ranges of whole multiples of unit; the bounds of range i. */
+static void cut(int64_t *from, int64_t *to, int64_t lo, int64_t hi, int64_t unit, int64_t i,
+                int64_t n) {
+  int64_t first = lo / unit, units = (hi + unit - 1) / unit - first;
+  *from = (first + units * i / n) * unit;
+  *to = (first + units * (i + 1) / n) * unit;
+  if (*to > hi) *to = hi;
+}
+
+/* Items: (sequence and KV head, part), one part per thread. */
+static void score_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
+  int64_t parts = mtk_pool_size(e->pool), window = n->attrs.window, from, to;
+  for (int64_t i = i0; i < i1; i++) {
+    mtk_attn_args a = shared_args(e, n, i / parts, worker);
+    bool cuts = window > 0 && a.pos0 + 1 > window && !a.bidirectional;
+    cut(&from, &to, cuts ? a.pos0 + 1 - window : 0, a.n_keys, MTK_KV_PAGE, i % parts, parts);
+    if (from < to) e->k->attention_step(&a, MTK_ATTN_SCORES, from, to);
+  }
+}
+
+/* Items: (sequence and KV head, head of the group). */
+static void softmax_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1,
+                          int worker) {
+  int64_t group = n->attrs.n_head / n->attrs.n_head_kv;
+  for (int64_t i = i0; i < i1; i++) {
+    mtk_attn_args a = shared_args(e, n, i / group, worker);
+    e->k->attention_step(&a, MTK_ATTN_SOFTMAX, i % group, i % group + 1);
+  }
+}
+
+static void value_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
+  int64_t parts = mtk_pool_size(e->pool), from, to;
+  for (int64_t i = i0; i < i1; i++) {
+    mtk_attn_args a = shared_args(e, n, i / parts, worker);
+    cut(&from, &to, 0, a.v_dim, COLUMNS, i % parts, parts);
+    if (from < to) e->k->attention_step(&a, MTK_ATTN_VALUES, from, to);
+  }
+}
+
+/* Does every sequence bring one token, do the pairs of sequence and KV head not go evenly into the
+ * threads, and is it worth it? */
+static bool is_shared(const mtk_exec *e, const mtk_graph_node *n, int64_t pairs, double flops) {
+  int threads = mtk_pool_size(e->pool), group = n->attrs.n_head / n->attrs.n_head_kv;
+  bool uneven = pairs < 4 * threads && pairs % threads != 0;
+  return uneven && flops >= FLOPS_WORTH_SHARING && e->step->n_tokens == e->step->n_seqs &&
+         e->ws->score_floats >= (size_t)(pairs * group * score_ld(e->step));
+}
+
+static void run_shared(mtk_exec *e, const mtk_graph_node *n, int64_t pairs, double flops) {
+  int64_t parts = pairs * mtk_pool_size(e->pool), group = n->attrs.n_head / n->attrs.n_head_kv;
+  mtk_exec_split(e, n, parts, 1, flops / 2.0 / (double)parts, score_items);
+  mtk_exec_split(e, n, pairs * group, 1, flops / (double)(pairs * group), softmax_items);
+  mtk_exec_split(e, n, parts, 1, flops / 2.0 / (double)parts, value_items);
+}
+
+void mtk_exec_run_attention(mtk_exec *e, const mtk_graph_node *n) {
+  const mtk_exec_step *step = e->step;
+  int64_t blocks = 0;
+  double dots = 0.0;
+  for (int s = 0; s < step->n_seqs; s++) {
+    const mtk_step_seq *q = &step->seqs[s];
+    blocks += (q->n_rows + MTK_QUERY_BLOCK - 1) / MTK_QUERY_BLOCK;
+    dots += (double)q->n_rows * ((double)q->pos0 + 0.5 * (double)q->n_rows);
+  }
+  if (blocks == 0) return;
+  int64_t heads = n->attrs.n_head_kv;
+  double flops = 4.0 * dots * (double)mtk_exec_width(e, n->in[0]);
+  mtk_exec_split(e, n, step->n_seqs * heads, 1,
+                 2.0 * (double)step->n_tokens * n->attrs.head_dim / step->n_seqs, store_kv);
+  if (is_shared(e, n, step->n_seqs * heads, flops))
+    run_shared(e, n, step->n_seqs * heads, flops);
+  else
+    mtk_exec_split(e, n, blocks * heads, 1, flops / (double)(blocks * heads), attend_items);
+}
