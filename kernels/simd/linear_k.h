@@ -14,8 +14,8 @@ enum { TILE = 6, DIRECT_ROWS = 8, DIRECT_LIMIT = 40 };
 #else
 enum { TILE = 4, DIRECT_ROWS = 4, DIRECT_LIMIT = 8 };
 #endif
-enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, ROWS = 192, DIRECT_PANELS = 4 };
-enum { AHEAD = 4096 }; /* bytes of a panel that are prefetched */
+enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, ROWS = 192 };
+enum { AHEAD = 4096 }; /* bytes prefetched, across panels too; to L2: L1 has too few fill buffers */
 
 /* ---- lanes: sums of a sub-block, and their product with its scale -------------------------- */
 /* A sub-block's sum begins at zero and takes `steps` registers of codes and activations (4 k a
@@ -40,7 +40,8 @@ MTK_INLINE vi second_factor(vi pairs) { return _mm512_srai_epi32(pairs, 16); }
 #else
 enum { LEVELS_OFFSET = 0 };
 MTK_INLINE int steps_of(const mtk_k_super *f) {
-  const int bits = f->low_bits + f->high_bits, fit = f->levels ? 1 : bits == 6 ? 2 : bits == 5 ? 4 : 8;
+  const int bits = f->low_bits + f->high_bits; /* 2 * 127 * (2^bits - 1) * steps < 2^15 */
+  const int fit = f->levels ? 1 : bits == 6 ? 2 : bits == 5 ? 4 : 8;
   return fit < f->sub / 4 ? fit : f->sub / 4;
 }
 MTK_INLINE vi sum_step(vi sum, vi codes, vi q, int levels) {
@@ -144,7 +145,7 @@ MTK_INLINE unit unit_at(const mtk_k_super *f, const job *j, int64_t p, int64_t b
 }
 
 MTK_INLINE void prefetch_bytes(const uint8_t *p, int bytes) {
-  for (int i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
+  for (int i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T1);
 }
 
 /* d (0) or dmin (1) of lanes h * LANES and up, grid applied. */
@@ -176,7 +177,8 @@ MTK_INLINE vi plane_codes(const uint8_t *plane, int t, int bits, int to) {
   return vi_and(v, vi_set1(0x01010101 * (((1 << bits) - 1) << to)));
 }
 
-/* Codes of group t (4 k) of a quarter: unsigned bytes, or the numbers themselves (AVX2's levels). */
+/* Codes of group t (4 k) of a quarter: unsigned bytes, or the numbers themselves (levels in
+ * AVX2). */
 MTK_INLINE vi group_codes(const mtk_k_super *f, const uint8_t *quarter, int t, __m128i levels) {
   vi c = plane_codes(quarter, t, f->low_bits, 0);
   if (f->levels) return vi_lookup16(levels, c);
@@ -253,41 +255,33 @@ MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u,
   }
 }
 
-/* `panels` from p for rows row .. row+rows: a superblock of each panel in turn, so that as many
- * streams of memory are read at once. */
-MTK_INLINE void direct(const mtk_k_super *f, const int rows, const job *j, int64_t row, int64_t p,
-                       int64_t panels) {
-  vf acc[DIRECT_PANELS][PARTS][DIRECT_ROWS];
-  for (int64_t i = 0; i < panels; i++) {
-    for (int h = 0; h < PARTS; h++) {
-      MTK_UNROLL for (int r = 0; r < rows; r++) acc[i][h][r] = vf_set1(0.0f);
-    }
+/* Panel p for rows row .. row+rows. */
+MTK_INLINE void direct(const mtk_k_super *f, const int rows, const job *j, int64_t row, int64_t p) {
+  vf acc[PARTS][DIRECT_ROWS];
+  for (int h = 0; h < PARTS; h++) {
+    MTK_UNROLL for (int r = 0; r < rows; r++) acc[h][r] = vf_set1(0.0f);
   }
   for (int64_t b = 0; b < j->blocks; b++) {
-    const act_block *x = j->x + row * j->blocks + b;
-    for (int64_t i = 0; i < panels; i++) {
-      unit u = unit_at(f, j, p + i, b);
-      prefetch_bytes(u.at, mtk_k_super_head(f));
-      for (int h = 0; h < PARTS; h++) unit_rows(f, rows, acc[i][h], u, h, x, j->blocks);
+    unit u = unit_at(f, j, p, b);
+    prefetch_bytes(u.at, mtk_k_super_head(f));
+    for (int h = 0; h < PARTS; h++) {
+      unit_rows(f, rows, acc[h], u, h, j->x + row * j->blocks + b, j->blocks);
     }
   }
-  for (int64_t i = 0; i < panels; i++) {
-    for (int h = 0; h < PARTS; h++) {
-      for (int r = 0; r < rows; r++) {
-        float *y = j->y + (row + r) * j->ldy;
-        store_row(j, y, (p + i) * MTK_PANEL + h * LANES, acc[i][h][r]);
-      }
+  for (int h = 0; h < PARTS; h++) {
+    for (int r = 0; r < rows; r++) {
+      store_row(j, j->y + (row + r) * j->ldy, p * MTK_PANEL + h * LANES, acc[h][r]);
     }
   }
 }
 
-typedef void direct_fn(const job *j, int64_t row, int64_t p, int64_t panels);
+typedef void direct_fn(const job *j, int64_t row, int64_t p);
 
 /* ---- many rows ---------------------------------------- */
 /* A decoded superblock of a panel. */
 typedef struct weight_block {
-  uint8_t codes[64][64];           /* registers of 4 k x 16 rows */
-  int32_t factor[16][MTK_PANEL];   /* of a sub-block */
+  uint8_t codes[64][64];         /* registers of 4 k x 16 rows */
+  int32_t factor[16][MTK_PANEL]; /* of a sub-block */
   int16_t bias[8][MTK_PANEL][2];
   float d[MTK_PANEL], dmin[MTK_PANEL];
 } weight_block;
@@ -402,21 +396,19 @@ static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, i
     run_tiles(f, j, m0, rows, p0, p1);
     return;
   }
-  const int64_t times = (rows + DIRECT_ROWS - 1) / DIRECT_ROWS;
-  const int64_t width = times == 1 ? DIRECT_PANELS : 1; /* read again, so kept in the cache */
-  for (int64_t p = p0; p < p1; p += width) {
-    int64_t height, panels = mtk_k_min(width, p1 - p);
-    for (int64_t r = 0, left = times; left > 0; r += height, left--) {
+  for (int64_t p = p0; p < p1; p++) { /* read again by further rows, from the cache */
+    int64_t left = (rows + DIRECT_ROWS - 1) / DIRECT_ROWS, height;
+    for (int64_t r = 0; left > 0; r += height, left--) {
       height = (rows - r + left - 1) / left;
-      f->direct[height](j, m0 + r, p, panels);
+      f->direct[height](j, m0 + r, p);
     }
   }
 }
 
 /* ---- per type ---------------------------------------- */
 #define DIRECT_FN(t, r)                                                                            \
-  static void direct_##t##_##r(const job *j, int64_t row, int64_t p, int64_t panels) {             \
-    direct(&mtk_k_super_##t, r, j, row, p, panels);                                                \
+  static void direct_##t##_##r(const job *j, int64_t row, int64_t p) {                             \
+    direct(&mtk_k_super_##t, r, j, row, p);                                                        \
   }
 #define TILE_FN(t, r)                                                                              \
   static void tile_##t##_##r(float *acc, const act_block *x, int64_t ldx,                          \
@@ -429,7 +421,8 @@ static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, i
 #define FUNCTIONS(t)                                                                               \
   FOUR_FNS(DIRECT_FN, t) DIRECT_FN(t, 5) DIRECT_FN(t, 6) DIRECT_FN(t, 7) DIRECT_FN(t, 8)           \
   FOUR_FNS(TILE_FN, t) TILE_FN(t, 5) TILE_FN(t, 6)
-#define DIRECT_LIST(t) FOUR_OF(direct, t), direct_##t##_5, direct_##t##_6, direct_##t##_7, direct_##t##_8
+#define DIRECT_LIST(t)                                                                             \
+  FOUR_OF(direct, t), direct_##t##_5, direct_##t##_6, direct_##t##_7, direct_##t##_8
 #define TILE_LIST(t)   FOUR_OF(tile, t), tile_##t##_5, tile_##t##_6
 #else
 #define FUNCTIONS(t)   FOUR_FNS(DIRECT_FN, t) FOUR_FNS(TILE_FN, t)

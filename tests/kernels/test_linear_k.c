@@ -167,7 +167,8 @@ static void test_not_finite(const mtk_kernels *k) {
           for (int64_t n = 0; n < c.n; n++) {
             int64_t at = r * c.ldy + n;
             int right = r == 1 ? isnan(got[at]) : memcmp(&want[at], &got[at], sizeof *got) == 0;
-            if (!right) ck_fail("%s: special %d, y[%lld,%lld]", c.text, i, (long long)r, (long long)n);
+            if (!right)
+              ck_fail("%s: special %d, y[%lld,%lld]", c.text, i, (long long)r, (long long)n);
           }
         }
         ck_free_all();
