@@ -117,25 +117,42 @@ static void pack_grid(void *packed, const mtk_wview *w, int64_t stride, int64_t 
 /* ---- block types ---------------------------------------- */
 /* Bit j of the u32 at src to byte j % 4, bit j / 4. */
 static void pack_fifth_bits(uint8_t *dst, const uint8_t *src) {
-  for (int j = 0; j < MTK_K_BLOCK; j++) {
-    dst[j % 4] = (uint8_t)(dst[j % 4] | (src[j / 8] >> (j % 8) & 1) << (j / 4));
+  uint32_t bits;
+  memcpy(&bits, src, sizeof bits);
+  for (int i = 0; i < 4; i++) {
+    uint32_t every4 = bits >> i & 0x11111111u; /* squeezed together in three steps */
+    every4 = (every4 | every4 >> 3) & 0x03030303u;
+    every4 = (every4 | every4 >> 6) & 0x000f000fu;
+    dst[i] = (uint8_t)(every4 | every4 >> 12);
   }
 }
 
-static void pack_block(uint8_t *codes, uint8_t *scales, const mtk_k_panel_format *f, int lane,
-                       const uint8_t *row, int64_t b) {
-  const uint8_t *block = row + b / f->split * f->block_bytes;
-  const uint8_t *src = block + f->code_offset + b % f->split * f->code_step;
+/* A block's codes of all rows; row_bytes apart in src. */
+static void pack_codes(uint8_t *codes, const mtk_k_panel_format *f, int lanes, const uint8_t *src,
+                       int64_t row_bytes) {
   int count = f->fifth_offset ? 16 : f->code_bytes / MTK_PANEL;
-  for (int i = 0; i < count; i++) {
-    int at = f->by_k ? i * MTK_PANEL + lane : i / 4 * 64 + lane * 4 + i % 4;
-    codes[at] = (uint8_t)(src[i] ^ f->code_xor);
+  const uint32_t flip = 0x01010101u * (uint32_t)f->code_xor;
+  for (int lane = 0; lane < lanes; lane++, src += row_bytes) {
+    for (int i = 0; i < count && f->by_k; i++) codes[i * MTK_PANEL + lane] = src[i];
+    for (int i = 0; i < count && !f->by_k; i += 4) {
+      uint32_t four;
+      memcpy(&four, src + i, sizeof four);
+      four ^= flip;
+      memcpy(codes + i * MTK_PANEL + lane * 4, &four, sizeof four);
+    }
   }
-  if (f->fifth_offset) pack_fifth_bits(codes + 256 + lane * 4, block + f->fifth_offset);
-  src = block + f->scale_offset + b % f->split * f->scale_step;
-  for (int part = 0; part < f->parts; part++) {
-    memcpy(scales + (part * MTK_PANEL + lane) * f->part_bytes, src + part * f->part_bytes,
-           (size_t)f->part_bytes);
+}
+
+static void pack_scales(uint8_t *scales, const mtk_k_panel_format *f, int lanes,
+                        const uint8_t *src, int64_t row_bytes) {
+  for (int lane = 0; lane < lanes; lane++, src += row_bytes) {
+    for (int part = 0; part < f->parts; part++) {
+      int at = part * MTK_PANEL + lane;
+      if (f->part_bytes == 2)
+        memcpy(scales + 2 * at, src + 2 * part, 2);
+      else
+        scales[at] = src[part];
+    }
   }
 }
 
@@ -144,21 +161,24 @@ static void pack_blocks(uint8_t *panel, const mtk_wview *w, int64_t p) {
   int64_t scale_bytes = f->parts * f->part_bytes * MTK_PANEL, unit_bytes = mtk_k_unit_bytes(f);
   int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), row = p * MTK_PANEL;
   int lanes = (int)mtk_k_min(MTK_PANEL, w->n - row);
+  const uint8_t *rows = (const uint8_t *)w->data + (row - w->row0) * row_bytes;
   for (int64_t b = 0; b < mtk_k_blocks(w->k); b++) {
     uint8_t *unit = panel + b / f->unit * unit_bytes;
     uint8_t *codes = unit + b % f->unit * f->code_bytes;
     uint8_t *scales = unit + f->unit * f->code_bytes + b % f->unit * scale_bytes;
-    for (int lane = 0; lane < lanes; lane++) {
-      const uint8_t *src = (const uint8_t *)w->data + (row + lane - w->row0) * row_bytes;
-      pack_block(codes, scales, f, lane, src, b);
-    }
+    const uint8_t *block = rows + b / f->split * f->block_bytes;
+    int64_t step = b % f->split;
+    pack_codes(codes, f, lanes, block + f->code_offset + step * f->code_step, row_bytes);
+    pack_scales(scales, f, lanes, block + f->scale_offset + step * f->scale_step, row_bytes);
+    for (int lane = 0; lane < lanes && f->fifth_offset; lane++)
+      pack_fifth_bits(codes + 256 + lane * 4, block + f->fifth_offset + lane * row_bytes);
   }
 }
 
 /* ---- plain types ---------------------------------------- */
 #define PLAIN(name, elem)                                                                          \
-  static void name(uint8_t *panel, const uint8_t *row, int lane, int64_t k) {                      \
-    for (int64_t j = 0; j < k; j++) {                                                              \
+  static void name(uint8_t *panel, const uint8_t *row, int lane, int64_t k0, int64_t k1) {         \
+    for (int64_t j = k0; j < k1; j++) {                                                            \
       memcpy(panel + (j * MTK_PANEL + lane) * (int64_t)sizeof(elem),                               \
              row + j * (int64_t)sizeof(elem), sizeof(elem));                                       \
     }                                                                                              \
@@ -167,17 +187,19 @@ PLAIN(pack_plain_1, uint8_t)
 PLAIN(pack_plain_2, uint16_t)
 PLAIN(pack_plain_4, uint32_t)
 
+typedef void plain_fn(uint8_t *panel, const uint8_t *row, int lane, int64_t k0, int64_t k1);
+
+/* Some k of all rows at a time: that much of the panel stays in the cache. */
 static void pack_plain(uint8_t *panel, const mtk_wview *w, int64_t p) {
+  enum { STEP = 128 };
+  static plain_fn *const by_bytes[] = {[1] = pack_plain_1, [2] = pack_plain_2, [4] = pack_plain_4};
+  plain_fn *pack = by_bytes[formats[w->type].elem_bytes];
   int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), row = p * MTK_PANEL;
   int lanes = (int)mtk_k_min(MTK_PANEL, w->n - row);
-  for (int lane = 0; lane < lanes; lane++) {
-    const uint8_t *src = (const uint8_t *)w->data + (row + lane - w->row0) * row_bytes;
-    switch (formats[w->type].elem_bytes) {
-    case 1: pack_plain_1(panel, src, lane, w->k); break;
-    case 2: pack_plain_2(panel, src, lane, w->k); break;
-    default: pack_plain_4(panel, src, lane, w->k); break;
-    }
-  }
+  const uint8_t *src = (const uint8_t *)w->data + (row - w->row0) * row_bytes;
+  for (int64_t k0 = 0; k0 < w->k; k0 += STEP)
+    for (int lane = 0; lane < lanes; lane++)
+      pack(panel, src + lane * row_bytes, lane, k0, mtk_k_min(k0 + STEP, w->k));
 }
 
 enum { CHUNK = 256 }; /* k decoded at a time: a multiple of every storage block and of 32 */
@@ -194,8 +216,8 @@ static void decode_chunk(float *v, const mtk_wview *w, int64_t row, int64_t k0, 
 /* As f32 or (bf16 set) as bf16: panels that need no grid any more. */
 static void pack_folded(uint8_t *panel, const mtk_wview *w, int64_t p, int bf16) {
   int lanes = (int)mtk_k_min(MTK_PANEL, w->n - p * MTK_PANEL);
-  for (int lane = 0; lane < lanes; lane++) {
-    for (int64_t k0 = 0; k0 < w->k; k0 += CHUNK) {
+  for (int64_t k0 = 0; k0 < w->k; k0 += CHUNK) {
+    for (int lane = 0; lane < lanes; lane++) {
       float v[CHUNK];
       int64_t count = mtk_k_min(CHUNK, w->k - k0);
       decode_chunk(v, w, p * MTK_PANEL + lane, k0, count);
