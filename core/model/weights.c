@@ -227,7 +227,13 @@ static mtk_status plan_tensor(mtk_weight *w, const mtk_weights_options *o, mtk_e
     return mtk_fail(err, MTK_E_UNSUPPORTED, w->name,
                     "its grid of scales steps over %lld rows, an expert has %lld",
                     (long long)t->scale_n, (long long)n);
-  return plan_panels(w, o, w->value ? MTK_F32 : t->dtype, fine_grid, err);
+  MTK_TRY(plan_panels(w, o, w->value ? MTK_F32 : t->dtype, fine_grid, err));
+  if (fine_grid && w->kernel->arith == MTK_A8 && t->scale_k < w->k &&
+      t->scale_k % mtk_dtype_get(t->dtype)->act_block)
+    return mtk_fail(err, MTK_E_UNSUPPORTED, w->name,
+                    "scales in steps of %lld columns need --activations a16 or a32 with %s",
+                    (long long)t->scale_k, mtk_dtype_get(t->dtype)->name);
+  return MTK_OK;
 }
 
 /* Memory for the panels of the records from `first` on. */

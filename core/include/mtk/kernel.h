@@ -32,7 +32,8 @@ typedef enum mtk_isa {
 /* A window of a weight matrix in storage type: rows row0 .. row0+n_rows of W[n,k], at data.
  * scales: NULL, or the whole tensor's grid [ceil(n/scale_n)][ceil(k/scale_k)]. A 1x1 grid is
  * applied to y at the end (y = acc * s); a finer one multiplies the decoded weights (one f32
- * rounding); its scale_k is a multiple of 32 or at least k. */
+ * rounding); its scale_k is a multiple of 32 (a8: of the type's activation block) or at least
+ * k. */
 typedef struct mtk_wview {
   mtk_dtype type;
   int64_t n, k;
