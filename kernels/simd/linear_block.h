@@ -87,11 +87,6 @@ MTK_INLINE __m128i code_table(block_type t) {
                             : _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6,
                                             4, 0);
 }
-/* e2m1 codes as sign bit and twice the magnitude. */
-MTK_INLINE __m128i e2m1_signed(void) {
-  return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, -128, -127, -126, -125, -124, -122, -120, -116);
-}
-
 /* Codes of a block, vector h of the panel: register j = k 4j..4j+3 as unsigned bytes. */
 MTK_INLINE void block_registers(vi *codes, block_type t, panel_block at, int h, __m128i table) {
   const uint8_t *from = at.codes + 4 * LANES * h;
@@ -119,51 +114,89 @@ MTK_INLINE void block_codes(uint8_t *dst, block_type t, panel_block at, __m128i 
   }
 }
 
-/* Byte i of each lane as the code's number: e2m1 from sign and magnitude (keeps -0). */
+/* ---- weights as floats ---------------------------------------- */
+/* Codes of group `group` (k 4*group and up), vector h of the panel, as the bytes that code_value
+ * takes. */
+MTK_INLINE vi group_codes(block_type t, const uint8_t *codes, int h, int group) {
+  codes += 4 * LANES * h;
+  if (t.code == CODE_BYTE) return vi_load(codes + 64 * group);
+  int high = t.halves ? group % 4 / 2 : group / 4;
+  int at = t.halves ? group / 4 * 2 + group % 2 : group % 4;
+  vi nibbles = vi_and(vi_shift_right(vi_load(codes + 64 * at), 4 * high), vi_set1(0x0f0f0f0f));
+  if (t.code != CODE_FIVE) return nibbles;
+  vi fifth = vi_shift_right(vi_load(codes + 256), group);
+  return vi_or(nibbles, vi_slli(vi_and(fifth, vi_set1(0x01010101)), 4));
+}
+
+/* Byte i of each lane as the code's number (e2m1: twice the value, -0 kept). */
 MTK_INLINE vf code_value(block_type t, vi codes, int i) {
+  static const float e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, -0.0f, -1, -2, -3, -4, -6, -8, -12};
+  static const float iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                1,    13,   25,  38,  53,  69,  89,  113};
   vi byte = vi_srli(codes, 8 * i);
-  if (t.code != CODE_E2M1) {
-    return vf_from_i32(vi_sub(vi_and(byte, vi_set1(0xff)), vi_set1(t.offset)));
-  }
-  vf magnitude = vf_from_i32(vi_and(byte, vi_set1(0x7f)));
-  return vi_as_vf(vi_or(vf_as_vi(magnitude), vi_slli(vi_and(byte, vi_set1(0x80)), 24)));
+  if (t.code == CODE_E2M1) return vf_lookup16(e2m1, byte);
+  if (t.code == CODE_IQ4) return vf_lookup16(iq4, byte);
+  return vf_from_i32(vi_sub(vi_and(byte, vi_set1(0xff)), vi_set1(t.offset)));
 }
 
-MTK_INLINE void mxfp8_floats(float *dst, block_type t, panel_block at, int round) {
-  MTK_UNROLL for (int h = 0; h < PARTS; h++) {
-    panel_block bare = {at.codes, at.scales, NULL};
-    vf d = block_scale(t, bare, 0, h);
-    for (int j = 0; j < MTK_K_BLOCK; j++) {
-      vf v = vf_mul(load_f8_e4m3(at.codes + j * MTK_PANEL + h * LANES), d);
-      if (at.grid) v = vf_mul(v, vf_load(at.grid + h * LANES));
-      vf_store(dst + j * MTK_PANEL + h * LANES, round ? vf_round_bf16(v) : v);
+/* What a block's codes are multiplied by, and the minimum, for one vector of the panel. A d of E8M0
+ * is two factors, d[0] and d[1], since 2^-127 alone is a denormal, which a16 would flush. */
+typedef struct float_scales {
+  vf d[2], m, grid;
+} float_scales;
+
+MTK_INLINE float_scales float_scales_of(block_type t, panel_block at, int h) {
+  panel_block bare = {at.codes, at.scales, NULL};
+  float_scales s = {.m = vf_set1(0.0f), .grid = vf_set1(1.0f)};
+  if (at.grid) s.grid = vf_load(at.grid + h * LANES);
+  if (t.scale == SCALE_E8M0) {
+    vi e = vi_from_u8(at.scales + h * LANES), half = vi_srli(e, 1);
+    vf first = vi_as_vf(vi_slli(vi_add(half, vi_set1(64)), 23));
+    vf is_nan = vi_as_vf(vi_add(vi_slli(e, 23), vi_set1(0x00400000))); /* of 255 alone */
+    s.d[0] = vf_if_nan(is_nan, is_nan, first);
+    s.d[1] = vi_as_vf(vi_slli(vi_add(vi_sub(e, half), vi_set1(63)), 23));
+    s.d[1] = vf_mul(s.d[1], vf_set1(t.closing));
+  } else {
+    for (int half = 0; half < (t.halves ? 2 : 1); half++) {
+      s.d[half] = vf_mul(vf_quiet(block_scale(t, bare, half, h)), vf_set1(t.closing));
     }
+    if (t.has_min) s.m = vf_quiet(block_scale(t, bare, 1, h));
+  }
+  return s;
+}
+
+/* Weights k 4*group .. 4*group+3 of a block, which lie in its half `half`: exact, then times the
+ * grid; round: to bf16, which types of few bits need only with a grid. */
+MTK_INLINE void group_floats(vf *w, block_type t, panel_block at, const float_scales *s, int h,
+                             int half, int group, int round) {
+  vi codes = vi_set1(0);
+  if (t.code != CODE_E4M3) codes = group_codes(t, at.codes, h, group);
+  MTK_UNROLL for (int i = 0; i < 4; i++) {
+    vf v = t.code == CODE_E4M3 ? load_f8_e4m3(at.codes + (4 * group + i) * MTK_PANEL + h * LANES)
+                               : code_value(t, codes, i);
+    v = vf_mul(v, s->d[t.halves ? half : 0]);
+    if (t.scale == SCALE_E8M0) v = vf_mul(v, s->d[1]);
+    if (t.has_min) v = vf_add(v, s->m);
+    if (at.grid) v = vf_mul(v, s->grid);
+    if (round && at.grid)
+      v = vf_round_bf16(v);
+    else if (round && t.scale == SCALE_F16)
+      v = vf_round_quiet_bf16(v);
+    w[i] = v;
   }
 }
 
-/* Weights of a block as floats, [32 k][16] at dst: exact, then times the grid; round: to bf16. */
+/* Weights of a block as floats, [32 k][16] at dst. */
 MTK_INLINE void block_floats(float *dst, block_type t, panel_block at, int round) {
-  if (t.code == CODE_E4M3) {
-    mxfp8_floats(dst, t, at, round);
-    return;
-  }
-  uint8_t codes[512];
-  block_codes(codes, t, at, t.code == CODE_E2M1 ? e2m1_signed() : code_table(t));
-  const float *grid = at.grid;
-  at.grid = NULL;
   for (int h = 0; h < PARTS; h++) {
-    vf d[2];
-    for (int half = 0; half < 2; half++) {
-      d[half] = vf_mul(block_scale(t, at, t.halves ? half : 0, h), vf_set1(t.closing));
-    }
-    vf m = t.has_min ? block_scale(t, at, 1, h) : vf_set1(0.0f);
-    for (int j = 0; j < 8; j++) {
-      vi c = vi_load(codes + 64 * j + 4 * LANES * h);
-      MTK_UNROLL for (int i = 0; i < 4; i++) {
-        vf v = vf_mul(code_value(t, c, i), d[j / 4]);
-        if (t.has_min) v = vf_add(v, m);
-        if (grid) v = vf_mul(v, vf_load(grid + h * LANES));
-        vf_store(dst + (4 * j + i) * MTK_PANEL + h * LANES, round ? vf_round_bf16(v) : v);
+    float_scales s = float_scales_of(t, at, h);
+    MTK_UNROLL for (int half = 0; half < 2; half++) {
+      for (int group = 4 * half; group < 4 * half + 4; group++) {
+        vf w[4];
+        group_floats(w, t, at, &s, h, half, group, round);
+        MTK_UNROLL for (int i = 0; i < 4; i++) {
+          vf_store(dst + (4 * group + i) * MTK_PANEL + h * LANES, w[i]);
+        }
       }
     }
   }

@@ -273,7 +273,6 @@ MTK_INLINE void gemv_blocks(block_type t, const int a16, const int panels, float
                             const uint8_t *panel, int64_t stride, int64_t k, float scale,
                             int64_t cols) {
   enum { MAX = GEMV_A32 * PARTS };
-  const int halves = t.halves ? 2 : 1;
   vf acc[MAX], c[2][MAX];
   MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
     acc[v] = c[0][v] = c[1][v] = vf_set1(0.0f);
@@ -285,12 +284,11 @@ MTK_INLINE void gemv_blocks(block_type t, const int a16, const int panels, float
       at[v / PARTS] = block_at(t, panel + v / PARTS * stride, NULL, b);
       s[v] = float_scales_of(t, at[v / PARTS], v % PARTS);
     }
-    MTK_UNROLL for (int half = 0; half < halves; half++) {
-      for (int group = half * 4; group < (half + 1) * 8 / halves; group++) {
+    MTK_UNROLL for (int half = 0; half < 2; half++) {
+      for (int group = 4 * half; group < 4 * half + 4; group++) {
         MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
           vf w[4];
-          group_floats(w, t, at[v / PARTS], &s[v], v % PARTS, t.halves ? half * 4 + group % 4 : group,
-                       a16);
+          group_floats(w, t, at[v / PARTS], &s[v], v % PARTS, half, group, a16);
           MTK_UNROLL for (int i = 0; i < 4; i++) {
             vf a = vf_set1(x[4 * group + i]), *chain = a16 ? &c[i % 2][v] : &acc[v];
             *chain = vf_fma(a, w[i], *chain);
@@ -298,7 +296,8 @@ MTK_INLINE void gemv_blocks(block_type t, const int a16, const int panels, float
         }
       }
     }
-    MTK_UNROLL for (int v = 0; v < panels * PARTS && a16; v++) {
+    if (!a16) continue;
+    MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
       acc[v] = vf_add(acc[v], vf_add(c[0][v], c[1][v]));
       c[0][v] = c[1][v] = vf_set1(0.0f);
     }
@@ -345,6 +344,7 @@ static void run_float(float_job *job, gemv_fn *many, int64_t width, gemv_fn *one
 }
 
 /* ---- per type ---------------------------------------- */
+/* round: for a16, whose plain types (bf16, fp8) are exact in bf16 without a grid. */
 MTK_INLINE const float *plain_floats(load_fn *load, const int elem, const int round, float *dst,
                                      const uint8_t *panel, const float *grid, int64_t k0,
                                      int64_t count) {
@@ -352,7 +352,7 @@ MTK_INLINE const float *plain_floats(load_fn *load, const int elem, const int ro
     MTK_UNROLL for (int h = 0; h < PARTS; h++) {
       vf v = load(panel + ((k0 + j) * MTK_PANEL + h * LANES) * elem);
       if (grid) v = vf_mul(v, vf_load(grid + (k0 + j) / MTK_K_BLOCK * MTK_PANEL + h * LANES));
-      vf_store(dst + j * MTK_PANEL + h * LANES, round ? vf_round_bf16(v) : v);
+      vf_store(dst + j * MTK_PANEL + h * LANES, round && grid ? vf_round_bf16(v) : v);
     }
   }
   return dst;

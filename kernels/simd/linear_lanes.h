@@ -28,6 +28,12 @@ MTK_INLINE vf vf_from_i32(vi a) { return _mm512_cvtepi32_ps(a); }
 MTK_INLINE vi vi_from_vf(vf a) { return _mm512_cvtps_epi32(a); } /* nearest even */
 MTK_INLINE vi vi_from_i8(const void *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(p)); }
 MTK_INLINE vi vi_from_u8(const void *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(p)); }
+MTK_INLINE vi vi_shift_right(vi a, int bits) {
+  return _mm512_srl_epi32(a, _mm_cvtsi32_si128(bits));
+}
+MTK_INLINE vf vf_lookup16(const float *table, vi index) { /* by the lowest 4 bits */
+  return _mm512_permutexvar_ps(index, _mm512_loadu_ps(table));
+}
 MTK_INLINE vi vi_lookup16(__m128i table, vi index) { /* bytes; index < 16 */
   return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
 }
@@ -92,6 +98,14 @@ MTK_INLINE vf vf_from_i32(vi a) { return _mm256_cvtepi32_ps(a); }
 MTK_INLINE vi vi_from_vf(vf a) { return _mm256_cvtps_epi32(a); } /* nearest even */
 MTK_INLINE vi vi_from_i8(const void *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p)); }
 MTK_INLINE vi vi_from_u8(const void *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(p)); }
+MTK_INLINE vi vi_shift_right(vi a, int bits) {
+  return _mm256_srl_epi32(a, _mm_cvtsi32_si128(bits));
+}
+MTK_INLINE vf vf_lookup16(const float *table, vi index) { /* by the lowest 4 bits */
+  vf low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index);
+  vf high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), index);
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
 MTK_INLINE vi vi_lookup16(__m128i table, vi index) { /* bytes; index < 16 */
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), index);
 }
@@ -165,6 +179,14 @@ MTK_INLINE vf vf_round_bf16(vf v) {
   vi r = vi_and(vi_add(u, vi_add(odd, vi_set1(0x7fff))), vi_set1((int32_t)0xffff0000));
   return vf_if_nan(v, vi_as_vf(vi_and(vi_or(u, vi_set1(0x00400000)), vi_set1(-65536))),
                    vi_as_vf(r));
+}
+
+/* NaN as the one that products keep, and the rounding of numbers whose NaNs are that one. */
+MTK_INLINE vf vf_quiet(vf v) { return vf_if_nan(v, vf_set1(NAN), v); }
+MTK_INLINE vf vf_round_quiet_bf16(vf v) {
+  vi u = vf_as_vi(v), odd = vi_and(vi_srli(u, 16), vi_set1(1));
+  vi r = vi_and(vi_add(u, vi_add(odd, vi_set1(0x7fff))), vi_set1((int32_t)0xffff0000));
+  return vi_as_vf(r);
 }
 
 /* Four bytes at p in every lane. */
