@@ -77,7 +77,8 @@ static mtk_status read_options(bench *b, mtk_error *err) {
   MTK_TRY(bench_parse_list(&b->threads, line, "threads", 0, 1024, err));
   MTK_TRY(bench_parse_list(&b->prompts, line, "prompt-tokens", 1, 1000000, err));
   MTK_TRY(bench_parse_list(&b->sequences, line, "sequences", 1, 4096, err));
-  if (mtk_options_is_set(line->options, "tolerance") && !mtk_options_string(line->options, "compare"))
+  bool compares = mtk_options_string(line->options, "compare") != NULL;
+  if (mtk_options_is_set(line->options, "tolerance") && !compares)
     return mtk_fail(err, MTK_E_INVALID, "--tolerance", "only goes with --compare");
   b->generate = (int)mtk_options_int(line->options, "generate");
   b->repeat = (int)mtk_options_int(line->options, "repeat");
@@ -231,8 +232,10 @@ static mtk_status run_settings(bench *b, mtk_error *err) {
 static json_t *settings_json(const bench *b) {
   const bench_model *m = &b->source;
   const mtk_option_values *o = b->line->options;
-  json_t *doc = json_pack("{s:s,s:s,s:s}", "model", m->name, "arch", mtk_model_arch(m->model),
-                          "activations", mtk_options_string(o, "activations"));
+  json_t *doc = json_pack("{s:s,s:s,s:s,s:s}", "model", m->name, "arch",
+                          mtk_model_arch(m->model), "activations",
+                          mtk_options_string(o, "activations"), "kv_cache",
+                          mtk_options_string(o, "kv-cache"));
   if (m->shape)
     json_object_update_new(
         doc, json_pack("{s:s,s:I,s:I,s:I}", "dtype", mtk_options_string(o, "dtype"), "seed",

@@ -54,7 +54,8 @@ void bench_count_ops(bench_phase *phase, const mtk_engine *engine, bool per_op,
   }
   if (!per_op) return;
   phase->per_op = json_array();
-  for (size_t i = 0; i < n; i++) json_array_append_new(phase->per_op, op_json(&rows[i], total, peak));
+  for (size_t i = 0; i < n; i++)
+    json_array_append_new(phase->per_op, op_json(&rows[i], total, peak));
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # bench.sh: the figures of SPEED.md, as ratios where a peer is installed. ./build.sh bench calls it.
-# usage: bench.sh [kernels|models|peers]...   (default: all)
+# usage: bench.sh [kernels] [models] [peers [OPTIONS OF compare_llama.py]]   (default: all)
 # Peers are used only if they are there: llama-cpp-python (set MTK_PYTHON to its interpreter),
 # PyTorch (Debian's python3-torch with OpenBLAS).
 set -euo pipefail
@@ -22,6 +22,9 @@ kernels() {
 }
 
 models() {
+  echo "== shapes of 8 billion parameters (two layers) and of SmolLM2, random weights"
+  "$bin/bin/mtk" bench --shape tests/bench/shapes/8b.json --dtype nvfp4 --layers 2 -p 512 -n 32 -t 1,2
+  "$bin/bin/mtk" bench --shape tests/bench/shapes/smollm2.json --dtype q4_0 -p 512 -n 64 -s 1,8,32 -t 1,2
   echo "== petit (bf16)"
   "$bin/bin/mtk" bench examples/petit/model -p 256 -n 128 -t 1,2
   if [ -f "$smollm2" ]; then
@@ -34,10 +37,10 @@ models() {
 
 peers() {
   local python="${MTK_PYTHON:-python3}"
-  if [ -f "$smollm2" ] && "$python" -c 'import llama_cpp' 2>/dev/null; then
-    "$python" tests/bench/compare_llama.py "$bin/bin/mtk" "$smollm2"
+  if "$python" -c 'import llama_cpp' 2>/dev/null; then
+    "$python" tests/bench/compare_llama.py --mtk "$bin/bin/mtk" --out build/llama "$@"
   else
-    echo "llama.cpp: skipped (needs the Python package llama-cpp-python and the SmolLM2 file)"
+    echo "llama.cpp: skipped (needs the Python package llama-cpp-python)"
   fi
   if /usr/bin/python3 -c 'import torch' 2>/dev/null; then
     /usr/bin/python3 tests/bench/compare_torch.py "$bin/bin/mtk"
@@ -47,4 +50,12 @@ peers() {
 }
 
 machine
-for part in "$@"; do "$part"; done
+while [ $# -gt 0 ]; do
+  part="$1"
+  shift
+  if [ "$part" = peers ]; then
+    peers "$@"
+    break
+  fi
+  "$part"
+done

@@ -1,55 +1,327 @@
 #!/usr/bin/env python3
-"""Prompt and generation speed of one GGUF in mtk and in llama.cpp, interleaved, medians.
+"""Prompt, generation and batched decode of mtk and llama.cpp on the same files, interleaved, medians.
 
-    compare_llama.py MTK MODEL.gguf [ROUNDS]      (needs llama-cpp-python)
+    compare_llama.py [OPTIONS] [TYPE | FILE.gguf]...      (default: all types)
+
+Needs llama-cpp-python built for this CPU. A TYPE is measured on two shapes with random weights, written by
+random_gguf.py: smollm2 (30 layers; smollm2-768 for types with blocks of 256, which do not fit its 576 columns) and 8b.
+Of 8b, --layers layers are run with a vocabulary cut in the same proportion, and rates are given for the whole model, by
+the work that was left out. (The last layer's feed-forward part need not be computed for prompt tokens whose logits
+nobody wants. llama.cpp leaves it out: nothing in a whole model, much in two layers. So it is taken into account.)
+
+Both sides do the same work: a prompt of 512 of which only the last logits are read, then 64 tokens one by one; then 8
+and 32 sequences of 16 tokens each that decode 16 more together, logits of each read. Ids are drawn, nothing is sampled.
+llama.cpp runs through its C API with one thread count for all, n_ubatch 512, the KV cache in f16 (its default), and
+flash attention on or off, whichever was faster in the warm-up. mtk runs as `mtk bench` with one run to warm up.
+
+Every finished row goes to OUT.csv at once, and what is in there is not measured again: stop and go on as you like.
+At the end OUT.md is written from it. Ratios above 1: mtk is faster.
 """
+import argparse
+import csv
 import json
+import os
+import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
-import llama_cpp
+import random_gguf
 
-PROMPT, GENERATE = 512, 64
-
-
-def mtk_rates(binary, model, threads):
-    out = subprocess.run([binary, "bench", model, "-p", str(PROMPT), "-n", str(GENERATE), "-r", "1",
-                          "-t", str(threads), "--json", "-q"], check=True, capture_output=True)
-    run = json.loads(out.stdout)["runs"][0]
-    return run["prompt_tokens_per_s"], run["generated_tokens_per_s"]
+HERE = pathlib.Path(__file__).resolve().parent
+PROMPT, GENERATE, SHORT, STEPS, SEQUENCES = 512, 64, 16, 16, (8, 32)
+COLUMNS = ["model", "type", "threads", "what", "mtk", "llama", "ratio", "mtk_min", "mtk_max", "llama_min", "llama_max",
+           "rounds", "flash_attention"]
 
 
-def llama_rates(llm, ids):
-    llm.reset()
-    start = time.perf_counter()
-    llm.eval(ids)
-    middle = time.perf_counter()
-    for i in range(GENERATE):
-        llm.eval([ids[i]])
-    end = time.perf_counter()
-    return PROMPT / (middle - start), GENERATE / (end - middle)
+# ---- llama.cpp -----------------------------------------------------------------------------------
+
+class Llama:
+    """A model in llama.cpp; rates() measures one context."""
+
+    def __init__(self, path, threads):
+        import llama_cpp.llama_cpp as low
+        self.low, self.threads, self.flash = low, threads, {}
+        self.silence = low.llama_log_callback(lambda *_: None)
+        low.llama_log_set(self.silence, None)
+        low.llama_backend_init()
+        self.model = low.llama_model_load_from_file(os.fsencode(path), low.llama_model_default_params())
+        if not self.model:
+            sys.exit(f"llama.cpp cannot load {path}")
+        self.vocab = low.llama_vocab_n_tokens(low.llama_model_get_vocab(self.model))
+        self.batch = low.llama_batch_init(PROMPT, 0, 1)
+
+    def close(self):
+        self.low.llama_batch_free(self.batch)
+        self.low.llama_model_free(self.model)
+
+    def context(self, sequences, flash):
+        low = self.low
+        p = low.llama_context_default_params()
+        p.n_ctx = 1024 if sequences == 1 else sequences * 256
+        p.n_batch = p.n_ubatch = PROMPT
+        p.n_seq_max = sequences
+        p.n_threads = p.n_threads_batch = self.threads
+        p.flash_attn_type = low.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else low.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        p.no_perf = True
+        ctx = low.llama_init_from_model(self.model, p)
+        if not ctx:
+            sys.exit("llama.cpp cannot make a context")
+        return ctx
+
+    def decode(self, ctx, entries):
+        """entries: (id, position, sequence, whether its logits are wanted)."""
+        b = self.batch
+        b.n_tokens = len(entries)
+        for i, (token, pos, seq, wanted) in enumerate(entries):
+            b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = token, pos, 1, wanted
+            b.seq_id[i][0] = seq
+        if self.low.llama_decode(ctx, b):
+            sys.exit("llama.cpp cannot decode")
+        for i, entry in enumerate(entries):
+            if entry[3]:
+                self.low.llama_get_logits_ith(ctx, i)[0]  # waits until it is there
+
+    def token(self, seq, pos):
+        return (pos * 7919 + seq * 104729) % self.vocab
+
+    def measure(self, sequences, flash):
+        """Prompt and decode rates, tokens/s, from an empty cache."""
+        n = PROMPT if sequences == 1 else SHORT
+        steps = GENERATE if sequences == 1 else STEPS
+        ctx = self.context(sequences, flash)
+        self.decode(ctx, [(self.token(0, 0), 0, 0, True)])  # buffers and threads are there from now on
+        self.low.llama_memory_clear(self.low.llama_get_memory(ctx), True)
+        start = time.perf_counter()
+        for first in range(0, sequences, PROMPT // n):
+            chunk = range(first, min(sequences, first + PROMPT // n))
+            self.decode(ctx, [(self.token(s, i), i, s, i == n - 1) for s in chunk for i in range(n)])
+        middle = time.perf_counter()
+        for i in range(n, n + steps):
+            self.decode(ctx, [(self.token(s, i), i, s, True) for s in range(sequences)])
+        end = time.perf_counter()
+        self.low.llama_free(ctx)
+        return sequences * n / (middle - start), sequences * steps / (end - middle)
+
+    def faster_attention(self, sequences):
+        """Runs all with and without flash attention, which also warms up; by the time of the whole."""
+        def seconds(rates):
+            n, steps = (PROMPT, GENERATE) if sequences == 1 else (SHORT, STEPS)
+            return n / rates[0] + steps / rates[1]
+        return min((False, True), key=lambda f: seconds(self.measure(sequences, f)))
+
+    def rates(self, sequences):
+        return self.measure(sequences, self.flash[sequences])
+
+
+# ---- mtk -----------------------------------------------------------------------------------------
+
+def mtk_rates(binary, path, threads, sequences):
+    """sequences -> (prompt, decode) rates."""
+    single = sequences == [1]
+    command = [binary, "bench", path, "-p", str(PROMPT if single else SHORT), "-n", str(GENERATE if single else STEPS),
+               "-s", ",".join(map(str, sequences)), "-t", str(threads), "-r", "1", "--no-limits", "--json", "-q"]
+    out = subprocess.run(command, check=True, capture_output=True)
+    return {r["sequences"]: (r["prompt_tokens_per_s"], r["generated_tokens_per_s"],
+                             r["prompt"]["gops"] * 1e9 / r["prompt_tokens_per_s"])
+            for r in json.loads(out.stdout)["runs"]}
+
+
+# ---- from some layers to the whole model ---------------------------------------------------------
+
+class Part:
+    """`layers` of a config's layers, the vocabulary cut in proportion."""
+
+    def __init__(self, config, layers):
+        c = json.loads(config.read_text())
+        dim, head = c["hidden_size"], c["hidden_size"] // c["num_attention_heads"]
+        self.config, self.layers, self.whole = config, layers, c["num_hidden_layers"]
+        self.vocab = c["vocab_size"] * layers // self.whole
+        self.ffn = 3 * dim * c["intermediate_size"]
+        self.layer = self.ffn + 2 * dim * head * (c["num_attention_heads"] + c["num_key_value_heads"])
+
+    def factor(self, what, skips_last):
+        """What a rate of the part is multiplied with to be that of the whole."""
+        skipped = self.ffn * (PROMPT - 1) / PROMPT if skips_last and what.startswith("prompt") else 0
+        return (self.layers * self.layer - skipped) / (self.whole * self.layer - skipped)
+
+    def skips_last(self, ops_per_token):
+        """Did mtk leave out the last layer's feed-forward part?"""
+        return ops_per_token < 2 * (self.layers * self.layer - self.ffn / 2)
+
+
+# ---- one file ------------------------------------------------------------------------------------
+
+def whats(parts):
+    """(name, sequences, index into the rates)"""
+    out = []
+    if "prompt" in parts:
+        out.append((f"prompt {PROMPT}", 1, 0))
+    if "generate" in parts:
+        out.append((f"generate {GENERATE}", 1, 1))
+    if "batch" in parts:
+        out += [(f"decode {s} sequences", s, 1) for s in SEQUENCES]
+    return out
+
+
+def compare(path, threads, wanted, flash, a):
+    """Interleaved rounds over one file; what -> (mtk's rates, llama.cpp's rates, flash attention, mtk's operations a
+    token)."""
+    llama = Llama(path, threads)
+    counts = sorted({s for _, s, _ in wanted})
+    groups = [g for g in ([s for s in counts if s == 1], [s for s in counts if s > 1]) if g]
+    llama.flash = flash or {s: llama.faster_attention(s) for s in counts}
+    ours, theirs = {s: [] for s in counts}, {s: [] for s in counts}
+    for _ in range(a.rounds):
+        for group in groups:
+            for s, r in mtk_rates(a.mtk, path, threads, group).items():
+                ours[s].append(r)
+            for s in group:
+                theirs[s].append(llama.rates(s))
+    flash = llama.flash
+    llama.close()
+    ops = ours[1][0][2] if 1 in ours else 0
+    return {w: ([r[i] for r in ours[s]], [r[i] for r in theirs[s]], flash[s], ops) for w, s, i in wanted}
+
+
+def load(path):
+    if not path.exists():
+        return []
+    with open(path, newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def key(row):
+    return row["model"], row["type"], str(row["threads"]), row["what"]
+
+
+def append(path, rows):
+    new = not path.exists()
+    with open(path, "a", newline="") as f:
+        out = csv.DictWriter(f, COLUMNS)
+        if new:
+            out.writeheader()
+        out.writerows(rows)
+
+
+def rows_of(model, kind, threads, result, part, rounds):
+    for what, (ours, theirs, flash, ops) in result.items():
+        if part:
+            ours = [r * part.factor(what, part.skips_last(ops)) for r in ours]
+            theirs = [r * part.factor(what, True) for r in theirs]
+        x, y = statistics.median(ours), statistics.median(theirs)
+        yield {"model": model, "type": kind, "threads": threads, "what": what, "mtk": f"{x:.4g}", "llama": f"{y:.4g}",
+               "ratio": f"{x / y:.3f}", "mtk_min": f"{min(ours):.4g}", "mtk_max": f"{max(ours):.4g}",
+               "llama_min": f"{min(theirs):.4g}", "llama_max": f"{max(theirs):.4g}", "rounds": rounds,
+               "flash_attention": "on" if flash else "off"}
+
+
+# ---- the report ----------------------------------------------------------------------------------
+
+def markdown(path, rows, header):
+    lines = [header, "", "Tokens/s, medians of interleaved runs; ratio above 1: mtk is faster.", ""]
+    for model in dict.fromkeys(r["model"] for r in rows):
+        of_model = [r for r in rows if r["model"] == model]
+        columns = list(dict.fromkeys((r["threads"], r["what"]) for r in of_model))
+        lines += [f"## {model}", "", "| type | " + " | ".join(f"{w}, {t} thr." for t, w in columns) + " |",
+                  "| --- |" + " --- |" * len(columns)]
+        for kind in dict.fromkeys(r["type"] for r in of_model):
+            cells = {(r["threads"], r["what"]): r for r in of_model if r["type"] == kind}
+            texts = [f"{float(c['mtk']):.3g} / {float(c['llama']):.3g} = **{float(c['ratio']):.2f}**" if c else "-"
+                     for c in (cells.get(k) for k in columns)]
+            lines.append(f"| {kind} | " + " | ".join(texts) + " |")
+        lines.append("")
+    path.write_text("\n".join(lines))
+
+
+def machine():
+    with open("/proc/cpuinfo") as f:
+        name = next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), "unknown CPU")
+    return f"{name}, {os.cpu_count()} CPUs"
+
+
+# ---- all -----------------------------------------------------------------------------------------
+
+def jobs(a):
+    """(model, type, file, or instead of one: shape and the Part of it)"""
+    for name in a.types:
+        if name.endswith(".gguf"):
+            yield pathlib.Path(name).stem, "file", name, None
+            continue
+        small = "smollm2-768" if name in random_gguf.BLOCK_256 else "smollm2"
+        if "smollm2" in a.shapes:
+            yield small, name, None, (HERE / "shapes" / f"{small}.json", None)
+        if "8b" in a.shapes:
+            part = Part(HERE / "shapes" / "8b.json", a.layers)
+            yield f"8b, by {a.layers} of its {part.whole} layers", name, None, (part.config, part)
+
+
+def run_job(model, kind, path, recipe, a, done):
+    """Measures what is not there yet; returns whether there was anything."""
+    todo = {t: [w for w in whats(a.parts) if (model, kind, str(t), w[0]) not in done] for t in a.threads}
+    if not any(todo.values()):
+        return False
+    with tempfile.TemporaryDirectory(dir=a.scratch) as folder:
+        config, part = recipe or (None, None)
+        if config:
+            path = os.path.join(folder, f"{kind}.gguf")
+            random_gguf.write(path, config, kind, part and part.layers, part and part.vocab)
+        flash = {}
+        for t, wanted in todo.items():
+            if not wanted:
+                continue
+            result = compare(path, t, wanted, flash, a)
+            flash = {s: result[w][2] for w, s, _ in wanted} if len(wanted) == len(whats(a.parts)) else {}
+            rows = list(rows_of(model, kind, t, result, part, a.rounds))
+            append(a.csv, rows)
+            for r in rows:
+                print(f"{model}, {kind}, {t} threads, {r['what']}: mtk {r['mtk']}, llama.cpp {r['llama']}, "
+                      f"ratio {r['ratio']} (flash attention {r['flash_attention']})", flush=True)
+    return True
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("types", nargs="*", metavar="TYPE|FILE.gguf")
+    p.add_argument("--mtk", default=str(HERE.parents[1] / "build/release/bin/mtk"))
+    p.add_argument("--out", default="llama", help="writes OUT.csv and OUT.md [llama]")
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--threads", default="1,2")
+    p.add_argument("--shapes", default="smollm2,8b")
+    p.add_argument("--layers", type=int, default=2, help="of the 8b shape [2]")
+    p.add_argument("--parts", default="prompt,generate,batch")
+    p.add_argument("--quick", action="store_true", help="one round, two threads, the 8b shape by one layer: about a fifth of the time")
+    p.add_argument("--scratch", help="folder for the model files [the system's]")
+    a = p.parse_args()
+    if a.quick:
+        a.rounds, a.threads, a.layers = 1, "2", 1
+    a.types = a.types or list(random_gguf.GGML_TYPES)
+    unknown = [t for t in a.types if not t.endswith(".gguf") and t not in random_gguf.GGML_TYPES]
+    if unknown:
+        p.error(f"no such type: {', '.join(unknown)}; there are {', '.join(random_gguf.GGML_TYPES)}")
+    a.threads = [int(t) for t in a.threads.split(",")]
+    a.shapes, a.parts = a.shapes.split(","), a.parts.split(",")
+    a.csv = pathlib.Path(a.out + ".csv")
+    return a
 
 
 def main():
-    binary, model = sys.argv[1:3]
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
-    ids = [(i * 7919) % 40000 + 100 for i in range(PROMPT)]
-    print(f"llama-cpp-python {llama_cpp.__version__}, {model}, medians of {rounds}, interleaved")
-    for threads in (1, 2):
-        llm = llama_cpp.Llama(model, n_ctx=1024, n_batch=512, n_threads=threads,
-                              n_threads_batch=threads, verbose=False)
-        llama_rates(llm, ids)
-        ours, theirs = [], []
-        for _ in range(rounds):
-            ours.append(mtk_rates(binary, model, threads))
-            theirs.append(llama_rates(llm, ids))
-        for k, what in enumerate(("prompt", "generate")):
-            a = statistics.median(r[k] for r in ours)
-            b = statistics.median(r[k] for r in theirs)
-            print(f"{threads} threads, {what}: mtk {a:.1f}, llama.cpp {b:.1f} tokens/s, "
-                  f"ratio {a / b:.2f}")
+    a = arguments()
+    import llama_cpp
+    all_jobs, start, measured = list(jobs(a)), time.monotonic(), 0
+    print(f"{machine()}; llama-cpp-python {llama_cpp.__version__}; {len(all_jobs)} files, threads {a.threads}, "
+          f"{a.rounds} rounds", flush=True)
+    for i, job in enumerate(all_jobs):
+        measured += run_job(*job, a, {key(r) for r in load(a.csv)})
+        if measured:
+            spent = time.monotonic() - start
+            left = spent / measured * (len(all_jobs) - i - 1)
+            print(f"[{i + 1}/{len(all_jobs)}] {spent / 60:.1f} min so far, about {left / 60:.0f} min left", flush=True)
+    title = f"# mtk and llama.cpp (llama-cpp-python {llama_cpp.__version__}) on {machine()}"
+    markdown(pathlib.Path(a.out + ".md"), load(a.csv), title)
+    print(f"{a.out}.csv, {a.out}.md; {(time.monotonic() - start) / 60:.1f} min")
 
 
 if __name__ == "__main__":
