@@ -109,6 +109,8 @@ mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err);
  * folders change an artefact's bytes. */
 mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const char *const *sources,
                               int n_sources, mtk_error *err);
+mtk_status mtk_cmd_provenance_with(mtk_bytes *out, const mtk_cmd_line *line, mtk_digests *sources,
+                                   mtk_error *err);
 /* Appends the token ids of a text like "1, 2 3" or "[1,2]". */
 mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err);
 /* A model, or a bare tokenizer.json as a model without tensors; with its tokenizer. */
@@ -121,12 +123,15 @@ typedef struct mtk_cmd_outputs {
   const char *repeats; /* the provenance of an artefact: repeat and compare, write nothing */
   const char *provenance; /* borrowed from text or repeats */
   mtk_bytes text;
+  mtk_digests *digests;
   mtk_outputs *outputs; /* NULL: the format knows nothing of them */
 } mtk_cmd_outputs;
-/* sources: what is digested in the provenance; --resume and --force of the command apply. */
+/* What is digested in the provenance; with more than one thread that happens beside other work. */
+mtk_status mtk_cmd_outputs_begin(mtk_cmd_outputs *o, const char *const *sources, int n_sources,
+                                 const mtk_pool *pool, mtk_error *err);
+/* --resume and --force of the command apply. */
 mtk_status mtk_cmd_outputs_open(mtk_cmd_outputs *o, const mtk_cmd_line *line,
-                                const mtk_format_v1 *format, const char *dst,
-                                const char *const *sources, int n_sources, mtk_error *err);
+                                const mtk_format_v1 *format, const char *dst, mtk_error *err);
 /* A repetition: the model gets the name of the source that the provenance records, which writers
  * may put into their files. */
 mtk_status mtk_cmd_outputs_rename(const mtk_cmd_outputs *o, mtk_model *model, mtk_error *err);

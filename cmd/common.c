@@ -67,7 +67,7 @@ mtk_status mtk_cmd_parse_ids(mtk_ids *out, const char *text, mtk_error *err) {
 static bool bears_on_result(const char *name) {
   static const char *const others[] = {"force", "resume",  "dry-run", "out", "json",
                                        "quiet", "verbose", "threads", "help",
-                                       "no-verify", "imatrix-out", "report", "list"};
+                                       "no-verify", "imatrix-out", "plan-out", "report", "list"};
   for (size_t i = 0; i < sizeof others / sizeof *others; i++)
     if (!strcmp(name, others[i])) return false;
   return true;
@@ -95,6 +95,15 @@ static int add_option(mtk_bytes *out, const mtk_option_values *o, const mtk_opti
 
 mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const char *const *sources,
                               int n_sources, mtk_error *err) {
+  mtk_digests *digests = NULL;
+  MTK_TRY(mtk_digests_start(&digests, sources, n_sources, false, err));
+  mtk_status st = mtk_cmd_provenance_with(out, line, digests, err);
+  mtk_digests_destroy(digests);
+  return st;
+}
+
+mtk_status mtk_cmd_provenance_with(mtk_bytes *out, const mtk_cmd_line *line, mtk_digests *sources,
+                                   mtk_error *err) {
   mtk_bytes text = {0};
   int n = 0;
   for (const mtk_option_def *d = line->defs; d->name; d++)
@@ -104,7 +113,7 @@ mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const ch
   if (st == MTK_OK && !args) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   const char *at = text.data;
   for (int i = 0; i < n && st == MTK_OK; i++, at += strlen(at) + 1) args[i] = at;
-  if (st == MTK_OK) st = mtk_provenance_json(out, line->argv[0], n, args, sources, n_sources, err);
+  if (st == MTK_OK) st = mtk_provenance_with(out, line->argv[0], n, args, sources, err);
   mtk_free(args);
   mtk_bytes_finish(&text);
   return st;

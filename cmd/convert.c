@@ -10,6 +10,8 @@
 
 static const mtk_option_def g_options[] = {
     {"to", 0, MTK_OPT_STRING, "FORMAT", NULL, 0, 0, NULL, "output format (default: by DST's name)"},
+    {"recast", 0, MTK_OPT_ENUM, "TYPE", NULL, 0, 0, "nvfp4",
+     "mxfp4 weights in this type, with the same values; refused where it is not exact"},
     {"dtype", 0, MTK_OPT_ENUM, "T", "keep", 0, 0, "keep|f32|f16|bf16", "storage type of matrices"},
     {"adapter", 0, MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL,
      "merge this LoRA adapter into the weights"},
@@ -132,6 +134,9 @@ static mtk_status format_options(mtk_option_values **out, const mtk_format_v1 *f
   if (format->options && !*out) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   for (const mtk_option_def *o = mtk_cmd_format_options(NULL); o->name; o++) {
     if (!mtk_options_is_set(line->options, o->name)) continue;
+    /* --layout gguf names the format itself */
+    const char *text = mtk_options_string(line->options, o->name);
+    if (!strcmp(o->name, "layout") && text && !strcmp(text, format->id)) continue;
     if (!has_option(format->options, o->name))
       return mtk_fail(err, MTK_E_INVALID, NULL, "format %s has no --%s", format->id, o->name);
     MTK_TRY(copy_option(*out, line->options, o, err));
@@ -198,7 +203,8 @@ mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
                                const mtk_format_v1 *format, const char *dst,
                                const char *const *sources, int n_sources, mtk_error *err) {
   mtk_cmd_outputs outputs = {0};
-  mtk_status st = mtk_cmd_outputs_open(&outputs, line, format, dst, sources, n_sources, err);
+  mtk_status st = mtk_cmd_outputs_begin(&outputs, sources, n_sources, NULL, err);
+  if (st == MTK_OK) st = mtk_cmd_outputs_open(&outputs, line, format, dst, err);
   if (st == MTK_OK) st = mtk_cmd_write_outputs(model, line, format, dst, &outputs, err);
   return mtk_cmd_outputs_close(&outputs, st, err);
 }
@@ -255,6 +261,11 @@ static mtk_status transform(mtk_model *model, mtk_adapter **adapter, const mtk_c
     MTK_TRY(mtk_adapter_fit(*adapter, model, err));
     MTK_TRY(mtk_model_merge(model, *adapter, err));
   }
+  size_t n_recast = 0;
+  if (mtk_options_is_set(line->options, "recast")) {
+    MTK_TRY(mtk_model_recast_nvfp4(model, &n_recast, err));
+    if (!n_recast) return mtk_fail(err, MTK_E_INVALID, "--recast", "the model has no mxfp4 weights");
+  }
   const char *dtype = mtk_options_string(line->options, "dtype");
   return strcmp(dtype, "keep") != 0 ? mtk_model_cast(model, mtk_dtype_by_name(dtype), err) : MTK_OK;
 }
@@ -292,8 +303,8 @@ mtk_status mtk_cmd_convert_run(const mtk_cmd_line *line, const char *repeats, mt
   if (st == MTK_OK) st = transform(model, &adapter, line, err);
   const char *sources[] = {line->args[0], mtk_options_string(line->options, "adapter")};
   if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run")) {
-    st = mtk_cmd_outputs_open(&outputs, line, format, line->args[1], sources, sources[1] ? 2 : 1,
-                              err);
+    st = mtk_cmd_outputs_begin(&outputs, sources, sources[1] ? 2 : 1, NULL, err);
+    if (st == MTK_OK) st = mtk_cmd_outputs_open(&outputs, line, format, line->args[1], err);
     if (st == MTK_OK)
       st = mtk_cmd_write_outputs(model, line, format, line->args[1], &outputs, err);
     st = mtk_cmd_outputs_close(&outputs, st, err);

@@ -12,17 +12,23 @@ static const mtk_option_def g_options[] = {
     {"chunks", 0, MTK_OPT_INT, "N", "0", 0, 1e9, NULL, "only the first N windows (0 = all)"},
     {"kld", 0, MTK_OPT_PATH, "BASE", NULL, 0, 0, NULL, "divergence of MODEL from BASE over --text"},
     {"text", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "the text of --kld"},
+    {"refusals", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "JSONL of {\"prompt\":..} or {\"messages\":[..]}: share of refusing answers (and of BASE's)"},
+    {"refusal-phrases", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
+     "what refusals say, one phrase a line, instead of the built-in list"},
     {"gate", 0, MTK_OPT_LIST, "COND", NULL, 0, 0, NULL,
-     "e.g. 'kld<0.05', on any number of the JSON report: exit code 3 if it does not hold"},
+     "e.g. 'kld<0.05' or 'refusal-change<=0.02', on any number of the JSON report, any number of "
+     "times: exit code 3 if one does not hold"},
     {"score", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
      "JSONL of {\"text\":..} or {\"ids\":[..]}: NLL of each"},
     {"task", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
      "JSONL of {\"messages\":[..],\"answer\":..}: exact answers"},
     {"verifier", 0, MTK_OPT_STRING, "ID", "boxed", 0, 0, NULL, "what grades --task answers"},
     {"outputs", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
-     "write what --task generated, one JSON a line"},
-    {"max-tokens", 'n', MTK_OPT_INT, "N", "512", 1, 1e9, NULL, "most tokens of a --task answer"},
-    {"parallel", 0, MTK_OPT_INT, "N", "16", 1, 1024, NULL, "--task answers generated at once"},
+     "write what --task or --refusals generated, one JSON a line"},
+    {"max-tokens", 'n', MTK_OPT_INT, "N", "512", 1, 1e9, NULL,
+     "most tokens of a --task answer (of a --refusals answer: 64, if not given)"},
+    {"parallel", 0, MTK_OPT_INT, "N", "16", 1, 1024, NULL, "answers generated at once"},
     MTK_CMD_ENGINE_OPTIONS,
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
@@ -242,33 +248,68 @@ mtk_status mtk_eval_jsonl(mtk_cmd_engine *e, const char *path, mtk_eval_line_fn 
   return st;
 }
 
+/* ---- beside a base --------------------------------------------------------------------------- */
+
+static void print_comparison(const json_t *r) {
+  if (json_object_get(r, "kld")) mtk_eval_kld_print(r);
+  if (json_object_get(r, "refusals")) mtk_eval_refusals_print(r);
+}
+
+/* --kld and --refusals: one report. */
+static mtk_status compare(mtk_cmd_engine *e, const mtk_cmd_line *line, int seqs, mtk_error *err) {
+  const char *path = mtk_options_string(line->options, "kld");
+  const char *text = mtk_options_string(line->options, "text");
+  json_t *report = json_pack("{s:s,s:s*}", "model", line->args[0], "base", path);
+  mtk_cmd_engine base = {0};
+  mtk_status st = path ? mtk_cmd_engine_open(&base, line, path, seqs, err) : MTK_OK;
+  if (st == MTK_OK && path && text) st = mtk_eval_kld(report, e, &base, line, text, err);
+  if (st == MTK_OK && mtk_options_is_set(line->options, "refusals"))
+    st = mtk_eval_refusals(report, e, path ? &base : NULL, line, err);
+  if (path) mtk_cmd_engine_close(&base);
+  if (st == MTK_OK) return mtk_eval_report(report, print_comparison, line, err);
+  json_decref(report);
+  return st;
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+static mtk_status check_file(const mtk_cmd_line *line, const char *option, mtk_error *err) {
+  const char *path = mtk_options_string(line->options, option);
+  if (!path || strcmp(path, "-") == 0 || mtk_path_exists(path)) return MTK_OK;
+  return mtk_fail(err, MTK_E_NOT_FOUND, path, "no such file");
+}
+
 static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
+  static const char *const files[] = {"ppl", "text", "score", "task", "refusals",
+                                      "refusal-phrases"};
   const mtk_option_values *o = line->options;
   const char *ppl = mtk_options_string(o, "ppl"), *score = mtk_options_string(o, "score");
   const char *task = mtk_options_string(o, "task"), *kld = mtk_options_string(o, "kld");
-  if (!!ppl + !!score + !!task + !!kld != 1)
+  bool refusals = mtk_options_is_set(o, "refusals");
+  if (!!ppl + !!score + !!task + (kld || refusals) != 1)
     return mtk_fail(err, MTK_E_INVALID, NULL,
-                    "give one of --ppl FILE, --kld BASE, --score FILE, --task FILE");
-  const char *input = ppl ? ppl : score ? score : task ? task : mtk_options_string(o, "text");
-  if (!input) return mtk_fail(err, MTK_E_INVALID, NULL, "--kld needs --text FILE");
-  if (strcmp(input, "-") != 0 && !mtk_path_exists(input))
-    return mtk_fail(err, MTK_E_NOT_FOUND, input, "no such file");
+                    "give one of --ppl FILE, --kld BASE, --score FILE, --task FILE; --refusals "
+                    "FILE alone or with --kld");
+  if (kld && !refusals && !mtk_options_is_set(o, "text"))
+    return mtk_fail(err, MTK_E_INVALID, NULL, "--kld needs --text FILE");
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    MTK_TRY(check_file(line, files[i], err));
   MTK_TRY(mtk_eval_parse_gates(line, err));
   mtk_cmd_engine e;
-  int seqs = task ? (int)mtk_options_int(o, "parallel") : 1;
+  int seqs = task || refusals ? (int)mtk_options_int(o, "parallel") : 1;
   MTK_TRY(mtk_cmd_engine_open(&e, line, line->args[0], seqs, err));
   mtk_status st = ppl     ? eval_ppl(&e, line, ppl, err)
-                  : kld   ? mtk_eval_kld(&e, line, input, err)
                   : score ? mtk_eval_jsonl(&e, score, score_line, (void *)(uintptr_t)line, err)
-                          : mtk_eval_task(&e, line, task, err);
+                  : task  ? mtk_eval_task(&e, line, task, err)
+                          : compare(&e, line, seqs, err);
   mtk_cmd_engine_close(&e);
   return st;
 }
 
 const mtk_cmd mtk_cmd_eval = {
     "eval",
-    "MODEL --ppl FILE | --kld BASE --text FILE | --score FILE | --task FILE",
-    "perplexity, divergence, scores, exact answers",
+    "MODEL --ppl FILE | --kld BASE --text FILE | --refusals FILE | --score FILE | --task FILE",
+    "perplexity, divergence, refusals, scores, exact answers",
     g_options,
     NULL,
     1,

@@ -24,9 +24,29 @@ mtk_status mtk_eval_tokenize_file(mtk_ids *out, const mtk_cmd_engine *e, const c
 /* How many windows of --ctx ids to score (--chunks). */
 mtk_status mtk_eval_windows(int64_t *n, const mtk_cmd_engine *e, const mtk_cmd_line *line,
                             const mtk_ids *ids, const char *path, mtk_error *err);
-/* --kld BASE --text FILE */
-mtk_status mtk_eval_kld(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *text,
-                        mtk_error *err);
+/* --kld BASE --text FILE: puts the numbers into the report. */
+mtk_status mtk_eval_kld(json_t *report, mtk_cmd_engine *e, mtk_cmd_engine *base,
+                        const mtk_cmd_line *line, const char *text, mtk_error *err);
+void mtk_eval_kld_print(const json_t *report);
+/* --refusals FILE, beside those of the base (NULL: none): puts the rates into the report. */
+mtk_status mtk_eval_refusals(json_t *report, mtk_cmd_engine *e, mtk_cmd_engine *base,
+                             const mtk_cmd_line *line, mtk_error *err);
+void mtk_eval_refusals_print(const json_t *report);
+
+/* eval_generate.c: a prompt and what was generated for it. */
+typedef struct mtk_eval_answer {
+  mtk_bytes prompt_text;
+  mtk_ids prompt, ids;
+  mtk_bytes text; /* with the texts of control tokens */
+} mtk_eval_answer;
+/* The prompt of a chat request ({"messages": ...}). */
+mtk_status mtk_eval_prompt(mtk_eval_answer *a, const mtk_chat *chat, const json_t *request,
+                           mtk_error *err);
+/* Greedy answers to all prompts, as many at once as the engine has sequences. */
+mtk_status mtk_eval_generate(mtk_eval_answer *answers, size_t n, const mtk_cmd_engine *e,
+                             int64_t max_tokens, mtk_error *err);
+void mtk_eval_answer_finish(mtk_eval_answer *a);
+
 /* Are all --gate conditions well-formed? Asked before the work begins. */
 mtk_status mtk_eval_parse_gates(const mtk_cmd_line *line, mtk_error *err);
 /* Ends a command: checks every --gate against the numbers of the report (the results join it as

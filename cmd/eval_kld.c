@@ -128,28 +128,29 @@ static double quantile(const kld_job *j, double q) {
   return low + (at - (double)i) * (high - low);
 }
 
-static json_t *statistics(kld_job *j, const mtk_cmd_line *line, int64_t chunks, int64_t ctx) {
+static void put_statistics(json_t *report, kld_job *j, int64_t chunks, int64_t ctx) {
   moments kld = moments_of(j, kld_of), top = moments_of(j, same_top_of);
   moments nll = moments_of(j, nll_of), base = moments_of(j, base_nll_of);
   moments ratio = moments_of(j, log_ratio_of), dp = moments_of(j, dp_of);
   double rms = sqrt(moments_of(j, dp2_of).mean);
   qsort(j->positions, (size_t)j->n, sizeof *j->positions, by_kld);
-  json_t *doc = json_pack("{s:s,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "model", line->args[0], "base",
-                          mtk_options_string(line->options, "kld"), "kld", kld.mean, "kld_error",
-                          kld.error, "kld_median", quantile(j, 0.5), "kld_p90", quantile(j, 0.9),
-                          "kld_p99", quantile(j, 0.99), "kld_p999", quantile(j, 0.999), "kld_max",
-                          j->positions[j->n - 1].kld);
+  json_t *doc =
+      json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "kld", kld.mean, "kld_error", kld.error,
+                "kld_median", quantile(j, 0.5), "kld_p90", quantile(j, 0.9), "kld_p99",
+                quantile(j, 0.99), "kld_p999", quantile(j, 0.999), "kld_max",
+                j->positions[j->n - 1].kld);
   json_t *more = json_pack(
       "{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I}", "top1", top.mean, "top1_error", top.error,
       "ppl", exp(nll.mean), "base_ppl", exp(base.mean), "ppl_ratio", exp(ratio.mean),
       "ppl_ratio_error", exp(ratio.mean) * ratio.error, "dp_mean", dp.mean, "dp_rms", rms, "tokens",
       (json_int_t)j->n, "chunks", (json_int_t)chunks, "ctx", (json_int_t)ctx);
-  json_object_update(doc, more);
+  json_object_update(report, doc);
+  json_object_update(report, more);
+  json_decref(doc);
   json_decref(more);
-  return doc;
 }
 
-static void print_statistics(const json_t *d) {
+void mtk_eval_kld_print(const json_t *d) {
   const char *const rows[][2] = {
       {"kld", "mean KLD"},        {"kld_median", "median"}, {"kld_p90", "90 %"},
       {"kld_p99", "99 %"},        {"kld_p999", "99.9 %"},   {"kld_max", "largest"},
@@ -188,8 +189,8 @@ static mtk_status check_pair(const mtk_cmd_engine *model, const mtk_cmd_engine *
   return st;
 }
 
-static mtk_status compare_text(kld_job *j, const mtk_cmd_line *line, mtk_ids *ids, int64_t ctx,
-                               int64_t chunks, mtk_error *err) {
+static mtk_status compare_text(kld_job *j, mtk_ids *ids, int64_t ctx, int64_t chunks,
+                               mtk_error *err) {
   const mtk_vocab *vocab = mtk_model_vocab(j->base->model);
   j->vocab = mtk_engine_vocab(j->base->engine);
   j->positions = mtk_alloc((size_t)(chunks * ctx), sizeof *j->positions);
@@ -200,22 +201,20 @@ static mtk_status compare_text(kld_job *j, const mtk_cmd_line *line, mtk_ids *id
     MTK_TRY(compare_window(j, window, ctx, err));
     mtk_progress("compare", (uint64_t)(c + 1), (uint64_t)chunks, "windows");
   }
-  return mtk_eval_report(statistics(j, line, chunks, ctx), print_statistics, line, err);
+  return MTK_OK;
 }
 
-mtk_status mtk_eval_kld(mtk_cmd_engine *e, const mtk_cmd_line *line, const char *text,
-                        mtk_error *err) {
-  int64_t ctx = mtk_options_int(line->options, "ctx"), chunks;
-  mtk_cmd_engine base;
+mtk_status mtk_eval_kld(json_t *report, mtk_cmd_engine *e, mtk_cmd_engine *base,
+                        const mtk_cmd_line *line, const char *text, mtk_error *err) {
+  int64_t ctx = mtk_options_int(line->options, "ctx"), chunks = 0;
   mtk_ids ids = {0};
-  MTK_TRY(mtk_cmd_engine_open(&base, line, mtk_options_string(line->options, "kld"), 1, err));
-  kld_job j = {.model = e, .base = &base};
-  mtk_status st = mtk_eval_tokenize_file(&ids, &base, text, err);
-  if (st == MTK_OK) st = check_pair(e, &base, &ids, text, err);
+  kld_job j = {.model = e, .base = base};
+  mtk_status st = mtk_eval_tokenize_file(&ids, base, text, err);
+  if (st == MTK_OK) st = check_pair(e, base, &ids, text, err);
   if (st == MTK_OK) st = mtk_eval_windows(&chunks, e, line, &ids, text, err);
-  if (st == MTK_OK) st = compare_text(&j, line, &ids, ctx, chunks, err);
+  if (st == MTK_OK) st = compare_text(&j, &ids, ctx, chunks, err);
+  if (st == MTK_OK) put_statistics(report, &j, chunks, ctx);
   mtk_free(j.positions);
   mtk_ids_finish(&ids);
-  mtk_cmd_engine_close(&base);
   return st;
 }

@@ -3,6 +3,7 @@
  * thread only. */
 #include "eval.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,10 +19,12 @@ static mtk_status parse_gate(gate *g, const char *text, mtk_error *err) {
   bool known =
       (text[at] == '<' || text[at] == '>') && (ops == 1 || (ops == 2 && text[at + 1] == '='));
   if (n > 0 && n < sizeof g->name && known) g->bound = strtod(text + at + ops, &end);
-  if (!end || end == text + at + ops || *end)
+  if (!end || end == text + at + ops || *end || !isfinite(g->bound))
     return mtk_fail(err, MTK_E_INVALID, "--gate", "'%.80s' is not like 'kld<0.05'", text);
   memcpy(g->name, text, n);
   g->name[n] = 0;
+  for (size_t i = 0; i < n; i++)
+    if (g->name[i] == '-') g->name[i] = '_';
   memcpy(g->op, text + at, ops);
   g->op[ops] = 0;
   return MTK_OK;
@@ -40,6 +43,20 @@ static bool holds(const gate *g, double value) {
   return equal || (g->op[0] == '<' ? value < g->bound : value > g->bound);
 }
 
+/* Names what there is instead. */
+static mtk_status refuse_name(const gate *g, json_t *report, mtk_error *err) {
+  mtk_bytes names = {0};
+  const char *key;
+  json_t *value;
+  json_object_foreach(report, key, value) {
+    if (json_is_number(value)) mtk_bytes_printf(&names, "%s%s", names.len ? ", " : "", key);
+  }
+  mtk_fail(err, MTK_E_INVALID, "--gate", "this report has no number '%s', but: %.400s", g->name,
+           names.data ? names.data : "none");
+  mtk_bytes_finish(&names);
+  return MTK_E_INVALID;
+}
+
 static mtk_status check_gates(json_t *report, const mtk_cmd_line *line, mtk_error *err) {
   const char *const *texts = NULL;
   size_t n = mtk_options_list(line->options, "gate", &texts);
@@ -49,8 +66,7 @@ static mtk_status check_gates(json_t *report, const mtk_cmd_line *line, mtk_erro
     gate g = {{0}, {0}, 0};
     mtk_status st = parse_gate(&g, texts[i], err);
     const json_t *value = json_object_get(report, g.name);
-    if (st == MTK_OK && !json_is_number(value))
-      st = mtk_fail(err, MTK_E_INVALID, "--gate", "this report has no number '%s'", g.name);
+    if (st == MTK_OK && !json_is_number(value)) st = refuse_name(&g, report, err);
     if (st != MTK_OK) {
       json_decref(results);
       mtk_bytes_finish(&failed);

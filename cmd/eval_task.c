@@ -7,9 +7,6 @@
 /* One problem, its answer as it is generated, and its grade. */
 typedef struct problem {
   json_t *doc;
-  mtk_ids prompt, ids;
-  mtk_bytes text;
-  mtk_finish finish;
   mtk_grade grade;
 } problem;
 
@@ -17,6 +14,7 @@ typedef struct task {
   const mtk_verifier_v1 *verifier;
   mtk_chat *chat;
   problem *items;
+  mtk_eval_answer *answers; /* one per item */
   size_t n, cap;
 } task;
 
@@ -30,60 +28,27 @@ static mtk_status add_problem(mtk_cmd_engine *e, const json_t *doc, void *ctx, m
     problem *grown = mtk_realloc(t->items, t->cap, cap, sizeof *grown);
     if (!grown) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
     t->items = grown;
+    mtk_eval_answer *more = mtk_realloc(t->answers, t->cap, cap, sizeof *more);
+    if (!more) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+    t->answers = more;
     t->cap = cap;
   }
+  mtk_eval_answer *a = &t->answers[t->n];
   problem *p = &t->items[t->n++];
+  *a = (mtk_eval_answer){0};
   *p = (problem){.doc = json_deep_copy(doc)};
-  char *json = json_dumps(doc, JSON_REAL_PRECISION(17));
-  if (!p->doc || !json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  mtk_status st =
-      mtk_chat_render(NULL, &p->prompt, NULL, t->chat, json, strlen(json), true, NULL, err);
-  free(json);
-  return st;
-}
-
-static void on_token(void *ctx, const mtk_token_event *ev) {
-  problem *p = ctx;
-  if (ev->id >= 0) mtk_ids_push(&p->ids, ev->id, NULL);
-  mtk_bytes_append(&p->text, ev->text, ev->n_text);
-  if (ev->finish != MTK_FINISH_NONE) p->finish = ev->finish;
-}
-
-static mtk_status generate_all(task *t, mtk_cmd_engine *e, int64_t max_tokens, mtk_error *err) {
-  mtk_scheduler *s = NULL;
-  MTK_TRY(mtk_scheduler_create(&s, e->engine, err));
-  mtk_status st = MTK_OK;
-  for (size_t i = 0; i < t->n && st == MTK_OK; i++) {
-    problem *p = &t->items[i];
-    mtk_request r = {.struct_size = sizeof r,
-                     .prompt = p->prompt.data,
-                     .n_prompt = (int64_t)p->prompt.len,
-                     .max_tokens = max_tokens,
-                     .sampling = MTK_SAMPLING_DEFAULT,
-                     .echo_special = true,
-                     .adapter = e->adapter,
-                     .on_token = on_token,
-                     .ctx = p};
-    uint64_t id;
-    st = mtk_scheduler_submit(&id, s, &r, err);
-  }
-  int active = 1;
-  while (st == MTK_OK && active) {
-    st = mtk_cancelled() ? mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped")
-                         : mtk_scheduler_step(&active, s, err);
-    mtk_progress("answer", t->n - (size_t)active, t->n, "problems");
-  }
-  mtk_scheduler_destroy(s);
-  return st;
+  if (!p->doc) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  return mtk_eval_prompt(a, t->chat, doc, err);
 }
 
 static mtk_status grade_all(task *t, mtk_error *err) {
   for (size_t i = 0; i < t->n; i++) {
     problem *p = &t->items[i];
+    const mtk_bytes *text = &t->answers[i].text;
     char *json = json_dumps(p->doc, JSON_REAL_PRECISION(17));
     if (!json) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
     mtk_status st =
-        t->verifier->grade(&p->grade, p->text.data ? p->text.data : "", p->text.len, json, err);
+        t->verifier->grade(&p->grade, text->data ? text->data : "", text->len, json, err);
     free(json);
     if (st != MTK_OK) return st;
   }
@@ -94,9 +59,9 @@ static mtk_status write_outputs(const task *t, const char *path, bool force, mtk
   mtk_bytes out = {0};
   for (size_t i = 0; i < t->n; i++) {
     const problem *p = &t->items[i];
+    const mtk_bytes *text = &t->answers[i].text;
     json_t *row =
-        json_pack("{s:s%,s:b,s:s}", "text", p->text.data ? p->text.data : "", p->text.len,
-                  "correct", p->grade.verdict == MTK_VERDICT_PASS, "reason", p->grade.reason);
+        json_pack("{s:s%,s:b,s:s}", "text", text->data ? text->data : "", text->len, "correct", p->grade.verdict == MTK_VERDICT_PASS, "reason", p->grade.reason);
     if (row) json_object_update_missing(row, p->doc);
     char *line = row ? json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(row);
@@ -153,7 +118,7 @@ static mtk_status report(const task *t, const mtk_cmd_line *line, double seconds
   size_t correct = 0, tokens = 0;
   for (size_t i = 0; i < t->n; i++) {
     correct += t->items[i].grade.verdict == MTK_VERDICT_PASS;
-    tokens += t->items[i].ids.len;
+    tokens += t->answers[i].ids.len;
     count_group(groups, &t->items[i], "task");
     count_group(groups, &t->items[i], "lang");
   }
@@ -174,17 +139,17 @@ mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char
   double start = mtk_now_s();
   mtk_status st = mtk_chat_create(&t.chat, e->model, NULL, err);
   if (st == MTK_OK) st = mtk_eval_jsonl(e, path, add_problem, &t, err);
-  if (st == MTK_OK) st = generate_all(&t, e, mtk_options_int(line->options, "max-tokens"), err);
+  if (st == MTK_OK)
+    st = mtk_eval_generate(t.answers, t.n, e, mtk_options_int(line->options, "max-tokens"), err);
   if (st == MTK_OK) st = grade_all(&t, err);
   if (st == MTK_OK && outputs) st = write_outputs(&t, outputs, true, err);
   if (st == MTK_OK) st = report(&t, line, mtk_now_s() - start, err);
   for (size_t i = 0; i < t.n; i++) {
     json_decref(t.items[i].doc);
-    mtk_ids_finish(&t.items[i].prompt);
-    mtk_ids_finish(&t.items[i].ids);
-    mtk_bytes_finish(&t.items[i].text);
+    mtk_eval_answer_finish(&t.answers[i]);
   }
   mtk_free(t.items);
+  mtk_free(t.answers);
   mtk_chat_destroy(t.chat);
   return st;
 }

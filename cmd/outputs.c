@@ -25,8 +25,8 @@ static mtk_status refuse_key(const char *old_text, const char *new_text, mtk_err
     break;
   }
   mtk_fail(err, MTK_E_INVALID, "--resume",
-           "cannot go on with an interrupted run: %s%s%.300s; without --resume it starts over", what,
-           args ? ": " : "", args ? args : "");
+           "cannot go on with an interrupted run: %s%s%.300s; without --resume it starts over",
+           what, args ? ": " : "", args ? args : "");
   free(args);
   json_decref(old);
   json_decref(new);
@@ -48,9 +48,14 @@ static mtk_status open_resumable(mtk_cmd_outputs *o, const char *dst, const char
   return st;
 }
 
+mtk_status mtk_cmd_outputs_begin(mtk_cmd_outputs *o, const char *const *sources, int n_sources,
+                                 const mtk_pool *pool, mtk_error *err) {
+  if (o->repeats) return MTK_OK;
+  return mtk_digests_start(&o->digests, sources, n_sources, mtk_pool_size(pool) > 1, err);
+}
+
 mtk_status mtk_cmd_outputs_open(mtk_cmd_outputs *o, const mtk_cmd_line *line,
-                                const mtk_format_v1 *format, const char *dst,
-                                const char *const *sources, int n_sources, mtk_error *err) {
+                                const mtk_format_v1 *format, const char *dst, mtk_error *err) {
   bool resume = mtk_options_flag(line->options, "resume");
   bool can = format->flags & MTK_FORMAT_OUTPUTS;
   if (o->repeats) {
@@ -62,7 +67,7 @@ mtk_status mtk_cmd_outputs_open(mtk_cmd_outputs *o, const mtk_cmd_line *line,
   if (resume && !can)
     return mtk_fail(err, MTK_E_UNSUPPORTED, "--resume", "format %s cannot go on with a part",
                     format->id);
-  MTK_TRY(mtk_cmd_provenance(&o->text, line, sources, n_sources, err));
+  MTK_TRY(mtk_cmd_provenance_with(&o->text, line, o->digests, err));
   o->provenance = o->text.data;
   return can ? open_resumable(o, dst, o->provenance, resume, err) : MTK_OK;
 }
@@ -97,6 +102,7 @@ mtk_status mtk_cmd_outputs_close(mtk_cmd_outputs *o, mtk_status st, mtk_error *e
   }
   mtk_outputs_close(o->outputs, keep);
   mtk_bytes_finish(&o->text);
+  mtk_digests_destroy(o->digests);
   *o = (mtk_cmd_outputs){0};
   return st;
 }

@@ -14,6 +14,8 @@ struct mtk_cmd_calibration {
   int64_t *lengths;
   int64_t n_seqs;
   mtk_calibration *stats;
+  mtk_pool *pool; /* borrowed */
+  double percentile;
 };
 
 /* Whole sequences in the seeded order until there are enough tokens; the last one is cut. */
@@ -45,13 +47,22 @@ static mtk_status open_parts(mtk_cmd_calibration *c, const mtk_cmd_line *line, c
   MTK_TRY(mtk_dataset_create(&c->data, files, (int)n_files, c->chat, c->tokenizer, &data, err));
   MTK_TRY(choose_sequences(c, mtk_options_int(line->options, "calibration-tokens"),
                            (uint64_t)mtk_options_int(line->options, "seed"), err));
+  c->pool = pool;
+  c->percentile = mtk_options_float(line->options, "act-percentile");
+  return mtk_cmd_calibration_restart(c, err);
+}
+
+mtk_status mtk_cmd_calibration_restart(mtk_cmd_calibration *c, mtk_error *err) {
   mtk_calibration_options o = {.struct_size = sizeof o,
-                               .pool = pool,
+                               .pool = c->pool,
                                .arith = -1,
                                .isa = -1,
                                .ids = c->ids.data,
                                .lengths = c->lengths,
-                               .n_seqs = c->n_seqs};
+                               .n_seqs = c->n_seqs,
+                               .percentile = c->percentile};
+  mtk_calibration_destroy(c->stats);
+  c->stats = NULL;
   return mtk_calibration_create(&c->stats, c->model, &o, err);
 }
 
@@ -92,8 +103,8 @@ mtk_status mtk_cmd_calibration_run(mtk_cmd_calibration *c, mtk_error *err) {
 /* Encode the quantized tensors of a stage. Those on one input (q, k and v; gate and up) share its
  * statistics and go together. names: room for twice the rows of the report. */
 static mtk_status encode_stage(mtk_cmd_calibration *c, int stage, mtk_model *model,
-                               const mtk_quantizer_v1 *quantizer, const mtk_quantize_report *report,
-                               const char **names, mtk_error *err) {
+                               const mtk_quantize_report *report, const char **names,
+                               mtk_error *err) {
   size_t n = 0;
   for (size_t i = 0; i < report->n_rows; i++) {
     const mtk_quantize_row *row = &report->rows[i];
@@ -110,22 +121,51 @@ static mtk_status encode_stage(mtk_cmd_calibration *c, int stage, mtk_model *mod
       group[n_group++] = names[j];
       names[j] = NULL;
     }
-    MTK_TRY(mtk_model_quantize_now(model, quantizer, group, n_group, stats, err));
+    MTK_TRY(mtk_model_quantize_now(model, group, n_group, stats, err));
   }
   return MTK_OK;
 }
 
+/* Did an interrupted run encode all tensors of a stage? */
+static bool is_encoded(const mtk_cmd_calibration *c, int stage, const mtk_model *model,
+                       const mtk_quantize_report *report) {
+  bool all = true;
+  for (size_t i = 0; i < report->n_rows && all; i++) {
+    const mtk_quantize_row *row = &report->rows[i];
+    if (row->reason == MTK_QUANTIZED && mtk_calibration_stage_of(c->stats, row->name) == stage)
+      all = mtk_outputs_has_scratch(mtk_model_outputs(model), row->name);
+  }
+  return all;
+}
+
 mtk_status mtk_cmd_calibration_encode(mtk_cmd_calibration *c, mtk_model *model,
-                                      const mtk_quantizer_v1 *quantizer,
                                       const mtk_quantize_report *report, mtk_error *err) {
   const char **names = mtk_alloc(report->n_rows, 2 * sizeof *names);
   mtk_status st = names ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   for (int stage = 0; stage < mtk_calibration_stages(c->stats) && st == MTK_OK; stage++) {
-    st = mtk_calibration_next(c->stats, true, err);
-    if (st == MTK_OK) st = encode_stage(c, stage, model, quantizer, report, names, err);
+    st = mtk_calibration_next(c->stats, !is_encoded(c, stage, model, report), err);
+    if (st == MTK_OK) st = encode_stage(c, stage, model, report, names, err);
   }
   mtk_free((void *)names);
   return st;
+}
+
+mtk_model *mtk_cmd_calibration_model(mtk_cmd_calibration *c) { return c->model; }
+
+mtk_calibration *mtk_cmd_calibration_state(mtk_cmd_calibration *c) { return c->stats; }
+
+const mtk_model *mtk_cmd_calibration_part(mtk_calibration_options *out,
+                                          const mtk_cmd_calibration *c, int64_t tokens,
+                                          mtk_pool *pool) {
+  *out = (mtk_calibration_options){.struct_size = sizeof *out,
+                                   .pool = pool,
+                                   .arith = -1,
+                                   .isa = -1,
+                                   .ids = c->ids.data,
+                                   .lengths = c->lengths};
+  for (int64_t n = 0; out->n_seqs < c->n_seqs && n < tokens; out->n_seqs++)
+    n += c->lengths[out->n_seqs];
+  return c->model;
 }
 
 int64_t mtk_cmd_calibration_tokens(const mtk_cmd_calibration *c) { return (int64_t)c->ids.len; }

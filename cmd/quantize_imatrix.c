@@ -36,21 +36,6 @@ void mtk_cmd_imatrix_close(mtk_cmd_imatrix *im) {
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Means from sums: those of a matrix that saw no rows are the means over all. */
-static void divide(float *mean, const float *sum, const int64_t *rows, int64_t n, int64_t k) {
-  int64_t all = 0;
-  for (int64_t m = 0; m < n; m++) all += rows[m];
-  for (int64_t i = 0; i < k; i++) {
-    double total = 0;
-    for (int64_t m = 0; m < n; m++) total += (double)sum[m * k + i];
-    for (int64_t m = 0; m < n; m++) {
-      float part = rows[m] > 0 ? sum[m * k + i] : (float)total;
-      int64_t count = rows[m] > 0 ? rows[m] : all;
-      mean[m * k + i] = count > 0 ? part / (float)count : 0;
-    }
-  }
-}
-
 /* sums[n]: of all matrices of one weight; counts[n_counts]: one each, or one for all. */
 static mtk_status add_entry(mtk_cmd_imatrix *im, const mtk_tensor *t, const float *sums, int64_t n,
                             const float *counts, int64_t n_counts, mtk_error *err) {
@@ -73,7 +58,7 @@ static mtk_status add_entry(mtk_cmd_imatrix *im, const mtk_tensor *t, const floa
       return mtk_fail(err, MTK_E_FORMAT, t->name, "the number of rows is %g", (double)count);
     rows[m] = (int64_t)count;
   }
-  divide(mean, sums, rows, n_mat, k);
+  mtk_mean_squares(mean, sums, rows, n_expert, k);
   im->entries[im->n++] = (entry){
       mtk_arena_strndup(im->arena, t->name, strlen(t->name)),
       {.k = k, .n_expert = n_expert, .rows = rows, .mean_square = mean}};

@@ -1,9 +1,11 @@
 /* quantize_report.c: mtk quantize --report DIR: report.json (the document of --json), report.md,
- * error.svg and bits.svg with one bar per block of the model, scales.svg. Main thread only. */
+ * error.svg and bits.svg with one bar per block of the model, scales.svg, tradeoff.svg of a choice
+ * under a budget. Main thread only. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "plot.h"
 #include "quantize.h"
 
 /* Sums over the tensors of one block; the last item is what belongs to none. */
@@ -54,58 +56,15 @@ static mtk_status put_file(const char *dir, const char *name, mtk_bytes *text, m
 
 /* ---- plots ----------------------------------------------------------------------------------- */
 
-/* 1, 2 or 5 times a power of ten, so that four or more of them reach `top`. */
-static double grid_step(double top) {
-  double power = pow(10, floor(log10(top / 4)));
-  double left = top / 4 / power;
-  return power * (left >= 5 ? 5 : left >= 2 ? 2 : 1);
-}
-
-/* One bar per value, labelled first, first + 1, ... on the axis; with `rest` the last one so. */
-static void put_bars(mtk_bytes *out, const char *title, const char *axis, const double *values,
-                     size_t n, long first, bool rest) {
-  enum { LEFT = 60, TOP = 40, WIDTH = 720, HEIGHT = 260 };
-  double top = 1e-6, slot = (double)WIDTH / (double)n;
-  for (size_t i = 0; i < n; i++) top = fmax(top, values[i]);
-  double step = grid_step(top), full = ceil(top / step) * step;
-  mtk_bytes_printf(out,
-                   "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 800 350\" "
-                   "width=\"800\" height=\"350\" font-family=\"sans-serif\" font-size=\"12\">\n"
-                   "<rect width=\"800\" height=\"350\" fill=\"white\"/>\n"
-                   "<text x=\"%d\" y=\"24\" font-size=\"15\">%s</text>\n",
-                   LEFT, title);
-  for (double y = 0; y <= full * 1.0001; y += step) {
-    double at = TOP + HEIGHT * (1 - y / full);
-    mtk_bytes_printf(out,
-                     "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ccc\"/>"
-                     "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>\n",
-                     LEFT, LEFT + WIDTH, at, at, LEFT - 6, at + 4, y);
-  }
-  for (size_t i = 0; i < n; i++) {
-    double h = HEIGHT * values[i] / full, x = LEFT + slot * (double)i;
-    mtk_bytes_printf(out,
-                     "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
-                     "fill=\"#3b6ea5\"/>\n",
-                     x + slot * 0.1, TOP + HEIGHT - h, slot * 0.8, h);
-    if (n > 24 && i % (n / 12) != 0 && i + 1 < n) continue;
-    if (n > 24 && i + 1 < n && n - 1 - i < n / 24 + 1) continue; /* room for the last label */
-    mtk_bytes_printf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", x + slot / 2,
-                     TOP + HEIGHT + 18);
-    if (i + 1 < n || !rest) mtk_bytes_printf(out, "%ld</text>\n", first + (long)i);
-    else mtk_bytes_puts(out, "rest</text>\n");
-  }
-  mtk_bytes_printf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n</svg>\n",
-                   LEFT + WIDTH / 2, TOP + HEIGHT + 40, axis);
-}
-
 static mtk_status put_plot(const char *dir, const char *name, const char *title,
-                           const block_sum *blocks, size_t n, double (*value)(const block_sum *),
-                           mtk_error *err) {
+                           const char *y_axis, const block_sum *blocks, size_t n,
+                           double (*value)(const block_sum *), mtk_error *err) {
   mtk_bytes text = {0};
   double *values = mtk_alloc(n, sizeof *values);
   if (!values) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   for (size_t i = 0; i < n; i++) values[i] = value(&blocks[i]);
-  put_bars(&text, title, "block", values, n, 0, true);
+  mtk_cmd_bars bars = {title, "block", y_axis, values, n, 0, "rest"};
+  mtk_cmd_plot_bars(&text, &bars);
   mtk_free(values);
   mtk_status st = put_file(dir, name, &text, err);
   mtk_bytes_finish(&text);
@@ -127,24 +86,87 @@ static mtk_status put_scales(const char *dir, const mtk_compare_report *v, mtk_e
     }
   for (size_t i = 0; i < MTK_COMPARE_SCALES && all > 0; i++) share[i] *= 100 / all;
   if (last < first) last = first;
-  put_bars(&text, "scales of blocks, percent", "log2 of the scale, rounded down", share + first,
-           last - first + 1, (long)first - MTK_COMPARE_SCALE_ONE, false);
+  mtk_cmd_bars bars = {.title = "Scales of the blocks of all quantized tensors",
+                       .x_axis = "log2 of the scale, rounded down",
+                       .y_axis = "percent of blocks",
+                       .values = share + first,
+                       .n = last - first + 1,
+                       .first = (long)first - MTK_COMPARE_SCALE_ONE};
+  mtk_cmd_plot_bars(&text, &bars);
   mtk_status st = put_file(dir, "scales.svg", &text, err);
   mtk_bytes_finish(&text);
   return st;
 }
 
+static double number(const json_t *object, const char *key) {
+  return json_number_value(json_object_get(object, key));
+}
+
+/* What can be had for how many bits, by the plan; points without any loss are left out. */
+static mtk_status put_tradeoff(const char *dir, const json_t *plan, mtk_error *err) {
+  const json_t *curve = json_object_get(plan, "curve"), *uniform = json_object_get(plan, "uniform");
+  size_t n = 0, cap = json_array_size(curve) + json_object_size(uniform) + 1;
+  mtk_cmd_point *points = mtk_alloc(cap, sizeof *points);
+  if (!points) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  for (size_t i = 0; i < json_array_size(curve); i++) {
+    const json_t *p = json_array_get(curve, i);
+    points[n++] = (mtk_cmd_point){number(p, "bits_per_weight"), number(p, "kld"), NULL, false};
+  }
+  const char *name;
+  json_t *p;
+  json_object_foreach((json_t *)(uintptr_t)uniform, name, p) {
+    mtk_cmd_point at = {number(p, "bits_per_weight"), number(p, "kld"), name, false};
+    points[n++] = at;
+  }
+  points[n++] = (mtk_cmd_point){number(plan, "bits_per_weight"), number(plan, "predicted_kld"),
+                                "chosen", true};
+  size_t used = 0;
+  for (size_t i = 0; i < n; i++)
+    if (points[i].y > 0) points[used++] = points[i];
+  mtk_bytes text = {0};
+  mtk_cmd_curve c = {"What mixtures of types cost, and one type for all",
+                     "bits per weight of the whole model", "predicted KL divergence, nats", points,
+                     used};
+  if (used) mtk_cmd_plot_curve(&text, &c);
+  mtk_status st = used ? put_file(dir, "tradeoff.svg", &text, err) : MTK_OK;
+  mtk_bytes_finish(&text);
+  mtk_free(points);
+  return st;
+}
+
 /* ---- Markdown -------------------------------------------------------------------------------- */
 
+static void put_plan(mtk_bytes *out, const json_t *plan) {
+  const json_t *uniform = json_object_get(plan, "uniform");
+  const char *name;
+  json_t *p;
+  if (!uniform) return;
+  mtk_bytes_printf(out,
+                   "## Mixed types\n\nThe types were chosen for the least divergence within %.0f "
+                   "bytes of tensors. Divergences are sums over groups of tensors, each measured "
+                   "while only that group was quantized (in one type; others follow the error of "
+                   "its outputs). The line in the plot joins mixtures that are the best for their "
+                   "size.\n\n![trade-off](tradeoff.svg)\n\n"
+                   "| types | bits per weight | bytes | predicted KL divergence |\n"
+                   "| --- | ---: | ---: | ---: |\n| chosen | %.4f | %.0f | %.5f |\n",
+                   number(plan, "budget_bytes"), number(plan, "bits_per_weight"),
+                   number(plan, "bytes"), number(plan, "predicted_kld"));
+  json_object_foreach((json_t *)(uintptr_t)uniform, name, p)
+    mtk_bytes_printf(out, "| all %s | %.4f | %.0f | %.5f |\n", name, number(p, "bits_per_weight"),
+                     number(p, "bytes"), number(p, "kld"));
+  mtk_bytes_puts(out, "\n## Blocks and tensors\n\n");
+}
+
 static void put_tables(mtk_bytes *out, const mtk_cmd_line *line, const mtk_quantize_report *r,
-                       const mtk_compare_report *v, const block_sum *blocks, size_t n) {
-  mtk_bytes_printf(out, "# %s\n\nFrom %s by `mtk quantize --to %s --method %s`; %zu of %zu tensors "
+                       const mtk_compare_report *v, const json_t *plan, const block_sum *blocks,
+                       size_t n) {
+  mtk_bytes_printf(out, "# %s\n\n%s, quantized to %s by method %s; %zu of %zu tensors "
                    "quantized, %zu faults.\n\n![error](error.svg)\n\n"
                    "![bits](bits.svg)\n\n![scales](scales.svg)\n\n",
                    mtk_path_base(line->args[1]), mtk_path_base(line->args[0]),
-                   mtk_options_string(line->options, "to"),
-                   mtk_options_string(line->options, "method"), r->n_quantized, r->n_rows,
-                   v->n_faults);
+                   mtk_cmd_target_name(line), mtk_options_string(line->options, "method"),
+                   r->n_quantized, r->n_rows, v->n_faults);
+  put_plan(out, plan);
   mtk_bytes_puts(out, "| block | relative error | bits per weight |\n| --- | ---: | ---: |\n");
   for (size_t i = 0; i < n; i++) {
     if (i + 1 < n) mtk_bytes_printf(out, "| %zu ", i);
@@ -181,10 +203,16 @@ mtk_status mtk_cmd_quantize_report(const char *path, const mtk_cmd_line *line, c
     mtk_bytes_puts(&text, json);
     st = put_file(dir, "report.json", &text, err);
   }
-  if (st == MTK_OK) put_tables(&text, line, r, v, blocks, n);
+  const json_t *plan = json_object_get(doc, "plan");
+  if (st == MTK_OK) put_tables(&text, line, r, v, plan, blocks, n);
   if (st == MTK_OK) st = put_file(dir, "report.md", &text, err);
-  if (st == MTK_OK) st = put_plot(dir, "error.svg", "relative error", blocks, n, error_of, err);
-  if (st == MTK_OK) st = put_plot(dir, "bits.svg", "bits per weight", blocks, n, bits_of, err);
+  if (st == MTK_OK)
+    st = put_plot(dir, "error.svg", "Error of the weights by block",
+                  "root of squared error / energy", blocks, n, error_of, err);
+  if (st == MTK_OK)
+    st = put_plot(dir, "bits.svg", "Size of the weights by block", "bits per weight", blocks, n,
+                  bits_of, err);
+  if (st == MTK_OK && json_object_get(plan, "curve")) st = put_tradeoff(dir, plan, err);
   if (st == MTK_OK) st = put_scales(dir, v, err);
   if (st == MTK_OK) st = mtk_outdir_commit(out, err);
   else mtk_outdir_abort(out);

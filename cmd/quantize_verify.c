@@ -23,17 +23,24 @@ static char *first_part(const char *path) {
   return first ? first : mtk_strdup(path);
 }
 
-mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, const char *source,
-                           mtk_pool *pool, mtk_error *err) {
-  mtk_model *copy = NULL, *original = NULL;
+mtk_status mtk_cmd_compare_model(mtk_compare_report *out, const char *artefact, mtk_model *source,
+                                 mtk_pool *pool, mtk_error *err) {
+  mtk_model *copy = NULL;
   char *path = first_part(artefact);
   mtk_status st = path ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK) st = mtk_model_load(&copy, path, err);
-  if (st == MTK_OK) st = mtk_model_load(&original, source, err);
-  if (st == MTK_OK) st = mtk_model_compare(out, copy, original, pool, err);
+  if (st == MTK_OK) st = mtk_model_compare(out, copy, source, pool, err);
   mtk_model_destroy(copy);
-  mtk_model_destroy(original);
   mtk_free(path);
+  return st;
+}
+
+mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, const char *source,
+                           mtk_pool *pool, mtk_error *err) {
+  mtk_model *original = NULL;
+  MTK_TRY(mtk_model_load(&original, source, err));
+  mtk_status st = mtk_cmd_compare_model(out, artefact, original, pool, err);
+  mtk_model_destroy(original);
   return st;
 }
 

@@ -6,7 +6,7 @@
 
 #include <mtk/archive.h>
 
-/* A range of an output that is complete: what lies between the entry before of that name and end. */
+/* A range of an output that is complete: from the end of the entry before of that name to `end`. */
 typedef struct output_mark {
   const char *name; /* in the arena */
   uint64_t end, hash;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/fold.h"
 #include "model/recode.h"
 
 /* Biases of experts have two dimensions, but are vectors like all others. */
@@ -25,6 +26,22 @@ mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err) {
   }
   mtk_meta_remove(mtk_model_meta(model), "general.file_type"); /* says what the types were */
   return MTK_OK;
+}
+
+/* ---- statistics ---------------------------------------------------------------------------- */
+
+void mtk_mean_squares(float *mean, const float *sum, const int64_t *rows, int64_t n_expert,
+                      int64_t k) {
+  int64_t all = 0, n = n_expert > 0 ? n_expert : 1;
+  float prior = n_expert > 0 ? MTK_EXPERT_PRIOR_ROWS : 0;
+  for (int64_t x = 0; x < n; x++) all += rows[x];
+  for (int64_t i = 0; i < k; i++) {
+    double total = 0;
+    for (int64_t x = 0; x < n; x++) total += (double)sum[x * k + i];
+    float lent = all > 0 ? prior * (float)(total / (double)all) : 0;
+    for (int64_t x = 0; x < n; x++)
+      mean[x * k + i] = all > 0 ? (sum[x * k + i] + lent) / ((float)rows[x] + prior) : 0;
+  }
 }
 
 /* ---- quantization ------------------------------------------------------------------------- */
@@ -48,6 +65,12 @@ static int64_t whole(const mtk_model *model, const char *key) {
 /* The target that a tensor gets; NULL: none. */
 static const mtk_quant_target *choose_target(const mtk_model *model, const mtk_tensor *t,
                                              const mtk_quantize_options *o) {
+  const mtk_quantizer_v1 *planned = o->quantizer;
+  const mtk_quant_target *target = NULL;
+  if (o->plan) {
+    o->plan(o->plan_ctx, t->name, &planned, &target);
+    return target;
+  }
   mtk_quant_place place = {.struct_size = sizeof place,
                            .name = t->name,
                            .row_elems = mtk_tensor_row_elems(t),
@@ -65,10 +88,10 @@ static const mtk_quant_target *choose_target(const mtk_model *model, const mtk_t
   return place.is_embedding && !place.embeddings ? NULL : o->target;
 }
 
-/* On MTK_QUANTIZED, *target is what the tensor gets. */
-static mtk_quantize_reason eligible(const mtk_quant_target **target, const mtk_model *model,
-                                    const mtk_tensor *t, const mtk_quantize_options *o) {
-  const mtk_dtype_info *from = mtk_dtype_get(t->dtype);
+mtk_quantize_reason mtk_quantize_choice(const mtk_quant_target **target, const mtk_model *model,
+                                        const mtk_tensor *t, const mtk_quantize_options *o) {
+  const mtk_tensor *original = mtk_fold_original(t);
+  const mtk_dtype_info *from = mtk_dtype_get(original->dtype);
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
   const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
   bool linear = arch ? row && (row->flags & MTK_TENSOR_LINEAR) : t->n_dims == 2;
@@ -80,7 +103,7 @@ static mtk_quantize_reason eligible(const mtk_quant_target **target, const mtk_m
   if (!linear || t->n_dims < 2 || is_bias(t->name) || !from->is_float) return MTK_KEPT_NOT_LINEAR;
   for (int i = 0; i < o->n_keep; i++)
     if (strstr(t->name, o->keep[i])) return MTK_KEPT_BY_USER;
-  if ((from->is_quant || t->scales) && !o->requantize) return MTK_KEPT_QUANTIZED;
+  if ((from->is_quant || original->scales) && !o->requantize) return MTK_KEPT_QUANTIZED;
   if (!*target || mtk_tensor_row_elems(t) % mtk_dtype_get((*target)->dtype)->block_elems)
     return MTK_KEPT_SHAPE;
   bool steps_over = (*target)->scale_n > 0 && mtk_tensor_matrices(t) > 1 &&
@@ -96,7 +119,17 @@ typedef struct member {
   long block;
   const char *group;
   const mtk_quant_target *target;
+  const char *type_group; /* fused or experts; NULL: alone */
 } member;
+
+/* The first tensor that must have the type of another one: fused with it, or experts of its block. */
+static size_t first_of_group(const member *m, size_t self) {
+  for (size_t i = 0; i < self && m[self].type_group; i++)
+    if (m[i].type_group && m[i].block == m[self].block &&
+        strcmp(m[i].type_group, m[self].type_group) == 0)
+      return i;
+  return self;
+}
 
 static float group_max(const member *m, size_t n, size_t self, int64_t matrix) {
   if (!m[self].amax) return 0;
@@ -111,7 +144,7 @@ static float group_max(const member *m, size_t n, size_t self, int64_t matrix) {
 
 /* The grid of each matrix, behind one another in one array. */
 static mtk_status make_scales(mtk_recode *r, mtk_arena *arena, const mtk_quant_target *target,
-                              mtk_error *err) {
+                              bool sizes_only, mtk_error *err) {
   int64_t rows = mtk_tensor_rows(&r->source) / r->n_quants, k = mtk_tensor_row_elems(&r->source);
   int64_t sn = target->scale_n ? target->scale_n : rows, sk = target->scale_k ? target->scale_k : k;
   int64_t count = ((rows + sn - 1) / sn) * ((k + sk - 1) / sk);
@@ -121,8 +154,9 @@ static mtk_status make_scales(mtk_recode *r, mtk_arena *arena, const mtk_quant_t
     r->quants[i].scale_n = sn;
     r->quants[i].scale_k = sk;
     r->quants[i].scales = scales + i * count;
-    MTK_TRY(mtk_recode_gather(r->quantizer, &r->quants[i], err));
+    if (!sizes_only) MTK_TRY(mtk_recode_gather(r->quantizer, &r->quants[i], err));
   }
+  for (int64_t i = 0; sizes_only && i < r->n_quants * count; i++) scales[i] = 1;
   return MTK_OK;
 }
 
@@ -134,7 +168,10 @@ static mtk_status quantize_tensor(mtk_model *model, size_t index, const member *
   mtk_tensor *sources = mtk_arena_alloc(arena, (size_t)count, sizeof *sources);
   if (r) r->quants = mtk_arena_alloc(arena, (size_t)count, sizeof *r->quants);
   if (!r || !sources || !r->quants) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  r->quantizer = o->quantizer;
+  bool lookup = o->lookup_quantizer && !strcmp(r->source.name, "token_embd.weight");
+  r->quantizer = lookup ? o->lookup_quantizer : o->quantizer;
+  const mtk_quant_target *target = members[index].target;
+  if (o->plan) o->plan(o->plan_ctx, r->source.name, &r->quantizer, &target);
   r->pool = o->pool;
   r->n_quants = count;
   const mtk_input_stats *stats = o->stats ? o->stats(o->stats_ctx, r->source.name) : NULL;
@@ -143,14 +180,13 @@ static mtk_status quantize_tensor(mtk_model *model, size_t index, const member *
     if (count > 1) MTK_TRY(mtk_expert_slice(&sources[i], arena, &r->source, i, err));
     r->quants[i] = (mtk_quant_tensor){.struct_size = sizeof r->quants[i],
                                       .source = &sources[i],
-                                      .target = members[index].target,
+                                      .target = target,
                                       .group_amax = group_max(members, n, index, i),
                                       .options = o->options};
     if (stats && stats->k == mtk_tensor_row_elems(&r->source))
       r->quants[i].importance = stats->mean_square + (stats->n_expert > 0 ? i * stats->k : 0);
   }
-  const mtk_quant_target *target = members[index].target;
-  if (target->scale_n >= 0) MTK_TRY(make_scales(r, arena, target, err));
+  if (target->scale_n >= 0) MTK_TRY(make_scales(r, arena, target, o->sizes_only, err));
   return mtk_recode_install(model, r, target->dtype, err);
 }
 
@@ -173,15 +209,21 @@ static mtk_status find_amax(mtk_model *model, member *members, mtk_quantize_row 
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
   for (size_t i = 0; i < n; i++) {
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
-    rows[i] = (mtk_quantize_row){t->name,  eligible(&members[i].target, model, t, o), t->dtype,
-                                 t->dtype, t->size_bytes, t->size_bytes};
+    const mtk_tensor *from = mtk_fold_original(t);
+    mtk_quantize_reason reason = mtk_quantize_choice(&members[i].target, model, t, o);
+    rows[i] = (mtk_quantize_row){t->name,     reason,           from->dtype,
+                                 from->dtype, from->size_bytes, from->size_bytes,
+                                 reason == MTK_QUANTIZED ? members[i].target : NULL, i};
     if (rows[i].reason != MTK_QUANTIZED) continue;
     if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
     const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
     members[i].block = block_of(t->name);
     members[i].group = row ? row->fuse_group : NULL;
     members[i].n = mtk_tensor_matrices(t);
-    if (members[i].target->scale_n < 0) continue; /* no outside scales, no statistics */
+    bool experts = row && (row->flags & MTK_TENSOR_EXPERTS);
+    members[i].type_group = experts ? "experts" : members[i].group;
+    rows[i].group = first_of_group(members, i);
+    if (members[i].target->scale_n < 0 || o->sizes_only) continue; /* no statistics */
     MTK_TRY(measure(&members[i], model, t, o->pool, err));
     mtk_progress("measure", i + 1, n, "tensors");
   }
@@ -192,7 +234,7 @@ static mtk_status find_amax(mtk_model *model, member *members, mtk_quantize_row 
  * mixture for writers of GGUF. */
 static mtk_status tell(mtk_model *model, const mtk_quantize_row *rows, size_t n,
                        const mtk_quant_target *target, mtk_error *err) {
-  uint32_t block = mtk_dtype_get(target->dtype)->block_elems;
+  uint32_t block = target ? mtk_dtype_get(target->dtype)->block_elems : 1; /* a plan says all */
   const mtk_quantize_row *first = NULL;
   size_t n_other = 0;
   for (size_t i = 0; i < n; i++) {
@@ -201,7 +243,7 @@ static mtk_status tell(mtk_model *model, const mtk_quantize_row *rows, size_t n,
     if (!n_other++) first = &rows[i];
   }
   mtk_meta_remove(mtk_model_meta(model), "general.file_type");
-  if (target->file_type)
+  if (target && target->file_type)
     MTK_TRY(mtk_meta_set_uint(mtk_model_meta(model), "general.file_type", target->file_type, err));
   if (!first) return MTK_OK;
   return mtk_model_warn(model,
@@ -227,6 +269,7 @@ mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *opti
   }
   for (size_t i = 0; members && i < n; i++) mtk_free(members[i].amax);
   mtk_free(members);
+  if (st == MTK_OK) st = mtk_model_settle_folds(model, err);
   if (st == MTK_OK) st = tell(model, rows, n, options->target, err);
   if (st == MTK_OK && report) {
     *report = (mtk_quantize_report){rows, n, done};

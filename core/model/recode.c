@@ -6,7 +6,7 @@
 #include <mtk/kernel.h>
 #include <string.h>
 
-enum { CHUNK_FLOATS = 1 << 18 };
+enum { CHUNK_FLOATS = 1 << 18, STRIP_FLOATS = 1 << 14 };
 
 int64_t mtk_tensor_matrices(const mtk_tensor *t) {
   return t->n_dims == 3 && t->shape[0] > 0 ? t->shape[0] : 1;
@@ -21,20 +21,34 @@ static int64_t chunk_rows(const mtk_tensor *t) {
   return rows < 128 ? rows : rows / 128 * 128;
 }
 
-/* Rows as f32 in *x (mtk_free by the caller). */
-static mtk_status fetch_chunk(float **x, const mtk_tensor *t, int64_t row0, int64_t n,
-                              mtk_error *err) {
+/* Room for a few rows of a tensor as f32, so few that they stay in the cache from decoding to
+ * encoding. */
+typedef struct strip {
+  float *x;
+  void *tmp; /* for tensors that are produced */
+  int64_t rows;
+} strip;
+
+static mtk_status strip_init(strip *s, const mtk_tensor *t, int64_t rows, mtk_error *err) {
   size_t count;
-  *x = NULL;
-  if (!mtk_mul_ok((size_t)n, (size_t)mtk_tensor_row_elems(t), &count))
+  *s = (strip){.rows = rows};
+  if (!mtk_mul_ok((size_t)rows, (size_t)mtk_tensor_row_elems(t), &count))
     return mtk_fail(err, MTK_E_NOMEM, t->name, "too large");
-  *x = mtk_alloc(count, sizeof **x);
-  void *tmp = t->data ? NULL : mtk_alloc((size_t)n, mtk_tensor_row_bytes(t));
-  mtk_status st =
-      *x && (tmp || t->data) ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
-  if (st == MTK_OK) st = mtk_tensor_fetch_f32(*x, t, row0, n, tmp, err);
-  mtk_free(tmp);
-  return st;
+  s->x = mtk_alloc(count, sizeof *s->x);
+  s->tmp = t->data ? NULL : mtk_alloc((size_t)rows, mtk_tensor_row_bytes(t));
+  return s->x && (s->tmp || t->data) ? MTK_OK
+                                     : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+}
+
+static void strip_finish(strip *s) {
+  mtk_free(s->x);
+  mtk_free(s->tmp);
+}
+
+/* At most n rows. */
+static int64_t strip_rows(const mtk_tensor *t, int64_t n) {
+  int64_t k = mtk_tensor_row_elems(t), rows = k > 0 ? STRIP_FLOATS / k : 1;
+  return rows < 1 ? 1 : rows < n ? rows : n;
 }
 
 static mtk_status refuse_value(const mtk_tensor *t, const float *x, int64_t row0, mtk_error *err) {
@@ -91,13 +105,17 @@ static mtk_status run_rows(rows_job *j, mtk_pool *pool, mtk_error *err) {
 /* ---- measuring ------------------------------------------------------------------------------ */
 
 static mtk_status measure_rows(rows_job *j, int64_t task, int64_t row0, int64_t n, mtk_error *err) {
-  float *x;
-  mtk_status st = fetch_chunk(&x, j->t, row0, n, err);
-  if (st == MTK_OK) {
-    j->amax[task] = mtk_kernels_default()->amax(x, n * mtk_tensor_row_elems(j->t));
-    if (!isfinite(j->amax[task])) st = refuse_value(j->t, x, row0, err);
+  strip s;
+  int64_t k = mtk_tensor_row_elems(j->t), end = row0 + n;
+  mtk_status st = strip_init(&s, j->t, strip_rows(j->t, n), err);
+  for (int64_t row = row0; row < end && st == MTK_OK; row += s.rows) {
+    int64_t part = end - row < s.rows ? end - row : s.rows;
+    st = mtk_tensor_fetch_f32(s.x, j->t, row, part, s.tmp, err);
+    float amax = st == MTK_OK ? mtk_kernels_default()->amax(s.x, part * k) : 0;
+    if (!isfinite(amax)) st = refuse_value(j->t, s.x, row, err);
+    j->amax[task] = fmaxf(j->amax[task], amax);
   }
-  mtk_free(x);
+  strip_finish(&s);
   return st;
 }
 
@@ -120,15 +138,15 @@ mtk_status mtk_recode_gather(const mtk_quantizer_v1 *q, const mtk_quant_tensor *
   const mtk_tensor *t = quant->source;
   /* a single scale from the amax of the tensor or its group, which is known */
   bool known = n_state == 1 && quant->group_amax > 0;
-  int64_t rows = mtk_tensor_rows(t), chunk = chunk_rows(t);
-  mtk_status st = MTK_OK;
-  for (int64_t row0 = 0; row0 < rows && st == MTK_OK && q->update && !known; row0 += chunk) {
-    int64_t n = rows - row0 < chunk ? rows - row0 : chunk;
-    float *x;
-    st = fetch_chunk(&x, t, row0, n, err);
-    if (st == MTK_OK) q->update(quant, state, x, row0, n);
-    mtk_free(x);
+  int64_t rows = mtk_tensor_rows(t);
+  strip s;
+  mtk_status st = strip_init(&s, t, strip_rows(t, rows), err);
+  for (int64_t row = 0; row < rows && st == MTK_OK && q->update && !known; row += s.rows) {
+    int64_t n = rows - row < s.rows ? rows - row : s.rows;
+    st = mtk_tensor_fetch_f32(s.x, t, row, n, s.tmp, err);
+    if (st == MTK_OK) q->update(quant, state, s.x, row, n);
   }
+  strip_finish(&s);
   if (st == MTK_OK && q->finish) q->finish(quant, state);
   mtk_free(state);
   return st;
@@ -151,21 +169,35 @@ static mtk_status encode_matrices(const mtk_recode *r, uint8_t *dst, const float
   return MTK_OK;
 }
 
-static mtk_status encode_rows(rows_job *j, int64_t task, int64_t row0, int64_t n, mtk_error *err) {
-  (void)task;
+/* Rows that were fetched. */
+static mtk_status encode_strip(rows_job *j, const strip *s, int64_t row, int64_t n,
+                               mtk_error *err) {
   const mtk_recode *r = j->recode;
   int64_t count = n * mtk_tensor_row_elems(j->t);
-  uint8_t *dst = j->dst + (size_t)(row0 - j->row0) * j->row_bytes;
-  float *x;
-  mtk_status st = fetch_chunk(&x, &r->source, row0, n, err);
-  if (st == MTK_OK && r->quantizer && !isfinite(mtk_kernels_default()->amax(x, count)))
-    st = refuse_value(j->t, x, row0, err);
-  if (st == MTK_OK && r->quantizer)
-    st = encode_matrices(r, dst, x, row0, n, j->row_bytes, err);
-  else if (st == MTK_OK && !mtk_dtype_encode(j->t->dtype, dst, x, (size_t)count))
-    st = mtk_fail(err, MTK_E_UNSUPPORTED, j->t->name, "cannot convert to %s",
+  uint8_t *dst = j->dst + (size_t)(row - j->row0) * j->row_bytes;
+  if (r->quantizer) {
+    if (!isfinite(mtk_kernels_default()->amax(s->x, count)))
+      return refuse_value(j->t, s->x, row, err);
+    return encode_matrices(r, dst, s->x, row, n, j->row_bytes, err);
+  }
+  if (mtk_dtype_encode(j->t->dtype, dst, s->x, (size_t)count)) return MTK_OK;
+  return mtk_fail(err, MTK_E_UNSUPPORTED, j->t->name, "cannot convert to %s",
                   mtk_dtype_get(j->t->dtype)->name);
-  mtk_free(x);
+}
+
+static mtk_status encode_rows(rows_job *j, int64_t task, int64_t row0, int64_t n, mtk_error *err) {
+  (void)task;
+  strip s;
+  const mtk_recode *r = j->recode;
+  bool together = r->quantizer && r->quantizer->prepare; /* such methods work on many rows */
+  int64_t end = row0 + n;
+  mtk_status st = strip_init(&s, &r->source, together ? n : strip_rows(&r->source, n), err);
+  for (int64_t row = row0; row < end && st == MTK_OK; row += s.rows) {
+    int64_t part = end - row < s.rows ? end - row : s.rows;
+    st = mtk_tensor_fetch_f32(s.x, &r->source, row, part, s.tmp, err);
+    if (st == MTK_OK) st = encode_strip(j, &s, row, part, err);
+  }
+  strip_finish(&s);
   return st;
 }
 
@@ -214,8 +246,7 @@ mtk_status mtk_recode_install(mtk_model *model, mtk_recode *r, mtk_dtype dtype, 
 static mtk_status give_statistics(mtk_recode *r, const mtk_input_stats *s, mtk_error *err) {
   if ((r->quantizer->needs & MTK_QUANT_NEEDS_SECOND_MOMENT) && !(s && s->second_moment))
     return mtk_fail(err, MTK_E_UNSUPPORTED, r->source.name,
-                    "there are no second moments for method %s (experts have none); --keep it or "
-                    "choose another method",
+                    "there are no second moments for method %s: --keep it or choose another method",
                     r->quantizer->method);
   for (int64_t i = 0; s && i < r->n_quants; i++) {
     mtk_quant_tensor *q = &r->quants[i];
@@ -223,70 +254,98 @@ static mtk_status give_statistics(mtk_recode *r, const mtk_input_stats *s, mtk_e
       return mtk_fail(err, MTK_E_INVALID, r->source.name,
                       "statistics of %lld columns for rows of %lld", (long long)s->k,
                       (long long)mtk_tensor_row_elems(q->source));
-    q->importance = s->mean_square + (s->n_expert > 0 ? i * s->k : 0);
-    q->second_moment = s->second_moment;
+    int64_t at = s->n_expert > 0 ? i : 0;
+    q->importance = s->mean_square + at * s->k;
+    q->second_moment = s->second_moment ? s->second_moment + at * s->k * s->k : NULL;
   }
   return MTK_OK;
 }
 
-/* All rows into a scratch file, which the model keeps mapped. */
-static mtk_status encode_to_scratch(mtk_model *model, const mtk_tensor *t, mtk_error *err) {
-  mtk_output *out = NULL;
-  mtk_file *file = NULL;
-  int64_t rows = mtk_tensor_rows(t), step = 16 * chunk_rows(t);
-  size_t row_bytes = mtk_tensor_row_bytes(t);
+/* A tensor on its way into a scratch file. */
+typedef struct encoding {
+  const mtk_tensor *t;
+  mtk_recode *recode;
+  mtk_output *out;
+  bool there; /* all of it was made by an interrupted run */
+} encoding;
+
+static mtk_status open_encoding(encoding *e, mtk_model *model, const char *name,
+                                const mtk_input_stats *stats, mtk_error *err) {
+  e->t = mtk_model_tensor(model, name);
+  if (!e->t || e->t->read != read_recoded)
+    return mtk_fail(err, MTK_E_INTERNAL, name, "is not waiting to be quantized");
+  e->recode = e->t->read_ctx;
+  mtk_outputs *outputs = mtk_model_outputs(model);
+  e->there = mtk_outputs_has_scratch(outputs, name);
+  if (!e->there) MTK_TRY(give_statistics(e->recode, stats, err));
+  return mtk_outputs_scratch(&e->out, outputs, name, err);
+}
+
+/* The rows of one matrix, appended. */
+static mtk_status encode_matrix(encoding *e, int64_t matrix, mtk_error *err) {
+  int64_t rows = mtk_tensor_rows(e->t) / e->recode->n_quants, step = 16 * chunk_rows(e->t);
+  size_t row_bytes = mtk_tensor_row_bytes(e->t);
+  if (mtk_output_has(e->out, e->t->name, (uint64_t)rows * row_bytes)) return MTK_OK;
   uint8_t *bytes = mtk_alloc((size_t)(step < rows ? step : rows), row_bytes);
-  mtk_status st = bytes ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
-  if (st == MTK_OK) st = mtk_output_create_scratch(&out, err);
+  mtk_status st = bytes ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, e->t->name, "out of memory");
   for (int64_t row = 0; row < rows && st == MTK_OK; row += step) {
     int64_t n = rows - row < step ? rows - row : step;
-    st = t->read(t, bytes, row, n, err);
-    if (st == MTK_OK) st = mtk_output_write(out, bytes, (size_t)n * row_bytes, err);
+    st = e->t->read(e->t, bytes, matrix * rows + row, n, err);
+    if (st == MTK_OK) st = mtk_output_write(e->out, bytes, (size_t)n * row_bytes, err);
     if (st == MTK_OK && mtk_cancelled()) st = mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
   }
   mtk_free(bytes);
-  if (st != MTK_OK) {
-    mtk_output_abort(out);
-    return st;
-  }
-  MTK_TRY(mtk_output_map(&file, out, err));
-  mtk_tensor done = *t;
-  done.data = file->data;
-  done.read = NULL;
-  done.read_ctx = NULL;
-  st = mtk_model_keep_file(model, file, err);
-  if (st != MTK_OK) {
-    mtk_file_close(file);
-    return st;
-  }
-  return mtk_model_replace_tensor(model, &done, err);
-}
-
-/* One tensor; what `prepare` made is kept in *prepared for the next one on the same input. */
-static mtk_status quantize_now(mtk_model *model, const char *name, const mtk_input_stats *stats,
-                               void **prepared, mtk_error *err) {
-  const mtk_tensor *t = mtk_model_tensor(model, name);
-  if (!t || t->read != read_recoded)
-    return mtk_fail(err, MTK_E_INTERNAL, name, "is not waiting to be quantized");
-  mtk_recode *r = t->read_ctx;
-  MTK_TRY(give_statistics(r, stats, err));
-  if (r->quantizer->prepare && !*prepared)
-    MTK_TRY(r->quantizer->prepare(prepared, &r->quants[0], err));
-  for (int64_t i = 0; i < r->n_quants; i++) r->quants[i].prepared = *prepared;
-  mtk_status st = encode_to_scratch(model, t, err);
-  for (int64_t i = 0; i < r->n_quants; i++) r->quants[i].prepared = NULL;
   return st;
 }
 
-mtk_status mtk_model_quantize_now(mtk_model *model, const mtk_quantizer_v1 *quantizer,
-                                  const char *const *names, size_t n, const mtk_input_stats *stats,
-                                  mtk_error *err) {
+/* Matrix `matrix` of all tensors, which `prepare` is done for once. */
+static mtk_status encode_all(encoding *all, size_t n, int64_t matrix, mtk_error *err) {
+  const mtk_quantizer_v1 *q = all[0].recode->quantizer;
   void *prepared = NULL;
   mtk_status st = MTK_OK;
+  bool there = true;
+  for (size_t i = 0; i < n; i++) there &= all[i].there;
+  if (q->prepare && !there) st = q->prepare(&prepared, &all[0].recode->quants[matrix], err);
+  if (st != MTK_OK) mtk_fail_in(err, st, all[0].t->name);
   for (size_t i = 0; i < n && st == MTK_OK; i++) {
-    st = quantize_now(model, names[i], stats, &prepared, err);
-    if (st != MTK_OK) mtk_fail_in(err, st, names[i]);
+    all[i].recode->quants[matrix].prepared = prepared;
+    st = encode_matrix(&all[i], matrix, err);
+    all[i].recode->quants[matrix].prepared = NULL;
+    if (st != MTK_OK) mtk_fail_in(err, st, all[i].t->name);
   }
-  if (quantizer->release) quantizer->release(prepared);
+  if (q->release) q->release(prepared);
+  return st;
+}
+
+/* The model keeps the scratch file mapped. */
+static mtk_status close_encoding(encoding *e, mtk_model *model, mtk_error *err) {
+  mtk_file *file = NULL;
+  mtk_output *out = e->out;
+  MTK_TRY(mtk_output_mark(out, err));
+  e->out = NULL;
+  MTK_TRY(mtk_output_map(&file, out, err));
+  mtk_tensor done = *e->t;
+  done.data = file->data;
+  done.read = NULL;
+  done.read_ctx = NULL;
+  mtk_status st = mtk_model_keep_file(model, file, err);
+  if (st == MTK_OK) return mtk_model_replace_tensor(model, &done, err);
+  mtk_file_close(file);
+  return st;
+}
+
+mtk_status mtk_model_quantize_now(mtk_model *model, const char *const *names, size_t n,
+                                  const mtk_input_stats *stats, mtk_error *err) {
+  encoding *all = mtk_alloc(n, sizeof *all);
+  mtk_status st = all ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  for (size_t i = 0; i < n && st == MTK_OK; i++)
+    st = open_encoding(&all[i], model, names[i], stats, err);
+  int64_t matrices = st == MTK_OK && n > 0 ? all[0].recode->n_quants : 0;
+  for (int64_t m = 0; m < matrices && st == MTK_OK; m++) st = encode_all(all, n, m, err);
+  for (size_t i = 0; i < n && all; i++) {
+    if (st == MTK_OK) st = close_encoding(&all[i], model, err);
+    mtk_output_abort(all[i].out); /* NULL where it was closed */
+  }
+  mtk_free(all);
   return st;
 }

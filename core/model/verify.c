@@ -10,7 +10,7 @@
 #include "model/model_impl.h"
 #include "model/recode.h"
 
-enum { CHUNK_FLOATS = 1 << 17 };
+enum { CHUNK_FLOATS = 1 << 15 }; /* of both models: what a cache holds */
 
 /* ---- what is known of a storage type --------------------------------------------------------- */
 

@@ -6,6 +6,9 @@
 #include <jansson.h>
 
 #include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,24 +32,32 @@ static json_t *used_plugins(void) {
   return list;
 }
 
-static mtk_status add_file(json_t *list, const char *path, const char *name, mtk_error *err) {
+/* Digests in the making; stop: nobody wants them any more. */
+typedef struct digest_list {
+  json_t *files;
+  atomic_bool stop;
+} digest_list;
+
+static mtk_status add_file(digest_list *list, const char *path, const char *name, mtk_error *err) {
   mtk_file *file = NULL;
   MTK_TRY(mtk_file_open(&file, path, err));
   enum { STEP = 16 << 20 };
   char hex[65];
   mtk_sha256 *hash = mtk_sha256_create();
-  for (size_t at = 0; hash && at < file->size; at += STEP) {
+  for (size_t at = 0; hash && at < file->size && !mtk_cancelled() && !list->stop; at += STEP) {
     size_t n = file->size - at < STEP ? file->size - at : STEP;
     mtk_sha256_update(hash, file->data + at, n);
     mtk_file_note_read(n);
   }
   if (hash) {
     mtk_sha256_final_hex(hash, hex);
-    json_array_append_new(
-        list, json_pack("{sssIss}", "name", name, "size", (json_int_t)file->size, "sha256", hex));
+    json_array_append_new(list->files,
+                          json_pack("{sssIss}", "name", name, "size", (json_int_t)file->size,
+                                    "sha256", hex));
   }
   mtk_file_close(file);
   mtk_status status = hash ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  if (mtk_cancelled()) status = mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
   mtk_sha256_destroy(hash);
   return status;
 }
@@ -59,7 +70,7 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
 
 /* The files of a folder, sorted by name; folders inside it are not part of a model. `path` has no
  * final slash. */
-static mtk_status add_folder(json_t *list, const char *path, mtk_error *err) {
+static mtk_status add_folder(digest_list *list, const char *path, mtk_error *err) {
   struct dirent **files;
   int n = scandir(path, &files, is_visible, by_name);
   if (n < 0) return mtk_fail(err, MTK_E_IO, path, "the folder cannot be read");
@@ -78,7 +89,7 @@ static mtk_status add_folder(json_t *list, const char *path, mtk_error *err) {
   return status;
 }
 
-static mtk_status add_source(json_t *list, const char *source, mtk_error *err) {
+static mtk_status add_source(digest_list *list, const char *source, mtk_error *err) {
   if (!mtk_path_is_dir(source)) return add_file(list, source, mtk_path_base(source), err);
   size_t n = strlen(source);
   while (n > 1 && source[n - 1] == '/') n--;
@@ -89,27 +100,89 @@ static mtk_status add_source(json_t *list, const char *source, mtk_error *err) {
   return status;
 }
 
-static mtk_status source_digests(json_t *list, const char *const *sources, int n, mtk_error *err) {
-  for (int i = 0; i < n; i++) MTK_TRY(add_source(list, sources[i], err));
+/* ---- digests, on a thread of their own ------------------------------------------------------- */
+
+struct mtk_digests {
+  char **sources;
+  int n;
+  digest_list list;
+  mtk_status status;
+  mtk_error error;
+  pthread_t thread;
+  bool runs; /* on the thread */
+};
+
+static void *digest_all(void *arg) {
+  mtk_digests *d = arg;
+  for (int i = 0; i < d->n && d->status == MTK_OK; i++)
+    d->status = add_source(&d->list, d->sources[i], &d->error);
+  return NULL;
+}
+
+/* Signals go to the program's own threads. */
+static bool start_thread(mtk_digests *d) {
+  sigset_t all, old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  bool ok = pthread_create(&d->thread, NULL, digest_all, d) == 0;
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  return ok;
+}
+
+mtk_status mtk_digests_start(mtk_digests **out, const char *const *sources, int n, bool threaded,
+                             mtk_error *err) {
+  mtk_digests *d = *out = mtk_alloc(1, sizeof *d);
+  if (d) d->sources = mtk_alloc((size_t)n, sizeof *d->sources);
+  if (d) d->list.files = json_array();
+  bool ok = d && d->sources && d->list.files;
+  for (; ok && d->n < n; d->n++) ok = (d->sources[d->n] = mtk_strdup(sources[d->n])) != NULL;
+  if (!ok) {
+    mtk_digests_destroy(d);
+    *out = NULL;
+    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  }
+  d->runs = threaded && start_thread(d);
+  if (!d->runs) digest_all(d);
   return MTK_OK;
 }
 
-mtk_status mtk_provenance_json(mtk_bytes *out, const char *command, int n_args,
-                               const char *const *args, const char *const *sources, int n_sources,
-                               mtk_error *err) {
-  json_t *digests = json_array();
-  mtk_status status = source_digests(digests, sources, n_sources, err);
-  if (status != MTK_OK) {
-    json_decref(digests);
-    return status;
-  }
-  json_t *root =
-      json_pack("{sssssososo}", "mtk", mtk_version(), "command", command, "args",
-                string_list(args, n_args), "sources", digests, "plugins", used_plugins());
+static mtk_status wait_for(mtk_digests *d, mtk_error *err) {
+  if (d->runs) pthread_join(d->thread, NULL);
+  d->runs = false;
+  if (d->status != MTK_OK && err) *err = d->error;
+  return d->status;
+}
+
+void mtk_digests_destroy(mtk_digests *d) {
+  if (!d) return;
+  d->list.stop = true;
+  (void)wait_for(d, NULL);
+  for (int i = 0; i < d->n; i++) mtk_free(d->sources[i]);
+  mtk_free(d->sources);
+  json_decref(d->list.files);
+  mtk_free(d);
+}
+
+mtk_status mtk_provenance_with(mtk_bytes *out, const char *command, int n_args,
+                               const char *const *args, mtk_digests *sources, mtk_error *err) {
+  MTK_TRY(wait_for(sources, err));
+  json_t *root = json_pack("{sssssosOso}", "mtk", mtk_version(), "command", command, "args",
+                           string_list(args, n_args), "sources", sources->list.files, "plugins",
+                           used_plugins());
   char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
   json_decref(root);
   if (!text) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   mtk_bytes_puts(out, text);
   free(text);
   return mtk_bytes_status(out, err);
+}
+
+mtk_status mtk_provenance_json(mtk_bytes *out, const char *command, int n_args,
+                               const char *const *args, const char *const *sources, int n_sources,
+                               mtk_error *err) {
+  mtk_digests *digests = NULL;
+  MTK_TRY(mtk_digests_start(&digests, sources, n_sources, false, err));
+  mtk_status status = mtk_provenance_with(out, command, n_args, args, digests, err);
+  mtk_digests_destroy(digests);
+  return status;
 }

@@ -22,7 +22,9 @@ typedef struct input {
   mtk_input_stats stats;
   int64_t *rows;
   double *sum;      /* [max(n_expert, 1)][k] of squares */
-  float *moment;    /* [k][k] sums, or NULL */
+  double *plain;    /* [max(n_expert, 1)][k] of values */
+  float *moment;    /* [max(n_expert, 1)][k][k] sums, or NULL */
+  float *largest;   /* [max(n_expert, 1)][k] magnitudes; in the arena */
   uint64_t *bucket; /* [BUCKETS] */
   struct input *next;
 } input;
@@ -46,6 +48,9 @@ struct mtk_calibration {
   int64_t step;
   mtk_status status;
   mtk_error error;
+  double percentile; /* of input_stats.clip */
+  int stage;         /* the running one */
+  float (*cache)[2]; /* [stages] largest magnitudes of the keys and values of each */
 };
 
 /* ---- adding --------------------------------------------------------------------------------- */
@@ -55,22 +60,27 @@ typedef struct add_job {
   const mtk_kernels *kernels;
   input *in;
   const float *x;
-  int64_t rows, k;
-  double *sum; /* of the matrix these rows belong to */
+  int64_t rows, k, expert; /* the matrix that these rows belong to */
 } add_job;
 
-/* Columns of one block: sums of squares, and these rows of the second moment. */
+/* Columns of one block: their sums, and these rows of the second moment. */
 static void add_columns(void *ctx, int64_t task, int worker) {
   (void)worker;
   const add_job *j = ctx;
   int64_t c0 = task * COLUMN_BLOCK, c1 = c0 + COLUMN_BLOCK < j->k ? c0 + COLUMN_BLOCK : j->k;
+  double *sum = j->in->sum + j->expert * j->k, *plain = j->in->plain + j->expert * j->k;
+  float *largest = j->in->largest + j->expert * j->k;
   for (int64_t r = 0; r < j->rows; r++)
     for (int64_t i = c0; i < c1; i++) {
-      double v = (double)j->x[r * j->k + i];
-      j->sum[i] += v * v;
+      float x = j->x[r * j->k + i];
+      double v = (double)x;
+      sum[i] += v * v;
+      plain[i] += v;
+      if (fabsf(x) > largest[i]) largest[i] = fabsf(x);
     }
   if (j->in->moment)
-    j->kernels->gemm_tn(j->in->moment, j->k, j->x, j->k, j->x, j->k, c0, c1, j->k, j->rows);
+    j->kernels->gemm_tn(j->in->moment + j->expert * j->k * j->k, j->k, j->x, j->k, j->x, j->k, c0,
+                        c1, j->k, j->rows);
 }
 
 static void add_magnitudes(input *in, const float *x, int64_t n) {
@@ -87,7 +97,7 @@ static void add_rows(mtk_calibration *c, const mtk_exec *e, input *in, int64_t e
                      const float *x, int64_t rows) {
   if (rows == 0) return;
   int64_t k = in->stats.k;
-  add_job j = {c, e->k, in, x, rows, k, in->sum + expert * k};
+  add_job j = {c, e->k, in, x, rows, k, expert};
   in->rows[expert] += rows;
   mtk_pool_run(c->pool, (k + COLUMN_BLOCK - 1) / COLUMN_BLOCK, add_columns, &j);
   add_magnitudes(in, x, rows * k);
@@ -97,15 +107,16 @@ static void add_rows(mtk_calibration *c, const mtk_exec *e, input *in, int64_t e
 
 static mtk_status new_input(input **out, mtk_calibration *c, mtk_node_value value, int64_t k,
                             int64_t n_expert, mtk_error *err) {
-  size_t n = n_expert > 0 ? (size_t)n_expert : 1, floats = 0;
+  size_t n = n_expert > 0 ? (size_t)n_expert : 1, floats = n;
   input *in = mtk_arena_alloc(c->arena, 1, sizeof *in);
   int64_t *rows = mtk_arena_alloc(c->arena, n, sizeof *rows);
-  double *sum = mtk_alloc(n * (size_t)k, sizeof *sum);
+  float *largest = mtk_arena_alloc(c->arena, n * (size_t)k, sizeof *largest);
+  double *sum = mtk_alloc(2 * n * (size_t)k, sizeof *sum);
   uint64_t *bucket = mtk_alloc(BUCKETS, sizeof *bucket);
   float *moment = NULL;
-  bool ok = in && rows && sum && bucket;
-  if (ok && c->second_moments && n_expert == 0) {
-    ok = mtk_mul_ok((size_t)k, (size_t)k, &floats);
+  bool ok = in && rows && largest && sum && bucket;
+  if (ok && c->second_moments) {
+    ok = mtk_mul_ok(floats, (size_t)k, &floats) && mtk_mul_ok(floats, (size_t)k, &floats);
     if (ok) moment = mtk_alloc(floats, sizeof *moment);
     ok = moment != NULL;
   }
@@ -116,7 +127,8 @@ static mtk_status new_input(input **out, mtk_calibration *c, mtk_node_value valu
                     (long long)k);
   }
   *in = (input){.value = value, .step = -1, .stats = {.k = k, .n_expert = n_expert, .rows = rows},
-                .rows = rows, .sum = sum, .moment = moment, .bucket = bucket, .next = c->inputs};
+                .rows = rows, .sum = sum, .plain = sum + n * (size_t)k, .moment = moment,
+                .largest = largest, .bucket = bucket, .next = c->inputs};
   *out = c->inputs = in;
   return MTK_OK;
 }
@@ -169,8 +181,18 @@ static mtk_status see(mtk_calibration *c, mtk_exec *e, const mtk_graph_node *n,
   return add_experts(c, e, n, in, err);
 }
 
+/* Keys and values as the cache gets them, of one layer: a stage has one. */
+static void see_cache(mtk_calibration *c, const mtk_exec *e, const mtk_graph_node *n) {
+  for (int i = 0; i < 2; i++) {
+    mtk_node_value v = n->in[1 + i];
+    float amax = e->k->amax(mtk_exec_value(e, v), mtk_exec_rows(e, v) * mtk_exec_width(e, v));
+    if (amax > c->cache[c->stage][i]) c->cache[c->stage][i] = amax;
+  }
+}
+
 static void observe(void *ctx, mtk_exec *e, const mtk_graph_node *n) {
   mtk_calibration *c = ctx;
+  if (n->op == MTK_OP_ATTENTION) see_cache(c, e, n);
   if (n == e->g->nodes) c->step++; /* the next sequence */
   bool linear = n->op == MTK_OP_LINEAR || n->op == MTK_OP_MOE_LINEAR;
   if (linear && c->status == MTK_OK) c->status = see(c, e, n, &c->error);
@@ -178,13 +200,13 @@ static void observe(void *ctx, mtk_exec *e, const mtk_graph_node *n) {
 
 /* ---- a stage -------------------------------------------------------------------------------- */
 
-/* Upper edge of the bucket below which 99.99 % of the magnitudes lie. */
-static float quantile(const uint64_t *bucket) {
+/* Upper edge of the bucket below which this share of the magnitudes lies. */
+static float quantile(const uint64_t *bucket, double share) {
   uint64_t total = 0, sum = 0;
   for (int i = 0; i < BUCKETS; i++) total += bucket[i];
   for (uint32_t i = 0; i < BUCKETS; i++) {
     sum += bucket[i];
-    if ((double)sum < 0.9999 * (double)total) continue;
+    if ((double)sum < share * (double)total) continue;
     uint32_t bits = (i + 1) << BUCKET_SHIFT;
     float edge;
     memcpy(&edge, &bits, sizeof edge);
@@ -193,29 +215,45 @@ static float quantile(const uint64_t *bucket) {
   return 0;
 }
 
-/* Means from the sums, in the steps of a reader of an importance matrix file, which holds f32;
- * experts without rows get the mean over all rows. */
+/* Sums of x x^T to means; those of experts lean on the sum over all, `total` ([k][k]). */
+static void finish_moments(input *in, int64_t n, int64_t all, float *total) {
+  size_t k2 = (size_t)(in->stats.k * in->stats.k);
+  float prior = in->stats.n_expert > 0 ? MTK_EXPERT_PRIOR_ROWS : 0;
+  for (int64_t x = 0; x < n && prior > 0; x++)
+    for (size_t i = 0; i < k2; i++) total[i] += in->moment[(size_t)x * k2 + i];
+  for (int64_t x = 0; x < n; x++) {
+    float *m = in->moment + (size_t)x * k2, rows = (float)in->rows[x] + prior;
+    for (size_t i = 0; i < k2; i++)
+      m[i] = (m[i] + (prior > 0 ? prior * (total[i] / (float)all) : 0)) / rows;
+  }
+}
+
+/* Means from the sums, in the steps of a reader of an importance matrix file, which holds f32. */
 static mtk_status finish_input(mtk_calibration *c, input *in, mtk_error *err) {
   int64_t n = in->stats.n_expert > 0 ? in->stats.n_expert : 1, k = in->stats.k, all = 0;
-  float *mean = mtk_arena_alloc(c->arena, (size_t)(n * k), sizeof *mean);
+  float *square = mtk_arena_alloc(c->arena, (size_t)(n * k), sizeof *square);
   float *sums = mtk_arena_alloc(c->arena, (size_t)(n * k), sizeof *sums);
-  if (!mean || !sums) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  for (int64_t i = 0; i < n * k; i++) sums[i] = (float)in->sum[i];
-  for (int64_t x = 0; x < n; x++) all += in->rows[x];
-  for (int64_t i = 0; i < k; i++) {
-    double total = 0;
-    for (int64_t x = 0; x < n; x++) total += (double)sums[x * k + i];
-    for (int64_t x = 0; x < n; x++) {
-      float sum = in->rows[x] > 0 ? sums[x * k + i] : (float)total;
-      int64_t rows = in->rows[x] > 0 ? in->rows[x] : all;
-      mean[x * k + i] = rows > 0 ? sum / (float)rows : 0.0f;
-    }
+  float *mean = mtk_arena_alloc(c->arena, (size_t)(n * k), sizeof *mean);
+  bool sums_up = in->moment && in->stats.n_expert > 0;
+  float *total = mtk_alloc(sums_up ? (size_t)(k * k) : 1, sizeof *total);
+  if (!square || !sums || !mean || !total) {
+    mtk_free(total);
+    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   }
-  for (int64_t i = 0; in->moment && all > 0 && i < k * k; i++) in->moment[i] /= (float)all;
-  in->stats.mean_square = mean;
+  for (int64_t i = 0; i < n * k; i++) sums[i] = (float)in->sum[i];
+  for (int64_t i = 0; i < n * k; i++)
+    mean[i] = in->rows[i / k] > 0 ? (float)(in->plain[i] / (double)in->rows[i / k]) : 0;
+  mtk_mean_squares(square, sums, in->rows, in->stats.n_expert, k);
+  for (int64_t x = 0; x < n; x++) all += in->rows[x];
+  if (in->moment && all > 0) finish_moments(in, n, all, total);
+  mtk_free(total);
+  in->stats.mean = mean;
+  in->stats.mean_square = square;
+  in->stats.column_amax = in->largest;
   in->stats.sum_square = sums;
   in->stats.second_moment = in->moment;
-  in->stats.p9999 = fminf(quantile(in->bucket), in->stats.amax);
+  in->stats.p9999 = fminf(quantile(in->bucket, 0.9999), in->stats.amax);
+  in->stats.clip = fminf(quantile(in->bucket, c->percentile / 100), in->stats.amax);
   return MTK_OK;
 }
 
@@ -233,6 +271,7 @@ mtk_status mtk_calibration_next(mtk_calibration *c, bool second_moments, mtk_err
   drop_moments(c);
   c->second_moments = second_moments;
   mtk_status st = mtk_stages_next(c->stages, observe, c, err);
+  c->stage++;
   if (st == MTK_OK && c->status != MTK_OK) {
     st = c->status;
     if (err) *err = c->error;
@@ -261,6 +300,11 @@ mtk_status mtk_calibration_create_built(mtk_calibration **out, const mtk_model *
     mtk_stages_options s = {.build = build, .pool = o->pool, .arith = o->arith, .isa = o->isa,
                             .ids = o->ids, .lengths = o->lengths, .n_seqs = o->n_seqs};
     st = mtk_stages_create(&c->stages, model, &s, err);
+  }
+  if (st == MTK_OK) {
+    c->percentile = o->percentile > 0 ? o->percentile : 100;
+    c->cache = mtk_arena_alloc(c->arena, (size_t)mtk_stages_count(c->stages), sizeof *c->cache);
+    if (!c->cache) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   }
   if (st == MTK_OK) *out = c;
   else mtk_calibration_destroy(c);
@@ -291,4 +335,9 @@ const mtk_input_stats *mtk_calibration_find(const mtk_calibration *c, const char
   for (size_t i = 0; i < c->n_entries; i++)
     if (strcmp(c->entries[i].name, tensor) == 0) return c->entries[i].stats;
   return NULL;
+}
+
+const float *mtk_calibration_cache(const mtk_calibration *c, const char *tensor) {
+  int stage = mtk_stages_of(c->stages, tensor);
+  return stage >= 0 && stage < c->stage && c->cache[stage][0] > 0 ? c->cache[stage] : NULL;
 }

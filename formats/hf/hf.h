@@ -186,12 +186,18 @@ mtk_status hf_style_choose(struct hf_store *s, const char *asked, const json_t *
 mtk_status hf_quant_config_write(json_t **out, json_t **file, const struct hf_store *s,
                                  mtk_error *err);
 bool hf_is_blocks(const struct hf_store *s, const mtk_tensor *t); /* fp8 in 128 x 128 */
+/* nvfp4 with fp8 activations: ModelOpt has one scale for 32 values there. */
+bool hf_has_pairs(const struct hf_store *s, const mtk_tensor *t);
 /* Why ModelOpt's layout cannot hold a quantized tensor; NULL: it can. */
 const char *hf_modelopt_misfit(const mtk_tensor *t, const struct hf_store *s);
 mtk_status hf_modelopt_write(json_t **out, json_t **file, const struct hf_store *s, mtk_error *err);
 bool hf_has_cache_scales(const struct hf_store *s);
 /* JSON text with an indent of 2 and the shortest reals that keep every value. */
 mtk_status hf_dump_json(mtk_bytes *out, const json_t *value, mtk_error *err);
+
+/* ---- fused.c: a warning where matrices that loaders fuse have different global scales -------- */
+
+mtk_status hf_warn_fused(mtk_model *model, const mtk_arch_v1 *arch);
 
 /* ---- metadata.c: values that config.json has no place for, in __metadata__ ----------------- */
 

@@ -4,6 +4,7 @@
  * "modelopt"; the version is that of the layout. Any thread. */
 #include "hf.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char layout_version[] = "0.47.0";
@@ -14,7 +15,7 @@ static const char *algo_of(int *group, const mtk_tensor *t, const hf_store *s) {
   *group = 0;
   switch (hf_layout_of(t, acts)) {
   case HF_NVFP4:
-    *group = 16;
+    *group = hf_has_pairs(s, t) ? 32 : 16;
     if (t->input_scale == 0) return "W4A16_NVFP4";
     return acts == HF_ACTS_FP8 ? "W4A8_NVFP4_FP8" : "NVFP4";
   case HF_MXFP4: *group = 32; return acts == HF_ACTS_FP8 ? "W4A8_MXFP4_FP8" : "mxfp4";
@@ -50,20 +51,36 @@ static json_t *layer_entry(const char *algo, int group) {
   return o;
 }
 
-/* *layers: {module: entry}; *left: modules that are linear and not quantized. */
+static int by_text(const void *a, const void *b) {
+  return strcmp(json_string_value(*(json_t *const *)a), json_string_value(*(json_t *const *)b));
+}
+
+static void sort_names(json_t *names) {
+  size_t n = json_array_size(names);
+  json_t **items = mtk_alloc(n, sizeof *items);
+  for (size_t i = 0; items && i < n; i++) items[i] = json_incref(json_array_get(names, i));
+  if (items && n) qsort(items, n, sizeof *items, by_text);
+  for (size_t i = 0; items && i < n; i++) (void)json_array_set_new(names, i, items[i]);
+  mtk_free(items);
+}
+
+/* *layers: {module: entry}; *left: modules that are linear or embeddings and not quantized. */
 static void collect(json_t *layers, json_t *left, const hf_store *s) {
   for (size_t i = 0; i < mtk_model_tensor_count(s->model); i++) {
     const mtk_tensor *t = mtk_model_tensor_at(s->model, i);
     int group;
     const char *algo = algo_of(&group, t, s);
-    if (!algo && !hf_is_linear(t, s->names[i])) continue;
+    bool embedding = strcmp(t->name, "token_embd.weight") == 0;
+    if (!algo && !embedding && !hf_is_linear(t, s->names[i])) continue;
     json_t *module = hf_module_of(s->names[i]);
-    if (algo) (void)json_object_set_new(layers, json_string_value(module), layer_entry(algo, group));
+    const char *name = json_string_value(module);
+    if (algo) (void)json_object_set_new(layers, name, layer_entry(algo, group));
     else (void)json_array_append(left, module);
     json_decref(module);
   }
   if (!mtk_model_tensor(s->model, "output.weight"))
     (void)json_array_append_new(left, json_string("lm_head"));
+  sort_names(left);
 }
 
 /* The entry that all layers have; NULL if they differ. */
@@ -120,12 +137,12 @@ static json_t *group_config(const json_t *entry) {
   while (i < n && strcmp(types[i].algo, algo) != 0) i++;
   if (i == n) return NULL;
   json_t *o = json_object();
-  if (types[i].input_bits)
-    (void)json_object_set_new(o, "input_activations",
-                              values_of(types[i].input_bits, types[i].input_group ? group : 0, NULL));
-  (void)json_object_set_new(
-      o, "weights", values_of(types[i].weight_bits, types[i].weight_group ? group : 0,
-                              types[i].strategy));
+  const algo_types *a = &types[i];
+  json_t *input = values_of(a->input_bits, a->input_group ? group : 0, NULL);
+  json_t *weights = values_of(a->weight_bits, a->weight_group ? group : 0, a->strategy);
+  if (a->input_bits) (void)json_object_set(o, "input_activations", input);
+  (void)json_object_set_new(o, "weights", weights);
+  json_decref(input);
   return o;
 }
 
@@ -154,12 +171,22 @@ static json_t *groups_of(json_t *layers, const json_t *common) {
   return groups;
 }
 
+/* For the others ModelOpt writes no groups. */
+static bool has_groups(const char *algo) {
+  static const char *const with[] = {"NVFP4", "W4A16_NVFP4", "FP8", "MIXED_PRECISION"};
+  for (size_t i = 0; i < sizeof with / sizeof with[0]; i++)
+    if (strcmp(with[i], algo) == 0) return true;
+  return false;
+}
+
 static json_t *mirror_of(const hf_store *s, json_t *quantization, json_t *layers,
                          json_t *producer) {
-  json_t *common = common_entry(layers);
-  json_t *o = json_pack("{s:o, s:O, s:O}", "config_groups", groups_of(layers, common), "ignore",
-                        json_object_get(quantization, "exclude_modules"), "quant_algo",
-                        json_object_get(quantization, "quant_algo"));
+  json_t *common = common_entry(layers), *algo = json_object_get(quantization, "quant_algo");
+  json_t *o = json_object();
+  if (has_groups(json_string_value(algo)))
+    (void)json_object_set_new(o, "config_groups", groups_of(layers, common));
+  (void)json_object_set(o, "ignore", json_object_get(quantization, "exclude_modules"));
+  (void)json_object_set(o, "quant_algo", algo);
   if (!common) (void)json_object_set(o, "quantized_layers", layers);
   if (hf_has_cache_scales(s))
     (void)json_object_set_new(o, "kv_cache_scheme", values_of(8, 0, NULL));

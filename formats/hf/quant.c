@@ -207,6 +207,7 @@ void hf_unpack_rows(mtk_dtype dtype, uint8_t *packed, uint8_t *scales, const uin
 
 typedef struct fp4_rows {
   const uint8_t *packed, *scales; /* [N, K/2], [N, K/16] or [N, K/32] */
+  size_t shared;                  /* groups of 16 under one scale of NVFP4: 1 or 2 */
 } fp4_rows;
 
 static mtk_status read_nvfp4(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
@@ -216,8 +217,8 @@ static mtk_status read_nvfp4(const mtk_tensor *t, void *dst, int64_t row0, int64
   size_t first = (size_t)row0 * k / 64, n = (size_t)n_rows * k / 64;
   uint8_t *out = dst, sign = 0;
   for (size_t b = first; b < first + n; b++, out += 36) {
-    memcpy(out, rows->scales + 4 * b, 4);
     for (size_t s = 0; s < 4; s++) {
+      out[s] = rows->scales[(4 * b + s) / rows->shared];
       sign |= out[s] & 0x80;
       hf_pack_group(out + 4 + 8 * s, rows->packed + 32 * b + 8 * s, 8);
     }
@@ -254,15 +255,17 @@ static mtk_status make_fp4(mtk_tensor *out, mtk_arena *arena, const st_tensor *i
                     "tensor %s: rows of %lld elements are no multiple of %lld", in->name,
                     (long long)out->shape[1], (long long)block);
   }
+  /* ModelOpt's W4A8_NVFP4_FP8 has groups of 32 */
+  bool pairs = nv && s->scale->n_dims == 2 && s->scale->shape[1] == out->shape[1] / 32;
   if (s->scale->n_dims != 2 || s->scale->shape[0] != in->shape[0] ||
-      s->scale->shape[1] != out->shape[1] / group) {
+      s->scale->shape[1] != out->shape[1] / (pairs ? 32 : group)) {
     return mtk_fail(err, MTK_E_FORMAT, s->scale->file, "tensor %s: its shape does not fit %s",
                     s->scale->name, in->name);
   }
   fp4_rows *rows = mtk_arena_alloc(arena, 1, sizeof *rows);
   float *scale = mtk_arena_alloc(arena, 1, sizeof *scale);
   if (!rows || !scale) return mtk_fail(err, MTK_E_NOMEM, in->name, "out of memory");
-  *rows = (fp4_rows){in->data, s->scale->data};
+  *rows = (fp4_rows){in->data, s->scale->data, pairs ? 2 : 1};
   out->dtype = nv ? MTK_NVFP4 : MTK_MXFP4;
   out->read = nv ? read_nvfp4 : read_mxfp4;
   out->read_ctx = rows;
@@ -288,7 +291,7 @@ static mtk_status make_blocks(mtk_tensor *out, mtk_arena *arena, const st_tensor
                     s->scale->name);
   fp4_rows *rows = mtk_arena_alloc(arena, 1, sizeof *rows);
   if (!rows) return mtk_fail(err, MTK_E_NOMEM, in->name, "out of memory");
-  *rows = (fp4_rows){in->data, s->scale->data};
+  *rows = (fp4_rows){in->data, s->scale->data, 1};
   out->dtype = MTK_MXFP4;
   out->n_dims = 3;
   out->shape[2] = 32 * b[2];

@@ -87,8 +87,8 @@ static bool is_usual(hf_acts acts, const json_t *weights, const char *format) {
   json_int_t bits = json_integer_value(json_object_get(weights, "num_bits"));
   json_int_t group = json_integer_value(json_object_get(weights, "group_size"));
   bool whole = type && strcmp(type, "int") == 0;
-  if (whole && bits == 8) return acts == (format && !strcmp(format, "pack-quantized")
-                                              ? HF_ACTS_USUAL : HF_ACTS_INT8);
+  bool packed = format && strcmp(format, "pack-quantized") == 0; /* q8_0 is int-quantized */
+  if (whole && bits > 4) return acts == HF_ACTS_INT8 && !packed;
   if (bits == 8 && group != 32) return acts == HF_ACTS_FP8;
   bool nvfp4 = !whole && bits == 4 && group != 32;
   return acts == HF_ACTS_NONE || (nvfp4 && acts == HF_ACTS_NVFP4);
@@ -402,6 +402,10 @@ static void find_grids(hf_store *s) {
 bool hf_is_blocks(const hf_store *s, const mtk_tensor *t) {
   bool fp8 = t->dtype == MTK_F8_E4M3 || t->dtype == MTK_F8_E5M2;
   return fp8 && s->blocks && t->scale_n == 128 && t->scale_k == 128;
+}
+
+bool hf_has_pairs(const hf_store *s, const mtk_tensor *t) {
+  return t->dtype == MTK_NVFP4 && t->input_scale != 0 && s->acts == HF_ACTS_FP8;
 }
 
 /* Which style a folder had: by quant_method. */

@@ -160,7 +160,14 @@ static mtk_status write_block_scales(const st_out *self, mtk_output *out, void *
                                      mtk_error *err) {
   hf_store *s = ctx;
   if (s->beside_of != self->source) MTK_TRY(stream_packed(s, NULL, self->source));
-  return mtk_output_write(out, s->beside, self->size, err);
+  if (!hf_has_pairs(s, self->source)) return mtk_output_write(out, s->beside, self->size, err);
+  for (uint64_t i = 0; i < self->size; i++) {
+    if (s->beside[2 * i] != s->beside[2 * i + 1])
+      return mtk_fail(err, MTK_E_UNSUPPORTED, self->source->name,
+                      "with fp8 activations 32 values share a scale: quantize with --act fp8");
+    MTK_TRY(mtk_output_write(out, &s->beside[2 * i], 1, err));
+  }
+  return MTK_OK;
 }
 
 /* Zero points of q4_1, one per group of the outside scales: eight rows in an int32. */
@@ -279,7 +286,9 @@ static mtk_status plan_fp4(hf_store *s, const mtk_tensor *t, const char *name) {
   bool nv = t->dtype == MTK_NVFP4, modelopt = s->style == HF_MODELOPT;
   int64_t n = t->shape[0], k = t->shape[1];
   st_out packed = {.dtype = MTK_U8, .n_dims = 2, .shape = {n, k / 2}, .source = t};
-  st_out scale = {.n_dims = 2, .shape = {n, k / (nv ? 16 : 32)}, .source = t};
+  st_out scale = {.n_dims = 2, .source = t};
+  scale.shape[0] = n;
+  scale.shape[1] = k / (nv && !hf_has_pairs(s, t) ? 16 : 32);
   packed.name = modelopt ? name : sibling(s, name, ".weight_packed");
   packed.write = write_packed;
   scale.name = sibling(s, name, ".weight_scale");

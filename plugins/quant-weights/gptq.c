@@ -10,18 +10,6 @@
 enum { COLUMNS = 128, ROWS = 32 }; /* a block of columns; rows done together */
 
 /* clang-format off */
-const mtk_quant_target gptq_targets[] = {
-  TARGET_NVFP4,
-  TARGET_MXFP4,
-  TARGET_Q8_0,
-  TARGET_Q6_K,
-  TARGET_Q5_K,
-  TARGET_Q4_K,
-  TARGET_Q4_0,
-  TARGET_Q4_1,
-  TARGET_Q2_K,
-  {0},
-};
 const mtk_option_def gptq_options[] = {
   {"damp", 0, MTK_OPT_FLOAT, "X", "0.01", 0, 10, NULL,
    "share of the mean diagonal added to the second moments"},
@@ -46,7 +34,8 @@ void gptq_release(void *prepared) { gptq_factor_destroy(prepared); }
 typedef struct gptq_rows {
   const gptq_factor *factor;
   const gptq_type *type;
-  float unit; /* the tensor's outside scale, or 1 */
+  const mtk_quant_tensor *tensor;
+  int64_t row0; /* the first of them */
   uint8_t *dst;
   size_t row_bytes;
   int64_t n;
@@ -63,12 +52,14 @@ static void round_block(gptq_rows *g, int64_t row, int64_t c0, int64_t c1) {
   int64_t k = g->factor->k;
   float *w = g->w + row * k;
   uint8_t *dst = g->dst + (size_t)row * g->row_bytes;
+  const float *scales = quant_row_scales(g->tensor, g->row0 + row);
   for (int64_t j = c0; j < c1; j++) {
     const float *u = g->factor->u + j * k;
     int64_t column = g->factor->order[j];
     gptq_grid grid = g->type->grid(dst, column / g->type->group);
+    float unit = scales ? scales[column / g->tensor->scale_k] : 1.0f;
     int code;
-    float q = gptq_nearest(&code, g->type, (gptq_grid){grid.a * g->unit, grid.b * g->unit}, w[j]);
+    float q = gptq_nearest(&code, g->type, (gptq_grid){grid.a * unit, grid.b * unit}, w[j]);
     g->type->put(dst, column, code);
     float error = (q - w[j]) / u[j];
     g->error[row][j - c0] = error;
@@ -98,12 +89,13 @@ mtk_status gptq_encode(const mtk_quant_tensor *t, void *dst, const float *x, int
   MTK_TRY(quant_encode(&fixed, dst, x, row0, n_rows, &quant_sweep, err));
   gptq_rows g = {.factor = f,
                  .type = gptq_type_find(t->target->dtype),
-                 .unit = t->scales ? t->scales[0] : 1.0f,
+                 .tensor = t,
                  .row_bytes = mtk_dtype_bytes(t->target->dtype, (uint64_t)f->k)};
   g.w = mtk_alloc((size_t)(ROWS * f->k), sizeof *g.w);
   if (!g.w) return mtk_fail(err, MTK_E_NOMEM, t->source->name, "out of memory");
   for (int64_t r0 = 0; r0 < n_rows; r0 += ROWS) {
     g.n = n_rows - r0 < ROWS ? n_rows - r0 : ROWS;
+    g.row0 = row0 + r0;
     g.dst = (uint8_t *)dst + (size_t)r0 * g.row_bytes;
     for (int64_t r = 0; r < g.n; r++)
       for (int64_t j = 0; j < f->k; j++) g.w[r * f->k + j] = x[(r0 + r) * f->k + f->order[j]];

@@ -32,8 +32,7 @@ void gptq_factor_destroy(gptq_factor *f);
 /* ---- grid.c: storage types as rows of grids whose scales are fixed ----------------------------
  * */
 
-/* The values an element can take: a * level + b, where level is an integer lo..hi or (lo == hi) the
- * value of an E2M1 code. */
+/* The values an element can take: a * level + b. */
 typedef struct gptq_grid {
   float a, b;
 } gptq_grid;
@@ -41,10 +40,12 @@ typedef struct gptq_grid {
 typedef struct gptq_type {
   mtk_dtype dtype;
   int group;  /* elements that share a grid, contiguous along k */
-  int lo, hi; /* integer levels; equal: E2M1 */
+  int lo, hi; /* levels are these integers, or what `level` says */
   gptq_grid (*grid)(const uint8_t *row, int64_t group);
-  /* Store a level (integer levels: level - lo; E2M1: the code) as element e of a row. */
+  /* Store a code (integer levels: level - lo) as element e of a row. */
   void (*put)(uint8_t *row, int64_t e, int code);
+  /* The nearest level and its code; NULL = integers. */
+  float (*level)(int *code, float x);
 } gptq_type;
 
 const gptq_type *gptq_type_find(mtk_dtype dtype); /* NULL: the method is not defined for it */

@@ -55,6 +55,38 @@ static void put_q4_1(uint8_t *row, int64_t e, int code) {
   put_nibble(row + e / 32 * 20 + 4, e % 32, 16, code);
 }
 
+/* The fifth bits of a block of 32, little endian, at `high`. */
+static void put_fifth(uint8_t *high, int64_t e, int code) {
+  put_bits(high + e % 32 / 8, (int)(e % 8), 1, code >> 4);
+}
+
+static gptq_grid grid_q5_0(const uint8_t *row, int64_t i) {
+  return (gptq_grid){f16_at(row + i * 22), 0};
+}
+static void put_q5_0(uint8_t *row, int64_t e, int code) {
+  put_nibble(row + e / 32 * 22 + 6, e % 32, 16, code & 15);
+  put_fifth(row + e / 32 * 22 + 2, e, code);
+}
+
+static gptq_grid grid_q5_1(const uint8_t *row, int64_t i) {
+  return (gptq_grid){f16_at(row + i * 24), f16_at(row + i * 24 + 2)};
+}
+static void put_q5_1(uint8_t *row, int64_t e, int code) {
+  put_nibble(row + e / 32 * 24 + 8, e % 32, 16, code & 15);
+  put_fifth(row + e / 32 * 24 + 4, e, code);
+}
+
+static gptq_grid grid_iq4_nl(const uint8_t *row, int64_t i) {
+  return (gptq_grid){f16_at(row + i * 18), 0};
+}
+
+static gptq_grid grid_f8(const uint8_t *row, int64_t i) {
+  (void)row;
+  (void)i;
+  return (gptq_grid){1, 0};
+}
+static void put_f8(uint8_t *row, int64_t e, int code) { row[e] = (uint8_t)code; }
+
 /* ---- superblocks of 256 -----------------------------------------------------------------------
  * */
 
@@ -93,6 +125,28 @@ static void put_q6_k(uint8_t *row, int64_t e, int code) {
   put_bits(block + 128 + half * 32 + l, (int)quarter * 2, 3, code >> 4);
 }
 
+static gptq_grid grid_q3_k(const uint8_t *row, int64_t i) {
+  const uint8_t *block = row + i / 16 * 110, *s = block + 96;
+  int j = (int)(i % 16);
+  int low = s[j % 8] >> (j < 8 ? 0 : 4) & 15, high = s[8 + j % 4] >> (j / 4 * 2) & 3;
+  return (gptq_grid){f16_at(block + 108) * (float)((low | high << 4) - 32), 0};
+}
+static void put_q3_k(uint8_t *row, int64_t e, int code) {
+  uint8_t *block = row + e / 256 * 110;
+  put_bits(block + 32 + e % 256 / 128 * 32 + e % 32, (int)(e % 128 / 32) * 2, 3, code & 3);
+  put_bits(block + e % 32, (int)(e % 256 / 32), 1, code >> 2);
+}
+
+static gptq_grid grid_iq4_xs(const uint8_t *row, int64_t i) {
+  const uint8_t *block = row + i / 8 * 136;
+  int j = (int)(i % 8), high = block[2] | block[3] << 8;
+  int s = (block[4 + j / 2] >> (j % 2 * 4) & 15) | (high >> (2 * j) & 3) << 4;
+  return (gptq_grid){f16_at(block) * (float)(s - 32), 0};
+}
+static void put_iq4_xs(uint8_t *row, int64_t e, int code) {
+  put_nibble(row + e / 256 * 136 + 8 + e % 256 / 32 * 16, e % 32, 16, code);
+}
+
 static gptq_grid grid_q2_k(const uint8_t *row, int64_t i) {
   const uint8_t *block = row + i / 16 * 84;
   uint8_t s = block[i % 16];
@@ -103,15 +157,48 @@ static void put_q2_k(uint8_t *row, int64_t e, int code) {
   put_bits(block + 16 + e % 256 / 128 * 32 + e % 32, (int)(e % 128 / 32) * 2, 3, code);
 }
 
+/* ---- levels that are no integers --------------------------------------------------------------
+ * */
+
+static float level_e2m1(int *code, float x) {
+  *code = mtk_f32_to_e2m1(x);
+  return mtk_e2m1_to_f32((uint8_t)*code);
+}
+
+static float level_e4m3(int *code, float x) {
+  *code = mtk_f32_to_e4m3(x);
+  return mtk_e4m3_to_f32((uint8_t)*code);
+}
+
+/* The 16 levels of iq4_nl and iq4_xs. */
+static float level_iq4(int *code, float x) {
+  static const float levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                   1,    13,   25,  38,  53,  69,  89,  113};
+  int i = 0;
+  while (i < 15 && x - levels[i] >= levels[i + 1] - x) i++;
+  *code = i;
+  return levels[i];
+}
+
 /* ---- the table --------------------------------------------------------------------------------
  * */
 
 static const gptq_type types[] = {
-    {MTK_NVFP4, 16, 0, 0, grid_nvfp4, put_nvfp4},   {MTK_MXFP4, 32, 0, 0, grid_mxfp4, put_mxfp4},
-    {MTK_Q8_0, 32, -128, 127, grid_q8_0, put_q8_0}, {MTK_Q4_0, 32, -8, 7, grid_q4_0, put_q4_0},
-    {MTK_Q4_1, 32, 0, 15, grid_q4_1, put_q4_1},     {MTK_Q4_K, 32, 0, 15, grid_q4_k, put_q4_k},
-    {MTK_Q5_K, 32, 0, 31, grid_q5_k, put_q5_k},     {MTK_Q6_K, 16, -32, 31, grid_q6_k, put_q6_k},
-    {MTK_Q2_K, 16, 0, 3, grid_q2_k, put_q2_k},
+    {MTK_NVFP4, 16, 0, 0, grid_nvfp4, put_nvfp4, level_e2m1},
+    {MTK_MXFP4, 32, 0, 0, grid_mxfp4, put_mxfp4, level_e2m1},
+    {MTK_F8_E4M3, 32, 0, 0, grid_f8, put_f8, level_e4m3},
+    {MTK_Q8_0, 32, -128, 127, grid_q8_0, put_q8_0, NULL},
+    {MTK_Q5_0, 32, -16, 15, grid_q5_0, put_q5_0, NULL},
+    {MTK_Q5_1, 32, 0, 31, grid_q5_1, put_q5_1, NULL},
+    {MTK_Q4_0, 32, -8, 7, grid_q4_0, put_q4_0, NULL},
+    {MTK_Q4_1, 32, 0, 15, grid_q4_1, put_q4_1, NULL},
+    {MTK_IQ4_NL, 32, 0, 0, grid_iq4_nl, put_q4_0, level_iq4},
+    {MTK_IQ4_XS, 32, 0, 0, grid_iq4_xs, put_iq4_xs, level_iq4},
+    {MTK_Q6_K, 16, -32, 31, grid_q6_k, put_q6_k, NULL},
+    {MTK_Q5_K, 32, 0, 31, grid_q5_k, put_q5_k, NULL},
+    {MTK_Q4_K, 32, 0, 15, grid_q4_k, put_q4_k, NULL},
+    {MTK_Q3_K, 16, -4, 3, grid_q3_k, put_q3_k, NULL},
+    {MTK_Q2_K, 16, 0, 3, grid_q2_k, put_q2_k, NULL},
 };
 
 const gptq_type *gptq_type_find(mtk_dtype dtype) {
@@ -122,10 +209,7 @@ const gptq_type *gptq_type_find(mtk_dtype dtype) {
 
 float gptq_nearest(int *code, const gptq_type *type, gptq_grid grid, float x) {
   float level = grid.a != 0 ? (x - grid.b) / grid.a : 0;
-  if (type->lo == type->hi) {
-    *code = mtk_f32_to_e2m1(level);
-    return mtk_e2m1_to_f32((uint8_t)*code) * grid.a + grid.b;
-  }
+  if (type->level) return type->level(code, level) * grid.a + grid.b;
   level = fminf(fmaxf(rintf(level), (float)type->lo), (float)type->hi);
   *code = (int)level - type->lo;
   return level * grid.a + grid.b;

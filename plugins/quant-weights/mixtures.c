@@ -105,7 +105,7 @@ static mtk_dtype fitting(mtk_dtype dtype, int64_t row_elems) {
 /* The plain row of a type. */
 static const mtk_quant_target *target_of(mtk_dtype dtype) {
   for (const mtk_quant_target *t = quant_targets; t->name; t++)
-    if (t->dtype == dtype && t->file_type == 0) return t;
+    if (t->dtype == dtype && t->file_type == 0 && t->scale_n < 0) return t;
   return NULL;
 }
 
@@ -133,6 +133,7 @@ const mtk_quant_target *quant_choose(const mtk_quant_target *asked, const mtk_qu
     dtype = mixed_type(asked, p);
   else if (p->is_embedding && !p->embeddings)
     return NULL;
+  if (quant_is_integer(asked) && asked->scale_k > 0 && p->row_elems % asked->scale_k) return NULL;
   mtk_dtype fit = fitting(dtype, p->row_elems);
   if (p->row_elems % mtk_dtype_get(fit)->block_elems) return NULL;
   return fit == asked->dtype && !asked->file_type ? asked : target_of(fit);

@@ -87,6 +87,7 @@ static const mtk_quantizer_v1 gptq = {
     .update = quant_update,
     .finish = sweep_finish,
     .encode = gptq_encode,
+    .choose = quant_choose,
     .needs = MTK_QUANT_NEEDS_IMPORTANCE | MTK_QUANT_NEEDS_SECOND_MOMENT,
     .prepare = gptq_prepare,
     .release = gptq_release,

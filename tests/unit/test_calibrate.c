@@ -174,7 +174,7 @@ START_TEST(statistics_match) {
   run_whole(&whole, model);
   ok(mtk_pool_create(&pool, 2, &err), &err);
   mtk_calibration *c;
-  mtk_calibration_options o = {sizeof o, pool, -1, -1, ids, lengths, N_SEQS};
+  mtk_calibration_options o = {sizeof o, pool, -1, -1, ids, lengths, N_SEQS, 0};
   ok(mtk_calibration_create_built(&c, model, tiny_build, &o, &err), &err);
   int checked = 0;
   for (int stage = 0; stage < mtk_calibration_stages(c); stage++) {

@@ -259,9 +259,9 @@ START_TEST(gptq_without_moments) {
   const char *name = "w";
   int64_t seen = 3;
   mtk_input_stats stats = {.k = 64, .rows = &seen, .mean_square = mean_square};
-  ck_assert_int_eq(mtk_model_quantize_now(model, gptq, &name, 1, &stats, &err), MTK_E_UNSUPPORTED);
+  ck_assert_int_eq(mtk_model_quantize_now(model, &name, 1, &stats, &err), MTK_E_UNSUPPORTED);
   ck_assert_ptr_nonnull(strstr(err.message, "second moments"));
-  ck_assert_int_eq(mtk_model_quantize_now(model, gptq, &name, 1, NULL, &err), MTK_E_UNSUPPORTED);
+  ck_assert_int_eq(mtk_model_quantize_now(model, &name, 1, NULL, &err), MTK_E_UNSUPPORTED);
   mtk_model_destroy(model);
 }
 END_TEST

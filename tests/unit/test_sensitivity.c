@@ -74,7 +74,7 @@ static void check_config(tiny_config config) {
                             {donor, embed, 1},
                             {donor, config.tied ? embed : head, 1},
                             {donor, other, 1}};
-  mtk_calibration_options o = {sizeof o, NULL, -1, -1, ids, lengths, N_SEQS};
+  mtk_calibration_options o = {sizeof o, NULL, -1, -1, ids, lengths, N_SEQS, 0};
   ok(mtk_sensitivity_built(got, model, &o, variants, 5, tiny_build, &err), &err);
   ok(mtk_pool_create(&pool, 3, &err), &err);
   o.pool = pool;

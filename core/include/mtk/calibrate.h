@@ -17,6 +17,7 @@ typedef struct mtk_calibration_options {
   const int32_t *ids;     /* all sequences, one after the other; borrowed */
   const int64_t *lengths; /* [n_seqs]; borrowed */
   int64_t n_seqs;
+  double percentile; /* of mtk_input_stats.clip, in (0, 100]; 0 = 100 */
 } mtk_calibration_options;
 
 typedef struct mtk_calibration mtk_calibration;
@@ -31,6 +32,10 @@ int mtk_calibration_stage_of(const mtk_calibration *c, const char *tensor);
 mtk_status mtk_calibration_next(mtk_calibration *c, bool second_moments, mtk_error *err);
 /* NULL if the tensor is no linear weight of a stage that was run. Borrowed. */
 const mtk_input_stats *mtk_calibration_find(const mtk_calibration *c, const char *tensor);
+
+/* Largest magnitudes of the keys and the values that the layer of a tensor ("blk.3.attn_k.weight")
+ * put into its cache: two floats, borrowed; NULL if its stage was not run or has no cache. */
+const float *mtk_calibration_cache(const mtk_calibration *c, const char *tensor);
 
 #ifdef __cplusplus
 }

@@ -15,18 +15,29 @@ extern "C" {
  * type. */
 mtk_status mtk_model_cast(mtk_model *model, mtk_dtype dtype, mtk_error *err);
 
-/* The input x [rows, k] of one linear weight over a calibration text. Experts: statistics per
- * expert; one that no token chose has the mean over all of them. */
+/* Means of squares and second moments of an expert are taken as if it had also seen so many rows
+ * of the average over all experts' rows: (n_e M_e + n0 M_all) / (n_e + n0). Those that the router
+ * seldom or never chose lean on the layer's. */
+#define MTK_EXPERT_PRIOR_ROWS 32.0f
+
+/* The input x [rows, k] of one linear weight over a calibration text. Experts: per expert. */
 typedef struct mtk_input_stats {
   int64_t k, n_expert;        /* 0 = a plain weight */
   const int64_t *rows;        /* [max(n_expert, 1)] rows seen */
   const float *mean_square;   /* [max(n_expert, 1)][k] mean of x^2 per column */
-  const float *second_moment; /* [k][k] mean of x x^T; NULL when not asked for, or for experts */
+  const float *second_moment; /* [max(n_expert, 1)][k][k] mean of x x^T; NULL: not asked for */
   float amax;                 /* largest magnitude */
   float p9999;                /* 99.99 % of the magnitudes are at most this (to 1/16) */
-  /* [max(n_expert, 1)][k] sum of x^2: mean_square is this over rows, in f32; NULL = not kept */
+  /* [max(n_expert, 1)][k] sum of x^2 in f32, which mean_square comes from; NULL = not kept */
   const float *sum_square;
+  const float *mean;        /* [max(n_expert, 1)][k] of x per column; NULL = not known */
+  const float *column_amax; /* [max(n_expert, 1)][k] of |x| per column; NULL = not known */
+  float clip; /* a percentile of the magnitudes (mtk_calibration_options), to 1/16 of it */
 } mtk_input_stats;
+
+/* mean[max(n_expert, 1)][k] of squares from their sums over rows[max(n_expert, 1)]. */
+void mtk_mean_squares(float *mean, const float *sum, const int64_t *rows, int64_t n_expert,
+                      int64_t k);
 
 typedef struct mtk_quantize_options {
   size_t struct_size;
@@ -42,6 +53,16 @@ typedef struct mtk_quantize_options {
    * mean_square must live as long as the model. */
   const mtk_input_stats *(*stats)(void *ctx, const char *tensor);
   void *stats_ctx;
+  /* For the embedding, which is looked up, not multiplied, so that nothing can be measured of its
+   * input; it knows the types of `target`. NULL = quantizer. */
+  const mtk_quantizer_v1 *lookup_quantizer;
+  /* What every tensor gets and which method encodes it (*target NULL: it stays); quantizer is set
+   * to the one above before. NULL: the quantizer chooses for `target`, which may else be NULL. */
+  void (*plan)(void *ctx, const char *tensor, const mtk_quantizer_v1 **quantizer,
+               const mtk_quant_target **target);
+  void *plan_ctx;
+  /* Only what each tensor becomes: nothing is measured, outside scales are 1. */
+  bool sizes_only;
 } mtk_quantize_options;
 
 /* Why a tensor stayed. */
@@ -58,6 +79,8 @@ typedef struct mtk_quantize_row {
   mtk_quantize_reason reason;
   mtk_dtype from, to;
   uint64_t bytes_before, bytes_after;
+  const mtk_quant_target *target; /* NULL: it stayed */
+  size_t group; /* rows that must have one type (fused, experts of a block): the first of them */
 } mtk_quantize_row;
 typedef struct mtk_quantize_report {
   mtk_quantize_row *rows; /* one per tensor, model order; mtk_free */
@@ -71,14 +94,46 @@ typedef struct mtk_quantize_report {
 mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *options,
                               mtk_quantize_report *report, mtk_error *err);
 
-/* Encode tensors that mtk_model_quantize replaced with `quantizer` now, rows on the pool: weights
- * that share one input, with its statistics (NULL = none), so that the method prepares once for all
- * of them. For methods that need second moments, which are there for a short time only;
- * MTK_E_UNSUPPORTED when they are missing. The bytes lie in a scratch file until the model is
+/* Encode tensors that mtk_model_quantize replaced now, rows on the pool: weights that share one
+ * input and method, with its statistics (NULL = none), so that the method prepares once for all of
+ * them (expert by expert). For methods that need second moments, which are there for a short time
+ * only; MTK_E_UNSUPPORTED when they are missing. The bytes lie in a scratch file until the model is
  * destroyed. */
-mtk_status mtk_model_quantize_now(mtk_model *model, const mtk_quantizer_v1 *quantizer,
-                                  const char *const *names, size_t n, const mtk_input_stats *stats,
-                                  mtk_error *err);
+mtk_status mtk_model_quantize_now(mtk_model *model, const char *const *names, size_t n,
+                                  const mtk_input_stats *stats, mtk_error *err);
+
+/* Make every MXFP4 tensor NVFP4 with the very same values; their number is returned. Matrices of a
+ * fused group share a scale. MTK_E_UNSUPPORTED, naming the first, and nothing is changed, where
+ * that is not exact (exponents that lie more than 17 apart). */
+mtk_status mtk_model_recast_nvfp4(mtk_model *model, size_t *n_recast, mtk_error *err);
+
+/* ---- activations ---------------------------------------------------------------------------- */
+
+/* In which type activations are to be multiplied. */
+typedef struct mtk_activation_options {
+  size_t struct_size;
+  const char *type; /* "none", "nvfp4", "mxfp4", "mxfp8", "fp8", "int8"; NULL: nothing is said */
+  double headroom;  /* scales are this many times larger than what was seen; 0 = 1 */
+  const mtk_input_stats *(*stats)(void *ctx, const char *tensor);
+  void *stats_ctx;
+} mtk_activation_options;
+
+/* Do weights of this type and grid with such activations need scales from calibration?
+ * MTK_E_INVALID names a pair that no layout has. */
+mtk_status mtk_activation_needs_scales(bool *out, const char *type, const mtk_quant_target *target,
+                                       mtk_error *err);
+/* After mtk_model_quantize: state the type in the model ("hf.activations") and give the weights that
+ * were quantized the static scale of their inputs: clip * headroom over the largest value, 2688 =
+ * 6 * 448 for nvfp4 on nvfp4 weights, 448 for fp8 on nvfp4 weights or on fp8 weights with one scale.
+ * Weights on one input get one scale. MTK_E_UNSUPPORTED: nothing was seen of an input. */
+mtk_status mtk_model_set_activations(mtk_model *model, const mtk_quantize_report *rows,
+                                     const mtk_activation_options *options, mtk_error *err);
+/* Scales of an fp8 cache of keys and values, amax / 448 per layer: the tensors
+ * "blk.N.attn_k.cache_scale" and "blk.N.attn_v.cache_scale". amax(ctx, "blk.N.attn_k.weight") gives
+ * the largest magnitudes of both, or NULL. MTK_E_UNSUPPORTED: a layer has none. */
+mtk_status mtk_model_set_cache_scales(mtk_model *model,
+                                      const float *(*amax)(void *ctx, const char *tensor),
+                                      void *ctx, mtk_error *err);
 
 /* ---- verification --------------------------------------------------------------------------- */
 
@@ -89,7 +144,7 @@ typedef enum mtk_compare_fault {
   MTK_COMPARE_SHAPE,      /* it has another shape */
   MTK_COMPARE_NOT_FINITE, /* a scale or value is NaN or infinite where the source is finite */
   MTK_COMPARE_LOST_BLOCK, /* zeros where the source is above smallest scale times largest level */
-  MTK_COMPARE_FUSED /* another per-tensor scale than another member of its fused group */
+  MTK_COMPARE_FUSED /* another scale, of it or its input, than a member of its fused group */
 } mtk_compare_fault;
 
 /* Scales of blocks are counted by their power of two: item i has 2^(i-48) to 2^(i-47), the first

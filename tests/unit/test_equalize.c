@@ -1,0 +1,393 @@
+/* test_equalize.c: factors and rotations folded into random models of every architecture leave
+ * their logits as they are; the search finds factors that help where channels differ in size; error
+ * propagation writes every type it offers; statistics of experts that are seldom chosen. */
+#include <check.h>
+#include <jansson.h>
+#include <math.h>
+#include <mtk/equalize.h>
+#include <mtk/registry.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "graph/exec_ops.h"
+#include "model/fold.h"
+#include "model/weights.h"
+
+enum { N_IDS = 24 };
+
+static void ok(mtk_status status, const mtk_error *err) {
+  ck_assert_msg(status == MTK_OK, "%s: %s", err->place, err->message);
+}
+
+static void setup(void) {
+  mtk_error err = {0};
+  ok(mtk_plugins_load(&err), &err);
+}
+
+/* ---- models --------------------------------------------------------------------------------- */
+
+/* A vector or a bias gets values that are neither 0 nor 1. */
+static void vary(mtk_model *model, size_t index) {
+  mtk_error err = {0};
+  mtk_tensor t = *mtk_model_tensor_at(model, index);
+  size_t n = (size_t)(mtk_tensor_rows(&t) * mtk_tensor_row_elems(&t));
+  float *x = mtk_arena_alloc(mtk_model_arena(model), n, sizeof *x);
+  for (size_t i = 0; i < n; i++)
+    x[i] = ((const float *)t.data)[i] + 0.3f * (float)mtk_normal(5, index, i);
+  t.data = x;
+  ok(mtk_model_replace_tensor(model, &t, &err), &err);
+}
+
+/* The architecture of tests/golden/arch/NAME.json; wide: with rows that fill all types' blocks. */
+static mtk_model *make_model(const char *name, bool wide) {
+  char path[512], config[] = "/tmp/mtk-equalize-XXXXXX";
+  mtk_error err = {0};
+  snprintf(path, sizeof path, "%s/tests/golden/arch/%s.json", MTK_SOURCE_DIR, name);
+  json_t *doc = json_load_file(path, 0, NULL);
+  ck_assert_ptr_nonnull(doc);
+  json_t *sizes = json_object_get(doc, "config");
+  if (wide) json_object_set_new(sizes, "hidden_size", json_integer(128));
+  if (wide) json_object_set_new(sizes, "intermediate_size", json_integer(256));
+  int fd = mkstemp(config);
+  ck_assert_int_ge(fd, 0);
+  ck_assert_int_eq(json_dumpfd(sizes, fd, 0), 0);
+  close(fd);
+  json_decref(doc);
+  mtk_model *model = NULL;
+  mtk_synthetic_options o = {.struct_size = sizeof o, .dtype = MTK_F32, .seed = 3};
+  ok(mtk_model_synthetic(&model, config, &o, &err), &err);
+  unlink(config);
+  for (size_t i = 0; i < mtk_model_tensor_count(model); i++)
+    if (mtk_model_tensor_at(model, i)->data) vary(model, i);
+  return model;
+}
+
+static float *run_logits(const mtk_model *model, int64_t *n) {
+  mtk_error err = {0};
+  mtk_kernels kernels;
+  mtk_graph *graph;
+  mtk_weights *store;
+  mtk_weight **bound;
+  mtk_workspace workspace = {0};
+  mtk_exec *exec;
+  int64_t rows[N_IDS];
+  int32_t ids[N_IDS];
+  for (int i = 0; i < N_IDS; i++) rows[i] = i, ids[i] = (i * 7 + 3) % 60;
+  ok(mtk_kernels_choose(&kernels, NULL, 0, -1, &err), &err);
+  ok(mtk_model_build_graph(&graph, model, NULL, NULL, &err), &err);
+  mtk_weights_options wo = {&kernels, NULL, MTK_A32};
+  ok(mtk_weights_create(&store, NULL, &wo, &err), &err);
+  ok(mtk_weights_load(store, graph, model, &err), &err);
+  ok(mtk_weights_bind(&bound, store, graph, &err), &err);
+  mtk_exec_options o = {.graph = graph, .weights = bound, .kernels = &kernels,
+                        .workspace = &workspace, .max_tokens = N_IDS, .max_outputs = N_IDS,
+                        .keep = &graph->logits, .n_keep = 1};
+  ok(mtk_exec_create(&exec, &o, &err), &err);
+  mtk_step_seq seq = {.n_rows = N_IDS};
+  mtk_exec_step step = {.ids = ids, .n_tokens = N_IDS, .seqs = &seq, .n_seqs = 1,
+                        .output_rows = rows, .n_outputs = N_IDS};
+  ok(mtk_exec_run(exec, &step, true, &err), &err);
+  *n = N_IDS * graph->values[graph->logits].width;
+  float *logits = mtk_alloc((size_t)*n, sizeof *logits);
+  memcpy(logits, mtk_exec_value(exec, graph->logits), (size_t)*n * sizeof *logits);
+  mtk_exec_destroy(exec);
+  mtk_workspace_finish(&workspace);
+  mtk_free((void *)bound);
+  mtk_weights_destroy(store);
+  mtk_graph_destroy(graph);
+  return logits;
+}
+
+/* Largest difference, and root mean square, over the largest magnitude of a. */
+static double distance(const float *a, const float *b, int64_t n, double *rms) {
+  double worst = 0, size = 0, sum = 0;
+  for (int64_t i = 0; i < n; i++) {
+    worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
+    size = fmax(size, fabs((double)a[i]));
+    sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+  }
+  if (rms) *rms = sqrt(sum / (double)n) / size;
+  return worst / size;
+}
+
+static void check_same(const char *what, mtk_model *model, const float *before, int64_t n) {
+  int64_t n_after;
+  float *after = run_logits(model, &n_after);
+  ck_assert_int_eq(n, n_after);
+  double d = distance(before, after, n, NULL);
+  ck_assert_msg(d < 1e-5 && d > 0, "%s: logits differ by %g", what, d);
+  mtk_free(after);
+}
+
+/* ---- the function stays ---------------------------------------------------------------------- */
+
+/* How many inputs can be scaled, by what makes them. Not rotated: residual streams that norms write
+ * to (Gemma), values that come with the keys out of one latent vector (DeepSeek). */
+static const struct {
+  const char *name;
+  int norms, values, gates;
+  bool rotates_values, rotates_residual;
+} models[] = {
+    {"llama3", 6, 3, 3, true, true},    {"qwen2", 6, 3, 3, true, true},
+    {"qwen3", 6, 3, 3, true, true},     {"phi3", 6, 3, 3, true, true},
+    {"mistral", 6, 3, 3, true, true},   {"gemma2", 8, 4, 4, true, false},
+    {"gemma3", 14, 7, 7, true, false},  {"mixtral", 6, 3, 3, true, true},
+    {"qwen2moe", 6, 3, 6, true, true},  {"qwen3moe", 6, 3, 3, true, true},
+    {"gpt-oss", 6, 3, 0, true, true},   {"deepseek3", 12, 0, 6, false, true},
+};
+enum { N_MODELS = sizeof models / sizeof models[0] };
+
+START_TEST(factors_cancel) {
+  mtk_error err = {0};
+  int64_t n;
+  mtk_model *model = make_model(models[_i].name, false);
+  float *before = run_logits(model, &n);
+  mtk_graph *graph;
+  mtk_fold_site *sites;
+  size_t n_sites;
+  int kinds[3] = {0};
+  ok(mtk_model_build_graph(&graph, model, NULL, NULL, &err), &err);
+  ok(mtk_fold_sites(&sites, &n_sites, mtk_model_arena(model), graph, &err), &err);
+  mtk_graph_destroy(graph);
+  for (size_t i = 0; i < n_sites; i++) {
+    int64_t count = mtk_fold_channels(&sites[i]) * (sites[i].n_expert > 0 ? sites[i].n_expert : 1);
+    float *factors = mtk_alloc((size_t)count, sizeof *factors);
+    for (int64_t c = 0; c < count; c++)
+      factors[c] = expf((float)mtk_normal(9, i, (uint64_t)c));
+    ok(mtk_model_fold_site(model, &sites[i], factors, &err), &err);
+    mtk_free(factors);
+    kinds[sites[i].is_norm ? 0 : sites[i].head > 0 ? 1 : 2]++;
+  }
+  ck_assert_int_eq(kinds[0], models[_i].norms);
+  ck_assert_int_eq(kinds[1], models[_i].values);
+  ck_assert_int_eq(kinds[2], models[_i].gates);
+  check_same(models[_i].name, model, before, n);
+  mtk_free(before);
+  mtk_model_destroy(model);
+}
+END_TEST
+
+static void check_rotation(const char *name, unsigned what, bool possible) {
+  mtk_error err = {0};
+  int64_t n;
+  mtk_model *model = make_model(name, false);
+  float *before = run_logits(model, &n);
+  mtk_status st = mtk_model_rotate(model, what, 4, &err);
+  if (possible) {
+    ok(st, &err);
+    check_same(name, model, before, n);
+  } else {
+    ck_assert_msg(st == MTK_E_UNSUPPORTED, "%s was rotated", name);
+  }
+  mtk_free(before);
+  mtk_model_destroy(model);
+}
+
+START_TEST(rotations_cancel) {
+  check_rotation(models[_i].name, MTK_ROTATE_VALUES, models[_i].rotates_values);
+  check_rotation(models[_i].name, MTK_ROTATE_RESIDUAL, models[_i].rotates_residual);
+}
+END_TEST
+
+START_TEST(sizes_that_do_not_fit) {
+  mtk_error err = {0};
+  mtk_model *model = make_model("llama3", false);
+  ck_assert_int_eq(mtk_model_rotate(model, MTK_ROTATE_VALUES, 24, &err), MTK_E_INVALID);
+  ck_assert_int_eq(mtk_model_rotate(model, MTK_ROTATE_VALUES, 1024, &err), MTK_E_UNSUPPORTED);
+  ck_assert_int_eq(mtk_model_rotate(model, MTK_ROTATE_RESIDUAL, 1024, &err), MTK_E_UNSUPPORTED);
+  mtk_model_destroy(model);
+}
+END_TEST
+
+/* An orthonormal, symmetric matrix: twice is nothing, lengths stay. */
+START_TEST(hadamard) {
+  float x[64], y[64];
+  double a = 0, b = 0;
+  for (int i = 0; i < 64; i++) x[i] = y[i] = (float)mtk_normal(1, 2, (uint64_t)i);
+  mtk_hadamard(y, 64, 16);
+  float sum = 0;
+  for (int i = 0; i < 16; i++) sum += x[i];
+  ck_assert_float_eq_tol(y[0], sum / 4, 1e-6f);
+  for (int i = 0; i < 64; i++) a += (double)(x[i] * x[i]), b += (double)(y[i] * y[i]);
+  ck_assert_double_eq_tol(a, b, 1e-5 * a);
+  mtk_hadamard(y, 64, 16);
+  for (int i = 0; i < 64; i++) ck_assert_float_eq_tol(x[i], y[i], 1e-6f);
+}
+END_TEST
+
+/* ---- the search ------------------------------------------------------------------------------ */
+
+static mtk_model *with_outliers(const char *name) {
+  mtk_model *model = make_model(name, true);
+  for (size_t i = 0; i < mtk_model_tensor_count(model); i++) {
+    const mtk_tensor *t = mtk_model_tensor_at(model, i);
+    if (!strstr(t->name, "attn_norm") && !strstr(t->name, "ffn_norm")) continue;
+    float *w = (float *)(uintptr_t)t->data;
+    for (int64_t j = 3; j < t->shape[0]; j += 17) w[j] *= 30;
+  }
+  return model;
+}
+
+static const mtk_quant_target *target_of(const mtk_quantizer_v1 *q, const char *name) {
+  const mtk_quant_target *t = q->targets;
+  while (t->name && strcmp(t->name, name) != 0) t++;
+  ck_assert_msg(t->name != NULL, "no target %s", name);
+  return t;
+}
+
+/* Error of the quantized model's logits; rule < 0: as it is. *report: of the search. */
+static double quantized_error(const char *name, const char *target, int rule, int n_threads,
+                              mtk_equalize_report *report, uint32_t *checksum) {
+  mtk_error err = {0};
+  mtk_model *model = with_outliers(name), *copy = with_outliers(name);
+  int32_t ids[96];
+  int64_t lengths[] = {48, 48}, n;
+  for (int i = 0; i < 96; i++) ids[i] = (i * i * 5 + i) % 60;
+  float *exact = run_logits(model, &n);
+  mtk_pool *pool;
+  ok(mtk_pool_create(&pool, n_threads, &err), &err);
+  mtk_calibration *c;
+  mtk_calibration_options co = {.struct_size = sizeof co, .pool = pool, .arith = -1, .isa = -1,
+                                .ids = ids, .lengths = lengths, .n_seqs = 2};
+  const mtk_quantizer_v1 *rtn = mtk_quantizer_find("rtn");
+  mtk_quantize_options o = {.struct_size = sizeof o, .quantizer = rtn,
+                            .target = target_of(rtn, target), .pool = pool};
+  ok(mtk_calibration_create(&c, copy, &co, &err), &err);
+  mtk_equalize_options eo = {.struct_size = sizeof eo, .rule = (mtk_equalize_rule)rule,
+                             .alpha = -1, .into = &o, .pool = pool};
+  mtk_model *both[] = {copy, model};
+  if (rule >= 0) ok(mtk_model_equalize(both, 2, c, &eo, report, &err), &err);
+  mtk_calibration_destroy(c);
+  ok(mtk_model_quantize(model, &o, NULL, &err), &err);
+  int64_t n_after;
+  float *rounded = run_logits(model, &n_after);
+  double rms;
+  distance(exact, rounded, n, &rms);
+  *checksum = 0;
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, &rounded[i], sizeof bits);
+    *checksum = *checksum * 31 + bits;
+  }
+  mtk_free(exact);
+  mtk_free(rounded);
+  mtk_model_destroy(model);
+  mtk_model_destroy(copy);
+  mtk_pool_destroy(pool);
+  return rms;
+}
+
+static const struct {
+  const char *model, *target;
+} searches[] = {{"llama3", "nvfp4"}, {"qwen2", "q4_0"}, {"mixtral", "q4_0"}};
+
+START_TEST(search_helps) {
+  mtk_equalize_report r = {0}, smooth = {0};
+  uint32_t sum, one, two;
+  const char *model = searches[_i].model, *target = searches[_i].target;
+  double plain = quantized_error(model, target, -1, 2, &r, &sum);
+  double awq = quantized_error(model, target, MTK_EQUALIZE_AWQ, 2, &r, &two);
+  quantized_error(model, target, MTK_EQUALIZE_AWQ, 1, &r, &one);
+  double smoothed = quantized_error(model, target, MTK_EQUALIZE_SMOOTH, 2, &smooth, &sum);
+  printf("%s %s: logits off by %.4f plain, %.4f awq, %.4f smooth; expected error %.3f, %zu of %zu\n",
+         model, target, plain, awq, smoothed, r.error_after / r.error_before, r.n_changed, r.n_sites);
+  ck_assert_uint_eq(one, two); /* threads change nothing */
+  ck_assert(r.n_changed > 0 && smooth.n_changed > 0);
+  ck_assert_double_lt(r.error_after, 0.9 * r.error_before);
+  ck_assert_double_lt(awq, plain);
+}
+END_TEST
+
+/* ---- error propagation ----------------------------------------------------------------------- */
+
+/* With inputs that do not correlate nothing propagates: each element goes to the nearest value of its
+ * grid, which is no worse than what the type's own encoder does. */
+START_TEST(every_grid) {
+  enum { N = 4, K = 512 };
+  static float x[N * K], y[N * K], z[N * K], h[K * K], ones[K];
+  const mtk_quantizer_v1 *gptq = mtk_quantizer_find("gptq"), *rtn = mtk_quantizer_find("rtn");
+  ck_assert(gptq && rtn);
+  for (int i = 0; i < N * K; i++) x[i] = (float)mtk_normal(4, 4, (uint64_t)i);
+  for (int i = 0; i < K; i++) h[i * K + i] = ones[i] = 1.0f;
+  const mtk_quant_target *t = &gptq->targets[_i];
+  mtk_option_values *options = mtk_options_create(gptq->options);
+  mtk_error err = {0};
+  mtk_tensor w = {.name = "w", .dtype = MTK_F32, .n_dims = 2, .shape = {N, K}, .data = x};
+  mtk_quant_tensor q = {.struct_size = sizeof q, .source = &w, .target = t, .importance = ones,
+                        .second_moment = h, .options = options};
+  float scales[N * K] = {0};
+  if (t->scale_n >= 0) {
+    q.scales = scales;
+    q.scale_n = t->scale_n ? t->scale_n : N;
+    q.scale_k = t->scale_k ? t->scale_k : K;
+    float state[N * K + 1] = {0};
+    gptq->update(&q, state, x, 0, N);
+    gptq->finish(&q, state);
+  }
+  static uint8_t bytes[2][N * K * 4];
+  ok(gptq->prepare(&q.prepared, &q, &err), &err);
+  ok(gptq->encode(&q, bytes[0], x, 0, N, &err), &err);
+  q.options = NULL;
+  ok(rtn->encode(&q, bytes[1], x, 0, N, &err), &err);
+  gptq->release(q.prepared);
+  double error[2] = {0};
+  for (int m = 0; m < 2; m++) {
+    mtk_tensor coded = {.name = "w", .dtype = t->dtype, .n_dims = 2, .shape = {N, K},
+                        .data = bytes[m], .scales = q.scales, .scale_n = q.scale_n,
+                        .scale_k = q.scale_k};
+    ok(mtk_tensor_fetch_f32(m ? z : y, &coded, 0, N, NULL, &err), &err);
+    for (int i = 0; i < N * K; i++)
+      error[m] += pow((double)(m ? z[i] : y[i]) - (double)x[i], 2) / (N * K);
+  }
+  ck_assert_msg(error[0] <= 1.02 * error[1] + 1e-9, "%s: %g, its encoder %g", t->name, error[0],
+                error[1]);
+  mtk_options_destroy(options);
+}
+END_TEST
+
+/* Outside a test: 1 if there is no gptq, so that every_grid fails. */
+static int count_targets(void) {
+  mtk_error err = {0};
+  bool loaded = mtk_plugins_load(&err) == MTK_OK;
+  const mtk_quantizer_v1 *gptq = loaded ? mtk_quantizer_find("gptq") : NULL;
+  int n = 0;
+  while (gptq && gptq->targets[n].name) n++;
+  return n > 0 ? n : 1;
+}
+
+/* ---- experts --------------------------------------------------------------------------------- */
+
+START_TEST(seldom_chosen_experts) {
+  const float sums[3 * 2] = {640, 64, 0, 0, 2, 4};
+  const int64_t rows[3] = {64, 0, 1};
+  float mean[3 * 2], plain[2];
+  mtk_mean_squares(mean, sums, rows, 3, 2);
+  float all = 642.0f / 65;
+  ck_assert_float_eq_tol(mean[0], (640 + 32 * all) / 96, 1e-5f);
+  ck_assert_float_eq_tol(mean[2], all, 1e-5f); /* never chosen: the mean over all */
+  ck_assert_float_eq_tol(mean[4], (2 + 32 * all) / 33, 1e-5f);
+  mtk_mean_squares(plain, sums, rows, 0, 2); /* no experts: nothing is lent */
+  ck_assert_float_eq(plain[0], 10.0f);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("equalize");
+  TCase *tc = tcase_create("equalize");
+  tcase_set_timeout(tc, 120);
+  tcase_add_checked_fixture(tc, setup, NULL);
+  tcase_add_test(tc, hadamard);
+  tcase_add_loop_test(tc, factors_cancel, 0, N_MODELS);
+  tcase_add_loop_test(tc, rotations_cancel, 0, N_MODELS);
+  tcase_add_test(tc, sizes_that_do_not_fit);
+  tcase_add_loop_test(tc, search_helps, 0, (int)(sizeof searches / sizeof searches[0]));
+  tcase_add_loop_test(tc, every_grid, 0, count_targets());
+  tcase_add_test(tc, seldom_chosen_experts);
+  suite_add_tcase(suite, tc);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_NORMAL);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed != 0;
+}
