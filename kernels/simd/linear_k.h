@@ -12,7 +12,7 @@
 #if MTK_LANES == 16
 enum { TILE = 6, DIRECT_ROWS = 8, DIRECT_LIMIT = 40 };
 #else
-enum { TILE = 4, DIRECT_ROWS = 4, DIRECT_LIMIT = 8 };
+enum { TILE = 4, DIRECT_ROWS = 4, DIRECT_LIMIT = 4 };
 #endif
 enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, ROWS = 192 };
 enum { AHEAD = 4096 }; /* bytes prefetched, across panels too; to L2: L1 has too few fill buffers */
