@@ -177,18 +177,22 @@ static mtk_status open_journal(mtk_outputs *o, mtk_error *err) {
 }
 
 /* The folder, made or found, and locked. */
-static mtk_status lock_folder(mtk_outputs *o, mtk_error *err) {
-  if (mkdir(o->folder, 0777) != 0 && errno != EEXIST)
-    return mtk_fail_errno(err, errno, o->folder, "cannot create the folder");
+static mtk_status lock_folder(mtk_outputs *o, const char *path, mtk_error *err) {
+  if (mkdir(o->folder, 0777) != 0 && errno != EEXIST) {
+    if (errno == ENOENT)
+      return mtk_fail(err, MTK_E_NOT_FOUND, path, "the folder for the output does not exist");
+    return mtk_fail_errno(err, errno, path, "cannot create the output");
+  }
   o->lock = open(o->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   if (o->lock < 0) return mtk_fail_errno(err, errno, o->folder, "cannot open the folder");
   if (flock(o->lock, LOCK_EX | LOCK_NB) == 0) return MTK_OK;
   return mtk_fail(err, MTK_E_EXISTS, o->folder, "another process is writing this output");
 }
 
-static mtk_status begin(mtk_outputs *o, const char *key, bool resume, mtk_error *err) {
+static mtk_status begin(mtk_outputs *o, const char *path, const char *key, bool resume,
+                        mtk_error *err) {
   char *old = NULL;
-  MTK_TRY(lock_folder(o, err));
+  MTK_TRY(lock_folder(o, path, err));
   if (resume) (void)read_text(&old, o->folder, "key");
   bool same = old && strcmp(old, key) == 0;
   bool other = old && !same;
@@ -212,7 +216,7 @@ mtk_status mtk_outputs_resume(mtk_outputs **out, const char *path, const char *k
   o->lock = o->journal = -1;
   o->folder = folder_of(path);
   o->arena = mtk_arena_create();
-  mtk_status st = o->folder && o->arena ? begin(o, key, resume, err)
+  mtk_status st = o->folder && o->arena ? begin(o, path, key, resume, err)
                                         : mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   if (st != MTK_OK) mtk_outputs_close(o, true);
   else *out = o;

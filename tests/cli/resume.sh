@@ -3,5 +3,5 @@
 # last complete tensor and ends with the bytes of an uninterrupted run. See resume.py.
 . "${BASH_SOURCE[0]%/*}/_common.sh"
 make_model
-jq -r '.messages[].content' "$MTK_SRC/examples/petit/demo/train.jsonl" | head -c 20000 >text.txt
+head -n 60 "$MTK_SRC/examples/petit/demo/train.jsonl" | jq -r ".messages[].content" >text.txt
 python3 "$MTK_SRC/tests/cli/resume.py" "$MTK" model text.txt

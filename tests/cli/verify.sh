@@ -57,6 +57,41 @@ refuses 3 'blk.0.ffn_down.weight: row 0: the scale of a block is zero' "$MTK" ve
 damage layers.1.self_attn.k_proj.weight_global_scale 0000803f
 refuses 3 'blk.1.attn_[qkv].weight: its scale is not that of its fused group' "$MTK" verify bad --source model -q
 
+# the recorded command, run again: the same bytes, whatever the source is called, and nothing written
+for a in q.gguf folder parts-00001-of-00002.gguf; do
+  touch before
+  run_quiet 0 "$MTK" verify $a --source model/ --json -q -t 2
+  jq -e '.same_bytes and .difference == ""' out >/dev/null || fail "$a again: $(jq -c .difference out)"
+  [ -z "$(find . -newer before -type f ! -name out ! -name err)" ] || fail "verify wrote something"
+done
+cp -r model renamed
+run_quiet 0 "$MTK" verify q.gguf --source renamed -q
+grep -q 'run again, gives the same bytes' out || fail "a renamed source: $(cat out)"
+run_quiet 0 "$MTK" verify q.gguf --source model -q --no-repeat
+grep -q 'bytes not compared: --no-repeat' out || fail "--no-repeat: $(cat out)"
+damage layers.0.mlp.down_proj.weight_packed 123456789a
+refuses 3 'bad/model.safetensors: model.layers.0.mlp.down_proj.weight_packed: byte [0-9]+ is not what' \
+  "$MTK" verify bad --source model -q
+rm -rf bad && cp -r folder bad && printf ' ' >>bad/config.json
+refuses 3 'bad/config.json: has 1 bytes more' "$MTK" verify bad --source model -q
+rm -rf bad && cp -r folder bad && rm bad/tokenizer.json
+refuses 3 'bad/tokenizer.json: is missing' "$MTK" verify bad --source model -q
+head -n 30 "$MTK_SRC/examples/petit/demo/train.jsonl" | jq -r ".messages[].content" >text.txt
+run_quiet 0 "$MTK" quantize model c.gguf --to nvfp4 --method gptq --calibration text.txt \
+  --calibration-tokens 256 --sequence-length 64 --seed 3 -q
+run_quiet 0 "$MTK" inspect c.gguf --provenance --json
+jq -e '(.args | contains(["--to=nvfp4", "--method=gptq", "--calibration=text.txt",
+  "--calibration-tokens=256", "--sequence-length=64", "--seed=3", "--damp=0.01"])) and
+  (.sources | map(.name) | contains(["text.txt", "model/model.safetensors"])) and
+  (.sources | all(.sha256 | length == 64)) and (.plugins | map(.name) | contains(["quant-weights"]))
+  and .mtk != ""' out >/dev/null || fail "provenance: $(cat out)"
+run_quiet 0 "$MTK" verify c.gguf --source model --calibration text.txt -q
+grep -q 'gives the same bytes' out || fail "calibrated, again: $(cat out)"
+refuses 3 'made from another text.txt' "$MTK" verify c.gguf --source model -q
+run_quiet 0 "$MTK" convert model k.gguf --dtype f16 -q
+run_quiet 0 "$MTK" verify k.gguf --source model -q
+grep -q 'gives the same bytes' out || fail "convert, again: $(cat out)"
+
 # another source, and a tensor that is gone
 cp -r model other
 printf ' ' >>other/config.json

@@ -1,0 +1,92 @@
+#!/bin/bash
+# mtk quantize at its limits: the same bytes with any number of threads and at every instruction
+# level, estimates of a dry run beside the run, and bad input: one clear line, nothing half-written.
+set -euo pipefail
+source "$MTK_SRC/tests/cli/_common.sh"
+make_model
+
+# ---- the same bytes however it is computed
+for to in nvfp4 mxfp4 fp8 fp8-block q8_0 q4_k q6_k; do
+  run_quiet 0 "$MTK" quantize model "one.gguf" --to $to -q -f -t 1 --no-verify
+  for way in "-t 2" MTK_CPU=ref MTK_CPU=avx2 MTK_CPU=avx512; do
+    level="" threads=()
+    case "$way" in MTK_CPU=*) level="${way#MTK_CPU=}" ;; *) read -ra threads <<<"$way" ;; esac
+    MTK_CPU="$level" "$MTK" quantize model two.gguf --to $to -q -f --no-verify "${threads[@]}" \
+      >out 2>err || { grep -q "cannot run the kernel level" err && continue; fail "$to $way: $(cat err)"; }
+    cmp one.gguf two.gguf || fail "$to gives other bytes with $way"
+  done
+done
+rm one.gguf two.gguf
+
+# ---- what a dry run says
+for to in nvfp4 fp8 q4_k; do
+  run_quiet 0 "$MTK" quantize model dry --to $to --dry-run --json -q -t 2
+  mv out dry.json
+  nothing_left dry
+  run_quiet 0 "$MTK" quantize model real --to $to --json -q -f -t 2
+  jq -e --slurpfile real out '.dry_run and .bytes_after == $real[0].bytes_after and
+    .bits_per_weight == $real[0].bits_per_weight and .quantized == $real[0].quantized and
+    .estimate.peak_bytes >= $real[0].peak_rss_bytes and .estimate.seconds > 0 and
+    .estimate.peak_bytes < 6 * $real[0].peak_rss_bytes + 2e8 and
+    (.estimate.runs_as | keys) == ["Ada", "Blackwell", "CPU", "Hopper"]' dry.json >/dev/null ||
+    fail "$to: $(jq -c '[.bytes_after, .bits_per_weight, .quantized, .estimate]' dry.json) beside \
+$(jq -c '[.bytes_after, .bits_per_weight, .quantized, .peak_rss_bytes]' out)"
+done
+run_quiet 0 "$MTK" quantize model dry --to nvfp4 --dry-run -q
+grep -q 'Hopper *weight-only W4A16 (Marlin)' out || fail "what it runs as: $(cat out)"
+head -n 30 "$MTK_SRC/examples/petit/demo/train.jsonl" | jq -r ".messages[].content" >text.txt
+gptq=(--to nvfp4 --method gptq --calibration text.txt --calibration-tokens 512
+  --sequence-length 128 --json -q -t 2)
+run_quiet 0 "$MTK" quantize model dry "${gptq[@]}" --dry-run
+mv out dry.json
+run_quiet 0 "$MTK" quantize model real "${gptq[@]}" -f
+jq -e --slurpfile real out '.estimate.peak_bytes >= $real[0].peak_rss_bytes and
+  .estimate.seconds == null' dry.json >/dev/null || fail "gptq: $(jq -c .estimate dry.json) beside \
+$(jq -c .peak_rss_bytes out)"
+rm -r real
+
+# ---- bad input
+make_tensors() { # FILE KIND: one matrix of two rows of 128, damaged in some way
+  python3 - "$@" <<'PY'
+import json, struct, sys
+path, kind = sys.argv[1:]
+rows, cols = (2, 100) if kind == "odd" else (2, 128)
+values = [0.01 * (i % 17 - 8) for i in range(rows * cols)]
+if kind == "nan": values[cols + 3] = float("nan")
+if kind == "inf": values[cols + 3] = float("-inf")
+data = struct.pack(f"<{len(values)}f", *values)
+dtype = "F32"
+if kind == "int": dtype = "I32"
+if kind == "short": data = data[:-4]
+header = json.dumps({"m.weight": {"dtype": dtype, "shape": [rows, cols], "data_offsets": [0, rows * cols * 4]}}).encode()
+open(path, "wb").write(struct.pack("<Q", len(header)) + header + data)
+PY
+}
+bad() { # CODE PATTERN SOURCE OPTION...
+  local code="$1" pattern="$2" source="$3"
+  shift 3
+  for dst in bad.gguf bad.safetensors bad; do
+    refuses "$code" "$pattern" "$MTK" quantize "$source" $dst "$@" -q
+    nothing_left $dst
+  done
+}
+for kind in odd nan inf int short good; do make_tensors $kind.safetensors $kind; done
+bad 2 'no tensor can be quantized to nvfp4.*no row length fits' odd.safetensors --to nvfp4
+bad 1 'm.weight: row 1 holds NaN or infinity' nan.safetensors --to nvfp4
+bad 1 'm.weight: row 1 holds NaN or infinity' nan.safetensors --to q8_0
+bad 1 'm.weight: row 1 holds NaN or infinity' inf.safetensors --to fp8
+bad 2 'no tensor can be quantized' int.safetensors --to fp8
+bad 1 'short.safetensors' short.safetensors --to fp8
+bad 1 'none' none --to fp8
+run_quiet 0 "$MTK" quantize good.safetensors done.safetensors --to fp8 -q
+bad 2 'already quantized \(--requantize allows it\)' done.safetensors --to mxfp4
+refuses 1 'done.safetensors: exists; --force' "$MTK" quantize good.safetensors done.safetensors --to fp8 -q
+refuses 1 'no/q.gguf: the folder for the output does not exist' "$MTK" quantize good.safetensors no/q.gguf --to q8_0 -q
+run_quiet 0 "$MTK" convert model shards --max-shard-size 100KB -q
+rm "$(find shards -name 'model-00002-of-*')"
+bad 1 'model-00002-of' shards --to q8_0
+if [ "$(id -u)" -ne 0 ]; then
+  mkdir locked && chmod 555 locked
+  refuses 1 'locked/q.gguf: cannot create the output: Permission denied' "$MTK" quantize good.safetensors locked/q.gguf --to q8_0 -q
+fi
+echo "quantize limits: ok"
