@@ -74,8 +74,8 @@ double ck_seconds(void (*fn)(void *arg), void *arg);
 /* The same of one call after another one, for long calls. */
 double ck_seconds_once(void (*fn)(void *arg), void *arg);
 
-/* Options: --bench [--csv] [--isa NAME] [--shapes FILE], --seed N, --only TEXT (checks and bench rows whose
- * name contains TEXT). Exit status 0 all equal, 1 not, 2 usage. */
+/* Options: --bench [--csv] [--isa NAME] [--shapes FILE], --seed N, --only TEXT (checks and bench
+ * rows whose name contains TEXT). Exit status 0 all equal, 1 not, 2 usage. */
 int ck_main(int argc, char **argv, const ck_check *checks, int n_checks);
 /* Does --only let this name through? For benches with rows of their own. */
 int ck_wanted(const char *name);

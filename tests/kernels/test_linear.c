@@ -35,14 +35,16 @@ static void set_scales(mtk_dtype type, uint8_t *block, int tame) {
   float wild = ldexpf(ck_normal(), (int)ck_range(-26, 10));
   if (type == MTK_MXFP4 || type == MTK_MXFP8) {
     block[0] = (uint8_t)(tame ? ck_range(118, 122) : ck_range(0, 200));
-    for (int i = 1; i <= 32 && type == MTK_MXFP8; i++) block[i] &= 0xfe; /* 0x7f is NaN */
+    /* 0x7f is NaN */
+    for (int i = 1; i <= 32 && type == MTK_MXFP8; i++) block[i] = (uint8_t)(block[i] & 0xfe);
   } else if (type == MTK_NVFP4) {
     for (int i = 0; i < 4; i++) block[i] = (uint8_t)(tame ? ck_range(20, 40) : ck_range(0, 126));
   } else {
     int dmin = super_scales[type].dmin;
     put_f16(block + super_scales[type].d, tame ? 0.01f * ck_normal() : wild);
     if (dmin) put_f16(block + dmin, tame ? 0.01f * ck_normal() : ck_normal());
-    if (type == MTK_Q4_1 || type == MTK_Q5_1) put_f16(block + 2, tame ? 0.01f * ck_normal() : ck_normal());
+    int has_min = type == MTK_Q4_1 || type == MTK_Q5_1;
+    if (has_min) put_f16(block + 2, tame ? 0.01f * ck_normal() : ck_normal());
   }
 }
 
