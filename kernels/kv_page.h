@@ -4,6 +4,7 @@
 #define MTK_KERNELS_KV_PAGE_H
 
 #include <mtk/kernel.h>
+#include <string.h>
 
 /* Elements that share a scale, where the type has scales. */
 enum { KV_BLOCK = 32 };
@@ -23,6 +24,54 @@ static inline int64_t kv_key_index(int64_t at, int64_t head_dim) {
 /* Offset in bytes of the scale of element d of the vector at position `at`, in a page of q8_0. */
 static inline int64_t kv_scale_offset(int64_t at, int64_t d, int64_t dim) {
   return MTK_KV_PAGE * dim + (d / KV_BLOCK * MTK_KV_PAGE + at) * 2;
+}
+
+/* KV_BLOCK floats to what mtk_dtype_encode makes of them. */
+typedef void kv_encode_fn(mtk_dtype type, void *coded, const float *block);
+
+static inline void kv_scatter(uint8_t *dst, const uint8_t *src, size_t bytes, int64_t n,
+                              int64_t step) {
+  const int64_t stride = step * (int64_t)bytes;
+  for (int64_t i = 0; i < n; i++) memcpy(dst + i * stride, src + (size_t)i * bytes, bytes);
+}
+
+/* The vector x at position `at` of its page: element d at index first + d * step. */
+static inline void kv_store_vector(kv_encode_fn *encode, mtk_dtype type, void *page, int64_t at,
+                                   const float *x, int64_t dim, int64_t first, int64_t step) {
+  const size_t bytes = kv_element_bytes(type);
+  for (int64_t d = 0; d < dim; d += KV_BLOCK) {
+    int64_t n = dim - d < KV_BLOCK ? dim - d : KV_BLOCK;
+    float block[KV_BLOCK] = {0};
+    uint8_t coded[KV_BLOCK * sizeof(float)];
+    const uint8_t *codes = type == MTK_F32 ? (const uint8_t *)(x + d) : coded;
+    if (type != MTK_F32) {
+      memcpy(block, x + d, (size_t)n * sizeof *x);
+      encode(type, coded, block);
+    }
+    if (type == MTK_Q8_0) {
+      memcpy((uint8_t *)page + kv_scale_offset(at, d, dim), codes, sizeof(uint16_t));
+      codes += sizeof(uint16_t);
+    }
+    uint8_t *to = (uint8_t *)page + (first + d * step) * (int64_t)bytes;
+    if (step == 1)
+      memcpy(to, codes, (size_t)n * bytes);
+    else if (bytes == 1)
+      kv_scatter(to, codes, 1, n, step);
+    else if (bytes == 2)
+      kv_scatter(to, codes, 2, n, step);
+    else
+      kv_scatter(to, codes, 4, n, step);
+  }
+}
+
+static inline void kv_store_key(kv_encode_fn *encode, mtk_dtype type, void *page, int64_t at,
+                                const float *k, int64_t head_dim) {
+  kv_store_vector(encode, type, page, at, k, head_dim, kv_key_index(at, head_dim), 16);
+}
+
+static inline void kv_store_value(kv_encode_fn *encode, mtk_dtype type, void *page, int64_t at,
+                                  const float *v, int64_t v_dim) {
+  kv_store_vector(encode, type, page, at, v, v_dim, at * v_dim, 1);
 }
 
 #endif

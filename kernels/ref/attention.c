@@ -17,35 +17,8 @@ size_t mtk_kv_page_bytes(mtk_dtype type, int dim) {
   return codes + ((size_t)dim + KV_BLOCK - 1) / KV_BLOCK * MTK_KV_PAGE * sizeof(uint16_t);
 }
 
-static void scatter(uint8_t *dst, const uint8_t *src, size_t bytes, int n, int64_t step) {
-  const int64_t stride = step * (int64_t)bytes;
-  for (int i = 0; i < n; i++) memcpy(dst + i * stride, src + (size_t)i * bytes, bytes);
-}
-
-/* The vector x at position `at` of its page: element d at index first + d * step. */
-static void store(mtk_dtype type, void *page, int64_t at, const float *x, int dim, int64_t first,
-                  int64_t step) {
-  const size_t bytes = kv_element_bytes(type);
-  for (int d = 0; d < dim; d += KV_BLOCK) {
-    int n = dim - d < KV_BLOCK ? dim - d : KV_BLOCK;
-    float block[KV_BLOCK] = {0};
-    uint8_t coded[KV_BLOCK * sizeof(float)], *codes = coded;
-    memcpy(block, x + d, (size_t)n * sizeof *x);
-    mtk_dtype_encode(type, coded, block, KV_BLOCK);
-    if (type == MTK_Q8_0) {
-      memcpy((uint8_t *)page + kv_scale_offset(at, d, dim), codes, sizeof(uint16_t));
-      codes += sizeof(uint16_t);
-    }
-    uint8_t *to = (uint8_t *)page + (size_t)(first + d * step) * bytes;
-    if (step == 1)
-      memcpy(to, codes, (size_t)n * bytes);
-    else if (bytes == 1)
-      scatter(to, codes, 1, n, step);
-    else if (bytes == 2)
-      scatter(to, codes, 2, n, step);
-    else
-      scatter(to, codes, 4, n, step);
-  }
+static void encode_block(mtk_dtype type, void *coded, const float *block) {
+  mtk_dtype_encode(type, coded, block, KV_BLOCK);
 }
 
 static void mtk_k_kv_store__ref(mtk_dtype type, void *const *k_pages, void *const *v_pages,
@@ -53,8 +26,8 @@ static void mtk_k_kv_store__ref(mtk_dtype type, void *const *k_pages, void *cons
                                 int64_t n_tokens, int64_t pos0, int head_dim, int v_dim) {
   for (int64_t t = 0; t < n_tokens; t++, k += ld_k, v += ld_v) {
     int64_t page = (pos0 + t) / MTK_KV_PAGE, at = (pos0 + t) % MTK_KV_PAGE;
-    store(type, k_pages[page], at, k, head_dim, kv_key_index(at, head_dim), 16);
-    store(type, v_pages[page], at, v, v_dim, at * v_dim, 1);
+    kv_store_key(encode_block, type, k_pages[page], at, k, head_dim);
+    kv_store_value(encode_block, type, v_pages[page], at, v, v_dim);
   }
 }
 

@@ -8,6 +8,42 @@
 #include "simd/attention_bwd.h"
 #include "simd/attention_rows.h"
 
+/* f16, and ggml's q8_0: d = amax/127, codes x * (1/d) rounded half away from zero. */
+static void encode_block(mtk_dtype type, void *coded, const float *block) {
+  uint8_t *to = coded;
+  if (type == MTK_F16) {
+    for (int i = 0; i < KV_BLOCK; i += LANES)
+      vh_store(to + 2 * i, vh_from_vf(vf_load(block + i)));
+  } else if (type == MTK_Q8_0) {
+    v16 most = v16_set1(0.0f);
+    for (int i = 0; i < KV_BLOCK; i += LANES)
+      most.p[i / LANES % PARTS] = vf_max(vf_abs(vf_load(block + i)), most.p[i / LANES % PARTS]);
+    float d = v16_max(most) / 127.0f, inverse = d != 0.0f ? 1.0f / d : 0.0f;
+    if (!(inverse < INFINITY)) inverse = 0.0f;
+    uint16_t scale = mtk_f32_to_f16(d > 65504.0f ? 65504.0f : d);
+    vi codes[KV_BLOCK / LANES];
+    for (int i = 0; i < KV_BLOCK / LANES; i++) {
+      vf x = vf_mul(vf_load(block + i * LANES), vf_set1(inverse));
+      x = vf_max(x, vf_set1(-127.0f)); /* NaN too */
+      codes[i] = vi_truncated(vf_add(x, vf_with_sign(vf_set1(0x1.fffffep-2f), x)));
+    }
+    memcpy(to, &scale, sizeof scale);
+    _mm256_storeu_si256((__m256i *)(void *)(to + sizeof scale), vi_pack_bytes(codes));
+  } else {
+    mtk_dtype_encode(type, coded, block, KV_BLOCK);
+  }
+}
+
+static void MTK_K(kv_store)(mtk_dtype type, void *const *k_pages, void *const *v_pages,
+                            const float *k, int64_t ld_k, const float *v, int64_t ld_v,
+                            int64_t n_tokens, int64_t pos0, int head_dim, int v_dim) {
+  for (int64_t t = 0; t < n_tokens; t++, k += ld_k, v += ld_v) {
+    int64_t page = (pos0 + t) / MTK_KV_PAGE, at = (pos0 + t) % MTK_KV_PAGE;
+    kv_store_key(encode_block, type, k_pages[page], at, k, head_dim);
+    kv_store_value(encode_block, type, v_pages[page], at, v, v_dim);
+  }
+}
+
 /* Up to TILE_ROWS query rows on their way through the three steps. */
 typedef struct query_block {
   const mtk_attn_args *a;
@@ -107,6 +143,7 @@ static void MTK_K(attention_step)(const mtk_attn_args *a, mtk_attn_step step, in
 }
 
 void MTK_K(attention_init)(mtk_kernels *table) {
+  table->kv_store = MTK_K(kv_store);
   table->attn_scratch_floats = MTK_K(attn_scratch_floats);
   table->attention = MTK_K(attention);
   table->attention_step = MTK_K(attention_step);

@@ -18,6 +18,17 @@ typedef struct kv_decoder {
                  int64_t d, int64_t cols);
 } kv_decoder;
 
+/* Halves of a vector, and toward zero. */
+#if MTK_LANES == 16
+MTK_INLINE vh vh_from_vf(vf a) { return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
+MTK_INLINE void vh_store(void *p, vh a) { _mm256_storeu_si256(p, a); }
+MTK_INLINE vi vi_truncated(vf a) { return _mm512_cvttps_epi32(a); }
+#else
+MTK_INLINE vh vh_from_vf(vf a) { return _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
+MTK_INLINE void vh_store(void *p, vh a) { _mm_storeu_si128(p, a); }
+MTK_INLINE vi vi_truncated(vf a) { return _mm256_cvttps_epi32(a); }
+#endif
+
 typedef vf load_fn(const uint8_t *p);
 MTK_INLINE vf load_i8(const uint8_t *p) { return vf_from_i32(vi_from_i8(p)); }
 MTK_INLINE vf load_scale(const uint8_t *p) { /* one f16 in every lane */
