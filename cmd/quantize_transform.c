@@ -17,7 +17,7 @@ bool mtk_cmd_transforms(const mtk_cmd_line *line) {
   return what_to_rotate(line) || strcmp(mtk_options_string(line->options, "equalize"), "none");
 }
 
-/* Rotation spreads what is large in a block of 32 over all blocks if it reaches further than one. */
+/* A rotation that reaches over several blocks spreads what is large in one of them over all. */
 static mtk_status check_rotation(int64_t size, const mtk_quantize_options *o, mtk_error *err) {
   if (o->target->dtype != MTK_MXFP4 || size <= 32) return MTK_OK;
   return mtk_fail(err, MTK_E_INVALID, NULL,

@@ -1,6 +1,6 @@
 /* model/bias.c: what rounding adds to the mean of a linear layer's outputs, E[dW x] = dW mean(x),
  * taken off its bias (Nagel et al. 2019, arXiv 1906.04721, section 4.2). One thread. */
-#include <mtk/equalize.h>
+#include <mtk/quantize.h>
 
 #include <string.h>
 

@@ -15,8 +15,8 @@ typedef struct mtk_fold_rotation {
   int64_t first, count, size;
 } mtk_fold_rotation;
 
-/* Applied to a tensor of `matrices` matrices [rows, k] in this order. Of vectors (biases, norms) the
- * elements are columns. Arrays are borrowed: they live as long as the model. */
+/* Applied to a tensor of `matrices` matrices [rows, k] in this order. Of vectors (biases, norms)
+ * the elements are columns. Arrays are borrowed: they live as long as the model. */
 typedef struct mtk_fold {
   int64_t matrices;
   const float *columns; /* [matrices][k] factors, or with shared_columns [k]; NULL = none */

@@ -1,7 +1,7 @@
 /* model/fold_sites.c: which inputs of linear layers can be scaled without a trace, found in the
  * graph, whatever the architecture: a channel must come from a norm's weight or from a row of a
- * linear layer through ops that are linear in it (the second factor of a gate, values of attention),
- * and nobody else may read it. One thread. */
+ * linear layer through ops that are linear in it (the second factor of a gate, values of
+ * attention), and nobody else may read it. One thread. */
 #include <string.h>
 
 #include "model/fold.h"

@@ -1,7 +1,8 @@
 /* model/rotate.c: rotations by blocks of Hadamard matrices that cancel inside the model
- * (<mtk/equalize.h>): each value is either rotated or not, and every weight that makes or reads it
- * is changed so. Which values of the residual stream there are is found in the graph. One thread. */
-#include <mtk/equalize.h>
+ * (<mtk/quantize.h>): each value is either rotated or not, and every weight that makes or reads it
+ * is changed so. Which values of the residual stream there are is found in the graph. One
+ * thread. */
+#include <mtk/quantize.h>
 
 #include <string.h>
 
@@ -162,8 +163,8 @@ static mtk_status untie(rotation *r, const char *embedding) {
   MTK_TRY(mtk_model_add_tensor(r->model, &t, r->err));
   change head = {.columns = true, .norm = r->head};
   MTK_TRY(fold_weight(r, t.name, &head));
-  MTK_TRY(mtk_model_warn(r->model, "the rotated head cannot share the embedding: output.weight is a "
-                                   "tensor of its own now"));
+  MTK_TRY(mtk_model_warn(r->model, "the rotated head cannot share the embedding: output.weight is "
+                                   "a tensor of its own now"));
   return mtk_meta_set_bool(meta, "tie_word_embeddings", false, r->err);
 }
 

@@ -27,7 +27,7 @@
   {"q2_k", MTK_Q2_K, -1, -1, "2.63 bits: int2, 4-bit scales and minimums per 16 in 256", 0}
 
 #define MIXTURES \
-  {"q5_k_m", MTK_Q5_K, -1, -1, "llama.cpp's Q5_K_M: q5_k, some matrices q6_k, embedding too", 17}, \
+  {"q5_k_m", MTK_Q5_K, -1, -1, "llama.cpp's Q5_K_M: q5_k, some matrices q6_k, embedding too", 17},\
   {"q5_k_s", MTK_Q5_K, -1, -1, "llama.cpp's Q5_K_S: q5_k, head q6_k, embedding too", 16}, \
   {"q4_k_m", MTK_Q4_K, -1, -1, "llama.cpp's Q4_K_M: q4_k, some matrices q6_k, embedding too", 15}, \
   {"q4_k_s", MTK_Q4_K, -1, -1, "llama.cpp's Q4_K_S: q4_k, a few matrices q5_k, embedding too", 14}, \

@@ -290,8 +290,10 @@ START_TEST(search_helps) {
   double awq = quantized_error(model, target, MTK_EQUALIZE_AWQ, 2, &r, &two);
   quantized_error(model, target, MTK_EQUALIZE_AWQ, 1, &r, &one);
   double smoothed = quantized_error(model, target, MTK_EQUALIZE_SMOOTH, 2, &smooth, &sum);
-  printf("%s %s: logits off by %.4f plain, %.4f awq, %.4f smooth; expected error %.3f, %zu of %zu\n",
-         model, target, plain, awq, smoothed, r.error_after / r.error_before, r.n_changed, r.n_sites);
+  printf("%s %s: logits off by %.4f plain, %.4f awq, %.4f smooth; expected error %.3f, %zu of %zu "
+         "inputs\n",
+         model, target, plain, awq, smoothed, r.error_after / r.error_before, r.n_changed,
+         r.n_sites);
   ck_assert_uint_eq(one, two); /* threads change nothing */
   ck_assert(r.n_changed > 0 && smooth.n_changed > 0);
   ck_assert_double_lt(r.error_after, 0.9 * r.error_before);
@@ -301,8 +303,8 @@ END_TEST
 
 /* ---- error propagation ----------------------------------------------------------------------- */
 
-/* With inputs that do not correlate nothing propagates: each element goes to the nearest value of its
- * grid, which is no worse than what the type's own encoder does. */
+/* With inputs that do not correlate nothing propagates: each element goes to the nearest value of
+ * its grid, which is no worse than what the type's own encoder does. */
 START_TEST(every_grid) {
   enum { N = 4, K = 512 };
   static float x[N * K], y[N * K], z[N * K], h[K * K], ones[K];

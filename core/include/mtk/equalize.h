@@ -39,25 +39,6 @@ mtk_status mtk_model_equalize(mtk_model *const *models, int n_models, mtk_calibr
                               const mtk_equalize_options *options, mtk_equalize_report *report,
                               mtk_error *err);
 
-/* What is rotated by Hadamard matrices, in blocks of neighbouring channels. */
-enum {
-  MTK_ROTATE_VALUES = 1,  /* attention's values: rows of v, columns of the output projection */
-  MTK_ROTATE_RESIDUAL = 2 /* the residual stream: all that reads or writes it (Ashkboos et al. 2024,
-                             QuaRot); norms' weights move into what reads them; a head that shares
-                             the embedding gets a matrix of its own */
-};
-/* size: of a block, a power of two. MTK_E_UNSUPPORTED names what cannot be rotated: widths that are
- * no multiple of size, a norm behind a projection, ... */
-mtk_status mtk_model_rotate(mtk_model *model, unsigned what, int64_t size, mtk_error *err);
-
-/* When all is quantized: the biases of quantized layers lose what rounding added to the mean of the
- * outputs, dW mean(x); layers without a bias stay. source: the model before (changed like it);
- * stats: of the inputs, with means. */
-mtk_status mtk_model_correct_biases(size_t *n_corrected, mtk_model *model, const mtk_model *source,
-                                    const mtk_quantize_report *rows,
-                                    const mtk_input_stats *(*stats)(void *ctx, const char *tensor),
-                                    void *ctx, mtk_error *err);
-
 #ifdef __cplusplus
 }
 #endif

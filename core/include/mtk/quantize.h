@@ -135,6 +135,27 @@ mtk_status mtk_model_set_cache_scales(mtk_model *model,
                                       const float *(*amax)(void *ctx, const char *tensor),
                                       void *ctx, mtk_error *err);
 
+/* ---- changes that help --------------------------------------------------------------------- */
+
+/* What is rotated by Hadamard matrices, in blocks of neighbouring channels. */
+enum {
+  MTK_ROTATE_VALUES = 1,  /* attention's values: rows of v, columns of the output projection */
+  MTK_ROTATE_RESIDUAL = 2 /* the residual stream: all that reads or writes it (Ashkboos et al. 2024,
+                             QuaRot); norms' weights move into what reads them; a head that shares
+                             the embedding gets a matrix of its own */
+};
+/* size: of a block, a power of two. MTK_E_UNSUPPORTED names what cannot be rotated: widths that are
+ * no multiple of size, a norm behind a projection, ... */
+mtk_status mtk_model_rotate(mtk_model *model, unsigned what, int64_t size, mtk_error *err);
+
+/* When all is quantized: the biases of quantized layers lose what rounding added to the mean of the
+ * outputs, dW mean(x); layers without a bias stay. source: the model before (changed like it);
+ * stats: of the inputs, with means. */
+mtk_status mtk_model_correct_biases(size_t *n_corrected, mtk_model *model, const mtk_model *source,
+                                    const mtk_quantize_report *rows,
+                                    const mtk_input_stats *(*stats)(void *ctx, const char *tensor),
+                                    void *ctx, mtk_error *err);
+
 /* ---- verification --------------------------------------------------------------------------- */
 
 /* What must not be in a quantized copy of a tensor. */
@@ -177,6 +198,32 @@ typedef struct mtk_compare_report {
 mtk_status mtk_model_compare(mtk_compare_report *report, const mtk_model *copy, mtk_model *source,
                              mtk_pool *pool, mtk_error *err);
 void mtk_compare_report_finish(mtk_compare_report *report);
+
+/* ---- a budget of bytes ---------------------------------------------------------------------- */
+
+/* What a group of tensors takes and loses in one of the types it can have. */
+typedef struct mtk_budget_option {
+  uint64_t bytes;
+  double loss; /* >= 0 */
+} mtk_budget_option;
+typedef struct mtk_budget_group {
+  const mtk_budget_option *options; /* at least one */
+  size_t n_options;
+} mtk_budget_group;
+typedef struct mtk_budget_point {
+  uint64_t bytes;
+  double loss;
+} mtk_budget_point;
+
+/* choice[n]: one option per group, so that the bytes are at most `budget` and the sum of losses is
+ * least (among equals: the fewest bytes). Exact but for losses being rounded to 2^-60 of the sum of
+ * the groups' largest. MTK_E_LIMIT when even the smallest options take more. */
+mtk_status mtk_budget_solve(size_t *choice, const mtk_budget_group *groups, size_t n,
+                            uint64_t budget, mtk_error *err);
+/* What can be had: the corners of the lower convex hull of (bytes, loss) over all choices, each the
+ * best one for its bytes; ascending bytes. *points: mtk_free by the caller. */
+mtk_status mtk_budget_curve(mtk_budget_point **points, size_t *n_points,
+                            const mtk_budget_group *groups, size_t n, mtk_error *err);
 
 #ifdef __cplusplus
 }
