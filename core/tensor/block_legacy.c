@@ -129,7 +129,7 @@ static void encode_bytes(uint8_t *dst, const float *x, size_t k, int head) {
     float d = amax_of(x, BLOCK) / 127.0f, id = inverse(d);
     int sum = 0;
     for (int j = 0; j < BLOCK; j++) {
-      int8_t q = (int8_t)clamp_int(roundf(x[j] * id), -127, 127);
+      int8_t q = (int8_t)nearest_away(x[j] * id, -127, 127);
       dst[head + j] = (uint8_t)q;
       sum += q;
     }

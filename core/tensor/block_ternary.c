@@ -44,7 +44,7 @@ void mtk_tq1_0_encode_row(uint8_t *dst, const float *x, size_t k, const float *i
         int number = 0;
         for (int j = 0; j < 5; j++) {
           int element = parts[p].element + j * parts[p].n_bytes + i;
-          int digit = j < parts[p].digits ? clamp_int(roundf(x[element] * id), -1, 1) + 1 : 0;
+          int digit = j < parts[p].digits ? nearest_away(x[element] * id, -1, 1) + 1 : 0;
           number = number * 3 + digit;
         }
         dst[parts[p].byte + i] = (uint8_t)((number * 256 + 242) / 243);
@@ -68,7 +68,7 @@ void mtk_tq2_0_encode_row(uint8_t *dst, const float *x, size_t k, const float *i
     store_f16(dst + TQ2_D, d);
     for (int e = 0; e < QK; e++) {
       uint8_t *byte = dst + e / 128 * 32 + e % 32;
-      int q = clamp_int(roundf(x[e] * id), -1, 1) + 1;
+      int q = nearest_away(x[e] * id, -1, 1) + 1;
       *byte = (uint8_t)(*byte | q << (e % 128 / 32 * 2));
     }
   }
@@ -110,7 +110,7 @@ void mtk_q2_0_encode_row(uint8_t *dst, const float *x, size_t k, const float *im
     memset(dst, 0, Q_BYTES);
     store_f16(dst, d);
     for (int e = 0; e < Q2_K; e++) {
-      int q = clamp_int(roundf(x[e] * id), -1, 2) + 1;
+      int q = nearest_away(x[e] * id, -1, 2) + 1;
       dst[2 + e / 4] = (uint8_t)(dst[2 + e / 4] | q << (e % 4 * 2));
     }
   }

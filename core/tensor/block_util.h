@@ -38,6 +38,15 @@ static inline int nearest_int(float f) {
   return (int)((f + no_fraction) - no_fraction);
 }
 
+/* Nearest integer, ties away from zero, limited to lo..hi, |lo|, |hi| < 2^22; NaN gives lo. */
+static inline int nearest_away(float f, int lo, int hi) {
+  if (!(f > (float)lo)) return lo;
+  if (!(f < (float)hi)) return hi;
+  int whole = (int)f;
+  float rest = f - (float)whole; /* exact */
+  return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+
 /* nearest_int limited to lo..hi */
 static inline int nearest_code(float f, int lo, int hi) {
   int l = nearest_int(f);
@@ -47,7 +56,7 @@ static inline int nearest_code(float f, int lo, int hi) {
 /* Largest magnitude; NaNs do not count. */
 static inline float amax_of(const float *x, int n) {
   float amax = 0.0f;
-  for (int i = 0; i < n; i++) amax = fmaxf(amax, fabsf(x[i]));
+  for (int i = 0; i < n; i++) amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
   return amax;
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs commands and prints their memory and speed as a table: for big_convert.sh.
 
-  big_convert.py run BYTES NAME COMMAND...    time, GB/s, and the largest RssAnon and RssFile seen in
+  big_convert.py run BYTES NAME COMMAND...    time, CPU time, GB/s, and the largest RssAnon and RssFile seen in
                                               /proc/PID/status (every 20 ms), as one JSON line
   big_convert.py same FOLDER FOLDER           the same tensors with the same bytes
   big_convert.py table LINES.jsonl            the lines as a table, speed as a share of cp's
@@ -9,6 +9,7 @@
 import json
 import mmap
 import pathlib
+import resource
 import struct
 import subprocess
 import sys
@@ -30,7 +31,9 @@ def run(n_bytes, name, command):
     seconds = time.monotonic() - start
     if process.returncode:
         sys.exit(process.returncode)
-    print(json.dumps({"name": name, "seconds": seconds, "bytes": n_bytes, **peak}), flush=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(json.dumps({"name": name, "seconds": seconds, "bytes": n_bytes,
+                      "cpu": used.ru_utime + used.ru_stime, **peak}), flush=True)
 
 
 def tensors(folder):
@@ -59,12 +62,12 @@ def table(path):
     rows = [json.loads(line) for line in open(path)]
     copies = [r["bytes"] / r["seconds"] for r in rows if r["name"].startswith("cp")]
     cp = sum(copies) / len(copies)
-    print("| what | s | GB/s | of cp | own memory, MB | mapped pages, MB |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| what | s | GB/s | of cp | CPU s | own memory, MB | mapped pages, MB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for r in rows:
         speed = r["bytes"] / r["seconds"]
         print(f"| {r['name']} | {r['seconds']:.1f} | {speed / 1e9:.2f} | {speed / cp:.2f} | "
-              f"{r['RssAnon'] / 1e6:.0f} | {r['RssFile'] / 1e6:.0f} |")
+              f"{r['cpu']:.1f} | {r['RssAnon'] / 1e6:.0f} | {r['RssFile'] / 1e6:.0f} |")
 
 
 def main():

@@ -130,5 +130,5 @@ refuses 2 'report needs the comparison that --no-verify' \
 refuses 1 'report: exists' "$MTK" quantize model r2.gguf --to q4_0 -q --report report
 nothing_left r2.gguf
 run_quiet 0 "$MTK" quantize model r.gguf --to q8_0 -q -f --report report
-grep -q -- '--to q8_0' report/report.md || fail "--force does not replace the report"
+grep -q 'quantized to q8_0' report/report.md || fail "--force does not replace the report"
 echo "verify: ok"
