@@ -61,7 +61,8 @@ static mtk_status write_outputs(const task *t, const char *path, bool force, mtk
     const problem *p = &t->items[i];
     const mtk_bytes *text = &t->answers[i].text;
     json_t *row =
-        json_pack("{s:s%,s:b,s:s}", "text", text->data ? text->data : "", text->len, "correct", p->grade.verdict == MTK_VERDICT_PASS, "reason", p->grade.reason);
+        json_pack("{s:s%,s:b,s:s}", "text", text->data ? text->data : "", text->len, "correct",
+                  p->grade.verdict == MTK_VERDICT_PASS, "reason", p->grade.reason);
     if (row) json_object_update_missing(row, p->doc);
     char *line = row ? json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(row);

@@ -11,7 +11,9 @@ typedef struct range {
   bool log_y;
 } range;
 
-static double at_x(const range *r, double x) { return LEFT + WIDTH * (x - r->x0) / (r->x1 - r->x0); }
+static double at_x(const range *r, double x) {
+  return LEFT + WIDTH * (x - r->x0) / (r->x1 - r->x0);
+}
 
 static double at_y(const range *r, double y) {
   double part = r->log_y ? log(y / r->y0) / log(r->y1 / r->y0) : (y - r->y0) / (r->y1 - r->y0);

@@ -197,7 +197,8 @@ static mtk_status make_groups(measurement *m, mtk_error *err) {
     if (m->group_of[i] == i && p->groups[p->n_groups - 1].n_options == 0)
       return mtk_fail(err, MTK_E_INVALID, mtk_model_tensor_at(m->model, i)->name,
                       "none of the --candidates fits it and what shares its type");
-    if (m->group_of[i] == m->n_tensors) p->fixed_bytes += m->candidates[0].rows.rows[i].bytes_before;
+    if (m->group_of[i] == m->n_tensors)
+      p->fixed_bytes += m->candidates[0].rows.rows[i].bytes_before;
   }
   if (p->n_groups == 0)
     return mtk_fail(err, MTK_E_INVALID, NULL,
@@ -217,13 +218,11 @@ static size_t reference_of(const plan_group *g, double bits, const mtk_model *mo
     elements += (double)(mtk_tensor_rows(t) * mtk_tensor_row_elems(t));
   }
   for (size_t i = 0; i < g->n_options; i++) {
-    const plan_option *o = &g->options[i], *b = &g->options[best];
+    const plan_option *o = &g->options[i], *b = best < g->n_options ? &g->options[best] : o;
     double share = bits * elements / 8;
-    if (o->error <= 0) continue;
-    bool fits = (double)o->bytes <= share;
-    bool better = best == g->n_options || (fits && (b->bytes < o->bytes || (double)b->bytes > share)) ||
-                  (!fits && (double)b->bytes > share && o->bytes < b->bytes);
-    if (better) best = i;
+    bool fits = (double)o->bytes <= share, best_fits = (double)b->bytes <= share;
+    bool better = fits == best_fits ? (o->bytes > b->bytes) == fits : fits;
+    if (o->error > 0 && (better || b == o)) best = i;
   }
   return best;
 }

@@ -480,8 +480,8 @@ mtk_status mtk_cmd_plan_check(const mtk_cmd_plan *p, const mtk_quantize_report *
     const mtk_quant_target *target;
     choose((void *)(uintptr_t)p, row->name, &q, &target);
     if (!target || row->reason == MTK_QUANTIZED || row->reason == MTK_KEPT_BY_USER) continue;
-    return mtk_fail(err, MTK_E_INVALID, row->name, "the plan gives it %s, but it cannot have that: %s",
-                    target->name,
+    return mtk_fail(err, MTK_E_INVALID, row->name,
+                    "the plan gives it %s, but it cannot have that: %s", target->name,
                     row->reason == MTK_KEPT_SHAPE ? "its rows do not fill the blocks"
                     : row->reason == MTK_KEPT_QUANTIZED
                         ? "it is quantized already (--requantize allows it)"

@@ -3,8 +3,6 @@
 #ifndef MTK_CMD_QUANTIZE_PLAN_H
 #define MTK_CMD_QUANTIZE_PLAN_H
 
-#include <mtk/budget.h>
-
 #include "quantize.h"
 
 /* One of the types that --candidates names, in a group. */

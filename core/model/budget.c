@@ -1,12 +1,12 @@
 /* model/budget.c: which of its options every group takes, so that the sum of bytes stays within a
- * budget and the sum of losses is least (mtk/budget.h): the multiple-choice knapsack problem.
+ * budget and the sum of losses is least (mtk/quantize.h): the multiple-choice knapsack problem.
  *
  * Exact: dynamic programming over the sums that no other one beats in both bytes and loss, group
  * after group. A sum is dropped early when even the linear relaxation of the groups behind it
  * (Dyer 1984, Zemel 1984: steps along each group's convex hull, best ratio first) cannot bring it
  * below a solution that is known. Losses are whole multiples of a small unit, so that sums are
  * exact in any order. No state; any thread. */
-#include <mtk/budget.h>
+#include <mtk/quantize.h>
 
 #include <math.h>
 #include <stdlib.h>
@@ -38,7 +38,7 @@ typedef struct problem {
   size_t n_steps;
 } problem;
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int by_bytes(const void *a, const void *b) {
   const item *x = a, *y = b;
@@ -137,7 +137,7 @@ static mtk_budget_point least(const problem *p, size_t first, uint64_t *loss) {
   return (mtk_budget_point){bytes, ldexp((double)sum, -p->exponent)};
 }
 
-/* ---- bounds ----------------------------------------------------------------------------------- */
+/* ---- bounds ---------------------------------------------------------------------------------- */
 
 /* The relaxation of the groups from some one on: what can be gained with so many bytes. */
 typedef struct relaxation {
@@ -193,7 +193,7 @@ static mtk_status greedy_loss(uint64_t *out, const problem *p, uint64_t budget, 
   return MTK_OK;
 }
 
-/* ---- dynamic programming ---------------------------------------------------------------------- */
+/* ---- dynamic programming --------------------------------------------------------------------- */
 
 /* A sum over the first groups; `from` is the sum before the last of them, `item` what that took. */
 typedef struct sum {

@@ -2,7 +2,7 @@
 #ifndef MTK_RUN_SENSITIVITY_H
 #define MTK_RUN_SENSITIVITY_H
 
-#include <mtk/budget.h>
+#include <mtk/calibrate.h>
 
 #include "model/weights.h"
 

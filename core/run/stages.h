@@ -6,7 +6,7 @@
 #ifndef MTK_RUN_STAGES_H
 #define MTK_RUN_STAGES_H
 
-#include <mtk/budget.h>
+#include <mtk/calibrate.h>
 
 #include "graph/exec.h"
 #include "model/weights.h"

@@ -7,34 +7,41 @@ source "$MTK_SRC/tests/cli/_models.sh"
 petit="$MTK_SRC/examples/petit/model"
 jq -r '.messages[].content' "$MTK_SRC/examples/petit/demo/train.jsonl" | head -c 40000 >"$tmp/calibration.txt"
 jq -r '.messages[].content' "$MTK_SRC/examples/petit/demo/eval.jsonl" | head -c 12000 >"$tmp/text"
-measured=(--calibration "$tmp/calibration.txt" --calibration-tokens 1024 --sequence-length 128 --sensitivity-tokens 512)
-quantize() { "$MTK" quantize "$petit" "$@" -q -f --json >"$tmp/out.json" 2>"$tmp/err" || fail "quantize $*: $(cat "$tmp/err")"; }
+calibrated=(--calibration "$tmp/calibration.txt" --calibration-tokens 1024 --sequence-length 128)
+measured=("${calibrated[@]}" --sensitivity-tokens 512)
+quantize() {
+  "$MTK" quantize "$petit" "$@" -q -f --json >"$tmp/out.json" 2>"$tmp/err" || fail "quantize $*: $(cat "$tmp/err")"
+}
 kld() { "$MTK" eval "$1" --kld "$petit" --text "$tmp/text" --ctx 128 --json -q | jq .kld; }
 less() { jq -en --argjson a "$2" --argjson b "$3" '$a < $b' >/dev/null || fail "$1: $2 is not below $3"; }
 
 # within the budget, and next to it: no group can have its next larger type
 for bits in 4.6 5 6.5 9; do
   quantize "$tmp/$bits.gguf" --target-bits $bits "${measured[@]}" --plan-out "$tmp/$bits.json"
-  jq -e --argjson b $bits '.bits_per_weight <= $b and .bytes_after == .plan.bytes and .plan.bytes <= .plan.budget_bytes' \
-    "$tmp/out.json" >/dev/null || fail "$bits bits: $(jq -c '{bits_per_weight, bytes_after, plan: .plan.bytes}' "$tmp/out.json")"
-  jq -e '[.groups[] | . as $g | ($g.options[] | select(.types[0] == $g.chosen or .candidate == $g.chosen)) as $c |
+  jq -e --argjson b $bits '.bits_per_weight <= $b and .bytes_after == .plan.bytes and
+    .plan.bytes <= .plan.budget_bytes' "$tmp/out.json" >/dev/null ||
+    fail "$bits bits: $(jq -c '{bits_per_weight, bytes_after, plan: .plan.bytes}' "$tmp/out.json")"
+  jq -e '[.groups[] | . as $g |
+    ($g.options[] | select(.types[0] == $g.chosen or .candidate == $g.chosen)) as $c |
     $g.options[] | select(.kld < $c.kld) | .bytes - $c.bytes] | min // 1e9' "$tmp/$bits.json" >"$tmp/step"
   jq -e --argjson s "$(cat "$tmp/step")" '.budget_bytes - .bytes < $s' "$tmp/$bits.json" >/dev/null ||
     fail "$bits bits: room of $(jq '.budget_bytes - .bytes' "$tmp/$bits.json") for a step of $(cat "$tmp/step")"
 done
 less "a larger budget" "$(jq .predicted_kld "$tmp/6.5.json")" "$(jq .predicted_kld "$tmp/5.json")"
 same "types of all tensors" "$(jq -S .tensors "$tmp/5.json")" \
-  "$(jq -S '[.groups[] | . as $g | first($g.options[] | select(.types[0] == $g.chosen or .candidate == $g.chosen)) as $o |
+  "$(jq -S '[.groups[] | . as $g |
+     first($g.options[] | select(.types[0] == $g.chosen or .candidate == $g.chosen)) as $o |
      [$g.tensors, $o.types] | transpose[] | {(.[0]): .[1]}] | add' "$tmp/5.json")"
 
 # fused tensors share a type; the mixture loses less than one type of that size
-jq -e '.tensors | [.["blk.0.attn_q.weight"], .["blk.0.attn_k.weight"], .["blk.0.attn_v.weight"]] | unique | length == 1' \
-  "$tmp/5.json" >/dev/null || fail "q, k and v have several types"
-same "types of the file" "$("$MTK" inspect "$tmp/5.gguf" --tensors --json | jq -Sc '[.tensors[] | {(.name): (.type // .dtype)}] | add |
-  with_entries(select(.value != "f32"))')" "$(jq -Sc .tensors "$tmp/5.json")"
-quantize "$tmp/q5_0.gguf" --to q5_0 --embeddings "${measured[@]:0:6}"
+jq -e '.tensors | [.["blk.0.attn_q.weight"], .["blk.0.attn_k.weight"], .["blk.0.attn_v.weight"]] |
+  unique | length == 1' "$tmp/5.json" >/dev/null || fail "q, k and v have several types"
+same "types of the file" "$("$MTK" inspect "$tmp/5.gguf" --tensors --json |
+  jq -Sc '[.tensors[] | {(.name): (.type // .dtype)}] | add | with_entries(select(.value != "f32"))')" \
+  "$(jq -Sc .tensors "$tmp/5.json")"
+quantize "$tmp/q5_0.gguf" --to q5_0 --embeddings "${calibrated[@]}"
 bits=$(jq .bits_per_weight "$tmp/out.json")
-quantize "$tmp/same.gguf" --plan "$tmp/5.json" --target-bits "$bits" "${measured[@]:0:6}"
+quantize "$tmp/same.gguf" --plan "$tmp/5.json" --target-bits "$bits" "${calibrated[@]}"
 mixed=$(kld "$tmp/same.gguf") uniform=$(kld "$tmp/q5_0.gguf")
 echo "$bits bits, KLD: mixed $mixed, q5_0 $uniform"
 less "$bits bits, mixed, beside q5_0" "$mixed" "$uniform"
@@ -46,9 +53,10 @@ for way in "--threads 1" "--threads 2" "MTK_CPU=avx2" "--plan $tmp/5.json" "--pl
   MTK_CPU=*) level="${way#MTK_CPU=}" ;;
   *) read -ra options <<<"$way" ;;
   esac
-  case "$way" in --plan*) from=("${measured[@]:0:6}") ;; esac
-  MTK_CPU="$level" "$MTK" quantize "$petit" "$tmp/again.gguf" "${from[@]}" "${options[@]}" --plan-out "$tmp/again.json" \
-    -q -f >/dev/null 2>"$tmp/err" || { grep -q "cannot run the kernel level" "$tmp/err" && continue; fail "$way: $(cat "$tmp/err")"; }
+  case "$way" in --plan*) from=("${calibrated[@]}") ;; esac
+  MTK_CPU="$level" "$MTK" quantize "$petit" "$tmp/again.gguf" "${from[@]}" "${options[@]}" \
+    --plan-out "$tmp/again.json" -q -f >/dev/null 2>"$tmp/err" ||
+    { grep -q "cannot run the kernel level" "$tmp/err" && continue; fail "$way: $(cat "$tmp/err")"; }
   same "types with $way" "$(jq -S .tensors "$tmp/again.json")" "$(jq -S .tensors "$tmp/5.json")"
   case "$way" in
   --plan*) python3 - "$tmp/again.gguf" "$tmp/5.gguf" <<'PY' || fail "other weights with $way" ;;
@@ -61,13 +69,13 @@ PY
   esac
 done
 cp "$tmp/again.gguf" "$tmp/first.gguf"
-"$MTK" quantize "$petit" "$tmp/again.gguf" "${measured[@]:0:6}" --plan "$tmp/5.json" --target-bits 5 -q -f >/dev/null
+"$MTK" quantize "$petit" "$tmp/again.gguf" "${calibrated[@]}" --plan "$tmp/5.json" --target-bits 5 -q -f >/dev/null
 cmp "$tmp/again.gguf" "$tmp/first.gguf" || fail "a plan used twice gives other bytes"
 
 # the file says what it has; a size for all of it
 "$MTK" quantize "$petit" "$tmp/size.gguf" "${measured[@]}" --target-size 600kB -q -f >/dev/null
 [ "$(stat -c %s "$tmp/size.gguf")" -le 600000 ] || fail "--target-size: $(stat -c %s "$tmp/size.gguf") bytes"
-[ "$(stat -c %s "$tmp/size.gguf")" -ge 540000 ] || fail "--target-size leaves room: $(stat -c %s "$tmp/size.gguf") bytes"
+[ "$(stat -c %s "$tmp/size.gguf")" -ge 540000 ] || fail "--target-size: only $(stat -c %s "$tmp/size.gguf") bytes"
 grep -aq '"mtk_plan":1' "$tmp/size.gguf" || fail "the plan is not in the file"
 
 # a plan changed by hand
@@ -89,7 +97,8 @@ PY
 grep -q '| chosen |' "$tmp/report/report.md" || fail "report.md does not tell the choice"
 
 # folders: the embedding stays
-"$MTK" quantize "$petit" "$tmp/hf" "${measured[@]}" --target-bits 8 --layout hf -q >/dev/null 2>"$tmp/err" || fail "hf: $(cat "$tmp/err")"
+"$MTK" quantize "$petit" "$tmp/hf" "${measured[@]}" --target-bits 8 --layout hf -q >/dev/null 2>"$tmp/err" ||
+  fail "hf: $(cat "$tmp/err")"
 less "mixed folder" "$(kld "$tmp/hf")" 1
 
 # what cannot be: one line, nothing written
@@ -102,7 +111,8 @@ wrong() { # EXPECTED_CODE TEXT ARGUMENT...
   same "lines on stderr of $*" "$(wc -l <"$tmp/err")" 1
   [ ! -e "$tmp/wrong.gguf" ] || fail "$* left a file"
 }
-wrong 1 "the smallest that the candidates allow is [0-9.]* bits per weight, [0-9]* bytes" --target-bits 2 "${measured[@]}"
+wrong 1 "the smallest that the candidates allow is [0-9.]* bits per weight, [0-9]* bytes" --target-bits 2 \
+  "${measured[@]}"
 least=$(grep -o '[0-9.]* bits per weight' "$tmp/err" | head -n 1 | cut -d' ' -f1)
 quantize "$tmp/least.gguf" --target-bits "$least" --plan "$tmp/5.json"
 wrong 1 "cannot be kept" --target-bits "$(jq -n "$least - 0.001")" --plan "$tmp/5.json"

@@ -31,8 +31,10 @@ python3 - "$tmp/got.json" "$want" 12 <<'PY' || fail "rate and interval: $(cat "$
 import json, math, sys
 got, k, n = json.load(open(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
 p, z = k / n, 1.96
-centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-for key, want in (("refusals", p), ("refusals_low", max(centre - half, 0)), ("refusals_high", min(centre + half, 1))):
+centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+wanted = {"refusals": p, "refusals_low": max(centre - half, 0), "refusals_high": min(centre + half, 1)}
+for key, want in wanted.items():
     if abs(got[key] - want) > 1e-9:
         sys.exit(1)
 PY
@@ -82,7 +84,8 @@ wrong 1 "no such file" --refusals "$tmp/nothing"
 wrong 1 "holds no prompts" --refusals "$tmp/empty"
 wrong 1 "line 1.*needs \"prompt\"" --refusals "$tmp/other.jsonl"
 wrong 1 "holds no phrases" --refusals "$tmp/prompts.jsonl" --refusal-phrases "$tmp/empty"
-wrong 2 "no number 'refusal_change', but: refusal_prompts, refusals" --refusals "$tmp/prompts.jsonl" --gate 'refusal-change<1'
+wrong 2 "no number 'refusal_change', but: refusal_prompts, refusals" --refusals "$tmp/prompts.jsonl" \
+  --gate 'refusal-change<1'
 wrong 2 "is not like" --refusals "$tmp/prompts.jsonl" --gate 'refusals<nan'
 wrong 2 "alone or with --kld" --refusals "$tmp/prompts.jsonl" --ppl "$tmp/text"
 echo "refusals: ok"

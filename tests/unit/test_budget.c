@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include <mtk/budget.h>
+#include <mtk/quantize.h>
 
 enum { MAX_GROUPS = 6, MAX_OPTIONS = 4 };
 

@@ -37,6 +37,23 @@ const mtk_input_stats *mtk_calibration_find(const mtk_calibration *c, const char
  * put into its cache: two floats, borrowed; NULL if its stage was not run or has no cache. */
 const float *mtk_calibration_cache(const mtk_calibration *c, const char *tensor);
 
+/* ---- what types cost ------------------------------------------------------------------------ */
+
+/* A model with some of its weights taken from another one (of the same shapes). */
+typedef struct mtk_variant {
+  const mtk_model *model;
+  const char *const *names; /* [n_names] canonical */
+  size_t n_names;
+} mtk_variant;
+
+/* kld[v] = mean over the second half of every sequence of KL(model || variant v), in nats, both in
+ * 16-bit activations (a16), so that only the weights differ. The model is computed a block at a
+ * time for all variants together, as many at once as keep their activations within 1 GiB.
+ * MTK_E_UNSUPPORTED if the model gives no logits. */
+mtk_status mtk_sensitivity(double *kld, const mtk_model *model,
+                           const mtk_calibration_options *options, const mtk_variant *variants,
+                           size_t n, mtk_error *err);
+
 #ifdef __cplusplus
 }
 #endif
