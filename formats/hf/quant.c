@@ -131,9 +131,10 @@ static mtk_status grid_steps(mtk_tensor *out, const st_tensor *scale, const st_t
   int64_t n = out->shape[0], k = out->shape[1], count = hf_count_of(scale);
   out->scale_n = n;
   out->scale_k = k;
-  if (count == 1) return MTK_OK;
+  bool block = scale->n_dims == 4 || (scale->n_dims == 2 && config->block_n > 0);
+  if (count == 1 && !block) return MTK_OK;
   out->scale_n = 1;
-  if (count == n && scale->shape[0] == n) return MTK_OK;
+  if (count == n && scale->shape[0] == n && (n > 1 || !block)) return MTK_OK;
   if (is_e8m0(scale->dtype)) {
     out->scale_k = 32;
   } else {

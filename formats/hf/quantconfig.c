@@ -393,8 +393,8 @@ static void find_grids(hf_store *s) {
     const mtk_tensor *t = mtk_model_tensor_at(s->model, i);
     hf_layout layout = hf_layout_of(t, s->acts);
     bool part = layout > HF_DEQUANT && t->scales && t->scale_k < t->shape[1];
-    bool tall = layout == HF_FP8 && t->scale_n < t->shape[0];
-    if (layout == HF_FP8 && (part || tall)) s->blocks |= t->scale_n == 128 && t->scale_k == 128;
+    bool whole = t->scale_n == t->shape[0] && t->scale_k == t->shape[1];
+    if (layout == HF_FP8 && !whole) s->blocks |= t->scale_n == 128 && t->scale_k == 128;
     if (layout == HF_PACKED_INT && part && !s->int_group) s->int_group = t->scale_k;
   }
 }
