@@ -11,7 +11,7 @@ enum { TILE = 6, TILE_HALVES = 4, DIRECT_ROWS = 8, DIRECT_LIMIT = 40, MAX_DIRECT
 #else
 enum { TILE = 2, TILE_HALVES = 2, DIRECT_ROWS = 4, DIRECT_LIMIT = 40, MAX_DIRECT = 4 };
 #endif
-enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, CHUNK = 16, ROWS = 192, AHEAD = 4096 };
+enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, CHUNK = 16, ROWS = 192 };
 
 /* ---- activations ---------------------------------------- */
 typedef struct act_block {
@@ -219,8 +219,7 @@ MTK_INLINE vf block_product(block_type t, const vi *codes, const act_block *x, c
 }
 
 /* y of `rows` activations from m0 on and `panels` panels from p on, side by side, so that memory
- * has that many streams to deliver; each is prefetched AHEAD bytes, at its end from the panel that
- * comes next in its place. */
+ * has that many streams to deliver. */
 MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_job *job,
                        int64_t m0, int64_t p) {
   const __m128i table = code_table(t);
@@ -232,15 +231,12 @@ MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_
     MTK_UNROLL for (int h = 0; h < PARTS; h++) acc[a][h] = vf_set1(0.0f);
   }
   for (int64_t b = 0; b < job->blocks; b++, x++) {
-    int64_t ahead = AHEAD;
-    if (block_at(t, NULL, NULL, b).codes - (const uint8_t *)NULL + AHEAD >= job->stride) {
-      ahead += (panels - 1) * job->stride;
-    }
+    int64_t ahead = ahead_of(block_at(t, panel, NULL, b).codes - panel, panels, job->stride);
     MTK_UNROLL for (int i = 0; i < panels; i++) {
       const float *g = grid ? grid + i * job->blocks * MTK_PANEL : NULL;
       panel_block at = block_at(t, panel + i * job->stride, g, b);
       MTK_UNROLL for (int line = 0; line <= t.code_bytes / 64; line++) {
-        _mm_prefetch((const char *)at.codes + ahead + 64 * line, _MM_HINT_T1);
+        prefetch(at.codes + 64 * line, ahead);
       }
       MTK_UNROLL for (int h = 0; h < PARTS; h++) {
         vi codes[8];

@@ -239,8 +239,10 @@ MTK_INLINE void gemv(load_fn *load, const int elem, const int a16, const int pan
   MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) acc[v] = vf_set1(0.0f);
   if (a16) {
     for (int64_t k0 = 0; k0 < k; k0 += MTK_K_BLOCK, panel += MTK_K_BLOCK * step) {
+      int64_t ahead = ahead_of(k0 * step, panels, stride);
       MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) c[0][v] = c[1][v] = vf_set1(0.0f);
       for (int64_t j = 0; j < MTK_K_BLOCK; j += 2) {
+        MTK_UNROLL for (int i = 0; i < panels; i++) prefetch(panel + i * stride + j * step, ahead);
         MTK_UNROLL for (int odd = 0; odd < 2; odd++) {
           vf a = vf_set1(x[k0 + j + odd]);
           MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
@@ -255,6 +257,8 @@ MTK_INLINE void gemv(load_fn *load, const int elem, const int a16, const int pan
     }
   } else {
     for (int64_t j = 0; j < k; j++, panel += step) {
+      int64_t ahead = ahead_of(j * step, panels, stride);
+      MTK_UNROLL for (int i = 0; i < panels; i++) prefetch(panel + i * stride, ahead);
       vf a = vf_set1(x[j]);
       MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
         const uint8_t *at = panel + v / PARTS * stride + v % PARTS * LANES * elem;
@@ -280,8 +284,12 @@ MTK_INLINE void gemv_blocks(block_type t, const int a16, const int panels, float
   for (int64_t b = 0; b < mtk_k_blocks(k); b++, x += MTK_K_BLOCK) {
     panel_block at[GEMV_A32];
     float_scales s[MAX];
+    int64_t ahead = ahead_of(block_at(t, panel, NULL, b).codes - panel, panels, stride);
     MTK_UNROLL for (int v = 0; v < panels * PARTS; v++) {
       at[v / PARTS] = block_at(t, panel + v / PARTS * stride, NULL, b);
+      for (int line = v % PARTS; line <= t.code_bytes / 64; line += PARTS) {
+        prefetch(at[v / PARTS].codes + 64 * line, ahead);
+      }
       s[v] = float_scales_of(t, at[v / PARTS], v % PARTS);
     }
     MTK_UNROLL for (int half = 0; half < 2; half++) {
