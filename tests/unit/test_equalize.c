@@ -236,24 +236,45 @@ static const mtk_quant_target *target_of(const mtk_quantizer_v1 *q, const char *
   return t;
 }
 
+/* A calibration of `model` over two sequences. */
+static mtk_calibration *calibrate(const mtk_model *model, mtk_pool *pool) {
+  static int32_t ids[96];
+  static const int64_t lengths[] = {48, 48};
+  mtk_error err = {0};
+  for (int i = 0; i < 96; i++) ids[i] = (i * i * 5 + i) % 60;
+  mtk_calibration_options o = {.struct_size = sizeof o, .pool = pool, .arith = -1, .isa = -1,
+                               .ids = ids, .lengths = lengths, .n_seqs = 2};
+  mtk_calibration *c;
+  ok(mtk_calibration_create(&c, model, &o, &err), &err);
+  return c;
+}
+
+static const mtk_input_stats *find_stats(void *ctx, const char *tensor) {
+  return mtk_calibration_find(ctx, tensor);
+}
+
+static double error_of(const mtk_model *model, const float *exact, int64_t n) {
+  int64_t n_after;
+  float *rounded = run_logits(model, &n_after);
+  double rms;
+  distance(exact, rounded, n, &rms);
+  mtk_free(rounded);
+  return rms;
+}
+
 /* Error of the quantized model's logits; rule < 0: as it is. *report: of the search. */
 static double quantized_error(const char *name, const char *target, int rule, int n_threads,
                               mtk_equalize_report *report, uint32_t *checksum) {
   mtk_error err = {0};
   mtk_model *model = with_outliers(name), *copy = with_outliers(name);
-  int32_t ids[96];
-  int64_t lengths[] = {48, 48}, n;
-  for (int i = 0; i < 96; i++) ids[i] = (i * i * 5 + i) % 60;
+  int64_t n;
   float *exact = run_logits(model, &n);
   mtk_pool *pool;
   ok(mtk_pool_create(&pool, n_threads, &err), &err);
-  mtk_calibration *c;
-  mtk_calibration_options co = {.struct_size = sizeof co, .pool = pool, .arith = -1, .isa = -1,
-                                .ids = ids, .lengths = lengths, .n_seqs = 2};
+  mtk_calibration *c = calibrate(copy, pool);
   const mtk_quantizer_v1 *rtn = mtk_quantizer_find("rtn");
   mtk_quantize_options o = {.struct_size = sizeof o, .quantizer = rtn,
                             .target = target_of(rtn, target), .pool = pool};
-  ok(mtk_calibration_create(&c, copy, &co, &err), &err);
   mtk_equalize_options eo = {.struct_size = sizeof eo, .rule = (mtk_equalize_rule)rule,
                              .alpha = -1, .into = &o, .pool = pool};
   mtk_model *both[] = {copy, model};
@@ -358,6 +379,93 @@ static int count_targets(void) {
   return n > 0 ? n : 1;
 }
 
+/* Experts get errors propagated by what each of them saw, seldom chosen ones too. */
+START_TEST(experts_by_gptq) {
+  mtk_error err = {0};
+  int64_t n, hits = INT64_MAX;
+  mtk_model *model = with_outliers("qwen3moe"), *copy = with_outliers("qwen3moe");
+  mtk_model *plain = with_outliers("qwen3moe");
+  float *exact = run_logits(copy, &n);
+  const mtk_quantizer_v1 *gptq = mtk_quantizer_find("gptq"), *rtn = mtk_quantizer_find("rtn");
+  mtk_option_values *options = mtk_options_create(gptq->options);
+  mtk_quantize_options o = {.struct_size = sizeof o, .quantizer = rtn,
+                            .target = target_of(rtn, "q4_0"), .options = NULL};
+  ok(mtk_model_quantize(plain, &o, NULL, &err), &err);
+  o.quantizer = gptq;
+  o.target = target_of(gptq, "q4_0");
+  o.options = options;
+  mtk_quantize_report r;
+  ok(mtk_model_quantize(model, &o, &r, &err), &err);
+  mtk_calibration *c = calibrate(copy, NULL);
+  for (int stage = 0; stage < mtk_calibration_stages(c); stage++) {
+    ok(mtk_calibration_next(c, true, &err), &err);
+    for (size_t i = 0; i < r.n_rows; i++) {
+      const char *name = r.rows[i].name;
+      const mtk_input_stats *s = mtk_calibration_find(c, name);
+      if (r.rows[i].reason != MTK_QUANTIZED || mtk_calibration_stage_of(c, name) != stage) continue;
+      for (int64_t x = 0; x < s->n_expert; x++)
+        if (s->rows[x] < hits) hits = s->rows[x];
+      ok(mtk_model_quantize_now(model, &name, 1, s, &err), &err);
+    }
+  }
+  double a = error_of(plain, exact, n), b = error_of(model, exact, n);
+  printf("qwen3moe q4_0: logits off by %.4f rtn, %.4f gptq; an expert saw %d rows\n", a, b,
+         (int)hits);
+  ck_assert_int_lt(hits, 96);
+  ck_assert_double_lt(b, a);
+  mtk_calibration_destroy(c);
+  mtk_options_destroy(options);
+  mtk_free(r.rows);
+  mtk_free(exact);
+  mtk_model_destroy(plain);
+  mtk_model_destroy(copy);
+  mtk_model_destroy(model);
+}
+END_TEST
+
+/* Rounded weights on the mean input, with the corrected bias, give the mean output. */
+START_TEST(biases_keep_the_mean) {
+  static const char name[] = "blk.1.attn_v.weight", bias_name[] = "blk.1.attn_v.bias";
+  mtk_error err = {0};
+  mtk_model *model = make_model("qwen2", true), *source = make_model("qwen2", true);
+  const mtk_quantizer_v1 *rtn = mtk_quantizer_find("rtn");
+  mtk_quantize_options o = {.struct_size = sizeof o, .quantizer = rtn,
+                            .target = target_of(rtn, "q4_0")};
+  mtk_quantize_report r;
+  size_t n_corrected = 0;
+  ok(mtk_model_quantize(model, &o, &r, &err), &err);
+  mtk_calibration *c = calibrate(source, NULL);
+  for (int i = 0; i < mtk_calibration_stages(c); i++) ok(mtk_calibration_next(c, false, &err), &err);
+  ok(mtk_model_correct_biases(&n_corrected, model, source, &r, find_stats, c, &err), &err);
+  ck_assert_uint_eq(n_corrected, 9); /* q, k and v of three blocks */
+  const float *mean = mtk_calibration_find(c, name)->mean;
+  const mtk_model *both[] = {source, model};
+  float out[2][64];
+  for (int m = 0; m < 2; m++) {
+    const mtk_tensor *w = mtk_model_tensor(both[m], name);
+    int64_t rows = mtk_tensor_rows(w), k = mtk_tensor_row_elems(w);
+    ck_assert_int_le(rows, 64);
+    float *x = mtk_alloc((size_t)(rows * k), sizeof *x);
+    void *tmp = mtk_alloc((size_t)rows, mtk_tensor_row_bytes(w));
+    ok(mtk_tensor_fetch_f32(x, w, 0, rows, tmp, &err), &err);
+    const float *bias = mtk_model_tensor(both[m], bias_name)->data;
+    for (int64_t i = 0; i < rows; i++) {
+      double sum = (double)bias[i];
+      for (int64_t j = 0; j < k; j++) sum += (double)x[i * k + j] * (double)mean[j];
+      out[m][i] = (float)sum;
+      if (m) ck_assert_float_eq_tol(out[0][i], out[1][i], 1e-5f);
+    }
+    mtk_free(tmp);
+    mtk_free(x);
+  }
+  ck_assert(mtk_model_tensor(model, bias_name)->data != mtk_model_tensor(source, bias_name)->data);
+  mtk_calibration_destroy(c);
+  mtk_free(r.rows);
+  mtk_model_destroy(source);
+  mtk_model_destroy(model);
+}
+END_TEST
+
 /* ---- experts --------------------------------------------------------------------------------- */
 
 START_TEST(seldom_chosen_experts) {
@@ -386,6 +494,8 @@ int main(void) {
   tcase_add_loop_test(tc, search_helps, 0, (int)(sizeof searches / sizeof searches[0]));
   tcase_add_loop_test(tc, every_grid, 0, count_targets());
   tcase_add_test(tc, seldom_chosen_experts);
+  tcase_add_test(tc, experts_by_gptq);
+  tcase_add_test(tc, biases_keep_the_mean);
   suite_add_tcase(suite, tc);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_NORMAL);
