@@ -11,7 +11,7 @@
 
 #include "model/model_impl.h"
 
-enum { UNIT = 64, POOL_ELEMS = 1 << 18, MAX_POOLS = 16 };
+enum { UNIT = 64, POOL_ELEMS = 1 << 16, MAX_POOLS = 16 };
 
 /* Encoded normal numbers of one standard deviation. */
 typedef struct unit_pool {
