@@ -1,7 +1,7 @@
 /* model/recast.c: MXFP4 weights as NVFP4 without rounding (mtk_model_recast_nvfp4). Every block of
  * 32 becomes two of 16 with the same codes; its scale 2^e becomes s2 * 2^(e - m), where s2 = 2^m is
- * the scale of the matrix. UE4M3 holds the powers 2^-9 .. 2^8: exact if the exponents of a matrix (of
- * a fused group of them) that belong to values other than 0 lie within 17 of one another. */
+ * the scale of the matrix. UE4M3 holds the powers 2^-9 .. 2^8: exact if the exponents of a matrix
+ * (of a fused group of them) that belong to values other than 0 lie within 17 of one another. */
 #include <mtk/ext/arch.h>
 #include <mtk/quantize.h>
 

@@ -1,5 +1,5 @@
-/* fused.c: do the members of fused groups (q, k and v; gate and up) share their scales? Loaders that
- * make one matrix of them take one scale for all, and say nothing. Any thread. */
+/* fused.c: do the members of fused groups (q, k and v; gate and up) share their scales? Loaders
+ * that make one matrix of them take one scale for all, and say nothing. Any thread. */
 #include "hf.h"
 
 #include <string.h>

@@ -45,8 +45,7 @@ static mtk_status add_tensors(mtk_model *model, hf_source *src, const mtk_arch_v
     t.name = arch ? mtk_arch_name_from_hf(name, sizeof name, arch, t.source_name) : t.source_name;
     if (!t.name && hf_count_of(in) == 1) {
       t.name = hf_cache_name_from(name, sizeof name, arch, t.source_name);
-      t.n_dims = 1;
-      t.shape[0] = 1;
+      if (t.name) t.n_dims = 1, t.shape[0] = 1;
     }
     if (!t.name) {
       t.name = t.source_name;

@@ -1,6 +1,6 @@
 /* integer.c: integers under a grid of outside scales (int4, int4-asym, int8; compressed-tensors,
- * quantization/utils/helpers.py). Blocks of q4_0, q4_1 and q8_0 whose own scale is 1 hold the codes.
- * Pure functions; any thread.
+ * quantization/utils/helpers.py). Blocks of q4_0, q4_1 and q8_0 whose own scale is 1 hold the
+ * codes. Pure functions; any thread.
  *
  *   symmetric  s = bf16(amax / ((2^bits - 1) / 2)), code = round(x / s)
  *   int4-asym  s = bf16((max - min) / 15), zero = round(-min / s), code = round(x / s) + zero

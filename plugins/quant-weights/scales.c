@@ -77,7 +77,8 @@ void quant_finish(const mtk_quant_tensor *t, float *state, const quant_method *m
   float largest = t->target->dtype == MTK_NVFP4 ? 6.0f * codes_max(t, method) : 448.0f;
   bool powers = t->target->scale_k == MX_BLOCK;
   int64_t n = scale_count(t);
-  if (n == 1 && !powers && !quant_is_integer(t->target) && t->group_amax > 0) state[0] = t->group_amax;
+  bool shares = n == 1 && !powers && !quant_is_integer(t->target);
+  if (shares && t->group_amax > 0) state[0] = t->group_amax;
   for (int64_t i = 0; i < n; i++) {
     if (quant_is_integer(t->target)) {
       t->scales[i] = quant_integer_scale(t->target, state[i]);

@@ -144,6 +144,24 @@ def hf_seeds():
         ("x.weight", "F8_E4M3", [1, 32], 32), ("x.weight_scale", "U8", [1, 1], 1)))
     yield "int4", safetensors(*entries(("m.weight_packed", "I32", [1, 1], 4),
                                        ("m.weight_scale", "F32", [1], 4)))
+    header, data = entries(
+        ("i.weight", "I8", [2, 32], 64), ("i.weight_scale", "F16", [2, 1], 4),
+        ("z.weight_packed", "I32", [2, 8], 64), ("z.weight_scale", "BF16", [2, 2], 8),
+        ("z.weight_zero_point", "I32", [1, 2], 8), ("z.weight_g_idx", "I32", [64], 256),
+        ("t.weight_packed", "I32", [1, 3], 12), ("t.weight_scale", "F32", [1], 4))
+    header["z.weight_shape"] = {"dtype": "I64", "shape": [2],
+                                "data_offsets": [len(data), len(data) + 16]}
+    data += struct.pack("<2q", 2, 64)
+    header["t.weight_shape"] = {"dtype": "I32", "shape": [2],
+                                "data_offsets": [len(data), len(data) + 8]}
+    data += struct.pack("<2i", 1, 32)
+    at = header["z.weight_g_idx"]["data_offsets"][0]
+    data = data[:at] + struct.pack("<64i", *(i // 32 for i in range(64))) + data[at + 256:]
+    yield "ints", safetensors(header, data)
+    yield "grids", safetensors(*entries(
+        ("p.weight", "F8_E4M3", [2, 129], 258), ("p.weight_scale", "F32", [1, 1, 2, 1], 8),
+        ("q.weight", "U8", [1, 32], 32), ("q.weight_scale", "F8_E4M3", [1, 2], 2),
+        ("q.weight_scale_2", "F32", [], 4), ("q.weight_zero_point", "U8", [1], 1)))
     yield "spaces", safetensors('  {"a" : {"shape":[1], "data_offsets":[0,1], "dtype":"U8"}}', b"x")
 
 
