@@ -37,6 +37,18 @@ quantize "$tmp/mxe.gguf" --to mxfp4 --mx-scale even
 less "mxfp4 sweep" "$(kld "$tmp/mxs.gguf")" "$(kld "$tmp/mx.gguf")"
 cmp -s "$tmp/mx.gguf" "$tmp/mxe.gguf" && fail "--mx-scale changes nothing"
 
+# chats as the model's template writes them; the seed chooses among them, tokens and length cut
+chats() { quantize "$tmp/$1.gguf" --to nvfp4 --method sweep --calibration "$train" "${@:2}"; }
+chats one --calibration-tokens 300 --seed 1
+chats two --calibration-tokens 300 --seed 2
+chats again --calibration-tokens 300 --seed 1
+chats longer --calibration-tokens 600 --seed 1
+chats shorter --calibration-tokens 300 --seed 1 --sequence-length 16
+cmp "$tmp/one.gguf" "$tmp/again.gguf" || fail "the same seed gives other bytes"
+for other in two longer shorter; do
+  [ "$(kld "$tmp/$other.gguf")" != "$(kld "$tmp/one.gguf")" ] || fail "calibration '$other' changes nothing"
+done
+
 # the same bytes however it is computed
 for way in "--threads 1" "--threads 2" "MTK_CPU=ref" "MTK_CPU=avx2"; do
   level="" options=()
