@@ -35,9 +35,9 @@ static void put_frame(mtk_bytes *out, const char *title, const char *x_axis, con
                    "<text x=\"%d\" y=\"24\" font-size=\"15\">%s</text>\n"
                    "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n"
                    "<text transform=\"translate(16 %d) rotate(-90)\" text-anchor=\"middle\">%s"
-                   "</text>\n",
+                   "</text>\n<path d=\"M%d %dH%d\" stroke=\"#888\"/>\n",
                    LEFT, title, LEFT + WIDTH / 2, TOP + HEIGHT + 40, x_axis, TOP + HEIGHT / 2,
-                   y_axis);
+                   y_axis, LEFT, TOP + HEIGHT, LEFT + WIDTH);
 }
 
 static void put_y_tick(mtk_bytes *out, const range *r, double y) {
@@ -106,12 +106,12 @@ static range range_of(const mtk_cmd_curve *c) {
 static void put_mark(mtk_bytes *out, const range *r, const mtk_cmd_point *p) {
   const char *color = p->strong ? "#c0392b" : "#555";
   double x = at_x(r, p->x), y = at_y(r, p->y);
-  bool right = x > LEFT + WIDTH - 80; /* the label stands left of it */
+  bool below = p->strong || x > LEFT + WIDTH - 80; /* left and below nothing beats the line */
   mtk_bytes_printf(out,
                    "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%d\" fill=\"%s\"/>"
                    "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" fill=\"%s\"%s>%s</text>\n",
-                   x, y, p->strong ? 6 : 4, color, right ? x - 8 : x + 8,
-                   p->strong ? y + 16 : y - 6, right ? "end" : "start", color,
+                   x, y, p->strong ? 6 : 4, color, below ? x - 8 : x + 8, below ? y + 14 : y - 7,
+                   below ? "end" : "start", color,
                    p->strong ? " font-weight=\"bold\"" : "", p->label);
 }
 

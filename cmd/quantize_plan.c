@@ -99,8 +99,17 @@ static mtk_status plan_solve(mtk_cmd_plan *p, const mtk_cmd_line *line, uint64_t
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* All tensors in one candidate's types; false: some group cannot have it. */
-static bool uniform(mtk_budget_point *out, const mtk_cmd_plan *p, const char *candidate) {
+/* "q5_0"; where the tensors of a group have several types, the candidate that led to them. */
+static const char *type_of(const plan_group *g, const plan_option *o) {
+  for (size_t i = 1; i < g->n_tensors; i++)
+    if (strcmp(o->types[i], o->types[0]) != 0) return o->candidate;
+  return o->types[0];
+}
+
+/* All tensors in one candidate's types. Returns the type that all of them have then, else the name
+ * of the candidate; NULL: some group cannot have it. */
+static const char *uniform(mtk_budget_point *out, const mtk_cmd_plan *p, const char *candidate) {
+  const char *type = NULL;
   *out = (mtk_budget_point){p->fixed_bytes, 0};
   for (size_t i = 0; i < p->n_groups; i++) {
     const plan_option *found = NULL;
@@ -108,11 +117,13 @@ static bool uniform(mtk_budget_point *out, const mtk_cmd_plan *p, const char *ca
       const plan_option *o = &p->groups[i].options[j];
       if (strcmp(o->candidate, candidate) == 0) found = o;
     }
-    if (!found) return false;
+    if (!found) return NULL;
+    const char *own = type_of(&p->groups[i], found);
+    type = !type || strcmp(type, own) == 0 ? own : candidate;
     out->bytes += found->bytes;
     out->loss += found->kld;
   }
-  return true;
+  return type;
 }
 
 static json_t *point_json(const mtk_cmd_plan *p, mtk_budget_point at) {
@@ -142,13 +153,6 @@ static json_t *strings_json(const char *const *items, size_t n) {
   json_t *list = json_array();
   for (size_t i = 0; i < n; i++) json_array_append_new(list, json_string(items[i]));
   return list;
-}
-
-/* "q5_0"; where the tensors of a group have several types, the candidate that led to them. */
-static const char *type_of(const plan_group *g, const plan_option *o) {
-  for (size_t i = 1; i < g->n_tensors; i++)
-    if (strcmp(o->types[i], o->types[0]) != 0) return o->candidate;
-  return o->types[0];
 }
 
 static json_t *groups_json(const mtk_cmd_plan *p) {
@@ -190,9 +194,9 @@ json_t *mtk_cmd_plan_json(const mtk_cmd_plan *p) {
     json_array_append_new(curve, point_json(p, p->curve[i]));
   for (size_t i = 0; p->budget_bytes && i < p->n_groups; i++)
     for (size_t j = 0; j < p->groups[i].n_options; j++) {
-      const char *name = p->groups[i].options[j].candidate;
       mtk_budget_point at;
-      if (!json_object_get(same, name) && uniform(&at, p, name))
+      const char *name = uniform(&at, p, p->groups[i].options[j].candidate);
+      if (name && !json_object_get(same, name))
         json_object_set_new(same, name, point_json(p, at));
     }
   if (!p->budget_bytes) {

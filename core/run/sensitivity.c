@@ -1,5 +1,5 @@
 /* run/sensitivity.c: how far a model's distributions move when some of its weights are taken from
- * another model (mtk_sensitivity of <mtk/calibrate.h>): lanes of run/stages.c, compared with lane 0.
+ * another model (mtk_sensitivity, mtk/calibrate.h): lanes of run/stages.c, compared with lane 0.
  *
  * Per position, with p the model's distribution and x the logits of a variant:
  * KLD = sum p log p - sum p x + log sum exp x, sums in double, vocabulary order. One thread drives;
