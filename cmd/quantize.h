@@ -7,8 +7,8 @@
 
 #include "cmd.h"
 
-/* quantize.c: the command, or (repeats: the provenance of DST) the command again, compared with DST,
- * which stays as it is: MTK_E_CHECK names the first difference. */
+/* quantize.c: the command, or (repeats: the provenance of DST) the command again, compared with
+ * DST, which stays as it is: MTK_E_CHECK names the first difference. */
 mtk_status mtk_cmd_quantize_run(const mtk_cmd_line *line, const char *repeats, mtk_error *err);
 
 /* quantize_estimate.c: what a run would take, and what its result runs as (--dry-run). */
@@ -138,6 +138,8 @@ void mtk_cmd_plan_close(mtk_cmd_plan *plan);
 /* Did every tensor get what the plan (may be NULL) says? */
 mtk_status mtk_cmd_plan_check(const mtk_cmd_plan *plan, const mtk_quantize_report *r,
                               mtk_error *err);
+/* Is what was written within --target-size, if that is given? */
+mtk_status mtk_cmd_plan_fits(const mtk_cmd_line *line, mtk_error *err);
 /* Types, groups with their options, the curve and the uniform types. */
 json_t *mtk_cmd_plan_json(const mtk_cmd_plan *plan);
 

@@ -1,7 +1,7 @@
 /* kernels/simd/encode.h: the encoders of ref/encode.c. The search for a block scale has one block
- * per lane: LANES blocks are transposed, so that every chain over a block's elements runs as in plain
- * C; codes are made 32 values at a time. Included once by avx2/encode.c and avx512/encode.c. Pure
- * functions, any thread. */
+ * per lane: LANES blocks are transposed, so that every chain over a block's elements runs as in
+ * plain C; codes are made 32 values at a time. Included once by avx2/encode.c and avx512/encode.c.
+ * Pure functions, any thread. */
 #include "encode_rules.h"
 #include "families.h"
 #include "linear_rules.h"

@@ -58,7 +58,8 @@ data = struct.pack(f"<{len(values)}f", *values)
 dtype = "F32"
 if kind == "int": dtype = "I32"
 if kind == "short": data = data[:-4]
-header = json.dumps({"m.weight": {"dtype": dtype, "shape": [rows, cols], "data_offsets": [0, rows * cols * 4]}}).encode()
+entry = {"dtype": dtype, "shape": [rows, cols], "data_offsets": [0, rows * cols * 4]}
+header = json.dumps({"m.weight": entry}).encode()
 open(path, "wb").write(struct.pack("<Q", len(header)) + header + data)
 PY
 }
@@ -87,6 +88,7 @@ rm "$(find shards -name 'model-00002-of-*')"
 bad 1 'model-00002-of' shards --to q8_0
 if [ "$(id -u)" -ne 0 ]; then
   mkdir locked && chmod 555 locked
-  refuses 1 'locked/q.gguf: cannot create the output: Permission denied' "$MTK" quantize good.safetensors locked/q.gguf --to q8_0 -q
+  refuses 1 'locked/q.gguf: cannot create the output: Permission denied' \
+    "$MTK" quantize good.safetensors locked/q.gguf --to q8_0 -q
 fi
 echo "quantize limits: ok"

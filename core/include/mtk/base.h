@@ -171,10 +171,10 @@ void mtk_outdir_abort(mtk_outdir *out);
  * they give the same bytes. The writer of a format does not know which: it makes its files in
  * `outputs` (NULL: as above), says where parts end, and leaves out those that are there. */
 typedef struct mtk_outputs mtk_outputs;
-/* The outputs grow in a folder ".NAME.mtk-tmp.resume" beside `path`, with a journal. `key` is a text
- * that all their bytes follow from (the provenance). resume: what an interrupted run left there is
- * used, MTK_E_INVALID if its key is another one; else it is removed. MTK_E_EXISTS while another
- * process writes there. */
+/* The outputs grow in a folder ".NAME.mtk-tmp.resume" beside `path`, with a journal. `key` is a
+ * text that all their bytes follow from (the provenance). resume: what an interrupted run left
+ * there is used, MTK_E_INVALID if its key is another one; else it is removed. MTK_E_EXISTS while
+ * another process writes there. */
 mtk_status mtk_outputs_resume(mtk_outputs **out, const char *path, const char *key, bool resume,
                               mtk_error *err);
 /* Nothing is written: outputs are compared with the files that bear their names. The first
@@ -195,7 +195,7 @@ mtk_status mtk_outdir_create_in(mtk_outdir **out, mtk_outputs *outputs, const ch
 bool mtk_output_has(mtk_output *out, const char *name, uint64_t n);
 /* All bytes so far are complete parts: a resumption begins behind them. */
 mtk_status mtk_output_mark(mtk_output *out, mtk_error *err);
-/* A scratch file (mtk/archive.h) that an interrupted run leaves behind: mark it when it is whole. */
+/* A scratch file (mtk/archive.h) that an interrupted run leaves: mark it when it is whole. */
 mtk_status mtk_outputs_scratch(mtk_output **out, mtk_outputs *outputs, const char *name,
                                mtk_error *err);
 bool mtk_outputs_has_scratch(const mtk_outputs *outputs, const char *name);

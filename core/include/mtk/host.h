@@ -408,7 +408,18 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
     bool force, mtk_error *err), )                                                                 \
   X(bool, output_has, (mtk_output *out, const char *name, uint64_t n), )                           \
   X(mtk_status, output_mark, (mtk_output *out, mtk_error *err), )                                  \
-  X(const char *, outputs_folder, (const mtk_outputs *outputs), )
+  X(const char *, outputs_folder, (const mtk_outputs *outputs), ) \
+  X(mtk_status, outputs_resume, (mtk_outputs **out, const char *path, const char *key, bool resume,\
+    mtk_error *err), )                                                                             \
+  X(mtk_status, outputs_compare, (mtk_outputs **out, mtk_error *err), )                            \
+  X(void, outputs_close, (mtk_outputs *outputs, bool keep), )                                      \
+  X(bool, outputs_hold, (const mtk_outputs *outputs), )                                            \
+  X(char *, outputs_key, (const char *path), )                                                     \
+  X(mtk_status, outputs_scratch, (mtk_output **out, mtk_outputs *outputs, const char *name,        \
+    mtk_error *err), )                                                                             \
+  X(bool, outputs_has_scratch, (const mtk_outputs *outputs, const char *name), )                   \
+  X(void, model_set_outputs, (mtk_model *model, mtk_outputs *outputs), )                           \
+  X(mtk_outputs *, model_outputs, (const mtk_model *model), )
 
 /* clang-format on */
 

@@ -301,5 +301,14 @@
 #define mtk_output_has               (mtk_host_table->output_has)
 #define mtk_output_mark              (mtk_host_table->output_mark)
 #define mtk_outputs_folder           (mtk_host_table->outputs_folder)
+#define mtk_outputs_resume           (mtk_host_table->outputs_resume)
+#define mtk_outputs_compare          (mtk_host_table->outputs_compare)
+#define mtk_outputs_close            (mtk_host_table->outputs_close)
+#define mtk_outputs_hold             (mtk_host_table->outputs_hold)
+#define mtk_outputs_key              (mtk_host_table->outputs_key)
+#define mtk_outputs_scratch          (mtk_host_table->outputs_scratch)
+#define mtk_outputs_has_scratch      (mtk_host_table->outputs_has_scratch)
+#define mtk_model_set_outputs        (mtk_host_table->model_set_outputs)
+#define mtk_model_outputs            (mtk_host_table->model_outputs)
 
 #endif
