@@ -309,7 +309,8 @@ mtk_status mtk_cmd_convert_run(const mtk_cmd_line *line, const char *repeats, mt
       st = mtk_cmd_write_outputs(model, line, format, line->args[1], &outputs, err);
     st = mtk_cmd_outputs_close(&outputs, st, err);
   }
-  if (st == MTK_OK && !repeats) st = report_result(line, model, before, format, mtk_now_s() - start, err);
+  if (st == MTK_OK && !repeats)
+    st = report_result(line, model, before, format, mtk_now_s() - start, err);
   mtk_model_destroy(model);
   mtk_adapter_destroy(adapter);
   return st;

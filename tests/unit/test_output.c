@@ -114,6 +114,94 @@ START_TEST(output_does_not_replace_a_file_made_meanwhile) {
 }
 END_TEST
 
+/* Three parts of a file in `outputs`; stops before part `stop`. The number of parts that were
+ * there. */
+static int write_parts(mtk_outputs *outputs, const char *path, int stop) {
+  static const char *const parts[] = {"one", "two and", "three"};
+  mtk_output *out;
+  mtk_error err;
+  int there = 0;
+  ck_assert_int_eq(mtk_output_create_in(&out, outputs, path, false, &err), MTK_OK);
+  for (int i = 0; i < stop && i < 3; i++) {
+    bool has = mtk_output_has(out, parts[i], strlen(parts[i]));
+    there += has;
+    if (has) continue;
+    ck_assert_int_eq(mtk_output_write(out, parts[i], strlen(parts[i]), &err), MTK_OK);
+    ck_assert_int_eq(mtk_output_mark(out, &err), MTK_OK);
+  }
+  if (stop > 3) ck_assert_int_eq(mtk_output_commit(out, &err), MTK_OK);
+  else mtk_output_abort(out);
+  return there;
+}
+
+START_TEST(outputs_go_on_behind_the_last_part) {
+  mtk_outputs *o;
+  mtk_error err;
+  const char *path = in_folder("f");
+  ck_assert_ptr_null(mtk_outputs_key(path));
+  ck_assert_int_eq(mtk_outputs_resume(&o, path, "key", true, &err), MTK_OK);
+  ck_assert(!mtk_outputs_hold(o));
+  ck_assert_int_eq(write_parts(o, path, 2), 0);
+  mtk_outputs *second;
+  ck_assert_int_eq(mtk_outputs_resume(&second, path, "key", true, &err), MTK_E_EXISTS);
+  mtk_outputs_close(o, true);
+  ck_assert_int_eq(mtk_outputs_resume(&o, path, "other", true, &err), MTK_E_INVALID);
+  char *key = mtk_outputs_key(path);
+  ck_assert_str_eq(key, "key");
+  mtk_free(key);
+  for (int stop = 3; stop <= 4; stop++) {
+    ck_assert_int_eq(mtk_outputs_resume(&o, path, "key", true, &err), MTK_OK);
+    ck_assert(mtk_outputs_hold(o));
+    ck_assert_int_eq(write_parts(o, path, stop), stop - 1);
+    mtk_outputs_close(o, stop == 3);
+  }
+  assert_content(path, "onetwo andthree");
+  ck_assert_int_eq(count_entries(folder), 1);
+}
+END_TEST
+
+START_TEST(outputs_begin_anew_without_resume) {
+  mtk_outputs *o;
+  mtk_error err;
+  const char *path = in_folder("f");
+  ck_assert_int_eq(mtk_outputs_resume(&o, path, "key", false, &err), MTK_OK);
+  ck_assert_int_eq(write_parts(o, path, 3), 0);
+  mtk_outputs_close(o, true);
+  ck_assert_int_eq(mtk_outputs_resume(&o, path, "other", false, &err), MTK_OK);
+  ck_assert_int_eq(write_parts(o, path, 4), 0);
+  mtk_outputs_close(o, false);
+  assert_content(path, "onetwo andthree");
+}
+END_TEST
+
+START_TEST(outputs_compare_and_write_nothing) {
+  mtk_outputs *o;
+  mtk_output *out;
+  mtk_outdir *dir;
+  mtk_error err;
+  const char *path = in_folder("f");
+  ck_assert_int_eq(mtk_write_file(path, "onetwo andthree", 15, false, &err), MTK_OK);
+  ck_assert_int_eq(mtk_outputs_compare(&o, &err), MTK_OK);
+  ck_assert_ptr_null(mtk_outputs_folder(o));
+  ck_assert_int_eq(write_parts(o, path, 4), 0);
+  ck_assert_int_eq(mtk_output_create_in(&out, o, path, false, &err), MTK_OK);
+  ck_assert(!mtk_output_has(out, "a part", 3));
+  ck_assert_int_eq(mtk_output_write(out, "onX", 3, &err), MTK_E_CHECK);
+  ck_assert_ptr_nonnull(strstr(err.message, "a part: byte 2"));
+  mtk_output_abort(out);
+  ck_assert_int_eq(mtk_output_create_in(&out, o, path, false, &err), MTK_OK);
+  ck_assert_int_eq(mtk_output_write(out, "one", 3, &err), MTK_OK);
+  ck_assert_int_eq(mtk_output_commit(out, &err), MTK_E_CHECK); /* 12 bytes more */
+  ck_assert_int_eq(mtk_output_create_in(&out, o, in_folder("g"), false, &err), MTK_E_CHECK);
+  ck_assert_int_eq(mtk_outdir_create_in(&dir, o, folder, false, &err), MTK_OK);
+  ck_assert_str_eq(mtk_outdir_path(dir), folder);
+  ck_assert_int_eq(mtk_outdir_commit(dir, &err), MTK_OK);
+  mtk_outputs_close(o, false);
+  assert_content(path, "onetwo andthree");
+  ck_assert_int_eq(count_entries(folder), 1);
+}
+END_TEST
+
 START_TEST(output_refuses_odd_targets) {
   mtk_output *out;
   mtk_error err;
@@ -300,6 +388,9 @@ int main(void) {
   tcase_add_test(tc, output_appears_only_at_commit);
   tcase_add_test(tc, output_does_not_replace_a_file_made_meanwhile);
   tcase_add_test(tc, output_refuses_odd_targets);
+  tcase_add_test(tc, outputs_go_on_behind_the_last_part);
+  tcase_add_test(tc, outputs_begin_anew_without_resume);
+  tcase_add_test(tc, outputs_compare_and_write_nothing);
   tcase_add_test(tc, output_large_and_small_writes_keep_order);
   tcase_add_test(tc, output_reports_a_full_disk);
   tcase_add_test(tc, killed_runs_leave_the_old_state_and_are_cleaned_up);
