@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh: the figures of SPEED.md, as ratios where a peer is installed. ./build.sh bench calls it.
-# usage: bench.sh [kernels] [models] [peers [OPTIONS OF compare_llama.py]]   (default: all)
+# usage: bench.sh [kernels] [models] [perplexity] [peers [OPTIONS OF compare_llama.py]]
+#        (default: kernels models peers)
 # Peers are used only if they are there: llama-cpp-python (set MTK_PYTHON to its interpreter),
 # PyTorch (Debian's python3-torch with OpenBLAS).
 set -euo pipefail
@@ -47,6 +48,11 @@ peers() {
   else
     echo "PyTorch: skipped (needs python3-torch)"
   fi
+}
+
+# Errors of the arithmetic of every storage type beside llama.cpp's; needs MTK_TEST_DATA.
+perplexity() {
+  "${MTK_PYTHON:-python3}" tests/bench/compare_perplexity.py --mtk "$bin/bin/mtk" --out build/perplexity
 }
 
 machine

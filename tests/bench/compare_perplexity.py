@@ -9,7 +9,7 @@ and the norms' weights are scaled so that the model computes the same as before.
 
 Three evaluations of each file: exact (mtk --activations a32: weights decoded, activations not rounded), mtk's default
 arithmetic, llama.cpp. Columns: perplexity over 5 windows of 512 as llama-perplexity counts it, and the error of each
-against exact: the root mean square, over windows of 64 ids, of the difference in nats per token. Rows go to OUT.csv at
+against exact: the root mean square of the difference in nats over the tokens of windows of 64 ids. Rows go to OUT.csv at
 once; what is there is not computed again; OUT.md at the end.
 """
 import argparse
@@ -90,11 +90,11 @@ def make_file(a, folder, kind):
 # ---- evaluations ---------------------------------------------------------------------------------
 
 def by_mtk(a, path, text, windows, options):
-    """Perplexity, and nats per token of each window."""
+    """Perplexity, and the nats of every token of the windows."""
     ppl = json.loads(run(a.mtk, "eval", path, "--ppl", text, "--ctx", CTX, "--chunks", CHUNKS, "--json", "-q",
                          *options))["ppl"]
     lines = run(a.mtk, "eval", path, "--score", windows, "--json", "-q", *options).splitlines()
-    return ppl, numpy.array([json.loads(line)["nll_per_token"] for line in lines])
+    return ppl, numpy.concatenate([json.loads(line)["token_nll"] for line in lines])
 
 
 def losses(model, ids):
@@ -110,7 +110,7 @@ def by_llama(a, path, chunks, windows):
     import llama_cpp
     model = llama_cpp.Llama(str(path), n_ctx=CTX, n_batch=CTX, n_threads=a.threads, logits_all=True, verbose=False)
     half = numpy.concatenate([losses(model, c)[CTX // 2:] for c in chunks])
-    short = numpy.array([losses(model, w).mean() for w in windows])
+    short = numpy.concatenate([losses(model, w) for w in windows])
     model.close()
     return math.exp(half.mean()), short
 
