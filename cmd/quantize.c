@@ -340,6 +340,7 @@ mtk_status mtk_cmd_quantize_run(const mtk_cmd_line *line, const char *repeats, m
   st = mtk_cmd_outputs_close(&in.outputs, st, err);
   if (st == MTK_OK && !repeats)
     st = verify_and_report(line, &r, model, &in, start, &o, err);
+  if (st == MTK_OK && !repeats && !dry) st = mtk_cmd_plan_fits(line, err);
   mtk_free(r.rows);
   mtk_model_destroy(model);
   mtk_model_destroy(in.loaded);

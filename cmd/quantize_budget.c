@@ -56,6 +56,7 @@ static mtk_status open_candidate(candidate *c, const measurement *m, const char 
   o.stats = find_stats;
   o.stats_ctx = m->stats;
   o.lookup_quantizer = NULL;
+  o.sizes_only = false;
   MTK_TRY(pick(&o, m->plan, c->name, err));
   c->error = mtk_alloc(m->n_tensors, sizeof *c->error);
   if (!c->error) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");

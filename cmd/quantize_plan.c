@@ -476,6 +476,18 @@ void mtk_cmd_plan_close(mtk_cmd_plan *p) {
   mtk_free(p);
 }
 
+mtk_status mtk_cmd_plan_fits(const mtk_cmd_line *line, mtk_error *err) {
+  const char *text = mtk_options_string(line->options, "target-size");
+  uint64_t size = 0, written = mtk_cmd_output_bytes(line->args[1]);
+  if (!text) return MTK_OK;
+  MTK_TRY(parse_size(&size, text, err));
+  if (written <= size) return MTK_OK;
+  return mtk_fail(err, MTK_E_CHECK, line->args[1],
+                  "takes %llu bytes, more than --target-size %s: its metadata is larger than "
+                  "expected; ask for %llu bytes less",
+                  (unsigned long long)written, text, (unsigned long long)(written - size));
+}
+
 mtk_status mtk_cmd_plan_check(const mtk_cmd_plan *p, const mtk_quantize_report *r,
                               mtk_error *err) {
   for (size_t i = 0; p && i < r->n_rows; i++) {

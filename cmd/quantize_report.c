@@ -63,7 +63,12 @@ static mtk_status put_plot(const char *dir, const char *name, const char *title,
   double *values = mtk_alloc(n, sizeof *values);
   if (!values) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   for (size_t i = 0; i < n; i++) values[i] = value(&blocks[i]);
-  mtk_cmd_bars bars = {title, "block (rest: embedding, head, last norm)", y_axis, values, n, 0, "rest"};
+  mtk_cmd_bars bars = {.title = title,
+                       .x_axis = "block (rest: embedding, head, last norm)",
+                       .y_axis = y_axis,
+                       .values = values,
+                       .n = n,
+                       .last = "rest"};
   mtk_cmd_plot_bars(&text, &bars);
   mtk_free(values);
   mtk_status st = put_file(dir, name, &text, err);
