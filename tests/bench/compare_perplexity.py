@@ -9,8 +9,8 @@ and the norms' weights are scaled so that the model computes the same as before.
 
 Three evaluations of each file: exact (mtk --activations a32: weights decoded, activations not rounded), mtk's default
 arithmetic, llama.cpp. Columns: perplexity over 5 windows of 512 as llama-perplexity counts it, and the error of each
-against exact: the root mean square of the difference in nats over the tokens of windows of 64 ids. Rows go to OUT.csv at
-once; what is there is not computed again; OUT.md at the end.
+against exact: the root mean square of the difference in nats over the tokens of windows of 64 ids. Rows go to
+OUT.csv at once; what is there is not computed again; OUT.md at the end.
 """
 import argparse
 import csv
