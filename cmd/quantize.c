@@ -226,7 +226,8 @@ static mtk_status open_inputs(inputs *in, const mtk_model *model, mtk_quantize_o
     return mtk_fail(err, MTK_E_INVALID, NULL, "--imatrix-out needs --calibration FILE");
   if (imatrix && mtk_cmd_transforms(line))
     return mtk_fail(err, MTK_E_INVALID, NULL,
-                    "--equalize and --rotate change what --imatrix was made from: give --calibration");
+                    "--equalize and --rotate change what --imatrix was made from: give "
+                    "--calibration");
   if (!imatrix) return MTK_OK;
   o->stats = mtk_cmd_imatrix_stats;
   MTK_TRY(mtk_cmd_imatrix_open(&in->imatrix, imatrix, model, err));

@@ -83,8 +83,8 @@ mtk_status mtk_cmd_act_check(const mtk_cmd_line *line, const mtk_quantize_option
 mtk_status mtk_cmd_act_apply(mtk_model *model, const mtk_quantize_report *rows,
                              mtk_cmd_calibration *c, const mtk_cmd_line *line, mtk_error *err);
 
-/* quantize_transform.c: changes of the model that leave its function as it is. copy: the model again,
- * which gets the same changes; the one that c calibrates, if c is there. */
+/* quantize_transform.c: changes of the model that leave its function as it is. copy: the model
+ * again, which gets the same changes; the one that c calibrates, if c is there. */
 #define MTK_CMD_TRANSFORM_OPTIONS                                                                  \
   {"equalize", 0, MTK_OPT_ENUM, "RULE", "none", 0, 0, "none|awq|smooth",                           \
    "scale input channels and fold the factors into norms, up and v (needs --calibration)"},        \

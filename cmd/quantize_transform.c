@@ -19,7 +19,7 @@ bool mtk_cmd_transforms(const mtk_cmd_line *line) {
 
 /* A rotation that reaches over several blocks spreads what is large in one of them over all. */
 static mtk_status check_rotation(int64_t size, const mtk_quantize_options *o, mtk_error *err) {
-  if (o->target->dtype != MTK_MXFP4 || size <= 32) return MTK_OK;
+  if (!o->target || o->target->dtype != MTK_MXFP4 || size <= 32) return MTK_OK;
   return mtk_fail(err, MTK_E_INVALID, NULL,
                   "--rotate-size %lld: mxfp4 gets worse when rotations reach over its blocks of 32",
                   (long long)size);
@@ -33,12 +33,13 @@ static mtk_status rotate(mtk_model *const *models, int n, unsigned what,
   return MTK_OK;
 }
 
-/* Factors are tried with a method that needs no second moments: the same target by sweep or rtn. */
+/* Factors are tried with a method that needs no second moments: the same target by sweep or rtn;
+ * where a plan says what every tensor gets, by rtn, which knows them all. */
 static mtk_status find_trial(mtk_quantize_options *into, const mtk_quantizer_v1 **trial,
                              mtk_error *err) {
   static const char *const methods[] = {"sweep", "rtn"};
-  *trial = NULL;
-  if (!(into->quantizer->needs & MTK_QUANT_NEEDS_SECOND_MOMENT)) return MTK_OK;
+  *trial = into->plan ? mtk_quantizer_find("rtn") : NULL;
+  if (into->plan || !(into->quantizer->needs & MTK_QUANT_NEEDS_SECOND_MOMENT)) return MTK_OK;
   for (size_t m = 0; m < sizeof methods / sizeof methods[0]; m++) {
     *trial = mtk_quantizer_find(methods[m]);
     for (const mtk_quant_target *t = *trial ? (*trial)->targets : NULL; t && t->name; t++)

@@ -122,7 +122,7 @@ typedef struct member {
   const char *type_group; /* fused or experts; NULL: alone */
 } member;
 
-/* The first tensor that must have the type of another one: fused with it, or experts of its block. */
+/* The first tensor that must have the type of another one: fused with it, or experts of a block. */
 static size_t first_of_group(const member *m, size_t self) {
   for (size_t i = 0; i < self && m[self].type_group; i++)
     if (m[i].type_group && m[i].block == m[self].block &&

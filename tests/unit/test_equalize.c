@@ -435,7 +435,8 @@ START_TEST(biases_keep_the_mean) {
   size_t n_corrected = 0;
   ok(mtk_model_quantize(model, &o, &r, &err), &err);
   mtk_calibration *c = calibrate(source, NULL);
-  for (int i = 0; i < mtk_calibration_stages(c); i++) ok(mtk_calibration_next(c, false, &err), &err);
+  for (int i = 0; i < mtk_calibration_stages(c); i++)
+    ok(mtk_calibration_next(c, false, &err), &err);
   ok(mtk_model_correct_biases(&n_corrected, model, source, &r, find_stats, c, &err), &err);
   ck_assert_uint_eq(n_corrected, 9); /* q, k and v of three blocks */
   const float *mean = mtk_calibration_find(c, name)->mean;
