@@ -112,7 +112,7 @@ mtk_status bench_model_open(bench_model *out, const mtk_cmd_line *line, int64_t 
   *out = (bench_model){0};
   bool shape = mtk_options_string(line->options, "shape") != NULL;
   if (shape == (line->n_args == 1))
-    return mtk_fail(err, MTK_E_INVALID, NULL, "give a MODEL or --shape CONFIG.json%s",
+    return mtk_fail(err, MTK_E_INVALID, NULL, "bench needs a MODEL or --shape CONFIG.json%s",
                     shape ? ", not both" : "");
   if (shape) return open_shape(out, line, positions, err);
   for (size_t i = 0; i < sizeof of_shapes / sizeof *of_shapes; i++)

@@ -264,7 +264,8 @@ static mtk_status transform(mtk_model *model, mtk_adapter **adapter, const mtk_c
   size_t n_recast = 0;
   if (mtk_options_is_set(line->options, "recast")) {
     MTK_TRY(mtk_model_recast_nvfp4(model, &n_recast, err));
-    if (!n_recast) return mtk_fail(err, MTK_E_INVALID, "--recast", "the model has no mxfp4 weights");
+    if (!n_recast)
+      return mtk_fail(err, MTK_E_INVALID, "--recast", "the model has no mxfp4 weights");
   }
   const char *dtype = mtk_options_string(line->options, "dtype");
   return strcmp(dtype, "keep") != 0 ? mtk_model_cast(model, mtk_dtype_by_name(dtype), err) : MTK_OK;

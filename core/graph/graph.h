@@ -241,7 +241,7 @@ typedef struct mtk_plan {
 
 typedef struct mtk_plan_options {
   int64_t max_tokens, max_outputs;
-  mtk_node_value outside;     /* gets no memory in the arena, its rows are the caller's; -1 = none */
+  mtk_node_value outside;     /* no memory in the arena, its rows are the caller's; -1 = none */
   const mtk_node_value *keep; /* [n_keep] stay readable after the last node, as the loss does */
   int n_keep;
   int64_t strip_floats; /* what the logits of a training graph may take; 0 = 64 MiB */

@@ -27,8 +27,8 @@ static void find_lives(mtk_plan *p, const mtk_graph *g, const mtk_node_value *ke
   if (g->loss >= 0) p->last[g->loss] = (int32_t)g->n_nodes;
 }
 
-/* Marks the values as wide as the logits and finds the nodes that touch them; false unless all these
- * may run strip by strip: nothing of it is kept, and they touch nothing but output rows. */
+/* Marks the values as wide as the logits and finds the nodes that touch them; false unless all
+ * these may run strip by strip: nothing of it is kept, and they touch nothing but output rows. */
 static bool find_strip(mtk_plan *p, const mtk_graph *g) {
   p->strip_first = g->n_nodes;
   for (size_t v = 0; v < g->n_values; v++) {

@@ -13,8 +13,8 @@
 /* Panels fetched and packed by one task; uses that need panels. */
 enum { PANELS_PER_TASK = 8, PACKED = MTK_USE_LINEAR | MTK_USE_EXPERTS };
 
-/* Panels of weights that were loaded together, one after the other in the order of their use: a step
- * reads them as one stream. */
+/* Panels of weights that were loaded together, one after the other in the order of their use: a
+ * step reads them as one stream. */
 typedef struct slab {
   struct slab *next;
   uint8_t *base;

@@ -30,7 +30,7 @@
   {"q5_k_m", MTK_Q5_K, -1, -1, "llama.cpp's Q5_K_M: q5_k, some matrices q6_k, embedding too", 17},\
   {"q5_k_s", MTK_Q5_K, -1, -1, "llama.cpp's Q5_K_S: q5_k, head q6_k, embedding too", 16}, \
   {"q4_k_m", MTK_Q4_K, -1, -1, "llama.cpp's Q4_K_M: q4_k, some matrices q6_k, embedding too", 15}, \
-  {"q4_k_s", MTK_Q4_K, -1, -1, "llama.cpp's Q4_K_S: q4_k, a few matrices q5_k, embedding too", 14}, \
+  {"q4_k_s", MTK_Q4_K, -1, -1, "llama.cpp's Q4_K_S: q4_k, a few matrices q5_k, embedding too", 14},\
   {"q3_k_l", MTK_Q3_K, -1, -1, "llama.cpp's Q3_K_L: q3_k, some matrices q5_k, embedding too", 13}, \
   {"q3_k_m", MTK_Q3_K, -1, -1, "llama.cpp's Q3_K_M: q3_k, some q4_k and q5_k, embedding too", 12}, \
   {"q3_k_s", MTK_Q3_K, -1, -1, "llama.cpp's Q3_K_S: q3_k, head q6_k, embedding too", 11}, \

@@ -419,7 +419,11 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
     mtk_error *err), )                                                                             \
   X(bool, outputs_has_scratch, (const mtk_outputs *outputs, const char *name), )                   \
   X(void, model_set_outputs, (mtk_model *model, mtk_outputs *outputs), )                           \
-  X(mtk_outputs *, model_outputs, (const mtk_model *model), )
+  X(mtk_outputs *, model_outputs, (const mtk_model *model), )                                      \
+  X(mtk_status, model_synthetic, (mtk_model **out, const char *config_path,                        \
+    const mtk_synthetic_options *options, mtk_error *err), )                                       \
+  X(void, engine_profile, (mtk_engine *engine, bool on), )                                         \
+  X(const mtk_op_stats *, engine_op_stats, (size_t *n, const mtk_engine *engine), )
 
 /* clang-format on */
 

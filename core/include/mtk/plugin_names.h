@@ -310,5 +310,8 @@
 #define mtk_outputs_has_scratch      (mtk_host_table->outputs_has_scratch)
 #define mtk_model_set_outputs        (mtk_host_table->model_set_outputs)
 #define mtk_model_outputs            (mtk_host_table->model_outputs)
+#define mtk_model_synthetic          (mtk_host_table->model_synthetic)
+#define mtk_engine_profile           (mtk_host_table->engine_profile)
+#define mtk_engine_op_stats          (mtk_host_table->engine_op_stats)
 
 #endif

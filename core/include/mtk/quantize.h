@@ -125,7 +125,7 @@ mtk_status mtk_activation_needs_scales(bool *out, const char *type, const mtk_qu
 /* After mtk_model_quantize: state the type in the model ("hf.activations") and give the weights
  * that were quantized the static scale of their inputs: clip * headroom over the largest value,
  * 2688 = 6 * 448 for nvfp4 on nvfp4 weights, 448 for fp8 on nvfp4 weights or on fp8 weights with
- * one scale. Weights on one input get one scale. MTK_E_UNSUPPORTED: nothing was seen of an input. */
+ * one scale. Weights on one input get one scale. MTK_E_UNSUPPORTED: an input was never seen. */
 mtk_status mtk_model_set_activations(mtk_model *model, const mtk_quantize_report *rows,
                                      const mtk_activation_options *options, mtk_error *err);
 /* Scales of an fp8 cache of keys and values, amax / 448 per layer: the tensors
