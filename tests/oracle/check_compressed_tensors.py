@@ -8,8 +8,9 @@
                                 DIR/NAME.plain.safetensors: what the package makes of it again
   check_compressed_tensors.py same A B    two safetensors files (f32) hold the same values, bit for
                                 bit after rounding to the narrower type
-  check_compressed_tensors.py load DIR PLAIN   transformers loads DIR; its logits are those of the
-                                plain model with the values that the package decompresses
+  check_compressed_tensors.py tiny DIR    a random llama in bf16 (needs transformers)
+  check_compressed_tensors.py load DIR PLAIN   transformers loads DIR; weights and logits are those of
+                                the folder PLAIN
 """
 import json
 import pathlib
@@ -187,13 +188,24 @@ def load_folder(folder, plain):
     a, b = logits(model), logits(reference)
     error = float((a - b).abs().max() / b.abs().max())
     print(f"{folder}: {n} weights differ, logits by {error:.2e} of the largest")
-    assert error < 0.02, "other logits"
+    assert n == 0 and error == 0, "other logits"
+
+
+def tiny(folder):
+    import transformers
+    torch.manual_seed(3)
+    config = transformers.LlamaConfig(
+        vocab_size=96, hidden_size=128, intermediate_size=256, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        tie_word_embeddings=False)
+    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
 
 
 def main():
     torch.set_num_threads(1)
     verb, rest = sys.argv[1], sys.argv[2:]
-    {"read": read, "make": make, "same": same_files, "load": load_folder}[verb](*rest)
+    {"read": read, "make": make, "same": same_files, "load": load_folder,
+     "tiny": tiny}[verb](*rest)
 
 
 main()
