@@ -33,8 +33,8 @@ mtk_status mtk_mount_list(const char *path,
                           mtk_status (*add)(void *ctx, const char *name, size_t n), void *ctx);
 
 /* Zeroed memory for what is large and read often, 64-byte aligned: from 2 MiB on in huge pages
- * where the system has them, and touched by nobody before its first use. NULL on failure. `bytes` of
- * mtk_free_pages are those of mtk_alloc_pages. */
+ * where the system has them, and touched by nobody before its first use. NULL on failure. The
+ * `bytes` of mtk_free_pages are those of mtk_alloc_pages. */
 void *mtk_alloc_pages(size_t bytes);
 void mtk_free_pages(void *ptr, size_t bytes);
 
