@@ -76,19 +76,29 @@ mtk_status hf_source_index(hf_source *src, mtk_error *err) {
   return MTK_OK;
 }
 
-st_tensor *hf_source_find(const hf_source *src, const char *name) {
-  const st_tensor probe = {.name = name}, *at = &probe;
-  st_tensor **hit =
-      src->list.n ? bsearch(&at, src->by_name, src->list.n, sizeof *hit, by_name) : NULL;
-  return hit ? *hit : NULL;
+/* A name in two pieces. */
+typedef struct split_name {
+  const char *module, *suffix;
+  size_t module_len;
+} split_name;
+
+static int by_pieces(const void *key, const void *item) {
+  const split_name *k = key;
+  const char *name = (*(st_tensor *const *)item)->name;
+  int order = strncmp(k->module, name, k->module_len);
+  return order ? order : strcmp(k->suffix, name + k->module_len);
 }
 
 st_tensor *hf_source_sibling(const hf_source *src, const char *module, size_t module_len,
                              const char *suffix) {
-  char *name = mtk_asprintf("%.*s%s", (int)module_len, module, suffix);
-  st_tensor *t = name ? hf_source_find(src, name) : NULL;
-  mtk_free(name);
-  return t;
+  const split_name key = {module, suffix, module_len};
+  size_t n = src->list.n;
+  st_tensor **hit = n ? bsearch(&key, src->by_name, n, sizeof *hit, by_pieces) : NULL;
+  return hit ? *hit : NULL;
+}
+
+st_tensor *hf_source_find(const hf_source *src, const char *name) {
+  return hf_source_sibling(src, name, 0, name);
 }
 
 /* Room for n more tensors. */
