@@ -176,12 +176,20 @@ static mtk_status open_journal(mtk_outputs *o, mtk_error *err) {
   return why ? mtk_fail_errno(err, why, o->folder, "cannot write the journal") : MTK_OK;
 }
 
+static bool has_parent(const char *folder) {
+  char *dir = mtk_strndup(folder, (size_t)(mtk_path_base(folder) - folder));
+  bool has = dir && mtk_path_is_dir(dir[0] ? dir : ".");
+  mtk_free(dir);
+  return has;
+}
+
 /* The folder, made or found, and locked. */
 static mtk_status lock_folder(mtk_outputs *o, const char *path, mtk_error *err) {
   if (mkdir(o->folder, 0777) != 0 && errno != EEXIST) {
-    if (errno == ENOENT)
+    int why = errno;
+    if (why == ENOENT && !has_parent(o->folder))
       return mtk_fail(err, MTK_E_NOT_FOUND, path, "the folder for the output does not exist");
-    return mtk_fail_errno(err, errno, path, "cannot create the output");
+    return mtk_fail_errno(err, why, path, "cannot create the output");
   }
   o->lock = open(o->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   if (o->lock < 0) return mtk_fail_errno(err, errno, o->folder, "cannot open the folder");
