@@ -121,6 +121,7 @@ mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const 
  * with `repeats`; close in any case. */
 typedef struct mtk_cmd_outputs {
   const char *repeats; /* the provenance of an artefact: repeat and compare, write nothing */
+  bool in_one_go;      /* leave no part to go on with: --resume means something else */
   const char *provenance; /* borrowed from text or repeats */
   mtk_bytes text;
   mtk_digests *digests;

@@ -202,7 +202,7 @@ mtk_status mtk_cmd_write_outputs(mtk_model *model, const mtk_cmd_line *line,
 mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
                                const mtk_format_v1 *format, const char *dst,
                                const char *const *sources, int n_sources, mtk_error *err) {
-  mtk_cmd_outputs outputs = {0};
+  mtk_cmd_outputs outputs = {.in_one_go = true};
   mtk_status st = mtk_cmd_outputs_begin(&outputs, sources, n_sources, NULL, err);
   if (st == MTK_OK) st = mtk_cmd_outputs_open(&outputs, line, format, dst, err);
   if (st == MTK_OK) st = mtk_cmd_write_outputs(model, line, format, dst, &outputs, err);

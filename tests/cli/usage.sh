@@ -125,22 +125,30 @@ limited() { # BLOCKS of 1024 bytes a file may have, COMMAND...
     "$@"
   )
 }
-refuses 1 'c.gguf.*cannot write' limited 100 "$MTK" convert model c.gguf
-refuses 1 'c.gguf.*cannot write' limited 100 "$MTK" quantize model c.gguf --to q8_0
-refuses 1 'cannot write' limited 100 "$MTK" quantize model c --to fp8 --layout hf
+# What is there already is kept for --resume where that was said, and nowhere else.
+stops_with_part() { # OUTPUT REGEX COMMAND...
+  local part
+  part="$(dirname "$1")/.$(basename "$1").mtk-tmp.resume"
+  refuses 1 "$2.*--resume goes on.*$(basename "$part")" "${@:3}"
+  [ -d "$part" ] || fail "$part was announced, and is not there"
+  rm -r "$part"
+}
+stops_with_part c.gguf 'c.gguf.*cannot write' limited 100 "$MTK" convert model c.gguf
+stops_with_part c.gguf 'c.gguf.*cannot write' limited 100 "$MTK" quantize model c.gguf --to q8_0
+stops_with_part c 'cannot write' limited 100 "$MTK" quantize model c --to fp8 --layout hf
 refuses 1 'cannot write' limited 100 "$MTK" finetune model --data train.jsonl --out c \
   --adapter none --steps 1 -q --save-every 0
 nothing_left c
 nothing_left c.gguf
 cp whole.gguf kept.gguf
-refuses 1 'kept.gguf.*cannot write' limited 100 "$MTK" convert model kept.gguf --force
+stops_with_part kept.gguf 'cannot write' limited 100 "$MTK" convert model kept.gguf --force
 cmp whole.gguf kept.gguf || fail "a failed --force changed the old file"
 refuses 1 'standard output: cannot write' bash -c '"$MTK" inspect model --json >/dev/full'
 refuses 1 'standard output: cannot write' bash -c '"$MTK" run model -p x -n 200 >/dev/full'
 mkdir small
 if mount -t tmpfs -o size=256k tmpfs small 2>/dev/null; then
   trap 'umount "$work/small"; rm -rf "$work"' EXIT
-  refuses 1 'No space left' "$MTK" convert model small/c.gguf
+  stops_with_part small/c.gguf 'No space left' "$MTK" convert model small/c.gguf
   [ -z "$(ls -A small)" ] || fail "left on the full disk: $(ls -A small)"
 else
   echo "note: no right to mount a small disk; a file size limit stood in for it"
