@@ -133,10 +133,18 @@ void mtk_cmd_line_finish(mtk_cmd_line *line) {
   mtk_free(line->args);
 }
 
-static void print_options(const char *title, const mtk_option_def *defs) {
+static bool has_option(const mtk_option_def *defs, const char *name) {
+  while (defs && defs->name && strcmp(defs->name, name) != 0) defs++;
+  return defs && defs->name;
+}
+
+/* Without those that stand in `above` already. */
+static void print_options(const char *title, const mtk_option_def *defs,
+                          const mtk_option_def *above) {
   if (!table_len(defs)) return;
   mtk_cmd_print("\n%s:\n", title);
   for (; defs->name; defs++) {
+    if (has_option(above, defs->name)) continue;
     char left[64];
     snprintf(left, sizeof left, "%c%c%s --%s %s", defs->letter ? '-' : ' ',
              defs->letter ? defs->letter : ' ', defs->letter ? "," : " ", defs->name,
@@ -150,7 +158,8 @@ static void print_options(const char *title, const mtk_option_def *defs) {
 
 void mtk_cmd_help(const mtk_cmd *cmd, int argc, const char *const *argv) {
   mtk_cmd_print("usage: mtk %s %s\n%s\n", cmd->name, cmd->usage, cmd->summary);
-  print_options("Options", cmd->options);
-  print_options("Options of the selected plugin", cmd->extra ? cmd->extra(argc, argv) : NULL);
-  print_options("Common options", mtk_cmd_common_options);
+  print_options("Options", cmd->options, NULL);
+  print_options("Options of the selected plugin", cmd->extra ? cmd->extra(argc, argv) : NULL,
+                cmd->options);
+  print_options("Common options", mtk_cmd_common_options, NULL);
 }
