@@ -18,6 +18,7 @@ typedef struct mtk_cmd_estimate {
   uint64_t peak_bytes;
   const char *act; /* borrowed from the command line; may be NULL */
   bool gguf;
+  mtk_arith arith; /* on CPUs; of a mixture, that of its block types */
 } mtk_cmd_estimate;
 mtk_status mtk_cmd_estimate_make(mtk_cmd_estimate *out, const mtk_model *model,
                                  const mtk_quantize_report *r, const mtk_quantize_options *o,

@@ -41,8 +41,11 @@ static const runs_as g_runs[] = {
     {"int8", NULL, g_int, g_int, g_int},
 };
 static const char g_gguf[] = "llama.cpp: integer kernels of the type (CUDA)";
-static const char g_cpu[] = "mtk and llama.cpp: integer dot products with int8 activations (a8)";
-static const char g_cpu16[] = "mtk: bf16 with f32 sums (a16)";
+static const char *const g_cpu[MTK_ARITH_COUNT] = {
+    [MTK_A32] = "f32 (a32)",
+    [MTK_A16] = "bf16 with f32 sums (a16)",
+    [MTK_A8] = "integer dot products with int8 activations (a8)",
+};
 
 static bool begins(const char *name, const char *prefix) {
   size_t n = strlen(prefix);
@@ -161,7 +164,9 @@ mtk_status mtk_cmd_estimate_make(mtk_cmd_estimate *out, const mtk_model *model,
   double encode = 0, total = 0;
   bool gguf = strcmp(format, "gguf") == 0;
   bool verifies = !mtk_options_flag(line->options, "no-verify");
-  *out = (mtk_cmd_estimate){.act = mtk_options_string(line->options, "act"), .gguf = gguf};
+  *out = (mtk_cmd_estimate){.act = mtk_options_string(line->options, "act"), .gguf = gguf,
+                             .arith = MTK_A8};
+  if (o->target) out->arith = mtk_dtype_get(o->target->dtype)->arith;
   out->peak_bytes = peak_bytes(model, r, o, line);
   if (o->quantizer->needs) return MTK_OK; /* without calibration there is nothing to time */
   MTK_TRY(encode_seconds(&encode, model, r, err));
@@ -182,7 +187,7 @@ json_t *mtk_cmd_estimate_json(const mtk_cmd_estimate *e, const char *target) {
                    e->seconds > 0 ? json_real(e->seconds) : json_null(), "source_bytes_per_second",
                    e->bytes_per_second, "peak_bytes", (json_int_t)e->peak_bytes, "runs_as",
                    "Blackwell", r.blackwell, "Hopper", r.hopper, "Ada", r.ada, "CPU",
-                   e->gguf ? g_cpu : g_cpu16);
+                   g_cpu[e->arith]);
 }
 
 void mtk_cmd_estimate_print(const mtk_cmd_estimate *e, const char *target) {
@@ -195,5 +200,5 @@ void mtk_cmd_estimate_print(const mtk_cmd_estimate *e, const char *target) {
   mtk_cmd_print("at most %s of memory\n", mtk_cmd_bytes(e->peak_bytes));
   mtk_cmd_print("  runs as\n    Blackwell  %s\n    Hopper     %s\n    Ada        %s\n", r.blackwell,
                 r.hopper, r.ada);
-  mtk_cmd_print("    CPU        %s\n", e->gguf ? g_cpu : g_cpu16);
+  mtk_cmd_print("    CPU        %s: %s\n", e->gguf ? "mtk, llama.cpp" : "mtk", g_cpu[e->arith]);
 }
