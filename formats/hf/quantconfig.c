@@ -421,7 +421,7 @@ mtk_status hf_style_choose(hf_store *s, const char *asked, const json_t *origina
                            mtk_error *err) {
   const char *why = NULL;
   bool any = false;
-  int style = style_of(original);
+  int style = (int)style_of(original);
   if (asked) {
     for (style = 0; style < HF_STYLE_COUNT && strcmp(asked, style_names[style]) != 0;) style++;
     if (style == HF_STYLE_COUNT)
