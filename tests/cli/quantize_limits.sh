@@ -44,7 +44,8 @@ run_quiet 0 "$MTK" quantize model dry "${gptq[@]}" --dry-run
 mv out dry.json
 run_quiet 0 "$MTK" quantize model real "${gptq[@]}" -f
 jq -e --argjson besides $besides --slurpfile real out '
-  .estimate.peak_bytes + $besides >= $real[0].peak_rss_bytes and .estimate.seconds == null' dry.json >/dev/null || fail "gptq: $(jq -c .estimate dry.json) beside \
+  .estimate.peak_bytes + $besides >= $real[0].peak_rss_bytes and .estimate.seconds == null' dry.json >/dev/null ||
+  fail "gptq: $(jq -c .estimate dry.json) beside \
 $(jq -c .peak_rss_bytes out)"
 rm -r real
 
