@@ -3,17 +3,8 @@
 # bytes however it is computed, plans go out and in, the mixture beats one type for all, one clear
 # line for what cannot be.
 set -euo pipefail
-source "$MTK_SRC/tests/cli/_models.sh"
-petit="$MTK_SRC/examples/petit/model"
-jq -r '.messages[].content' "$MTK_SRC/examples/petit/demo/train.jsonl" | head -c 40000 >"$tmp/calibration.txt"
-jq -r '.messages[].content' "$MTK_SRC/examples/petit/demo/eval.jsonl" | head -c 12000 >"$tmp/text"
-calibrated=(--calibration "$tmp/calibration.txt" --calibration-tokens 1024 --sequence-length 128)
+source "$MTK_SRC/tests/cli/_quantize.sh"
 measured=("${calibrated[@]}" --sensitivity-tokens 512)
-quantize() {
-  "$MTK" quantize "$petit" "$@" -q -f --json >"$tmp/out.json" 2>"$tmp/err" || fail "quantize $*: $(cat "$tmp/err")"
-}
-kld() { "$MTK" eval "$1" --kld "$petit" --text "$tmp/text" --ctx 128 --json -q | jq .kld; }
-less() { jq -en --argjson a "$2" --argjson b "$3" '$a < $b' >/dev/null || fail "$1: $2 is not below $3"; }
 
 # within the budget, and next to it: no group can have its next larger type
 for bits in 4.6 5 6.5 9; do
@@ -102,15 +93,6 @@ grep -q '| chosen |' "$tmp/report/report.md" || fail "report.md does not tell th
 less "mixed folder" "$(kld "$tmp/hf")" 1
 
 # what cannot be: one line, nothing written
-wrong() { # EXPECTED_CODE TEXT ARGUMENT...
-  local code=0 want="$1" text="$2"
-  shift 2
-  "$MTK" quantize "$petit" "$tmp/wrong.gguf" "$@" -q >/dev/null 2>"$tmp/err" || code=$?
-  same "exit code of $*" "$code" "$want"
-  grep -q -- "$text" "$tmp/err" || fail "$*: $(cat "$tmp/err")"
-  same "lines on stderr of $*" "$(wc -l <"$tmp/err")" 1
-  [ ! -e "$tmp/wrong.gguf" ] || fail "$* left a file"
-}
 wrong 1 "the smallest that the candidates allow is [0-9.]* bits per weight, [0-9]* bytes" --target-bits 2 \
   "${measured[@]}"
 least=$(grep -o '[0-9.]* bits per weight' "$tmp/err" | head -n 1 | cut -d' ' -f1)

@@ -3,15 +3,7 @@
 # one and two threads and at every instruction level, what is written is compared with the changed source; rotating
 # without quantizing changes nothing that counts; what goes wrong.
 set -euo pipefail
-source "$MTK_SRC/tests/cli/_models.sh"
-petit="$MTK_SRC/examples/petit/model"
-jq -r '.messages[].content' "$MTK_SRC/examples/petit/demo/eval.jsonl" | head -c 12000 >"$tmp/text"
-jq -r '.messages[].content' "$MTK_SRC/examples/petit/demo/train.jsonl" | head -c 40000 >"$tmp/calibration.txt"
-calibrated=(--calibration "$tmp/calibration.txt" --calibration-tokens 1024 --sequence-length 128)
-
-quantize() { "$MTK" quantize "$petit" "$@" -q -f >/dev/null 2>"$tmp/err" || fail "quantize $*: $(cat "$tmp/err")"; }
-kld() { "$MTK" eval "$1" --kld "${2:-$petit}" --text "$tmp/text" --ctx 128 --json -q | jq .kld; }
-less() { jq -en --argjson a "$2" --argjson b "$3" '$a < $b' >/dev/null || fail "$1: $2 is not below $3"; }
+source "$MTK_SRC/tests/cli/_quantize.sh"
 
 # factors
 quantize "$tmp/sweep.gguf" --to nvfp4 --method sweep "${calibrated[@]}"
@@ -37,24 +29,9 @@ less "rotated values" "$(kld "$tmp/rotated")" 1
 quantize "$tmp/bias.gguf" --to nvfp4 --bias-correction "${calibrated[@]}"
 
 # the same bytes however it is computed
-for way in "--threads 1" "--threads 2" "MTK_CPU=ref" "MTK_CPU=avx2"; do
-  level="" options=()
-  case "$way" in MTK_CPU=*) level="${way#MTK_CPU=}" ;; *) read -ra options <<<"$way" ;; esac
-  MTK_CPU="$level" "$MTK" quantize "$petit" "$tmp/again.gguf" --to nvfp4 --method sweep --equalize awq \
-    "${calibrated[@]}" "${options[@]}" -q -f >/dev/null 2>"$tmp/err" ||
-    { grep -q "cannot run the kernel level" "$tmp/err" && continue; fail "$way: $(cat "$tmp/err")"; }
-  cmp "$tmp/again.gguf" "$tmp/awq.gguf" || fail "other bytes with $way"
-done
+same_bytes_each_way "$tmp/awq.gguf" --to nvfp4 --method sweep --equalize awq "${calibrated[@]}"
 
 # what goes wrong
-wrong() { # EXPECTED_CODE TEXT ARGUMENT...
-  local code=0 want="$1" text="$2"
-  shift 2
-  "$MTK" quantize "$petit" "$tmp/wrong.gguf" "$@" -q >/dev/null 2>"$tmp/err" || code=$?
-  same "exit code of $*" "$code" "$want"
-  grep -q -- "$text" "$tmp/err" || fail "$*: $(cat "$tmp/err")"
-  [ ! -e "$tmp/wrong.gguf" ] || fail "$* left a file"
-}
 wrong 2 "--equalize needs --calibration" --to nvfp4 --equalize awq
 wrong 2 "--bias-correction needs --calibration" --to nvfp4 --bias-correction
 wrong 2 "over its blocks of 32" --to mxfp4 --rotate residual --rotate-size 64

@@ -2,19 +2,8 @@
 # Methods of mtk quantize: each is better than plain rounding on the bundled model, gives the same bytes
 # on one and two threads and at every instruction level, and says what it needs.
 set -euo pipefail
-source "$MTK_SRC/tests/cli/_models.sh"
-petit="$MTK_SRC/examples/petit/model"
-train="$MTK_SRC/examples/petit/demo/train.jsonl"
-jq -r '.messages[].content' "$MTK_SRC/examples/petit/demo/eval.jsonl" | head -c 12000 >"$tmp/text"
-jq -r '.messages[].content' "$train" | head -c 40000 >"$tmp/calibration.txt"
+source "$MTK_SRC/tests/cli/_quantize.sh"
 
-quantize() { "$MTK" quantize "$petit" "$@" -q -f >/dev/null 2>"$tmp/err" || fail "quantize $*: $(cat "$tmp/err")"; }
-kld() {
-  "$MTK" eval "$1" --kld "$petit" --text "$tmp/text" --ctx 128 --json -q | jq .kld
-}
-less() { jq -en --argjson a "$2" --argjson b "$3" '$a < $b' >/dev/null || fail "$1: $2 is not below $3"; }
-
-calibrated=(--calibration "$tmp/calibration.txt" --calibration-tokens 1024 --sequence-length 128)
 quantize "$tmp/rtn.gguf" --to nvfp4
 quantize "$tmp/four.gguf" --to nvfp4 --method four-over-six
 quantize "$tmp/sweep.gguf" --to nvfp4 --method sweep
@@ -45,33 +34,16 @@ chats again --calibration-tokens 300 --seed 1
 chats longer --calibration-tokens 600 --seed 1
 chats shorter --calibration-tokens 300 --seed 1 --sequence-length 16
 cmp "$tmp/one.gguf" "$tmp/again.gguf" || fail "the same seed gives other bytes"
+one=$(kld "$tmp/one.gguf")
 for other in two longer shorter; do
-  [ "$(kld "$tmp/$other.gguf")" != "$(kld "$tmp/one.gguf")" ] || fail "calibration '$other' changes nothing"
+  [ "$(kld "$tmp/$other.gguf")" != "$one" ] || fail "calibration '$other' changes nothing"
 done
 
 # the same bytes however it is computed
-for way in "--threads 1" "--threads 2" "MTK_CPU=ref" "MTK_CPU=avx2"; do
-  level="" options=()
-  case "$way" in MTK_CPU=*) level="${way#MTK_CPU=}" ;; *) read -ra options <<<"$way" ;; esac
-  for method in sweep gptq; do
-    MTK_CPU="$level" "$MTK" quantize "$petit" "$tmp/again.gguf" --to nvfp4 --method "$method" \
-      "${calibrated[@]}" "${options[@]}" -q -f >/dev/null 2>"$tmp/err" ||
-      { grep -q "cannot run the kernel level" "$tmp/err" && continue; fail "$method, $way: $(cat "$tmp/err")"; }
-    reference=$tmp/gptq.gguf
-    [ "$method" = gptq ] || reference=$tmp/weighted.gguf
-    cmp "$tmp/again.gguf" "$reference" || fail "$method gives other bytes with $way"
-  done
-done
+same_bytes_each_way "$tmp/weighted.gguf" --to nvfp4 --method sweep "${calibrated[@]}"
+same_bytes_each_way "$tmp/gptq.gguf" --to nvfp4 --method gptq "${calibrated[@]}"
 
 # what goes wrong
-wrong() { # EXPECTED_CODE TEXT ARGUMENT...
-  local code=0 want="$1" text="$2"
-  shift 2
-  "$MTK" quantize "$petit" "$tmp/wrong.gguf" "$@" -q >/dev/null 2>"$tmp/err" || code=$?
-  same "exit code of $*" "$code" "$want"
-  grep -q -- "$text" "$tmp/err" || fail "$*: $(cat "$tmp/err")"
-  [ ! -e "$tmp/wrong.gguf" ] || fail "$* left a file"
-}
 wrong 2 "needs --calibration" --to nvfp4 --method gptq
 wrong 2 "no target 'q3_k'" --to q3_k --method sweep
 wrong 1 "no-such-file" --to nvfp4 --method gptq --calibration "$tmp/no-such-file"
