@@ -16,7 +16,7 @@ machine() {
 }
 
 kernels() {
-  for family in linear gemm attention vector; do
+  for family in linear gemm attention vector encode; do
     echo "== kernels: $family"
     "$bin/tests/test_$family" --bench
   done

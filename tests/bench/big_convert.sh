@@ -4,22 +4,7 @@
 # HF folder -> GGUF -> HF folder, beside `cp` of the same bytes (each followed by sync, as mtk syncs
 # its outputs). Own memory is the largest RssAnon of /proc/PID/status: what the process has beyond
 # pages of the files it maps, which the kernel may drop at any time. MTK: the binary; SCRATCH: where.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-mtk="${MTK:-build/release/bin/mtk}"
-here=tests/bench
-work="$(mktemp -d "${SCRATCH:-${TMPDIR:-/tmp}}/mtk-big-XXXXXX")"
-trap 'rm -rf "$work"' EXIT
-
-python3 $here/make_big_model.py "$work/hf" --layers "${1:-9}"
-sync
-bytes="$(du -sb "$work/hf" | cut -f1)"
-lines="$work/lines.jsonl"
-measure() { python3 $here/big_convert.py run "$bytes" "$@" >>"$lines"; }
-copy() {
-  measure "$1" sh -c "cp -r '$work/hf' '$work/copy' && sync"
-  rm -rf "$work/copy"
-}
+source "$(dirname "${BASH_SOURCE[0]}")/_big.sh"
 
 copy "cp (first)"
 measure "HF -> GGUF" "$mtk" convert "$work/hf" "$work/m.gguf" -q

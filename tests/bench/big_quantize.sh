@@ -3,22 +3,8 @@
 # LAYERS layers (default 9: 12.7 GB of bf16; needs twice that on the disk), beside `cp` of the same
 # bytes (followed by sync, as mtk syncs its outputs). Speeds are bytes of source per second; CPU is
 # user and system time of all threads. MTK: the binary; SCRATCH: where; THREADS: 0 = all CPUs.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-mtk="${MTK:-build/release/bin/mtk}"
-here=tests/bench
-work="$(mktemp -d "${SCRATCH:-${TMPDIR:-/tmp}}/mtk-big-XXXXXX")"
-trap 'rm -rf "$work"' EXIT
+source "$(dirname "${BASH_SOURCE[0]}")/_big.sh"
 
-python3 $here/make_big_model.py "$work/hf" --layers "${1:-9}"
-sync
-bytes="$(du -sb "$work/hf" | cut -f1)"
-lines="$work/lines.jsonl"
-measure() { python3 $here/big_convert.py run "$bytes" "$@" >>"$lines"; }
-copy() {
-  measure "$1" sh -c "cp -r '$work/hf' '$work/copy' && sync"
-  rm -rf "$work/copy"
-}
 quantize() {
   local name="$1"
   shift

@@ -19,7 +19,6 @@ after every file the time left is printed. Every finished row goes to OUT.csv at
 measured again: stop and go on as you like. At the end OUT.md is written from it. Ratios above 1: mtk is faster.
 """
 import argparse
-import csv
 import json
 import os
 import pathlib
@@ -30,6 +29,7 @@ import tempfile
 import time
 
 import random_gguf
+from results import append, load
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROMPT, GENERATE, SHORT, STEPS, SEQUENCES = 512, 64, 16, 16, (8, 32)
@@ -187,24 +187,8 @@ def compare(path, threads, wanted, flash, a):
     return {w: ([r[i] for r in ours[s]], [r[i] for r in theirs[s]], flash[s], ops) for w, s, i in wanted}
 
 
-def load(path):
-    if not path.exists():
-        return []
-    with open(path, newline="") as f:
-        return list(csv.DictReader(f))
-
-
 def key(row):
     return row["model"], row["type"], str(row["threads"]), row["what"]
-
-
-def append(path, rows):
-    new = not path.exists()
-    with open(path, "a", newline="") as f:
-        out = csv.DictWriter(f, COLUMNS)
-        if new:
-            out.writeheader()
-        out.writerows(rows)
 
 
 def rows_of(model, kind, threads, result, part, rounds):
@@ -276,7 +260,7 @@ def run_job(model, kind, path, recipe, a, done):
             result = compare(path, t, wanted, flash, a)
             flash = {s: result[w][2] for w, s, _ in wanted} if len(wanted) == len(whats(a.parts)) else {}
             rows = list(rows_of(model, kind, t, result, part, a.rounds))
-            append(a.csv, rows)
+            append(a.csv, COLUMNS, rows)
             for r in rows:
                 print(f"{model}, {kind}, {t} threads, {r['what']}: mtk {r['mtk']}, llama.cpp {r['llama']}, "
                       f"ratio {r['ratio']} (flash attention {r['flash_attention']})", flush=True)

@@ -13,7 +13,6 @@ against exact: the root mean square of the difference in nats over the tokens of
 OUT.csv at once; what is there is not computed again; OUT.md at the end.
 """
 import argparse
-import csv
 import json
 import math
 import os
@@ -25,6 +24,7 @@ import tempfile
 import numpy
 
 from random_gguf import BLOCK_256, GGML_TYPES
+from results import append, load
 
 HERE = pathlib.Path(__file__).resolve().parent
 CTX, CHUNKS, SHORT = 512, 5, 64
@@ -141,13 +141,6 @@ def split(a):
             [ids[i:i + SHORT] for i in range(start, start + SHORT * a.windows, SHORT)])
 
 
-def load(path):
-    if not path.exists():
-        return []
-    with open(path, newline="") as f:
-        return list(csv.DictReader(f))
-
-
 def markdown(rows):
     names = ["type", "row length", "exact", "mtk", "llama.cpp", "mtk: error", "llama.cpp: error"]
     lines = ["| " + " | ".join(names) + " |", "| " + " | ".join(["---"] * len(names)) + " |"]
@@ -184,12 +177,7 @@ def main():
             if kind in {r["type"] for r in load(out)}:
                 continue
             row = measure(a, pathlib.Path(folder), kind, chunks, windows)
-            new = not out.exists()
-            with open(out, "a", newline="") as f:
-                table = csv.DictWriter(f, COLUMNS)
-                if new:
-                    table.writeheader()
-                table.writerow(row)
+            append(out, COLUMNS, [row])
             print(", ".join(f"{k} {v}" for k, v in row.items()), flush=True)
     pathlib.Path(a.out + ".md").write_text(markdown(load(out)))
 
