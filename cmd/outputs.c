@@ -85,9 +85,9 @@ mtk_status mtk_cmd_outputs_rename(const mtk_cmd_outputs *o, mtk_model *model, mt
   return st;
 }
 
-/* What can be gone on with: stopped, no room, no memory. */
+/* What can be gone on with: stopped, no room, no memory, another output in the way. */
 static bool is_worth_keeping(mtk_status st) {
-  return st == MTK_E_CANCELLED || st == MTK_E_IO || st == MTK_E_NOMEM;
+  return st == MTK_E_CANCELLED || st == MTK_E_IO || st == MTK_E_NOMEM || st == MTK_E_EXISTS;
 }
 
 mtk_status mtk_cmd_outputs_close(mtk_cmd_outputs *o, mtk_status st, mtk_error *err) {

@@ -275,20 +275,26 @@ static mtk_status quantize(mtk_quantize_report *r, inputs *in, mtk_model *model,
   return c && out ? mtk_cmd_imatrix_write(out, line, c, r, err) : MTK_OK;
 }
 
-/* What can be refused before anything is read. */
+static mtk_status refuse_existing(const char *path, bool unless, mtk_error *err) {
+  if (!path || unless || !mtk_path_exists(path)) return MTK_OK;
+  return mtk_fail(err, MTK_E_EXISTS, path, "exists; --force overwrites it");
+}
+
+/* What can be refused before anything is read. Going on with a run replaces the small files that
+ * it wrote beside DST. */
 static mtk_status check_outputs(const mtk_cmd_line *line, mtk_error *err) {
-  bool dry = mtk_options_flag(line->options, "dry-run");
-  bool verify = !dry && !mtk_options_flag(line->options, "no-verify");
-  bool force = mtk_options_flag(line->options, "force");
-  const char *dir = mtk_options_string(line->options, "report");
+  const mtk_option_values *o = line->options;
+  bool dry = mtk_options_flag(o, "dry-run"), force = mtk_options_flag(o, "force");
+  bool verify = !dry && !mtk_options_flag(o, "no-verify");
+  bool replace = force || mtk_options_flag(o, "resume");
+  const char *dir = mtk_options_string(o, "report");
   if (dir && !verify)
     return mtk_fail(err, MTK_E_INVALID, NULL, "--report needs the comparison that --%s leaves out",
                     dry ? "dry-run" : "no-verify");
-  if (dir && mtk_path_exists(dir) && !force)
-    return mtk_fail(err, MTK_E_EXISTS, dir, "exists; --force overwrites it");
-  if (!dry && mtk_path_exists(line->args[1]) && !force)
-    return mtk_fail(err, MTK_E_EXISTS, line->args[1], "exists; --force overwrites it");
-  return MTK_OK;
+  MTK_TRY(refuse_existing(dir, force, err));
+  MTK_TRY(refuse_existing(line->args[1], force || dry, err));
+  MTK_TRY(refuse_existing(mtk_options_string(o, "plan-out"), replace, err));
+  return refuse_existing(mtk_options_string(o, "imatrix-out"), replace || dry, err);
 }
 
 static mtk_status verify_and_report(const mtk_cmd_line *line, const mtk_quantize_report *r,

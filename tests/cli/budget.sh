@@ -99,6 +99,7 @@ least=$(grep -o '[0-9.]* bits per weight' "$tmp/err" | head -n 1 | cut -d' ' -f1
 quantize "$tmp/least.gguf" --target-bits "$least" --plan "$tmp/5.json"
 wrong 1 "cannot be kept" --target-bits "$(jq -n "$least - 0.001")" --plan "$tmp/5.json"
 wrong 2 "needs --calibration" --target-bits 5
+wrong 1 "5.json: exists" --target-bits 5 "${measured[@]}" --plan-out "$tmp/5.json"
 wrong 2 "not both" --target-bits 5 --target-size 1MB "${measured[@]}"
 wrong 2 "not like 14GB" --target-size 14XB "${measured[@]}"
 wrong 2 "give --candidates" --to q4_0 --target-bits 5 "${measured[@]}"

@@ -103,6 +103,7 @@ same_weights dat.gguf calibrated.gguf
 # what goes wrong
 q=(quantize model wrong.gguf --to q4_0 -q)
 refuses 2 'not both' "$MTK" "${q[@]}" --imatrix im.dat "${calibrated[@]}"
+refuses 1 'im.gguf: exists' "$MTK" "${q[@]}" "${calibrated[@]}" --imatrix-out im.gguf
 refuses 2 'imatrix-out needs --calibration' "$MTK" "${q[@]}" --imatrix-out x.gguf
 refuses 2 'gptq needs --calibration FILE$' "$MTK" quantize model wrong.gguf --to nvfp4 --method gptq \
   --imatrix im.gguf -q

@@ -134,6 +134,31 @@ def full_disk():
     print("full disk: one line, resumed, same bytes")
 
 
+def files_beside():
+    """Importances that the interrupted run wrote: kept without --resume, replaced with it."""
+    command = [MTK, "quantize", MODEL, "f.gguf", "--to", "q8_0", "--calibration", TEXT,
+               "--calibration-tokens", "256", "--sequence-length", "64", "--imatrix-out",
+               "im.gguf", "-q"]
+    run(*command)
+    whole, beside = outputs("f.gguf"), digest("im.gguf")
+    remove("f.gguf", "im.gguf")
+    limit = os.path.getsize(os.path.join(MODEL, "model.safetensors")) // 4
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=lambda:
+                          resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    check(done.returncode == 1 and "--resume" in done.stderr, f"files beside: {done}")
+    check(digest("im.gguf") == beside, "the importances were not written before")
+    left = journal("f.gguf")
+    done = subprocess.run(command, capture_output=True, text=True)
+    check(done.returncode == 1 and "im.gguf: exists" in done.stderr, f"files beside: {done}")
+    check(left and journal("f.gguf") == left, "a refusal removed the part")
+    run(*command, "--resume")
+    check(outputs("f.gguf") == whole and digest("im.gguf") == beside,
+          "files beside: the resumed run gives other bytes")
+    check(not temporaries("f.gguf"), "files beside: left a temporary")
+    remove("f.gguf", "im.gguf")
+    print("with importances beside: resumed, same bytes")
+
+
 def two_at_once():
     """A second process on the same output is refused while the first one works."""
     os.mkdir(folder("e.gguf"))
@@ -165,4 +190,5 @@ resumes("quantize, calibrated", [MTK, "quantize", MODEL, "a.gguf", "--to", "q4_0
                                  "--sequence-length", "128", "-q"], "a.gguf", (3, 9, 20))
 other_runs()
 full_disk()
+files_beside()
 two_at_once()
