@@ -165,7 +165,7 @@ static size_t scratch_needed(const mtk_exec *e, bool backward) {
     size_t n = e->k->attn_scratch_floats(&forward);
     size_t b = backward ? e->k->attn_bwd_scratch_floats(&derivative) : 0;
     if (b > n) n = b;
-    size_t pages = (size_t)((end + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
+    size_t pages = (size_t)mtk_kv_pages_for(end);
     n = (n + 15) / 16 * 16 + pages * (2 * sizeof(void *)) / sizeof(float);
     if (n > most) most = n;
   }
@@ -181,7 +181,7 @@ static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seq
   mtk_workspace *ws = e->ws;
   size_t n_pages = 0, page = mtk_kv_layer_bytes(e->g, MTK_F32);
   for (int s = 0; s < step->n_seqs; s++)
-    n_pages += (size_t)((step->seqs[s].n_rows + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
+    n_pages += (size_t)mtk_kv_pages_for(step->seqs[s].n_rows);
   MTK_TRY(mtk_reserve(&ws->kv, &ws->kv_bytes, n_pages * page, 1, err));
   MTK_TRY(mtk_reserve((void **)&ws->kv_pages, &ws->n_kv_pages, n_pages, sizeof(void *), err));
   MTK_TRY(mtk_reserve((void **)&ws->kv_table, &ws->n_kv_table, n_pages, sizeof(int32_t), err));
@@ -193,7 +193,7 @@ static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seq
   for (int s = 0; s < step->n_seqs; s++) {
     seqs[s] = step->seqs[s];
     seqs[s].pages = ws->kv_table + at;
-    at += (size_t)((seqs[s].n_rows + MTK_KV_PAGE - 1) / MTK_KV_PAGE);
+    at += (size_t)mtk_kv_pages_for(seqs[s].n_rows);
   }
   step->seqs = seqs;
   step->kv_pages = ws->kv_pages;

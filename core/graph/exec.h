@@ -86,6 +86,9 @@ typedef struct mtk_exec_step {
 
 /* Bytes of one layer's part of a page block of a KV cache of this type: its layer stride. */
 size_t mtk_kv_layer_bytes(const mtk_graph *g, mtk_dtype type);
+static inline int64_t mtk_kv_pages_for(int64_t positions) {
+  return (positions + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
+}
 
 mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *options, mtk_error *err);
 void mtk_exec_destroy(mtk_exec *e);

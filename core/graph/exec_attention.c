@@ -10,8 +10,6 @@
 static const double FLOPS_WORTH_SHARING = 1e6;
 enum { COLUMNS = 32 }; /* values are shared in multiples of this */
 
-static int64_t pages_for(int64_t positions) { return (positions + MTK_KV_PAGE - 1) / MTK_KV_PAGE; }
-
 /* Pointers to pages p0 .. p1-1 of one KV head at k[p] and, for V, k[p1 + p]; k lies in the worker's
  * scratch behind `floats` floats. */
 static void **page_pointers(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s,
@@ -35,7 +33,7 @@ static void store_kv(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i
   int hd = n->attrs.head_dim, vd = n->attrs.v_dim;
   for (int64_t i = i0; i < i1; i++) {
     const mtk_step_seq *s = &e->step->seqs[i / n->attrs.n_head_kv];
-    int64_t head = i % n->attrs.n_head_kv, n_pages = pages_for(s->pos0 + s->n_rows);
+    int64_t head = i % n->attrs.n_head_kv, n_pages = mtk_kv_pages_for(s->pos0 + s->n_rows);
     void **k = page_pointers(e, n, s, head, s->pos0 / MTK_KV_PAGE, n_pages, 0, worker);
     e->k->kv_store(e->step->kv_type, k, k + n_pages,
                    mtk_exec_data(e, n->in[1]) + s->row0 * ld_k + head * hd, ld_k,
@@ -59,7 +57,7 @@ static mtk_attn_args block_args(const mtk_exec *e, const mtk_graph_node *n, cons
   a.n_keys = at->bidirectional ? s->pos0 + s->n_rows : a.pos0 + block;
   if (n->weight >= 0) a.sinks = e->weights[n->weight]->value + head * group;
   int64_t lo = at->window > 0 && a.pos0 + 1 > at->window ? a.pos0 + 1 - at->window : 0;
-  int64_t n_pages = pages_for(a.n_keys);
+  int64_t n_pages = mtk_kv_pages_for(a.n_keys);
   void **k = page_pointers(e, n, s, head, at->bidirectional ? 0 : lo / MTK_KV_PAGE, n_pages,
                            e->k->attn_scratch_floats(&a), worker);
   a.k_pages = (const void *const *)k;
@@ -94,7 +92,7 @@ static int64_t score_ld(const mtk_exec_step *step) {
     int64_t end = step->seqs[s].pos0 + step->seqs[s].n_rows;
     longest = end > longest ? end : longest;
   }
-  return pages_for(longest) * MTK_KV_PAGE + 16;
+  return mtk_kv_pages_for(longest) * MTK_KV_PAGE + 16;
 }
 
 size_t mtk_exec_score_floats(const mtk_exec *e, const mtk_exec_step *step) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "graph/exec.h"
 #include "run/engine.h"
 
 /* ---- what the model says -------------------------------------------------------------------- */
@@ -93,7 +94,7 @@ static int group_of(const mtk_engine *e, const int64_t *n_ids, int n_texts) {
   int n = 0;
   while (n < n_texts && n < mtk_engine_max_seqs(e)) {
     room -= n_ids[n];
-    pages -= (n_ids[n] + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
+    pages -= mtk_kv_pages_for(n_ids[n]);
     if (room < 0 || pages < 0) break;
     n++;
   }

@@ -18,8 +18,5 @@ void mtk_kv_finish(mtk_kv_pool *pool);
 /* Put n page numbers into `out`, or none: MTK_E_LIMIT when the cache is full, MTK_E_NOMEM. */
 mtk_status mtk_kv_take(mtk_kv_pool *pool, int32_t *out, int64_t n, mtk_error *err);
 void mtk_kv_give(mtk_kv_pool *pool, const int32_t *pages, int64_t n);
-static inline int64_t mtk_kv_pages_for(int64_t positions) {
-  return (positions + MTK_KV_PAGE - 1) / MTK_KV_PAGE;
-}
 
 #endif

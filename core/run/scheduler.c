@@ -12,9 +12,9 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "graph/exec.h"
 #include "run/engine.h"
 #include "run/job.h"
-#include "run/kv.h"
 #include "run/sampler.h"
 
 struct mtk_scheduler {
