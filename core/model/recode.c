@@ -275,17 +275,16 @@ static mtk_status open_encoding(encoding *e, mtk_model *model, const char *name,
   if (!e->t || e->t->read != read_recoded)
     return mtk_fail(err, MTK_E_INTERNAL, name, "is not waiting to be quantized");
   e->recode = e->t->read_ctx;
-  mtk_outputs *outputs = mtk_model_outputs(model);
-  e->there = mtk_outputs_has_scratch(outputs, name);
-  if (!e->there) MTK_TRY(give_statistics(e->recode, stats, err));
-  return mtk_outputs_scratch(&e->out, outputs, name, err);
+  MTK_TRY(mtk_outputs_scratch(&e->out, mtk_model_outputs(model), name, err));
+  size_t bytes = (size_t)mtk_tensor_rows(e->t) * mtk_tensor_row_bytes(e->t);
+  e->there = mtk_output_has(e->out, name, bytes);
+  return e->there ? MTK_OK : give_statistics(e->recode, stats, err);
 }
 
 /* The rows of one matrix, appended. */
 static mtk_status encode_matrix(encoding *e, int64_t matrix, mtk_error *err) {
   int64_t rows = mtk_tensor_rows(e->t) / e->recode->n_quants, step = 16 * chunk_rows(e->t);
   size_t row_bytes = mtk_tensor_row_bytes(e->t);
-  if (mtk_output_has(e->out, e->t->name, (uint64_t)rows * row_bytes)) return MTK_OK;
   uint8_t *bytes = mtk_alloc((size_t)(step < rows ? step : rows), row_bytes);
   mtk_status st = bytes ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, e->t->name, "out of memory");
   for (int64_t row = 0; row < rows && st == MTK_OK; row += step) {
@@ -298,22 +297,27 @@ static mtk_status encode_matrix(encoding *e, int64_t matrix, mtk_error *err) {
   return st;
 }
 
-/* Matrix `matrix` of all tensors, which `prepare` is done for once. */
+/* Matrix `matrix` of all tensors; neighbours of one method share what it prepares. */
 static mtk_status encode_all(encoding *all, size_t n, int64_t matrix, mtk_error *err) {
-  const mtk_quantizer_v1 *q = all[0].recode->quantizer;
+  const mtk_quantizer_v1 *q = NULL; /* whose `prepared` is */
   void *prepared = NULL;
   mtk_status st = MTK_OK;
-  bool there = true;
-  for (size_t i = 0; i < n; i++) there &= all[i].there;
-  if (q->prepare && !there) st = q->prepare(&prepared, &all[0].recode->quants[matrix], err);
-  if (st != MTK_OK) mtk_fail_in(err, st, all[0].t->name);
   for (size_t i = 0; i < n && st == MTK_OK; i++) {
-    all[i].recode->quants[matrix].prepared = prepared;
-    st = encode_matrix(&all[i], matrix, err);
-    all[i].recode->quants[matrix].prepared = NULL;
+    if (all[i].there) continue; /* it has no statistics either */
+    const mtk_quantizer_v1 *own = all[i].recode->quantizer;
+    mtk_quant_tensor *t = &all[i].recode->quants[matrix];
+    if (own->prepare && own != q) {
+      if (q && q->release) q->release(prepared);
+      prepared = NULL;
+      q = own;
+      st = q->prepare(&prepared, t, err);
+    }
+    t->prepared = own == q ? prepared : NULL;
+    if (st == MTK_OK) st = encode_matrix(&all[i], matrix, err);
+    t->prepared = NULL;
     if (st != MTK_OK) mtk_fail_in(err, st, all[i].t->name);
   }
-  if (q->release) q->release(prepared);
+  if (q && q->release) q->release(prepared);
   return st;
 }
 

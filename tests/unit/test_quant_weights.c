@@ -1,11 +1,13 @@
-/* test_quant_rtn.c: plugin quant-weights against numpy and ml_dtypes
- * (tests/oracle/make_rtn_golden.py), and the error of each target on Gaussian weights. */
+/* test_quant_weights.c: plugin quant-weights against numpy and ml_dtypes
+ * (tests/oracle/make_rtn_golden.py), the error of each target on Gaussian weights, and weights that
+ * are encoded together because they share an input. */
 #include <mtk/quantize.h>
 #include <mtk/registry.h>
 
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct job {
@@ -266,6 +268,113 @@ START_TEST(gptq_without_moments) {
 }
 END_TEST
 
+/* ---- weights on one input ------------------------------------------------------------------- */
+
+enum { SHARED = 3, SHARED_N = 16, SHARED_K = 64, SHARED_BYTES = SHARED_N * SHARED_K / 64 * 36 };
+static const char *const shared_names[SHARED] = {"q", "k", "v"};
+
+/* What makes the bytes of q, k and v. */
+typedef struct shared {
+  const char *methods[SHARED];
+  mtk_outputs *outputs;
+  size_t n; /* the first so many are encoded */
+} shared;
+
+static void plan_shared(void *ctx, const char *tensor, const mtk_quantizer_v1 **quantizer,
+                        const mtk_quant_target **target) {
+  const shared *s = ctx;
+  int i = 0;
+  while (strcmp(shared_names[i], tensor) != 0) i++;
+  *quantizer = mtk_quantizer_find(s->methods[i]);
+  *target = (*quantizer)->targets;
+  while (strcmp((*target)->name, "nvfp4") != 0) ++*target;
+}
+
+static mtk_model *shared_model(void) {
+  static float x[SHARED][SHARED_N * SHARED_K];
+  mtk_model *model = mtk_model_create();
+  for (int t = 0; t < SHARED; t++) {
+    for (uint64_t i = 0; i < SHARED_N * SHARED_K; i++)
+      x[t][i] = (float)mtk_normal(3, (uint64_t)t, i);
+    mtk_tensor w = {.name = shared_names[t], .dtype = MTK_F32, .n_dims = 2,
+                    .shape = {SHARED_N, SHARED_K}, .data = x[t], .size_bytes = sizeof x[t]};
+    ck_assert_int_eq(mtk_model_add_tensor(model, &w, NULL), MTK_OK);
+  }
+  return model;
+}
+
+/* Inputs whose neighbours go together. */
+static mtk_input_stats shared_stats(void) {
+  static float mean_square[SHARED_K], moment[SHARED_K * SHARED_K];
+  static int64_t seen = 100;
+  for (int i = 0; i < SHARED_K; i++) {
+    mean_square[i] = 1.0f + (float)(i % 7);
+    for (int j = 0; j < SHARED_K; j++)
+      moment[i * SHARED_K + j] = i == j ? mean_square[i] : abs(i - j) == 1 ? 0.4f : 0.0f;
+  }
+  return (mtk_input_stats){.k = SHARED_K, .rows = &seen, .mean_square = mean_square,
+                           .second_moment = moment};
+}
+
+static void encode_shared(uint8_t out[SHARED][SHARED_BYTES], shared s) {
+  mtk_error err = {0};
+  mtk_option_values *options = mtk_options_create(mtk_quantizer_find("gptq")->options);
+  mtk_model *model = shared_model();
+  mtk_model_set_outputs(model, s.outputs);
+  mtk_quantize_options o = {.struct_size = sizeof o, .quantizer = rtn, .options = options,
+                            .plan = plan_shared, .plan_ctx = &s};
+  ck_assert_msg(mtk_model_quantize(model, &o, NULL, &err) == MTK_OK, "%s", err.message);
+  mtk_input_stats stats = shared_stats();
+  mtk_status st = mtk_model_quantize_now(model, shared_names, s.n, &stats, &err);
+  ck_assert_msg(st == MTK_OK, "%s", err.message);
+  for (size_t i = 0; i < s.n; i++) {
+    const mtk_tensor *t = mtk_model_tensor(model, shared_names[i]);
+    ck_assert_uint_eq(t->size_bytes, SHARED_BYTES);
+    memcpy(out[i], t->data, SHARED_BYTES);
+  }
+  mtk_model_destroy(model);
+  mtk_options_destroy(options);
+}
+
+/* A run that was killed when only q was whole. */
+START_TEST(resumed_among_those_that_are_there) {
+  static uint8_t whole[SHARED][SHARED_BYTES], first[SHARED][SHARED_BYTES],
+      resumed[SHARED][SHARED_BYTES];
+  char folder[] = "/tmp/mtk-test-XXXXXX", path[64];
+  shared s = {.methods = {"gptq", "gptq", "gptq"}, .n = SHARED};
+  encode_shared(whole, s);
+  ck_assert_ptr_nonnull(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/out", folder);
+  for (s.n = 1; s.n <= SHARED; s.n += SHARED - 1) {
+    ck_assert_int_eq(mtk_outputs_resume(&s.outputs, path, "key", s.n > 1, NULL), MTK_OK);
+    ck_assert(mtk_outputs_has_scratch(s.outputs, "q") == (s.n > 1));
+    encode_shared(s.n > 1 ? resumed : first, s);
+    mtk_outputs_close(s.outputs, s.n == 1);
+  }
+  ck_assert_int_eq(memcmp(first[0], whole[0], SHARED_BYTES), 0);
+  ck_assert_int_eq(memcmp(resumed, whole, sizeof whole), 0);
+  ck_assert_int_eq(remove(folder), 0);
+}
+END_TEST
+
+/* Each weight has the bytes of its own method, whatever its neighbours have. */
+START_TEST(methods_mixed_on_one_input) {
+  static const char *const mixtures_of[][SHARED] = {{"rtn", "gptq", "gptq"},
+                                                    {"gptq", "rtn", "gptq"},
+                                                    {"gptq", "gptq", "rtn"}};
+  static uint8_t by_rtn[SHARED][SHARED_BYTES], by_gptq[SHARED][SHARED_BYTES],
+      mixed[SHARED][SHARED_BYTES];
+  encode_shared(by_rtn, (shared){.methods = {"rtn", "rtn", "rtn"}, .n = SHARED});
+  encode_shared(by_gptq, (shared){.methods = {"gptq", "gptq", "gptq"}, .n = SHARED});
+  ck_assert_int_ne(memcmp(by_rtn[_i], by_gptq[_i], SHARED_BYTES), 0);
+  shared s = {.n = SHARED};
+  memcpy(s.methods, mixtures_of[_i], sizeof s.methods);
+  encode_shared(mixed, s);
+  for (int i = 0; i < SHARED; i++)
+    ck_assert_int_eq(memcmp(mixed[i], i == _i ? by_rtn[i] : by_gptq[i], SHARED_BYTES), 0);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("quant-weights");
   TCase *c = tcase_create("quant-weights");
@@ -276,6 +385,8 @@ int main(void) {
   tcase_add_test(c, group_scale);
   tcase_add_test(c, all_zero);
   tcase_add_test(c, gptq_without_moments);
+  tcase_add_test(c, resumed_among_those_that_are_there);
+  tcase_add_loop_test(c, methods_mixed_on_one_input, 0, SHARED);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);

@@ -95,10 +95,10 @@ mtk_status mtk_model_quantize(mtk_model *model, const mtk_quantize_options *opti
                               mtk_quantize_report *report, mtk_error *err);
 
 /* Encode tensors that mtk_model_quantize replaced now, rows on the pool: weights that share one
- * input and method, with its statistics (NULL = none), so that the method prepares once for all of
- * them (expert by expert). For methods that need second moments, which are there for a short time
- * only; MTK_E_UNSUPPORTED when they are missing. The bytes lie in a scratch file until the model is
- * destroyed. */
+ * input, with its statistics (NULL = none), so that a method prepares once for all neighbours that
+ * it encodes (expert by expert). For methods that need second moments, which are there for a short
+ * time only; MTK_E_UNSUPPORTED when they are missing. The bytes lie in a scratch file until the
+ * model is destroyed; those that an interrupted run left need no statistics. */
 mtk_status mtk_model_quantize_now(mtk_model *model, const char *const *names, size_t n,
                                   const mtk_input_stats *stats, mtk_error *err);
 

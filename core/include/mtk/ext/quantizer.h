@@ -38,7 +38,7 @@ typedef struct mtk_quant_tensor {
   size_t struct_size;
   const mtk_tensor *source; /* f32/f16/bf16/... */
   const mtk_quant_target *target;
-  float *scales;            /* the grid to fill in `prepare` (borrowed; NULL if none) */
+  float *scales;            /* the grid that `finish` fills (borrowed; NULL if none) */
   int64_t scale_n, scale_k; /* resolved: elements per scale */
   /* > 0: amax over a fused group (q/k/v, gate/up): use for global scales */
   float group_amax;
