@@ -94,6 +94,9 @@ typedef struct mtk_cmd_engine {
 } mtk_cmd_engine;
 mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
                                int max_seqs, mtk_error *err);
+/* The same without the adapters of the command line: --adapter is of another model than this. */
+mtk_status mtk_cmd_base_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                                    int max_seqs, mtk_error *err);
 /* On a model that is there already and stays the caller's, with a cache of `positions`. */
 mtk_status mtk_cmd_engine_open_model(mtk_cmd_engine *out, const mtk_cmd_line *line,
                                      mtk_model *model, int max_seqs, int64_t positions,

@@ -156,7 +156,7 @@ typedef struct engine_request {
   mtk_model *model;  /* borrowed, in place of the path */
   int64_t positions; /* of the cache; 0 = by the options */
   int max_seqs, threads;
-  bool embeddings;
+  bool embeddings, no_adapters;
 } engine_request;
 
 static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line,
@@ -172,6 +172,13 @@ mtk_status mtk_cmd_embedder_open(mtk_cmd_engine *out, const mtk_cmd_line *line, 
 mtk_status mtk_cmd_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
                                int max_seqs, mtk_error *err) {
   const engine_request r = {.path = path, .max_seqs = max_seqs,
+                            .threads = (int)mtk_options_int(line->options, "threads")};
+  return open_engine(out, line, &r, err);
+}
+
+mtk_status mtk_cmd_base_engine_open(mtk_cmd_engine *out, const mtk_cmd_line *line, const char *path,
+                                    int max_seqs, mtk_error *err) {
+  const engine_request r = {.path = path, .max_seqs = max_seqs, .no_adapters = true,
                             .threads = (int)mtk_options_int(line->options, "threads")};
   return open_engine(out, line, &r, err);
 }
@@ -206,7 +213,7 @@ static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line,
   if (st == MTK_OK && !out->model) st = mtk_model_load(&out->model, r->path, err);
   if (st == MTK_OK && !opt.kv_tokens) st = kv_tokens(&opt.kv_tokens, line, out->model, &opt, err);
   if (st == MTK_OK) st = mtk_engine_create(&out->engine, out->model, &opt, err);
-  if (st == MTK_OK) st = add_adapters(out, line, err);
+  if (st == MTK_OK && !r->no_adapters) st = add_adapters(out, line, err);
   if (st == MTK_OK) mtk_log(MTK_LOG_INFO, "%s", mtk_engine_description(out->engine));
   if (st != MTK_OK) mtk_cmd_engine_close(out);
   return st;

@@ -8,7 +8,8 @@
 static const mtk_option_def g_options[] = {
     {"ppl", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL,
      "perplexity of a text, as llama.cpp computes it"},
-    {"ctx", 0, MTK_OPT_INT, "N", "512", 2, 1e7, NULL, "window of --ppl; its second half is scored"},
+    {"ctx", 0, MTK_OPT_INT, "N", "512", 2, 1e7, NULL,
+     "window of --ppl and --kld; its second half is scored"},
     {"chunks", 0, MTK_OPT_INT, "N", "0", 0, 1e9, NULL, "only the first N windows (0 = all)"},
     {"kld", 0, MTK_OPT_PATH, "BASE", NULL, 0, 0, NULL, "divergence of MODEL from BASE over --text"},
     {"text", 0, MTK_OPT_PATH, "FILE", NULL, 0, 0, NULL, "the text of --kld"},
@@ -261,7 +262,7 @@ static mtk_status compare(mtk_cmd_engine *e, const mtk_cmd_line *line, int seqs,
   const char *text = mtk_options_string(line->options, "text");
   json_t *report = json_pack("{s:s,s:s*}", "model", line->args[0], "base", path);
   mtk_cmd_engine base = {0};
-  mtk_status st = path ? mtk_cmd_engine_open(&base, line, path, seqs, err) : MTK_OK;
+  mtk_status st = path ? mtk_cmd_base_engine_open(&base, line, path, seqs, err) : MTK_OK;
   if (st == MTK_OK && path && text) st = mtk_eval_kld(report, e, &base, line, text, err);
   if (st == MTK_OK && mtk_options_is_set(line->options, "refusals"))
     st = mtk_eval_refusals(report, e, path ? &base : NULL, line, err);

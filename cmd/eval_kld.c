@@ -71,7 +71,8 @@ static mtk_status compare_window(kld_job *j, const int32_t *ids, int64_t ctx, mt
   mtk_status st = mtk_engine_seq_open(&seq, j->model->engine, err);
   for (int64_t at = 0; at < ctx - 1 && st == MTK_OK; at += j->base->max_batch) {
     int64_t count = ctx - 1 - at < j->base->max_batch ? ctx - 1 - at : j->base->max_batch, rows;
-    mtk_batch_item base = {base_seq, 0, ids + at, (int32_t)count, MTK_LOGITS_ALL};
+    mtk_batch_item base = {base_seq, j->base->adapter, ids + at, (int32_t)count,
+                           MTK_LOGITS_ALL};
     mtk_batch_item item = {seq, j->model->adapter, ids + at, (int32_t)count, MTK_LOGITS_ALL};
     if (mtk_cancelled()) st = mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
     if (st == MTK_OK) st = mtk_engine_forward(&j->p, &rows, j->base->engine, &base, 1, err);

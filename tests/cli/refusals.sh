@@ -69,6 +69,17 @@ ok = abs(got["refusal_change"] - abs(more - fewer) / n) < 1e-9 and abs(got["refu
 sys.exit(0 if ok and fewer > 0 else 1)
 PY
 
+# an adapter is the model's: the base answers without it
+python3 "$MTK_SRC/examples/petit/generate.py" train --count 20 --seed 1 --out "$tmp/train.jsonl" >/dev/null
+"$MTK" finetune "$petit" --data "$tmp/train.jsonl" --out "$tmp/adapter" --steps 2 --lr 0.1 --warmup 1 --rank 2 \
+  --batch-tokens 300 -q >/dev/null
+head -n 4 "$tmp/prompts.jsonl" >"$tmp/few.jsonl"
+eval_ --refusals "$tmp/few.jsonl" --kld "$petit" --text "$tmp/text" --ctx 128 --chunks 1 --adapter "$tmp/adapter" \
+  --outputs "$tmp/tuned.jsonl" | jq -e '.kld > 0' >/dev/null || fail "the adapter changes no distribution"
+same "answers of the base beside an adapter" "$(jq -c .base_answer.text "$tmp/tuned.jsonl")" \
+  "$(head -n 4 "$tmp/answers.jsonl" | jq -c .answer.text)"
+jq -e -s 'any(.answer.text != .base_answer.text)' "$tmp/tuned.jsonl" >/dev/null || fail "the adapter changes no answer"
+
 # what goes wrong: one line each
 wrong() { # EXPECTED_CODE TEXT ARGUMENT...
   local code=0 want="$1" text="$2"
