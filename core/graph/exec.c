@@ -299,7 +299,7 @@ static mtk_status grow_scratch(mtk_exec *e, bool backward, mtk_error *err) {
     MTK_TRY(mtk_reserve((void **)&ws->scratch, &have, need * workers, sizeof(float), err));
     ws->scratch_floats = need;
   }
-  need = workers > 1 ? mtk_exec_score_floats(e, e->step) : 0;
+  need = mtk_exec_score_floats(e);
   if (need <= ws->score_floats) return MTK_OK;
   return mtk_reserve((void **)&ws->scores, &ws->score_floats, need + need / 2, sizeof(float), err);
 }

@@ -10,11 +10,18 @@
 static const double FLOPS_WORTH_SHARING = 1e6;
 enum { COLUMNS = 32 }; /* values are shared in multiples of this */
 
-/* Pointers to pages p0 .. p1-1 of one KV head at k[p] and, for V, k[p1 + p]; k lies in the worker's
+/* A pair is a sequence and a KV head: seqs[pair / n_head_kv], head pair % n_head_kv. */
+static const mtk_step_seq *seq_of(const mtk_exec *e, const mtk_graph_node *n, int64_t pair) {
+  return &e->step->seqs[pair / n->attrs.n_head_kv];
+}
+
+/* Pointers to pages p0 .. p1-1 of a pair at k[p] and, for V, k[p1 + p]; k lies in the worker's
  * scratch behind `floats` floats. */
-static void **page_pointers(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s,
-                            int64_t head, int64_t p0, int64_t p1, size_t floats, int worker) {
+static void **page_pointers(const mtk_exec *e, const mtk_graph_node *n, int64_t pair, int64_t p0,
+                            int64_t p1, size_t floats, int worker) {
   const mtk_exec_step *step = e->step;
+  const mtk_step_seq *s = seq_of(e, n, pair);
+  int64_t head = pair % n->attrs.n_head_kv;
   size_t k_bytes = mtk_kv_page_bytes(step->kv_type, n->attrs.head_dim);
   size_t v_bytes = mtk_kv_page_bytes(step->kv_type, n->attrs.v_dim);
   size_t at = (size_t)n->attrs.layer * step->kv_layer_stride + (size_t)head * (k_bytes + v_bytes);
@@ -27,14 +34,14 @@ static void **page_pointers(const mtk_exec *e, const mtk_graph_node *n, const mt
   return k;
 }
 
-/* Items: (sequence, KV head). */
+/* Items: pairs. */
 static void store_kv(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
   int64_t ld_k = mtk_exec_width(e, n->in[1]), ld_v = mtk_exec_width(e, n->in[2]);
   int hd = n->attrs.head_dim, vd = n->attrs.v_dim;
   for (int64_t i = i0; i < i1; i++) {
-    const mtk_step_seq *s = &e->step->seqs[i / n->attrs.n_head_kv];
+    const mtk_step_seq *s = seq_of(e, n, i);
     int64_t head = i % n->attrs.n_head_kv, n_pages = mtk_kv_pages_for(s->pos0 + s->n_rows);
-    void **k = page_pointers(e, n, s, head, s->pos0 / MTK_KV_PAGE, n_pages, 0, worker);
+    void **k = page_pointers(e, n, i, s->pos0 / MTK_KV_PAGE, n_pages, 0, worker);
     e->k->kv_store(e->step->kv_type, k, k + n_pages,
                    mtk_exec_data(e, n->in[1]) + s->row0 * ld_k + head * hd, ld_k,
                    mtk_exec_data(e, n->in[2]) + s->row0 * ld_v + head * vd, ld_v, s->n_rows,
@@ -42,12 +49,14 @@ static void store_kv(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i
   }
 }
 
-/* The block of queries of one sequence that begins with token t0, for one KV head. */
-static mtk_attn_args block_args(const mtk_exec *e, const mtk_graph_node *n, const mtk_step_seq *s,
-                                int64_t head, int64_t t0, int worker) {
+/* The block of queries of a pair that begins with token t0, but for its pages. */
+static mtk_attn_args block_args(const mtk_exec *e, const mtk_graph_node *n, int64_t pair,
+                                int64_t t0, int worker) {
   const mtk_attrs *at = &n->attrs;
+  const mtk_step_seq *s = seq_of(e, n, pair);
   int group = at->n_head / at->n_head_kv;
-  int64_t left = s->n_rows - t0, block = left < MTK_QUERY_BLOCK ? left : MTK_QUERY_BLOCK;
+  int64_t head = pair % at->n_head_kv, left = s->n_rows - t0;
+  int64_t block = left < MTK_QUERY_BLOCK ? left : MTK_QUERY_BLOCK;
   mtk_attn_args a = {.ld_out = mtk_exec_width(e, n->out[0]), .ld_q = mtk_exec_width(e, n->in[0]),
                      .n_tokens = block, .pos0 = s->pos0 + t0, .window = at->window,
                      .head_dim = at->head_dim, .v_dim = at->v_dim, .group = group,
@@ -56,15 +65,25 @@ static mtk_attn_args block_args(const mtk_exec *e, const mtk_graph_node *n, cons
                      .kv_type = e->step->kv_type};
   a.n_keys = at->bidirectional ? s->pos0 + s->n_rows : a.pos0 + block;
   if (n->weight >= 0) a.sinks = e->weights[n->weight]->value + head * group;
-  int64_t lo = at->window > 0 && a.pos0 + 1 > at->window ? a.pos0 + 1 - at->window : 0;
-  int64_t n_pages = mtk_kv_pages_for(a.n_keys);
-  void **k = page_pointers(e, n, s, head, at->bidirectional ? 0 : lo / MTK_KV_PAGE, n_pages,
-                           e->k->attn_scratch_floats(&a), worker);
-  a.k_pages = (const void *const *)k;
-  a.v_pages = (const void *const *)(k + n_pages);
   a.out = mtk_exec_data(e, n->out[0]) + (s->row0 + t0) * a.ld_out + head * group * a.v_dim;
   a.q = mtk_exec_data(e, n->in[0]) + (s->row0 + t0) * a.ld_q + head * group * a.head_dim;
   return a;
+}
+
+/* The first key that any query of the block sees. */
+static int64_t first_key(const mtk_attn_args *a) {
+  bool cuts = a->window > 0 && a->pos0 + 1 > a->window && !a->bidirectional;
+  return cuts ? a->pos0 + 1 - a->window : 0;
+}
+
+/* The pages of keys from .. to-1, by absolute page. */
+static void set_pages(mtk_attn_args *a, const mtk_exec *e, const mtk_graph_node *n, int64_t pair,
+                      int64_t from, int64_t to, int worker) {
+  int64_t n_pages = mtk_kv_pages_for(to);
+  void **k = page_pointers(e, n, pair, from / MTK_KV_PAGE, n_pages, e->k->attn_scratch_floats(a),
+                           worker);
+  a->k_pages = (const void *const *)k;
+  a->v_pages = (const void *const *)(k + n_pages);
 }
 
 /* Items: (query block of all sequences, KV head). */
@@ -76,7 +95,8 @@ static void attend_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64
       for (int64_t h = 0; h < heads; h++) {
         int64_t item = block * heads + h;
         if (item < i0 || item >= i1) continue;
-        mtk_attn_args a = block_args(e, n, seq, h, t0, worker);
+        mtk_attn_args a = block_args(e, n, s * heads + h, t0, worker);
+        set_pages(&a, e, n, s * heads + h, first_key(&a), a.n_keys, worker);
         e->k->attention(&a);
       }
     }
@@ -85,7 +105,7 @@ static void attend_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64
 
 /* ---- one token, shared by all threads -------------------------------------------------------- */
 
-/* Score rows of a step that is shared lie one after the other: sequence, KV head, head. */
+/* Score rows of a step that is shared lie one after the other: pair, head of the group. */
 static int64_t score_ld(const mtk_exec_step *step) {
   int64_t longest = 0;
   for (int s = 0; s < step->n_seqs; s++) {
@@ -95,17 +115,20 @@ static int64_t score_ld(const mtk_exec_step *step) {
   return mtk_kv_pages_for(longest) * MTK_KV_PAGE + 16;
 }
 
-size_t mtk_exec_score_floats(const mtk_exec *e, const mtk_exec_step *step) {
-  int64_t heads = (int64_t)step->n_seqs * e->g->n_head_kv;
-  if (heads >= 4 * mtk_pool_size(e->pool)) return 0;
-  return (size_t)(heads * e->max_group * score_ld(step));
+/* Does every sequence bring one token, and do the pairs not go evenly into the threads? */
+static bool is_uneven(const mtk_exec *e, int64_t pairs) {
+  int threads = mtk_pool_size(e->pool);
+  return e->step->n_tokens == e->step->n_seqs && pairs < 4 * threads && pairs % threads != 0;
+}
+
+size_t mtk_exec_score_floats(const mtk_exec *e) {
+  int64_t pairs = (int64_t)e->step->n_seqs * e->g->n_head_kv;
+  return is_uneven(e, pairs) ? (size_t)(pairs * e->max_group * score_ld(e->step)) : 0;
 }
 
 static mtk_attn_args shared_args(const mtk_exec *e, const mtk_graph_node *n, int64_t pair,
                                  int worker) {
-  int64_t heads = n->attrs.n_head_kv;
-  const mtk_step_seq *s = &e->step->seqs[pair / heads];
-  mtk_attn_args a = block_args(e, n, s, pair % heads, 0, worker);
+  mtk_attn_args a = block_args(e, n, pair, 0, worker);
   a.ld_scores = score_ld(e->step);
   a.scores = e->ws->scores + pair * a.group * a.ld_scores;
   return a;
@@ -120,18 +143,19 @@ static void cut(int64_t *from, int64_t *to, int64_t lo, int64_t hi, int64_t unit
   if (*to > hi) *to = hi;
 }
 
-/* Items: (sequence and KV head, part), one part per thread. */
+/* Items: (pair, part), one part per thread. */
 static void score_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
-  int64_t parts = mtk_pool_size(e->pool), window = n->attrs.window, from, to;
+  int64_t parts = mtk_pool_size(e->pool), from, to;
   for (int64_t i = i0; i < i1; i++) {
     mtk_attn_args a = shared_args(e, n, i / parts, worker);
-    bool cuts = window > 0 && a.pos0 + 1 > window && !a.bidirectional;
-    cut(&from, &to, cuts ? a.pos0 + 1 - window : 0, a.n_keys, MTK_KV_PAGE, i % parts, parts);
-    if (from < to) e->k->attention_step(&a, MTK_ATTN_SCORES, from, to);
+    cut(&from, &to, first_key(&a), a.n_keys, MTK_KV_PAGE, i % parts, parts);
+    if (from >= to) continue;
+    set_pages(&a, e, n, i / parts, from, to, worker);
+    e->k->attention_step(&a, MTK_ATTN_SCORES, from, to);
   }
 }
 
-/* Items: (sequence and KV head, head of the group). */
+/* Items: (pair, head of the group). */
 static void softmax_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1,
                           int worker) {
   int64_t group = n->attrs.n_head / n->attrs.n_head_kv;
@@ -146,16 +170,15 @@ static void value_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_
   for (int64_t i = i0; i < i1; i++) {
     mtk_attn_args a = shared_args(e, n, i / parts, worker);
     cut(&from, &to, 0, a.v_dim, COLUMNS, i % parts, parts);
-    if (from < to) e->k->attention_step(&a, MTK_ATTN_VALUES, from, to);
+    if (from >= to) continue;
+    set_pages(&a, e, n, i / parts, first_key(&a), a.n_keys, worker);
+    e->k->attention_step(&a, MTK_ATTN_VALUES, from, to);
   }
 }
 
-/* Does every sequence bring one token, do the pairs of sequence and KV head not go evenly into the
- * threads, and is it worth it? */
 static bool is_shared(const mtk_exec *e, const mtk_graph_node *n, int64_t pairs, double flops) {
-  int threads = mtk_pool_size(e->pool), group = n->attrs.n_head / n->attrs.n_head_kv;
-  bool uneven = pairs < 4 * threads && pairs % threads != 0;
-  return uneven && flops >= FLOPS_WORTH_SHARING && e->step->n_tokens == e->step->n_seqs &&
+  int group = n->attrs.n_head / n->attrs.n_head_kv;
+  return is_uneven(e, pairs) && flops >= FLOPS_WORTH_SHARING &&
          e->ws->score_floats >= (size_t)(pairs * group * score_ld(e->step));
 }
 

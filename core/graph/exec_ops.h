@@ -61,9 +61,10 @@ int64_t mtk_exec_decode_rows(const mtk_weight *w);
 mtk_status mtk_reserve(void **buffer, size_t *have, size_t want, size_t size, mtk_error *err);
 /* Room for what a MOE_LINEAR node needs besides its values (exec_moe.c). */
 mtk_status mtk_exec_reserve_moe(mtk_exec *e, const mtk_graph_node *n, mtk_error *err);
-/* An ATTENTION node (exec_attention.c), and the floats of scores that threads share in a step. */
+/* An ATTENTION node (exec_attention.c), and the floats of scores that threads share in the running
+ * step. */
 void mtk_exec_run_attention(mtk_exec *e, const mtk_graph_node *n);
-size_t mtk_exec_score_floats(const mtk_exec *e, const mtk_exec_step *step);
+size_t mtk_exec_score_floats(const mtk_exec *e);
 /* At a MOE_LINEAR node: the first sorted row of each expert ([n_expert + 1]), and the input of a
  * sorted row. */
 const int32_t *mtk_exec_expert_rows(mtk_exec *e, const mtk_graph_node *n);
