@@ -473,7 +473,7 @@ mtk_status mtk_engine_forward(const float **logits, int64_t *n_rows, mtk_engine 
     mtk_exec_step step = build_step(e, &c, items, n_items);
     step.logits = e->logits ? e->logits + row * e->vocab : NULL;
     const network *n = &e->networks[adapter];
-    mtk_profile_begin(&e->profile, n->graph, n->bound, &step);
+    mtk_profile_begin(&e->profile, &step);
     status = mtk_exec_run(n->exec, &step, true, err);
     mtk_profile_end(&e->profile);
     row += step.n_outputs;

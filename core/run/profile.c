@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "graph/exec_ops.h"
+
 void mtk_profile_start(mtk_profile *p, bool on) {
   p->on = on;
   p->n_rows = 0;
@@ -32,17 +34,11 @@ static void step_to(mtk_profile *p, size_t row, double ops, double bytes) {
   p->rows[row].ops += ops;
   p->rows[row].bytes += bytes;
   p->current = row;
-  p->since = mtk_now_s();
+  p->since = now;
 }
 
-void mtk_profile_begin(mtk_profile *p, const mtk_graph *g, mtk_weight *const *weights,
-                       const mtk_exec_step *step) {
+void mtk_profile_begin(mtk_profile *p, const mtk_exec_step *step) {
   if (!p->on) return;
-  p->graph = g;
-  p->weights = weights;
-  p->tokens = (double)step->n_tokens;
-  p->outputs = (double)step->n_outputs;
-  p->kv_type = step->kv_type;
   double seen = 0;
   p->cached = 0;
   for (int s = 0; s < step->n_seqs; s++) {
@@ -50,7 +46,7 @@ void mtk_profile_begin(mtk_profile *p, const mtk_graph *g, mtk_weight *const *we
     seen += rows * (before + (rows + 1) / 2);
     p->cached += before + rows;
   }
-  p->keys = seen / p->tokens;
+  p->keys = seen / (double)step->n_tokens;
   const mtk_op_stats setup = {.op = "positions", .type = MTK_DTYPE_COUNT};
   p->current = find_row(p, &setup);
   p->rows[p->current].calls++;
@@ -70,18 +66,19 @@ static double weight_bytes(const mtk_weight *w, unsigned use, double elems) {
 
 void mtk_profile_observe(void *ctx, mtk_exec *e, const mtk_graph_node *node) {
   mtk_profile *p = ctx;
-  (void)e;
+  double tokens = (double)e->step->n_tokens, outputs = (double)e->step->n_outputs;
   const mtk_op_info *op = mtk_op_get(node->op);
   mtk_op_stats kind = {.op = op->name, .type = MTK_DTYPE_COUNT};
-  mtk_cost cost = mtk_node_cost(p->graph, node, p->tokens, p->outputs, p->keys);
+  mtk_cost cost = mtk_node_cost(e->g, node, tokens, outputs, p->keys);
   double bytes = cost.value_bytes;
   if (op->cost == MTK_COST_ATTENTION) { /* a cached key is read once for all rows of a step */
     int hd = node->attrs.head_dim, vd = node->attrs.v_dim, heads = node->attrs.n_head_kv;
-    double page = (double)(mtk_kv_page_bytes(p->kv_type, hd) + mtk_kv_page_bytes(p->kv_type, vd));
-    bytes += heads * (page / MTK_KV_PAGE * p->cached - 4.0 * (hd + vd) * p->tokens * p->keys);
+    mtk_dtype type = e->step->kv_type;
+    double page = (double)(mtk_kv_page_bytes(type, hd) + mtk_kv_page_bytes(type, vd));
+    bytes += heads * (page / MTK_KV_PAGE * p->cached - 4.0 * (hd + vd) * tokens * p->keys);
   }
   if (node->weight >= 0) {
-    const mtk_weight *w = p->weights[node->weight];
+    const mtk_weight *w = e->weights[node->weight];
     bytes += weight_bytes(w, op->use, cost.weight_elems);
     if (w->kernel && op->use & (MTK_USE_LINEAR | MTK_USE_EXPERTS)) {
       kind.type = w->kernel->type;

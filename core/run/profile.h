@@ -14,12 +14,8 @@ typedef struct mtk_profile {
   mtk_op_stats rows[MTK_PROFILE_ROWS]; /* what does not fit is counted in the last one */
   size_t n_rows;
   /* The running step. */
-  const mtk_graph *graph;
-  mtk_weight *const *weights;
-  double tokens, outputs;
   double keys;    /* visible ones of a token, on average */
   double cached;  /* positions of all sequences after the step */
-  mtk_dtype kv_type;
   size_t current; /* the row whose op runs */
   double since;
 } mtk_profile;
@@ -27,8 +23,7 @@ typedef struct mtk_profile {
 /* Forget what was counted. */
 void mtk_profile_start(mtk_profile *p, bool on);
 /* Around mtk_exec_run. */
-void mtk_profile_begin(mtk_profile *p, const mtk_graph *g, mtk_weight *const *weights,
-                       const mtk_exec_step *step);
+void mtk_profile_begin(mtk_profile *p, const mtk_exec_step *step);
 void mtk_profile_end(mtk_profile *p);
 /* The mtk_observe_fn; ctx is the mtk_profile. */
 void mtk_profile_observe(void *ctx, mtk_exec *e, const mtk_graph_node *node);
