@@ -56,7 +56,6 @@ struct mtk_calibration {
 /* ---- adding --------------------------------------------------------------------------------- */
 
 typedef struct add_job {
-  const mtk_calibration *c;
   const mtk_kernels *kernels;
   input *in;
   const float *x;
@@ -97,7 +96,7 @@ static void add_rows(mtk_calibration *c, const mtk_exec *e, input *in, int64_t e
                      const float *x, int64_t rows) {
   if (rows == 0) return;
   int64_t k = in->stats.k;
-  add_job j = {c, e->k, in, x, rows, k, expert};
+  add_job j = {e->k, in, x, rows, k, expert};
   in->rows[expert] += rows;
   mtk_pool_run(c->pool, (k + COLUMN_BLOCK - 1) / COLUMN_BLOCK, add_columns, &j);
   add_magnitudes(in, x, rows * k);

@@ -49,10 +49,7 @@ static void compare(void *ctx, int64_t row, int worker) {
   c->row[row] = fmax(c->p_log[row] - sum, 0);
 }
 
-static void on_logits(void *ctx, int lane, int64_t seq, int64_t row0, int64_t n_rows,
-                      const float *logits) {
-  (void)seq;
-  (void)row0;
+static void on_logits(void *ctx, int lane, int64_t n_rows, const float *logits) {
   comparison *c = ctx;
   if (lane == 0 && n_rows > c->cap_rows) {
     mtk_free(c->p);

@@ -145,10 +145,9 @@ int mtk_stages_of(const mtk_stages *s, const char *weight) {
 
 /* The executor of a lane in a stage: that of lane 0, unless it has weights of its own there. */
 typedef struct lane_exec {
-  mtk_weights *own;
+  mtk_weights *own; /* NULL: none */
   mtk_weight **bound;
   mtk_exec *exec;
-  bool is_own;
 } lane_exec;
 
 typedef struct stage {
@@ -185,12 +184,12 @@ static mtk_status open_lane(stage *t, int lane, mtk_error *err) {
   for (size_t i = 0; i < g->n_weights; i++)
     for (size_t j = 0; j < v->n_names; j++)
       if (strcmp(g->weights[i].name, v->names[j]) == 0) own[only.n_weights++] = g->weights[i];
-  l->is_own = only.n_weights > 0;
   mtk_weights_options o = {&t->s->kernels, t->s->o.pool, t->s->o.arith};
-  mtk_status st = l->is_own ? mtk_weights_create(&l->own, NULL, &o, err) : MTK_OK;
-  if (st == MTK_OK && l->is_own) st = mtk_weights_load(l->own, &only, v->model, err);
+  mtk_status st = MTK_OK;
+  if (only.n_weights > 0) st = mtk_weights_create(&l->own, NULL, &o, err);
+  if (st == MTK_OK && l->own) st = mtk_weights_load(l->own, &only, v->model, err);
   mtk_free(own);
-  if (st != MTK_OK || !l->is_own) return st;
+  if (st != MTK_OK || !l->own) return st;
   t->s->begun[lane] = true;
   MTK_TRY(mtk_weights_bind(&l->bound, t->store, g, err));
   for (size_t i = 0; i < g->n_weights; i++) {
@@ -275,7 +274,7 @@ static void store_outputs(const stage *t, const mtk_exec *exec, int lane, int64_
 static mtk_status run_lane(const stage *t, int lane, int64_t seq, int64_t row0, int64_t output0,
                            int64_t n_outputs, mtk_error *err) {
   const mtk_stages *s = t->s;
-  mtk_exec *exec = t->lanes[t->lanes[lane].is_own ? lane : 0].exec;
+  mtk_exec *exec = t->lanes[t->lanes[lane].own ? lane : 0].exec;
   int64_t n = s->o.lengths[seq];
   mtk_step_seq whole = {.n_rows = n};
   mtk_exec_step step = {.ids = s->o.ids + row0, .n_tokens = n, .seqs = &whole, .n_seqs = 1,
@@ -285,7 +284,7 @@ static mtk_status run_lane(const stage *t, int lane, int64_t seq, int64_t row0, 
   MTK_TRY(mtk_exec_run(exec, &step, true, err));
   store_outputs(t, exec, lane, row0, n);
   if (has_result(t))
-    s->o.result(s->o.result_ctx, lane, seq, output0, n_outputs,
+    s->o.result(s->o.result_ctx, lane, n_outputs,
                 mtk_exec_value(exec, t->part->graph->logits));
   return MTK_OK;
 }

@@ -13,9 +13,8 @@
 
 typedef struct mtk_stages mtk_stages;
 
-/* Logits of rows row0 .. row0+n_rows-1 of one sequence in one lane. */
-typedef void mtk_stages_result_fn(void *ctx, int lane, int64_t seq, int64_t row0, int64_t n_rows,
-                                  const float *logits);
+/* Logits of n_rows rows of one sequence in one lane. */
+typedef void mtk_stages_result_fn(void *ctx, int lane, int64_t n_rows, const float *logits);
 
 /* Lane 0 is the model. Every other lane is the same with some weights of another model, computed
  * beside it from the first stage on that has one of them. */
