@@ -99,6 +99,10 @@ int32_t mtk_graph_find_weight(const mtk_graph *g, const char *name);
 /* Drop what stands behind the hidden states, and make them the result in place of the logits.
  * MTK_E_UNSUPPORTED if the architecture did not mark them. */
 mtk_status mtk_graph_cut_head(mtk_graph *g, mtk_error *err);
+/* Compute on output rows all that is only read through a SELECT (select.c): the same logits with
+ * less work when few rows are wanted. Renumbers nodes and values, forgets which are the hidden
+ * states. For graphs without a loss, of which no value but the logits is read. */
+mtk_status mtk_graph_select_early(mtk_graph *g, mtk_error *err);
 /* Does attention see all positions of a sequence? Then a sequence must not be computed in parts. */
 bool mtk_graph_is_bidirectional(const mtk_graph *g);
 /* Append CROSS_ENTROPY on the logits (forward-only evaluation). No-op when there already. */

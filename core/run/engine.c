@@ -137,12 +137,9 @@ static mtk_weights_options weights_options(const mtk_engine *e) {
   return (mtk_weights_options){&e->kernels, e->o.pool, e->o.arith};
 }
 
-/* Embeddings need no head; encoders see a whole sequence at once. */
-static mtk_status fit_to_graph(mtk_engine *e, mtk_graph *g, mtk_error *err) {
-  e->whole = mtk_graph_is_bidirectional(g);
-  if (e->whole && e->o.max_batch < e->o.context) e->o.max_batch = (int)e->o.context;
-  if (g->logits < 0) e->o.embeddings = true;
-  return e->o.embeddings ? mtk_graph_cut_head(g, err) : MTK_OK;
+/* Embeddings need no head, but usually all rows. */
+static mtk_status fit_graph(const mtk_engine *e, mtk_graph *g, mtk_error *err) {
+  return e->o.embeddings ? mtk_graph_cut_head(g, err) : mtk_graph_select_early(g, err);
 }
 
 static mtk_status build_base(mtk_engine *e, mtk_build_fn *build, mtk_error *err) {
@@ -150,7 +147,10 @@ static mtk_status build_base(mtk_engine *e, mtk_build_fn *build, mtk_error *err)
   e->n_networks = 1;
   mtk_weights_options o = weights_options(e);
   MTK_TRY(mtk_model_build_graph(&n->graph, e->model, build, NULL, err));
-  MTK_TRY(fit_to_graph(e, n->graph, err));
+  e->whole = mtk_graph_is_bidirectional(n->graph); /* encoders see a whole sequence at once */
+  if (e->whole && e->o.max_batch < e->o.context) e->o.max_batch = (int)e->o.context;
+  if (n->graph->logits < 0) e->o.embeddings = true;
+  MTK_TRY(fit_graph(e, n->graph, err));
   MTK_TRY(mtk_weights_create(&n->store, NULL, &o, err));
   MTK_TRY(finish_building(e, n, err));
   e->vocab = n->graph->values[n->graph->logits].width;
@@ -269,7 +269,7 @@ mtk_status mtk_engine_add_adapter(int *id, mtk_engine *e, const mtk_adapter *ada
   mtk_weights_options o = weights_options(e);
   mtk_status status;
   MTK_TRY_GOTO(status, fail, mtk_model_build_graph(&n.graph, e->model, e->build, &spec, err));
-  if (e->o.embeddings) MTK_TRY_GOTO(status, fail, mtk_graph_cut_head(n.graph, err));
+  MTK_TRY_GOTO(status, fail, fit_graph(e, n.graph, err));
   MTK_TRY_GOTO(status, fail, mtk_weights_create(&n.store, e->networks[0].store, &o, err));
   MTK_TRY_GOTO(status, fail, add_pairs(&n, e->networks[0].store, adapter, err));
   MTK_TRY_GOTO(status, fail, finish_building(e, &n, err));
