@@ -317,9 +317,10 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_on
     status = make_pages(e, &step, seqs, err);
   }
   e->step = &step;
-  bool all = !forward_only || e->g->loss < 0;
-  if (status == MTK_OK) status = grow_scratch(e, all && e->g->n_nodes > e->g->n_forward, err);
-  if (status == MTK_OK) status = run_all(e, all ? e->g->n_nodes : e->g->n_forward, err);
+  bool trains = e->g->loss >= 0 && e->g->n_nodes > e->g->n_forward && !forward_only;
+  size_t n_nodes = e->g->loss < 0 || trains ? e->g->n_nodes : e->g->n_forward;
+  if (status == MTK_OK) status = grow_scratch(e, trains, err);
+  if (status == MTK_OK) status = run_all(e, n_nodes, err);
   mtk_free(seqs);
   e->step = NULL;
   return status;
