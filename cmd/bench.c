@@ -1,6 +1,6 @@
 /* bench.c: mtk bench: prompt and generation rates of a model or of random weights in the shape of
- * one, for thread counts, prompt lengths and numbers of sequences, beside the machine's limits and
- * with a hash of the logits. */
+ * one, for thread counts, depths, prompt lengths and numbers of sequences, beside the machine's
+ * limits and with a hash of the logits. */
 #include "bench.h"
 
 #include <string.h>
@@ -8,6 +8,8 @@
 static const mtk_option_def g_options[] = {
     {"prompt-tokens", 'p', MTK_OPT_STRING, "LIST", "512", 0, 0, NULL, "prompt lengths"},
     {"generate", 'n', MTK_OPT_INT, "N", "64", 0, 1e6, NULL, "tokens to generate"},
+    {"depth", 'd', MTK_OPT_STRING, "LIST", "0", 0, 0, NULL,
+     "tokens that each sequence has before the prompt"},
     {"sequences", 's', MTK_OPT_STRING, "LIST", "1", 0, 0, NULL, "sequences computed together"},
     {"threads", 't', MTK_OPT_STRING, "LIST", "0", 0, 0, NULL, "thread counts, separated by commas"},
     {"repeat", 'r', MTK_OPT_INT, "N", "3", 1, 1000, NULL,
@@ -31,7 +33,7 @@ static const mtk_option_def g_options[] = {
 
 typedef struct bench {
   const mtk_cmd_line *line;
-  bench_list threads, prompts, sequences;
+  bench_list threads, depths, prompts, sequences;
   int generate, repeat;
   int64_t positions; /* of a sequence, at most */
   int max_sequences;
@@ -75,6 +77,7 @@ static int64_t largest(const bench_list *list) {
 static mtk_status read_options(bench *b, mtk_error *err) {
   const mtk_cmd_line *line = b->line;
   MTK_TRY(bench_parse_list(&b->threads, line, "threads", 0, 1024, err));
+  MTK_TRY(bench_parse_list(&b->depths, line, "depth", 0, 10000000, err));
   MTK_TRY(bench_parse_list(&b->prompts, line, "prompt-tokens", 1, 1000000, err));
   MTK_TRY(bench_parse_list(&b->sequences, line, "sequences", 1, 4096, err));
   bool compares = mtk_options_string(line->options, "compare") != NULL;
@@ -82,7 +85,7 @@ static mtk_status read_options(bench *b, mtk_error *err) {
     return mtk_fail(err, MTK_E_INVALID, "--tolerance", "only goes with --compare");
   b->generate = (int)mtk_options_int(line->options, "generate");
   b->repeat = (int)mtk_options_int(line->options, "repeat");
-  b->positions = largest(&b->prompts) + b->generate;
+  b->positions = largest(&b->depths) + largest(&b->prompts) + b->generate;
   b->max_sequences = (int)largest(&b->sequences);
   return MTK_OK;
 }
@@ -118,7 +121,7 @@ static mtk_status both_phases(double seconds[2], bench *b, bench_run *r, bool co
   const float *logits = NULL;
   mtk_engine_profile(b->e.engine, count);
   double t0 = mtk_now_s();
-  MTK_TRY(feed(&logits, b, r->sequences, 0, r->prompt_tokens, err));
+  MTK_TRY(feed(&logits, b, r->sequences, r->depth, r->prompt_tokens, err));
   double t1 = mtk_now_s();
   if (count) {
     bench_count_ops(&r->phases[0], b->e.engine, per_op, b->peak);
@@ -126,7 +129,7 @@ static mtk_status both_phases(double seconds[2], bench *b, bench_run *r, bool co
   }
   double t2 = mtk_now_s();
   for (int i = 0; i < r->generated; i++)
-    MTK_TRY(feed(&logits, b, r->sequences, r->prompt_tokens + i, 1, err));
+    MTK_TRY(feed(&logits, b, r->sequences, r->depth + r->prompt_tokens + i, 1, err));
   double t3 = mtk_now_s();
   if (count) bench_count_ops(&r->phases[1], b->e.engine, per_op && r->generated, b->peak);
   seconds[0] = t1 - t0;
@@ -136,19 +139,13 @@ static mtk_status both_phases(double seconds[2], bench *b, bench_run *r, bool co
   return MTK_OK;
 }
 
-/* Prompt and generation on fresh sequences. The ids are drawn, not sampled: sampling is not what is
- * measured, and every sequence gets others. */
+/* Prompt and generation behind the first `depth` tokens. */
 static mtk_status one_pass(double seconds[2], bench *b, bench_run *r, bool count, bool per_op,
                            mtk_error *err) {
-  mtk_status st = MTK_OK;
-  int opened = 0;
-  for (; opened < r->sequences && st == MTK_OK; opened++) {
-    b->items[opened] = (mtk_batch_item){.adapter = b->e.adapter, .logits = MTK_LOGITS_LAST};
-    st = mtk_engine_seq_open(&b->items[opened].seq, b->e.engine, err);
-  }
-  if (st == MTK_OK) st = both_phases(seconds, b, r, count, per_op, err);
+  for (int s = 0; s < r->sequences; s++)
+    mtk_engine_seq_truncate(b->e.engine, b->items[s].seq, r->depth);
+  mtk_status st = both_phases(seconds, b, r, count, per_op, err);
   mtk_engine_profile(b->e.engine, false);
-  for (int s = 0; s < opened; s++) mtk_engine_seq_close(b->e.engine, b->items[s].seq);
   return st;
 }
 
@@ -181,19 +178,37 @@ static mtk_status measure(bench_run *r, bench *b, mtk_error *err) {
   return st;
 }
 
-static mtk_status run_setting(bench *b, int64_t prompt, int64_t sequences, mtk_error *err) {
+/* The ids are drawn, not sampled: sampling is not what is measured, and every sequence gets
+ * others. */
+static mtk_status measure_sequences(bench_run *r, bench *b, mtk_error *err) {
+  const float *logits;
+  mtk_status st = MTK_OK;
+  int opened = 0;
+  for (; opened < r->sequences && st == MTK_OK; opened++) {
+    b->items[opened] = (mtk_batch_item){.adapter = b->e.adapter, .logits = MTK_LOGITS_LAST};
+    st = mtk_engine_seq_open(&b->items[opened].seq, b->e.engine, err);
+  }
+  if (st == MTK_OK && r->depth > 0) st = feed(&logits, b, r->sequences, 0, r->depth, err);
+  if (st == MTK_OK) st = measure(r, b, err);
+  for (int s = 0; s < opened; s++) mtk_engine_seq_close(b->e.engine, b->items[s].seq);
+  return st;
+}
+
+static mtk_status run_setting(bench *b, int64_t depth, int64_t prompt, int64_t sequences,
+                              mtk_error *err) {
   bench_run r = {.isa = mtk_engine_isa(b->e.engine),
                  .threads = mtk_pool_size(b->e.pool),
                  .sequences = (int)sequences,
+                 .depth = (int)depth,
                  .prompt_tokens = (int)prompt,
                  .generated = b->generate,
                  .weight_bytes = mtk_engine_weight_bytes(b->e.engine)};
   int64_t context = mtk_engine_context(b->e.engine);
-  if (prompt + b->generate > context)
+  if (depth + prompt + b->generate > context)
     return mtk_fail(err, MTK_E_INVALID, NULL,
-                    "%lld + %d tokens do not fit the context of %lld; use -p, -n, -c",
-                    (long long)prompt, b->generate, (long long)context);
-  mtk_status st = measure(&r, b, err);
+                    "%lld + %d tokens do not fit the context of %lld; use -d, -p, -n, -c",
+                    (long long)(depth + prompt), b->generate, (long long)context);
+  mtk_status st = measure_sequences(&r, b, err);
   json_t *doc = bench_run_json(&r, b->peak);
   if (st != MTK_OK) {
     json_decref(doc);
@@ -222,9 +237,11 @@ static mtk_status run_settings(bench *b, mtk_error *err) {
     for (int64_t i = 0; i < b->positions; i++)
       b->ids[s * b->positions + i] =
           (int32_t)(mtk_uniform(1, (uint64_t)s, (uint64_t)i) * (double)vocab);
-  for (int p = 0; p < b->prompts.n; p++)
-    for (int s = 0; s < b->sequences.n; s++)
-      MTK_TRY(run_setting(b, b->prompts.items[p], b->sequences.items[s], err));
+  for (int d = 0; d < b->depths.n; d++)
+    for (int p = 0; p < b->prompts.n; p++)
+      for (int s = 0; s < b->sequences.n; s++)
+        MTK_TRY(
+            run_setting(b, b->depths.items[d], b->prompts.items[p], b->sequences.items[s], err));
   return MTK_OK;
 }
 
@@ -304,7 +321,7 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
 
 const mtk_cmd mtk_cmd_bench = {
     "bench",
-    "MODEL | --shape CONFIG.json [-p 128,512] [-n 64] [-s 1,8] [-t 1,2] [--per-op]",
+    "MODEL | --shape CONFIG.json [-d 0,4096] [-p 128,512] [-n 64] [-s 1,8] [-t 1,2] [--per-op]",
     "measure prompt and generation speed",
     g_options,
     NULL,

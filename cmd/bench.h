@@ -48,7 +48,7 @@ typedef struct bench_phase {
 } bench_phase;
 typedef struct bench_run {
   const char *isa;
-  int threads, sequences, prompt_tokens, generated;
+  int threads, sequences, depth, prompt_tokens, generated;
   uint64_t weight_bytes;
   bench_phase phases[2];
   char hash[65];

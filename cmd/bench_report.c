@@ -83,11 +83,12 @@ static json_t *phase_json(bench_phase *p, const bench_peak *peak) {
 json_t *bench_run_json(bench_run *r, const bench_peak *peak) {
   const bench_phase *p = r->phases;
   double generate = ratio(p[1].tokens, p[1].seconds), steps = generate / r->sequences;
-  json_t *doc = json_pack(
-      "{s:i,s:s,s:i,s:i,s:i,s:f,s:f,s:f,s:s}", "threads", r->threads, "isa", r->isa, "sequences",
-      r->sequences, "prompt_tokens", r->prompt_tokens, "generated", r->generated,
-      "prompt_tokens_per_s", ratio(p[0].tokens, p[0].seconds), "generated_tokens_per_s", generate,
-      "weights_gb_per_s", steps * (double)r->weight_bytes * 1e-9, "logits_sha256", r->hash);
+  json_t *doc =
+      json_pack("{s:i,s:s,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:s}", "threads", r->threads, "isa", r->isa,
+                "sequences", r->sequences, "depth", r->depth, "prompt_tokens", r->prompt_tokens,
+                "generated", r->generated, "prompt_tokens_per_s", ratio(p[0].tokens, p[0].seconds),
+                "generated_tokens_per_s", generate, "weights_gb_per_s",
+                steps * (double)r->weight_bytes * 1e-9, "logits_sha256", r->hash);
   for (int i = 0; i < 2; i++)
     json_object_set_new(doc, g_phases[i], phase_json(&r->phases[i], peak));
   return doc;
@@ -141,8 +142,10 @@ static void print_ops(const json_t *phase, const char *name) {
 
 void bench_print_run(const json_t *r) {
   const json_t *prompt = json_object_get(r, "prompt"), *generate = json_object_get(r, "generate");
-  mtk_cmd_print("%s, %d threads, %d x: prompt %d: %.1f tokens/s (%.1f GOP/s, %s of the limit), ",
-                text(r, "isa"), (int)number(r, "threads"), (int)number(r, "sequences"),
+  mtk_cmd_print("%s, %d threads, %d x: ", text(r, "isa"), (int)number(r, "threads"),
+                (int)number(r, "sequences"));
+  if (number(r, "depth") > 0) mtk_cmd_print("behind %d tokens, ", (int)number(r, "depth"));
+  mtk_cmd_print("prompt %d: %.1f tokens/s (%.1f GOP/s, %s of the limit), ",
                 (int)number(r, "prompt_tokens"), number(r, "prompt_tokens_per_s"),
                 number(prompt, "gops"), percent(prompt, "of_compute_peak"));
   mtk_cmd_print("generate %d: %.1f tokens/s (%.2f GB/s, %s of the limit), logits %.16s\n",
@@ -156,10 +159,11 @@ void bench_print_run(const json_t *r) {
 /* ---- comparison ------------------------------------------------------------------------------ */
 
 static bool same_run(const json_t *a, const json_t *b) {
-  static const char *const keys[] = {"threads", "sequences", "prompt_tokens", "generated"};
-  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-    if (!json_equal(json_object_get(a, keys[i]), json_object_get(b, keys[i]))) return false;
-  return true;
+  static const char *const keys[] = {"threads", "sequences", "depth", "prompt_tokens", "generated"};
+  bool same = true;
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) /* older reports have no depth: 0 */
+    same = same && (int64_t)number(a, keys[i]) == (int64_t)number(b, keys[i]);
+  return same;
 }
 
 static const json_t *find_run(const json_t *other, const json_t *run) {
@@ -189,16 +193,15 @@ static json_t *compare_run(const json_t *run, const json_t *was, bool settings_e
   double p = ratio(number(run, "prompt_tokens_per_s"), number(was, "prompt_tokens_per_s"));
   double g = ratio(number(run, "generated_tokens_per_s"), number(was, "generated_tokens_per_s"));
   bool same = !strcmp(text(run, "logits_sha256"), text(was, "logits_sha256"));
-  json_t *row = json_pack("{s:O,s:O,s:O,s:O,s:f,s:f,s:b}", "threads",
-                          json_object_get(run, "threads"), "sequences",
-                          json_object_get(run, "sequences"), "prompt_tokens",
-                          json_object_get(run, "prompt_tokens"), "generated",
-                          json_object_get(run, "generated"), "prompt_ratio", p, "generate_ratio",
-                          g, "same_logits", same);
+  json_t *row = json_pack(
+      "{s:O,s:O,s:O,s:O,s:O,s:f,s:f,s:b}", "threads", json_object_get(run, "threads"), "sequences",
+      json_object_get(run, "sequences"), "depth", json_object_get(run, "depth"), "prompt_tokens",
+      json_object_get(run, "prompt_tokens"), "generated", json_object_get(run, "generated"),
+      "prompt_ratio", p, "generate_ratio", g, "same_logits", same);
   if (print)
-    mtk_cmd_print("%7d %9d %8d %9d %12.3f %12.3f   %s\n", (int)number(run, "threads"),
-                  (int)number(run, "sequences"), (int)number(run, "prompt_tokens"),
-                  (int)number(run, "generated"), p, g,
+    mtk_cmd_print("%7d %9d %8d %8d %9d %12.3f %12.3f   %s\n", (int)number(run, "threads"),
+                  (int)number(run, "sequences"), (int)number(run, "depth"),
+                  (int)number(run, "prompt_tokens"), (int)number(run, "generated"), p, g,
                   same             ? "same"
                   : settings_equal ? "DIFFERENT"
                                    : "different, and so are the settings");
@@ -234,8 +237,9 @@ mtk_status bench_compare(json_t *doc, const mtk_cmd_line *line, mtk_error *err) 
   bool settings_equal =
       json_equal(json_object_get(doc, "settings"), json_object_get(other, "settings"));
   if (!line->json)
-    mtk_cmd_print("ratios to %s (above 1: faster now)\n%7s %9s %8s %9s %12s %12s   logits\n", path,
-                  "threads", "sequences", "prompt", "generated", "prompt", "generate");
+    mtk_cmd_print("ratios to %s (above 1: faster now)\n%7s %9s %8s %8s %9s %12s %12s   logits\n",
+                  path, "threads", "sequences", "depth", "prompt", "generated", "prompt",
+                  "generate");
   json_array_foreach(json_object_get(doc, "runs"), i, run) {
     const json_t *was = find_run(other, run);
     if (was) json_array_append_new(rows, compare_run(run, was, settings_equal, !line->json));

@@ -48,7 +48,14 @@ check all.json '[(o["n"], o["k"], o["calls"]) for o in r0["prompt"]["per_op"] if
 check all.json 'abs(sum(o["share"] for o in r0["generate"]["per_op"]) - 1) < 1e-9'
 check all.json 'all(o["type"] == "q8_0" and o["arith"] == "a8" for o in r0["prompt"]["per_op"] if o["op"] == "linear")'
 check all.json 'hashes[:4] == hashes[4:] and len(set(hashes)) == 4'
-run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 7 -n 3 -r 1 --per-op
+# Behind 4 tokens a prompt of 5 ends like one of 9, and its attention sees 4 x 5 keys more than one of 5.
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -d 0,4 -p 9,5 -n 3 -r 1 --no-limits --per-op --json
+check out '[(x["depth"], x["prompt_tokens"]) for x in r["runs"]] == [(0, 9), (0, 5), (4, 9), (4, 5)]'
+check out 'hashes[0] == hashes[3] and len(set(hashes)) == 3'
+check out '(lambda a: abs(a[3] / a[1] - (4 * 5 + 15) / 15) < 1e-9)([o["gops"] * o["ms"] for x in r["runs"]
+ for o in x["prompt"]["per_op"] if o["op"] == "attention"])' || fail "attention: $(cat out)"
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -d 4 -p 7 -n 3 -r 1 --per-op
+grep -q 'behind 4 tokens, prompt 7:' out || fail "no depth: $(cat out)"
 grep -Eq '^limits of .*GB/s read' out || fail "no limits: $(cat out)"
 grep -Eq 'linear 512 x 256, q8_0 in a8' out || fail "no table of ops: $(cat out)"
 
@@ -109,6 +116,7 @@ refuses 2 'cannot have the type' "$MTK" bench --shape tiny.json --dtype i32
 refuses 2 'numbers from' "$MTK" bench model -p 12,x
 refuses 2 'numbers from' "$MTK" bench model -s 0
 refuses 2 'do not fit the context' "$MTK" bench model -p 4 -n 4 -c 6 --no-limits
+refuses 2 '5 . 2 tokens do not fit the context' "$MTK" bench model -d 4 -p 1 -n 2 -c 6 --no-limits
 refuses 1 'missing.json' "$MTK" bench --shape missing.json
 echo '{"architectures": ["NobodyForCausalLM"]}' >nobody.json
 refuses 1 "nobody.json.*no plugin knows" "$MTK" bench --shape nobody.json
