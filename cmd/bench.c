@@ -225,7 +225,7 @@ static mtk_status run_settings(bench *b, mtk_error *err) {
   bench_peak peak;
   b->peak = NULL;
   if (!mtk_options_flag(b->line->options, "no-limits")) {
-    MTK_TRY(bench_measure_peak(&peak, b->e.pool, err));
+    MTK_TRY(bench_measure_peak(&peak, mtk_engine_weight_bytes(b->e.engine), b->e.pool, err));
     b->peak = &peak;
     json_t *doc = bench_peak_json(&peak);
     if (!b->line->json) bench_print_peak(doc);

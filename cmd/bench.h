@@ -2,6 +2,8 @@
 #ifndef MTK_CMD_BENCH_H
 #define MTK_CMD_BENCH_H
 
+#include <mtk/limits.h>
+
 #include "cmd.h"
 
 enum { BENCH_LIST_MAX = 32 };
@@ -32,11 +34,12 @@ uint64_t bench_memory_available(void); /* bytes this process may still take */
 
 typedef struct bench_peak {
   int threads;
-  double read;                 /* bytes/s */
+  double memory, read;         /* bytes/s: far beyond the caches; as many as a token reads */
   double ops[MTK_ARITH_COUNT]; /* operations/s in what each arithmetic is made of */
 } bench_peak;
 /* Of the machine's best instruction level, whatever MTK_CPU says. */
-mtk_status bench_measure_peak(bench_peak *out, mtk_pool *pool, mtk_error *err);
+mtk_status bench_measure_peak(bench_peak *out, uint64_t weight_bytes, mtk_pool *pool,
+                              mtk_error *err);
 
 /* ---- bench_report.c: JSON and text ---- */
 

@@ -21,6 +21,11 @@ static double least_seconds(const double *ops, const bench_peak *peak) {
 
 /* ---- ops ------------------------------------------------------------------------------------- */
 
+/* What other ops read are values of this step, in the caches. */
+static bool reads_memory(const mtk_op_stats *s) {
+  return s->type != MTK_DTYPE_COUNT || strcmp(s->op, "attention") == 0;
+}
+
 static json_t *op_json(const mtk_op_stats *s, double total, const bench_peak *peak) {
   static const char *const ariths[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
   bool linear = s->type != MTK_DTYPE_COUNT;
@@ -36,7 +41,8 @@ static json_t *op_json(const mtk_op_stats *s, double total, const bench_peak *pe
   json_object_set_new(row, "gops", json_real(gops * 1e-9));
   json_object_set_new(row, "gb_per_s", json_real(rate * 1e-9));
   json_object_set_new(row, "of_compute_peak", share_or_null(gops, peak ? peak->ops[s->arith] : 0));
-  json_object_set_new(row, "of_read_peak", share_or_null(rate, peak ? peak->read : 0));
+  json_object_set_new(row, "of_read_peak",
+                      share_or_null(rate, peak && reads_memory(s) ? peak->read : 0));
   return row;
 }
 
@@ -49,7 +55,7 @@ void bench_count_ops(bench_phase *phase, const mtk_engine *engine, bool per_op,
   phase->bytes = 0;
   for (size_t i = 0; i < n; i++) {
     phase->ops[rows[i].arith] += rows[i].ops;
-    phase->bytes += rows[i].bytes;
+    if (reads_memory(&rows[i])) phase->bytes += rows[i].bytes;
     total += rows[i].seconds;
   }
   if (!per_op) return;
@@ -61,9 +67,10 @@ void bench_count_ops(bench_phase *phase, const mtk_engine *engine, bool per_op,
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
 json_t *bench_peak_json(const bench_peak *p) {
-  return json_pack("{s:i,s:f,s:f,s:f,s:f}", "threads", p->threads, "read_gb_per_s", p->read * 1e-9,
-                   "a32_gops", p->ops[MTK_A32] * 1e-9, "a16_gops", p->ops[MTK_A16] * 1e-9,
-                   "a8_gops", p->ops[MTK_A8] * 1e-9);
+  return json_pack("{s:i,s:f,s:f,s:f,s:f,s:f}", "threads", p->threads, "memory_gb_per_s",
+                   p->memory * 1e-9, "read_gb_per_s", p->read * 1e-9, "a32_gops",
+                   p->ops[MTK_A32] * 1e-9, "a16_gops", p->ops[MTK_A16] * 1e-9, "a8_gops",
+                   p->ops[MTK_A8] * 1e-9);
 }
 
 static json_t *phase_json(bench_phase *p, const bench_peak *peak) {
@@ -116,9 +123,10 @@ static const char *percent(const json_t *o, const char *key) {
 }
 
 void bench_print_peak(const json_t *p) {
-  mtk_cmd_print("limits of %d threads: %.1f GB/s read; %.1f GFLOP/s (a32), %.1f (a16), "
-                "%.1f GOP/s (a8)\n",
-                (int)number(p, "threads"), number(p, "read_gb_per_s"), number(p, "a32_gops"),
+  mtk_cmd_print("limits of %d threads: %.1f GB/s read (%.1f from memory); %.1f GFLOP/s (a32), "
+                "%.1f (a16), %.1f GOP/s (a8)\n",
+                (int)number(p, "threads"), number(p, "read_gb_per_s"),
+                number(p, "memory_gb_per_s"), number(p, "a32_gops"),
                 number(p, "a16_gops"), number(p, "a8_gops"));
 }
 

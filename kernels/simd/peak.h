@@ -58,33 +58,52 @@ MTK_INLINE uint64_t xor_lanes(vi v) {
   return sum;
 }
 
-/* One pass over `streams` parts of equal length side by side, 256 bytes of each in turn. */
-MTK_INLINE uint64_t read_streams(const uint64_t *data, size_t part, int streams) {
-  enum { WORDS = LANES / 2, STEP = 32 };
-  vi a = vi_zero(), b = a, c = a, d = a;
+/* In words. CHUNK: streams further apart than this were slower. */
+enum { WORDS = LANES / 2, LINE = 8, LINES = 4, AHEAD = 16 * LINE, CHUNK = 1 << 17 };
+
+/* One pass over `streams` parts of equal length, `lines` cache lines of each in turn. ahead: the
+ * lines AHEAD words further on are fetched into the L2 cache. */
+MTK_INLINE uint64_t read_streams(const uint64_t *data, size_t part, int streams, const int lines,
+                                 const int ahead) {
+  const size_t step = (size_t)lines * LINE;
+  vi sum[LINES * LINE / WORDS];
+  MTK_UNROLL for (int w = 0; w < LINES * LINE / WORDS; w++) sum[w] = vi_zero();
   size_t i = 0;
-  for (; i + STEP <= part; i += STEP) {
+  for (; i + step <= part; i += step) {
     for (int s = 0; s < streams; s++) {
       const uint64_t *p = data + (size_t)s * part + i;
-      for (int w = 0; w < STEP; w += 4 * WORDS) {
-        a = vi_xor(a, vi_load(p + w));
-        b = vi_xor(b, vi_load(p + w + WORDS));
-        c = vi_xor(c, vi_load(p + w + 2 * WORDS));
-        d = vi_xor(d, vi_load(p + w + 3 * WORDS));
+      MTK_UNROLL for (int l = 0; ahead && l < lines; l++) {
+        _mm_prefetch((const char *)(p + AHEAD + l * LINE), _MM_HINT_T1);
+      }
+      MTK_UNROLL for (int w = 0; w < lines * LINE / WORDS; w++) {
+        sum[w] = vi_xor(sum[w], vi_load(p + w * WORDS));
       }
     }
   }
-  uint64_t sum = xor_lanes(vi_xor(vi_xor(a, b), vi_xor(c, d)));
+  MTK_UNROLL for (int w = 1; w < LINES * LINE / WORDS; w++) sum[0] = vi_xor(sum[0], sum[w]);
+  uint64_t all = xor_lanes(sum[0]);
   for (int s = 0; s < streams; s++)
-    for (size_t t = i; t < part; t++) sum ^= data[(size_t)s * part + t];
-  return sum;
+    for (size_t t = i; t < part; t++) all ^= data[(size_t)s * part + t];
+  return all;
 }
 
 static uint64_t MTK_K(read_words)(const uint64_t *data, size_t n, int streams) {
-  size_t part = n / (size_t)streams;
+  const size_t parts = (size_t)(streams < 0 ? -streams : streams);
   uint64_t sum = 0;
-  if (part >= LANES) sum = read_streams(data, part, streams);
-  for (size_t i = part >= LANES ? part * (size_t)streams : 0; i < n; i++) sum ^= data[i];
+  while (n / parts >= 2 * LINE) {
+    /* An odd number of lines: parts do not meet in the sets of the L1 cache. */
+    const size_t most = n / parts < CHUNK ? n / parts : CHUNK;
+    const size_t part = ((most / LINE - 1) | 1) * LINE;
+    if (streams == 1)
+      sum ^= read_streams(data, part, 1, LINES, 0);
+    else if (streams > 1)
+      sum ^= read_streams(data, part, streams, 1, 0);
+    else
+      sum ^= read_streams(data, part, -streams, 1, 1);
+    data += part * parts;
+    n -= part * parts;
+  }
+  for (size_t i = 0; i < n; i++) sum ^= data[i];
   return sum;
 }
 

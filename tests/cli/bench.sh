@@ -35,13 +35,17 @@ cp out all.json
 check all.json 'r["report"] == "mtk bench 1" and len(r["runs"]) == 8 and len(r["limits"]) == 2'
 check all.json 'r["settings"] == {"model": "tiny.json", "arch": "llama", "activations": "default", "kv_cache": "f32",
  "dtype": "q8_0", "seed": 1, "layers": 3, "layers_of_shape": 3}'
-check all.json 'all(l[k] > 0 for l in r["limits"] for k in ("read_gb_per_s", "a32_gops", "a16_gops", "a8_gops"))'
+check all.json 'all(l[k] > 0 for l in r["limits"] for k in
+ ("memory_gb_per_s", "read_gb_per_s", "a32_gops", "a16_gops", "a8_gops"))'
 check all.json '[(x["threads"], x["prompt_tokens"], x["sequences"]) for x in r["runs"]] ==
  [(t, p, s) for t in (1, 2) for p in (7, 20) for s in (1, 3)]'
 check all.json 'all(x[k] > 0 and math.isfinite(x[k]) for x in r["runs"] for k in
  ("prompt_tokens_per_s", "generated_tokens_per_s", "weights_gb_per_s"))'
 check all.json 'all(x[p][k] > 0 for x in r["runs"] for p in ("prompt", "generate") for k in
  ("seconds", "gops", "gb_per_s", "of_compute_peak", "of_read_peak"))'
+# Only weights and cached keys are read from memory.
+check all.json 'all((o["of_read_peak"] is not None) == (o["op"] in ("linear", "attention"))
+ for o in r0["prompt"]["per_op"] + r0["generate"]["per_op"])'
 # Work is counted exactly: rows of logits x head, and 3 layers of q for every prompt token.
 check all.json '[(o["n"], o["k"], o["calls"]) for o in r0["prompt"]["per_op"] if o["op"] == "linear"] ==
  [(256, 256, 6), (128, 256, 6), (512, 256, 6), (256, 512, 3), (320, 256, 1)]'

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/internal.h"
+
 /* ---- random data ---------------------------------------- */
 static uint64_t rng_state = 1;
 
@@ -92,7 +94,7 @@ void *ck_buf(size_t bytes, size_t skew) {
   }
   buffer *b = &buffers[n_buffers++];
   b->base_bytes = (bytes + skew + 2 * GUARD + 63) / 64 * 64;
-  b->base = must(aligned_alloc(64, b->base_bytes));
+  b->base = must(mtk_alloc_pages(b->base_bytes));
   b->user = b->base + GUARD + skew;
   b->bytes = bytes;
   memset(b->base, PATTERN, b->base_bytes);
@@ -111,7 +113,7 @@ int ck_guards_ok(void) {
 }
 
 void ck_free_all(void) {
-  for (int i = 0; i < n_buffers; i++) free(buffers[i].base);
+  for (int i = 0; i < n_buffers; i++) mtk_free_pages(buffers[i].base, buffers[i].base_bytes);
   n_buffers = 0;
 }
 
@@ -201,13 +203,6 @@ double ck_seconds(void (*fn)(void *arg), void *arg) {
     run += dt > 0.5 ? 3 : 1; /* slow kernels: fewer runs */
   }
   return best;
-}
-
-double ck_seconds_once(void (*fn)(void *arg), void *arg) {
-  fn(arg);
-  double t0 = now();
-  fn(arg);
-  return now() - t0;
 }
 
 static const char *only, *shapes_of;

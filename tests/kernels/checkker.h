@@ -31,7 +31,8 @@ void ck_fill(float *x, int64_t n, ck_kind kind);
 void ck_fill_bytes(void *p, size_t n);
 
 /* ---- guarded buffers ---------------------------------------- */
-/* `bytes` bytes between guard bytes, 64-byte aligned plus `skew`; all starts as a fixed pattern.
+/* `bytes` bytes between guard bytes, 64-byte aligned plus `skew`, in huge pages as weights and KV
+ * pages where there are some; all starts as a fixed pattern.
  * Released all together by ck_free_all (done after every check). Ends the program when memory runs
  * out: tests only. */
 void *ck_buf(size_t bytes, size_t skew);
@@ -71,8 +72,6 @@ typedef struct ck_check {
 
 /* CPU seconds of one call of fn(arg): best of several runs of at least a few milliseconds each. */
 double ck_seconds(void (*fn)(void *arg), void *arg);
-/* The same of one call after another one, for long calls. */
-double ck_seconds_once(void (*fn)(void *arg), void *arg);
 
 /* Options: --bench [--csv] [--isa NAME] [--shapes FILE], --seed N, --only TEXT (checks and bench
  * rows whose name contains TEXT). Exit status 0 all equal, 1 not, 2 usage. */

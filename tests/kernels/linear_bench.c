@@ -1,6 +1,8 @@
 /* tests/kernels/linear_bench.c: see linear_bench.h. Single-threaded. */
 #include "kernels/linear_bench.h"
 
+#include <mtk/limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/checkker.h"
@@ -8,43 +10,22 @@
 enum { MAX_SHAPES = 256 };
 static const char *const arith_names[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
 
-/* What one thread can do at most, in 1e9 operations and bytes a second. */
+/* What one thread can do at most: operations, and bytes read of a matrix of this size, a second. */
 typedef struct limits {
   double ops[MTK_ARITH_COUNT], read;
 } limits;
 
-typedef struct stream {
-  const mtk_kernels *k;
-  int arith; /* or streams */
-  double ops;
-  uint64_t *memory;
-} stream;
-
-static void multiply(void *arg) {
-  stream *s = arg;
-  static _Alignas(64) float io[32] = {0};
-  s->ops = s->k->peak[s->arith](io, 20000);
+static void must(mtk_status st, const mtk_error *err) {
+  if (st == MTK_OK) return;
+  fprintf(stderr, "limits: %s\n", err->message);
+  exit(1);
 }
 
-enum { READ_WORDS = 1 << 25 };
-static void read_memory(void *arg) {
-  stream *s = arg;
-  s->memory[0] = s->k->read_words(s->memory, READ_WORDS, s->arith);
-}
-
-static limits measure(const mtk_kernels *k) {
-  stream s = {.k = k, .memory = ck_buf(READ_WORDS * sizeof(uint64_t), 0)};
-  limits l = {.read = 0.0};
-  for (s.arith = 0; s.arith < MTK_ARITH_COUNT; s.arith++) {
-    double seconds = ck_seconds(multiply, &s);
-    l.ops[s.arith] = 1e-9 * s.ops / seconds;
-  }
-  for (s.arith = 1; s.arith <= 8; s.arith *= 2) { /* streams */
-    double rate = 1e-9 * READ_WORDS * sizeof(uint64_t) / ck_seconds_once(read_memory, &s);
-    if (rate > l.read) l.read = rate;
-  }
-  ck_free_all();
-  return l;
+static double read_rate(const mtk_kernels *k, size_t bytes) {
+  mtk_error err;
+  double rate;
+  must(mtk_limits_read(&rate, k, NULL, bytes, &err), &err);
+  return rate;
 }
 
 /* A kernel with its weights packed, and the batch of the moment. */
@@ -83,21 +64,26 @@ static void *pack(const mtk_linear_kernel *l, int64_t n, int64_t k) {
 
 static double part(double value, double limit) { return limit > 0 ? 100.0 * value / limit : 0.0; }
 
+static size_t packed_bytes(const timed *t) {
+  return t->l->packed_bytes(t->n, t->k) - t->l->grid_bytes(t->n, t->k);
+}
+
 static void print_row(const mtk_kernels *k, const timed *t, const ck_shape *shape, double s,
                       const limits *at_most) {
   double ops = 2e-9 * (double)t->m * (double)t->n * (double)t->k / s;
-  size_t bytes = t->l->packed_bytes(t->n, t->k) - t->l->grid_bytes(t->n, t->k);
-  double read = 1e-9 * (double)bytes / s, limit = at_most->ops[t->l->arith];
+  size_t bytes = packed_bytes(t);
+  double read = 1e-9 * (double)bytes / s, limit = 1e-9 * at_most->ops[t->l->arith];
+  double read_limit = 1e-9 * at_most->read;
   long long m = t->m, n = t->n, depth = t->k;
   if (ck_csv()) {
     printf("%s,%s,%s,%s,%s,%lld,%lld,%lld,%.2f,%.2f,%.2f,%.2f,%.2f\n", k->isa_name,
            mtk_dtype_get(t->l->type)->name, arith_names[t->l->arith], shape->model, shape->label, m,
-           n, depth, 1e6 * s, ops, read, limit, at_most->read);
+           n, depth, 1e6 * s, ops, read, limit, read_limit);
   } else {
     printf("%-34s %-8s %-8s %5lld x %5lld x %5lld %9.1f us %7.1f GOP/s (%3.0f %%) %6.2f GB/s "
            "(%3.0f %%)\n",
            t->l->name, shape->model, shape->label, m, n, depth, 1e6 * s, ops, part(ops, limit),
-           read, part(read, at_most->read));
+           read, part(read, read_limit));
   }
   fflush(stdout);
 }
@@ -107,8 +93,11 @@ static void time_kernel(const mtk_kernels *k, const mtk_linear_kernel *l, const 
                         int count) {
   timed t = {.l = l, .n = shapes->n, .k = shapes->k};
   if (t.k % mtk_dtype_get(l->type)->block_elems) return;
-  limits at_most = measure(k); /* beside every kernel: others use the machine too */
+  mtk_error err;
+  limits at_most; /* measured beside every kernel: others use the machine too */
+  must(mtk_limits_ops(at_most.ops, k, NULL, &err), &err);
   t.packed = pack(l, t.n, t.k);
+  double after = read_rate(k, packed_bytes(&t));
   for (int i = 0; i < count; i++) {
     t.m = shapes[i].m;
     if (k->isa == MTK_ISA_REF && t.m > 1) continue; /* minutes */
@@ -117,7 +106,10 @@ static void time_kernel(const mtk_kernels *k, const mtk_linear_kernel *l, const 
     t.x = x;
     t.y = ck_floats(t.m * t.n, 0);
     t.act = ck_buf(l->act_bytes(t.m, t.k), 0);
-    print_row(k, &t, &shapes[i], ck_seconds(call, &t), &at_most);
+    double seconds = ck_seconds(call, &t), before = after;
+    after = read_rate(k, packed_bytes(&t));
+    at_most.read = before > after ? before : after;
+    print_row(k, &t, &shapes[i], seconds, &at_most);
   }
   ck_free_all();
 }

@@ -292,7 +292,8 @@ typedef struct mtk_kernels {
    * returns how many operations that was (a multiply-add is 2). io: 32 floats, read and written so
    * that the work must be done. */
   double (*peak[MTK_ARITH_COUNT])(float *io, int64_t rounds);
-  /* Exclusive or of n words, read as `streams` (> 0) parts side by side; data 64-byte aligned. */
+  /* Exclusive or of n words, read as `streams` parts side by side (negative: as many, fetched into
+   * the L2 cache ahead; not 0); data 64-byte aligned. */
   uint64_t (*read_words)(const uint64_t *data, size_t n, int streams);
 
   /* e4m3(x / d), nearest even; beyond 448, that. x and d finite. */

@@ -1,0 +1,26 @@
+/* mtk/limits.h: what the machine can do at most: multiply-adds on registers, and reading. The best
+ * of several passes; sums over the threads of a pool (NULL: the caller alone), each by its own CPU
+ * time, so that other programs on a busy machine hardly count. One call at a time. */
+#ifndef MTK_LIMITS_H
+#define MTK_LIMITS_H
+
+#include <mtk/base.h>
+#include <mtk/kernel.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Operations a second (a multiply-add is 2) of what each arithmetic is made of. */
+mtk_status mtk_limits_ops(double out[MTK_ARITH_COUNT], const mtk_kernels *kernels, mtk_pool *pool,
+                          mtk_error *err);
+/* Bytes a second when `bytes` are read again and again, in huge pages where there are some: from
+ * the caches where they fit there, else from memory. The best over numbers of streams, with and
+ * without fetching ahead. */
+mtk_status mtk_limits_read(double *out, const mtk_kernels *kernels, mtk_pool *pool, uint64_t bytes,
+                           mtk_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
