@@ -205,24 +205,6 @@ static void output_destroy(mtk_output *o) {
   mtk_free(o);
 }
 
-mtk_status mtk_output_create(mtk_output **out, const char *path, bool force, mtk_error *err) {
-  *out = NULL;
-  mtk_output *o = mtk_alloc(1, sizeof *o);
-  if (!o) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
-  o->buffer = mtk_alloc(BUFFER_BYTES, 1);
-  mtk_status status = target_init(&o->t, path, force, err);
-  if (status == MTK_OK && !o->buffer)
-    status = mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
-  if (status == MTK_OK) status = check_existing(&o->t, S_IFREG, err);
-  if (status == MTK_OK) status = create_temp(&o->t, false, err);
-  if (status != MTK_OK) {
-    mtk_output_abort(o);
-    return status;
-  }
-  *out = o;
-  return MTK_OK;
-}
-
 static mtk_output *scratch_output(const char *folder) {
   mtk_output *o = mtk_alloc(1, sizeof *o);
   if (!o) return NULL;
@@ -260,17 +242,19 @@ static void leave_the_past(mtk_output *o) {
     o->failed = errno;
 }
 
-static void write_all(mtk_output *o, const uint8_t *data, size_t n) {
-  while (n && !o->failed) {
-    ssize_t done = write(o->t.fd, data, n);
+int mtk_write_whole(int fd, const void *data, size_t n) {
+  for (const char *p = data; n;) {
+    ssize_t done = write(fd, p, n);
     if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) {
-      o->failed = done < 0 ? errno : EIO;
-      return;
-    }
-    data += done;
+    if (done <= 0) return done < 0 ? errno : EIO;
+    p += done;
     n -= (size_t)done;
   }
+  return 0;
+}
+
+static void write_all(mtk_output *o, const void *data, size_t n) {
+  if (!o->failed) o->failed = mtk_write_whole(o->t.fd, data, n);
 }
 
 static void flush_buffer(mtk_output *o) {
@@ -378,23 +362,31 @@ static mtk_status open_theirs(mtk_output *o, mtk_error *err) {
   return mtk_fail(err, MTK_E_CHECK, o->t.path, "is missing: the same command makes it");
 }
 
+static mtk_status open_output(mtk_output *o, mtk_error *err) {
+  if (o->outputs) return o->outputs->folder ? open_part(o, err) : open_theirs(o, err);
+  MTK_TRY(check_existing(&o->t, S_IFREG, err));
+  return create_temp(&o->t, false, err);
+}
+
 mtk_status mtk_output_create_in(mtk_output **out, mtk_outputs *outputs, const char *path,
                                 bool force, mtk_error *err) {
-  if (!outputs) return mtk_output_create(out, path, force, err);
   *out = NULL;
   mtk_output *o = mtk_alloc(1, sizeof *o);
   if (!o) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   o->outputs = outputs;
+  o->buffer = mtk_alloc(BUFFER_BYTES, 1);
   mtk_status status = target_init(&o->t, path, force, err);
-  if (status == MTK_OK && !(o->buffer = mtk_alloc(BUFFER_BYTES, 1)))
-    status = mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
-  if (status == MTK_OK) status = outputs->folder ? open_part(o, err) : open_theirs(o, err);
-  if (status != MTK_OK) {
+  if (status == MTK_OK && !o->buffer) status = mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  if (status == MTK_OK) status = open_output(o, err);
+  if (status != MTK_OK)
     mtk_output_abort(o);
-    return status;
-  }
-  *out = o;
-  return MTK_OK;
+  else
+    *out = o;
+  return status;
+}
+
+mtk_status mtk_output_create(mtk_output **out, const char *path, bool force, mtk_error *err) {
+  return mtk_output_create_in(out, NULL, path, force, err);
 }
 
 bool mtk_output_has(mtk_output *out, const char *name, uint64_t n) {
@@ -449,46 +441,39 @@ static void restore_aside(const target *t) {
   mtk_free(aside);
 }
 
-mtk_status mtk_outdir_create(mtk_outdir **out, const char *path, bool force, mtk_error *err) {
-  *out = NULL;
-  mtk_outdir *o = mtk_alloc(1, sizeof *o);
-  if (!o) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
-  mtk_status status = target_init(&o->t, path, force, err);
-  if (status == MTK_OK) restore_aside(&o->t);
-  if (status == MTK_OK) status = check_existing(&o->t, S_IFDIR, err);
-  if (status == MTK_OK) status = create_temp(&o->t, true, err);
-  if (status != MTK_OK) {
-    outdir_destroy(o);
-    return status;
+/* In a command that can be resumed the folder grows in that one's; in one that compares nothing is
+ * made. */
+static mtk_status open_outdir(mtk_outdir *o, mtk_error *err) {
+  target *t = &o->t;
+  const char *folder = o->outputs ? o->outputs->folder : NULL;
+  bool compares = o->outputs && !folder;
+  if (!compares) {
+    restore_aside(t);
+    MTK_TRY(check_existing(t, S_IFDIR, err));
   }
-  *out = o;
+  if (!o->outputs) return create_temp(t, true, err);
+  t->temp = compares ? mtk_strdup(t->path) : mtk_path_join(folder, "out");
+  if (!t->temp) return mtk_fail(err, MTK_E_NOMEM, t->path, "out of memory");
+  if (!compares && mkdir(t->temp, 0777) != 0 && errno != EEXIST)
+    return mtk_fail_errno(err, errno, t->path, "cannot create");
   return MTK_OK;
 }
 
-/* In a command that can be resumed the folder grows in that one's; in one that compares nothing is
- * made. */
 mtk_status mtk_outdir_create_in(mtk_outdir **out, mtk_outputs *outputs, const char *path,
                                 bool force, mtk_error *err) {
-  if (!outputs) return mtk_outdir_create(out, path, force, err);
   *out = NULL;
   mtk_outdir *o = mtk_alloc(1, sizeof *o);
   if (!o) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   o->outputs = outputs;
-  bool writes = outputs->folder != NULL;
   mtk_status status = target_init(&o->t, path, force, err);
-  if (status == MTK_OK && writes) {
-    restore_aside(&o->t);
-    status = check_existing(&o->t, S_IFDIR, err);
-  }
-  if (status == MTK_OK) {
-    o->t.temp = writes ? mtk_path_join(outputs->folder, "out") : mtk_strdup(o->t.path);
-    if (!o->t.temp) status = mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
-    else if (writes && mkdir(o->t.temp, 0777) != 0 && errno != EEXIST)
-      status = mtk_fail_errno(err, errno, path, "cannot create");
-  }
+  if (status == MTK_OK) status = open_outdir(o, err);
   if (status != MTK_OK) outdir_destroy(o);
   else *out = o;
   return status;
+}
+
+mtk_status mtk_outdir_create(mtk_outdir **out, const char *path, bool force, mtk_error *err) {
+  return mtk_outdir_create_in(out, NULL, path, force, err);
 }
 
 const char *mtk_outdir_path(const mtk_outdir *out) { return out->t.temp; }

@@ -67,23 +67,12 @@ uint64_t mtk_outputs_verified(const mtk_outputs *o, const char *name, int fd) {
   return at;
 }
 
-static int write_whole(int fd, const char *text, size_t n) {
-  while (n) {
-    ssize_t done = write(fd, text, n);
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return done < 0 ? errno : EIO;
-    text += done;
-    n -= (size_t)done;
-  }
-  return 0;
-}
-
 int mtk_outputs_mark(mtk_outputs *o, const char *name, int fd, uint64_t from, uint64_t end) {
   uint64_t hash;
   if (!hash_range(&hash, fd, from, end)) return errno ? errno : EIO;
   char *line = mtk_asprintf("%016llx %llu %s\n", (unsigned long long)hash,
                             (unsigned long long)end, name);
-  int bad = line ? write_whole(o->journal, line, strlen(line)) : ENOMEM;
+  int bad = line ? mtk_write_whole(o->journal, line, strlen(line)) : ENOMEM;
   mtk_free(line);
   o->n_made += !bad;
   return bad;
@@ -172,7 +161,7 @@ static mtk_status open_journal(mtk_outputs *o, mtk_error *err) {
   if (o->journal < 0) return mtk_fail_errno(err, why, o->folder, "cannot create the journal");
   /* the half line of a killed run becomes one of its own, which nobody understands */
   bool half = lseek(o->journal, 0, SEEK_END) > 0;
-  why = half ? write_whole(o->journal, "\n", 1) : 0;
+  why = half ? mtk_write_whole(o->journal, "\n", 1) : 0;
   return why ? mtk_fail_errno(err, why, o->folder, "cannot write the journal") : MTK_OK;
 }
 

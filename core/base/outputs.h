@@ -29,4 +29,7 @@ uint64_t mtk_outputs_verified(const mtk_outputs *o, const char *name, int fd);
 /* The bytes [from, end) of the file are complete. 0 or errno. */
 int mtk_outputs_mark(mtk_outputs *o, const char *name, int fd, uint64_t from, uint64_t end);
 
+/* All n bytes, at the end of what was written. 0 or errno. */
+int mtk_write_whole(int fd, const void *data, size_t n);
+
 #endif
