@@ -5,6 +5,8 @@
 
 #include <mtk/archive.h>
 
+#include <pthread.h>
+
 /* mtk_fail with the system's text for `errnum`: "cannot open: No such file or directory". The code
  * follows from errnum: ENOENT not-found, EEXIST exists, ENOMEM nomem, anything else io. */
 mtk_status mtk_fail_errno(mtk_error *err, int errnum, const char *place, const char *what);
@@ -37,6 +39,9 @@ mtk_status mtk_mount_list(const char *path,
  * `bytes` of mtk_free_pages are those of mtk_alloc_pages. */
 void *mtk_alloc_pages(size_t bytes);
 void mtk_free_pages(void *ptr, size_t bytes);
+
+/* A thread that leaves all signals to the program's own. 0 or errno. */
+int mtk_thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg);
 
 /* CPUs this process may use: affinity mask and cgroup v1/v2 quota (rounded up), at least 1. */
 int mtk_cpu_count(void);

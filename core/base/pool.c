@@ -101,12 +101,11 @@ static void *worker_main(void *arg) {
   return NULL;
 }
 
-/* Workers leave all signals to the program's own threads. */
-static int start_worker(worker *w) {
+int mtk_thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg) {
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  int bad = pthread_create(&w->thread, NULL, worker_main, w);
+  int bad = pthread_create(thread, NULL, run, arg);
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   return bad;
 }
@@ -131,7 +130,7 @@ mtk_status mtk_pool_create(mtk_pool **out, int n_threads, mtk_error *err) {
   for (int i = 1; i < pool->size; i++) {
     worker *w = &pool->workers[i];
     *w = (worker){.pool = pool, .index = i};
-    int bad = start_worker(w);
+    int bad = mtk_thread_start(&w->thread, worker_main, w);
     if (bad) {
       mtk_pool_destroy(pool);
       return mtk_fail_errno(err, bad, NULL, "cannot start a thread");

@@ -7,7 +7,6 @@
 
 #include <dirent.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,16 +118,6 @@ static void *digest_all(void *arg) {
   return NULL;
 }
 
-/* Signals go to the program's own threads. */
-static bool start_thread(mtk_digests *d) {
-  sigset_t all, old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old);
-  bool ok = pthread_create(&d->thread, NULL, digest_all, d) == 0;
-  pthread_sigmask(SIG_SETMASK, &old, NULL);
-  return ok;
-}
-
 mtk_status mtk_digests_start(mtk_digests **out, const char *const *sources, int n, bool threaded,
                              mtk_error *err) {
   mtk_digests *d = *out = mtk_alloc(1, sizeof *d);
@@ -141,7 +130,7 @@ mtk_status mtk_digests_start(mtk_digests **out, const char *const *sources, int 
     *out = NULL;
     return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   }
-  d->runs = threaded && start_thread(d);
+  d->runs = threaded && mtk_thread_start(&d->thread, digest_all, d) == 0;
   if (!d->runs) digest_all(d);
   return MTK_OK;
 }
