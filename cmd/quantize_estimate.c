@@ -78,7 +78,7 @@ static uint64_t moment_bytes(const mtk_model *model, const mtk_quantize_report *
     const mtk_tensor *t = mtk_model_tensor(model, r->rows[i].name);
     if (!t || r->rows[i].reason != MTK_QUANTIZED || r->rows[i].group != i) continue;
     long at = strncmp(t->name, "blk.", 4) == 0 ? strtol(t->name + 4, NULL, 10) : -1;
-    uint64_t k = (uint64_t)mtk_tensor_row_elems(t), n = t->n_dims == 3 ? (uint64_t)t->shape[0] : 1;
+    uint64_t k = (uint64_t)mtk_tensor_row_elems(t), n = (uint64_t)mtk_tensor_matrices(t);
     sum = (at == block ? sum : 0) + 4 * n * k * k;
     block = at;
     if (sum > most) most = sum;

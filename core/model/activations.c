@@ -71,7 +71,7 @@ mtk_status mtk_model_set_activations(mtk_model *model, const mtk_quantize_report
   for (size_t i = 0; i < rows->n_rows; i++) {
     if (rows->rows[i].reason != MTK_QUANTIZED) continue;
     const mtk_tensor *t = mtk_model_tensor(model, rows->rows[i].name);
-    bool one = t && mtk_tensor_scale_count(t) <= (t->n_dims == 3 ? t->shape[0] : 1);
+    bool one = t && mtk_tensor_scale_count(t) <= mtk_tensor_matrices(t);
     const pair *p = t ? find_pair(o->type, t->dtype, one) : NULL;
     if (p && p->largest > 0) MTK_TRY(set_input(model, t, p->largest, o, err));
   }

@@ -82,7 +82,7 @@ const mtk_arch_tensor *mtk_arch_row_at(long index[2], const mtk_arch_v1 *arch, c
 
 const mtk_arch_tensor *mtk_arch_row(const mtk_arch_v1 *arch, const char *name) {
   long index[2];
-  return mtk_arch_row_at(index, arch, name);
+  return arch ? mtk_arch_row_at(index, arch, name) : NULL;
 }
 
 const char *mtk_arch_name_from_hf(char *buf, size_t size, const mtk_arch_v1 *arch,

@@ -50,23 +50,14 @@ static const mtk_tensor *bias_of(const mtk_model *model, const mtk_tensor *weigh
 
 static mtk_status correct(mtk_model *model, const mtk_tensor *bias, const mtk_tensor *rounded,
                           const mtk_tensor *exact, const mtk_input_stats *stats, mtk_error *err) {
-  size_t n = (size_t)mtk_tensor_rows(exact);
   int64_t matrices = stats->n_expert > 0 ? stats->n_expert : 1;
-  void *data = mtk_arena_alloc(mtk_model_arena(model), n, mtk_dtype_get(bias->dtype)->block_bytes);
-  float *values = mtk_alloc(n, sizeof *values);
-  mtk_status st =
-      data && values ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, bias->name, "out of memory");
-  if (st == MTK_OK)
-    st = mtk_tensor_fetch_f32(values, bias, 0, mtk_tensor_rows(bias), data, err);
+  float *values = mtk_alloc((size_t)mtk_tensor_rows(exact), sizeof *values);
+  void *tmp = mtk_alloc(bias->size_bytes, 1);
+  mtk_status st = values && tmp ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, bias->name, "out of memory");
+  if (st == MTK_OK) st = mtk_tensor_fetch_f32(values, bias, 0, mtk_tensor_rows(bias), tmp, err);
   if (st == MTK_OK) st = subtract_error(values, rounded, exact, stats->mean, matrices, err);
-  if (st == MTK_OK) {
-    mtk_dtype_encode(bias->dtype, data, values, n);
-    mtk_tensor t = *bias;
-    t.data = data;
-    t.read = NULL;
-    t.read_ctx = NULL;
-    st = mtk_model_replace_tensor(model, &t, err);
-  }
+  if (st == MTK_OK) st = mtk_tensor_put(model, bias, values, err);
+  mtk_free(tmp);
   mtk_free(values);
   return st;
 }

@@ -12,34 +12,23 @@ typedef struct folded {
   int64_t rows; /* of a matrix */
 } folded;
 
-void mtk_hadamard(float *x, int64_t count, int64_t size) {
-  float scale = 1.0f / sqrtf((float)size);
-  for (float *end = x + count; size > 1 && x < end; x += size) {
-    for (int64_t half = 1; half < size; half *= 2)
-      for (int64_t i = 0; i < size; i++) {
-        if (i & half) continue;
-        float a = x[i], b = x[i + half];
-        x[i] = a + b;
-        x[i + half] = a - b;
-      }
-    for (int64_t i = 0; i < size; i++) x[i] *= scale;
-  }
-}
-
-/* The same for one block of rows [size][k]. */
+/* One Hadamard block over rows [size][k]. Rows of a half lie behind one another. */
 static void rotate_block(float *x, int64_t size, int64_t k) {
-  float scale = 1.0f / sqrtf((float)size);
+  float scale = 1.0f / sqrtf((float)size), *end = x + size * k;
   for (int64_t half = 1; half < size; half *= 2)
-    for (int64_t i = 0; i < size; i++) {
-      if (i & half) continue;
-      float *a = x + i * k, *b = x + (i + half) * k;
-      for (int64_t j = 0; j < k; j++) {
+    for (float *a = x, *b; a < end; a = b + half * k) {
+      b = a + half * k;
+      for (int64_t j = 0; j < half * k; j++) {
         float sum = a[j] + b[j];
         b[j] = a[j] - b[j];
         a[j] = sum;
       }
     }
   for (int64_t i = 0; i < size * k; i++) x[i] *= scale;
+}
+
+void mtk_hadamard(float *x, int64_t count, int64_t size) {
+  for (float *end = x + count; size > 1 && x < end; x += size) rotate_block(x, size, 1);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */

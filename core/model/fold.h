@@ -34,6 +34,18 @@ mtk_status mtk_model_settle_folds(mtk_model *model, mtk_error *err);
 /* x[count]: one Hadamard block of `size` after the other, in place; y = x H / sqrt(size). */
 void mtk_hadamard(float *x, int64_t count, int64_t size);
 
+/* ---- nodes of a graph ----------------------------------------------------------------------- */
+
+static inline bool mtk_node_reads(const mtk_graph_node *n, mtk_node_value v) {
+  for (int i = 0; i < n->n_in; i++)
+    if (n->in[i] == v) return true;
+  return false;
+}
+
+static inline bool mtk_node_is_linear(const mtk_graph_node *n) {
+  return n->op == MTK_OP_LINEAR || n->op == MTK_OP_MOE_LINEAR;
+}
+
 /* ---- where factors can go (fold_sites.c) ---------------------------------------------------- */
 
 /* The input of linear layers whose channels can be divided by factors where they are made: what

@@ -15,15 +15,9 @@ static const mtk_graph_node *writer_of(const mtk_graph *g, mtk_node_value v) {
   return NULL;
 }
 
-static bool reads(const mtk_graph_node *n, mtk_node_value v) {
-  for (int i = 0; i < n->n_in; i++)
-    if (n->in[i] == v) return true;
-  return false;
-}
-
 static int count_readers(const mtk_graph *g, mtk_node_value v) {
   int n = v == g->logits || v == g->hidden;
-  for (size_t i = 0; i < g->n_nodes; i++) n += reads(&g->nodes[i], v);
+  for (size_t i = 0; i < g->n_nodes; i++) n += mtk_node_reads(&g->nodes[i], v);
   return n;
 }
 
@@ -39,16 +33,12 @@ static const char *weight_name(const mtk_graph *g, const mtk_graph_node *n) {
   return g->weights[n->weight].name;
 }
 
-static bool is_linear(const mtk_graph_node *n) {
-  return n->op == MTK_OP_LINEAR || n->op == MTK_OP_MOE_LINEAR;
-}
-
 /* Do all readers of what this SLICE cuts take other columns? */
 static bool cuts_alone(const mtk_graph *g, const mtk_graph_node *slice) {
   const mtk_attrs *a = &slice->attrs;
   for (size_t i = 0; i < g->n_nodes; i++) {
     const mtk_graph_node *n = &g->nodes[i];
-    if (n == slice || !reads(n, slice->in[0])) continue;
+    if (n == slice || !mtk_node_reads(n, slice->in[0])) continue;
     const mtk_attrs *b = &n->attrs;
     bool apart = b->column + b->n_column <= a->column || a->column + a->n_column <= b->column;
     if (n->op != MTK_OP_SLICE || b->n_head > 1 || !apart) return false;
@@ -69,7 +59,7 @@ static bool trace_rows(mtk_fold_site *s, const mtk_graph *g, mtk_node_value v) {
       s->first_row += n->attrs.column;
     } else if (!owns_weight(g, n)) {
       return false;
-    } else if (is_linear(n)) {
+    } else if (mtk_node_is_linear(n)) {
       s->writer = weight_name(g, n);
       s->n_expert = n->op == MTK_OP_MOE_LINEAR ? n->attrs.n_expert : 0;
       return true;
@@ -114,8 +104,8 @@ static mtk_status find_readers(bool *found, mtk_fold_site *s, mtk_arena *arena, 
   bool slots = false;
   for (size_t i = 0; i < g->n_nodes; i++) {
     const mtk_graph_node *node = &g->nodes[i];
-    if (!reads(node, v)) continue;
-    if (!is_linear(node) || node->in[0] != v || !owns_weight(g, node)) return MTK_OK;
+    if (!mtk_node_reads(node, v)) continue;
+    if (!mtk_node_is_linear(node) || node->in[0] != v || !owns_weight(g, node)) return MTK_OK;
     slots |= node->op == MTK_OP_MOE_LINEAR && node->attrs.slot_input;
     s->k = g->weights[node->weight].k;
     s->readers[s->n_readers++] = weight_name(g, node);
@@ -170,22 +160,19 @@ static mtk_status divide_norm(mtk_model *model, const mtk_fold_site *s, float *f
       !type->is_float)
     return mtk_fail(err, MTK_E_UNSUPPORTED, s->writer, "is no norm of %lld values",
                     (long long)s->k);
-  mtk_arena *arena = mtk_model_arena(model);
-  float *w = mtk_arena_alloc(arena, (size_t)s->k, sizeof *w);
-  float *quotient = mtk_arena_alloc(arena, (size_t)s->k, sizeof *w);
-  void *data = mtk_arena_alloc(arena, (size_t)s->k, type->block_bytes);
-  if (!w || !quotient || !data) return mtk_fail(err, MTK_E_NOMEM, s->writer, "out of memory");
-  MTK_TRY(mtk_tensor_fetch_f32(w, t, 0, 1, data, err));
-  for (int64_t i = 0; i < s->k; i++) quotient[i] = w[i] / factors[i];
-  mtk_dtype_encode(t->dtype, data, quotient, (size_t)s->k);
-  mtk_dtype_decode(t->dtype, quotient, data, (size_t)s->k);
-  for (int64_t i = 0; i < s->k; i++)
+  float *w = mtk_alloc((size_t)s->k, 2 * sizeof *w), *quotient = w ? w + s->k : NULL;
+  void *tmp = mtk_alloc((size_t)s->k, type->block_bytes);
+  mtk_status st = w && tmp ? mtk_tensor_fetch_f32(w, t, 0, 1, tmp, err)
+                           : mtk_fail(err, MTK_E_NOMEM, s->writer, "out of memory");
+  for (int64_t i = 0; st == MTK_OK && i < s->k; i++) quotient[i] = w[i] / factors[i];
+  if (st == MTK_OK) st = mtk_tensor_put(model, t, quotient, err);
+  if (st == MTK_OK)
+    st = mtk_tensor_fetch_f32(quotient, mtk_model_tensor(model, s->writer), 0, 1, NULL, err);
+  for (int64_t i = 0; st == MTK_OK && i < s->k; i++)
     if (quotient[i] != 0.0f) factors[i] = w[i] / quotient[i];
-  mtk_tensor divided = *t;
-  divided.data = data;
-  divided.read = NULL;
-  divided.read_ctx = NULL;
-  return mtk_model_replace_tensor(model, &divided, err);
+  mtk_free(tmp);
+  mtk_free(w);
+  return st;
 }
 
 /* The writer's rows, and its bias, over the factors. */
@@ -219,7 +206,7 @@ mtk_status mtk_model_fold_site(mtk_model *model, const mtk_fold_site *s, float *
       f[x * s->k + j] = factors[x * m + mtk_fold_channel(s, j)];
   for (int i = 0; i < s->n_readers; i++) {
     const mtk_tensor *t = mtk_model_tensor(model, s->readers[i]);
-    int64_t n = t && t->n_dims == 3 ? t->shape[0] : 1;
+    int64_t n = t ? mtk_tensor_matrices(t) : 1;
     mtk_fold fold = {.matrices = n, .columns = f, .shared_columns = s->n_expert == 0};
     MTK_TRY(mtk_model_fold(model, s->readers[i], &fold, err));
   }

@@ -32,13 +32,14 @@ double mtk_arch_init_sigma(const mtk_arch_slot *slot, uint64_t n_block);
 mtk_status mtk_model_read_config(mtk_model *model, mtk_error *err);
 /* A positive size from hyperparameters: "embedding_length", or sums of products "a*b+2*c". */
 mtk_status mtk_arch_size(int64_t *out, const mtk_meta *meta, const char *expr, mtk_error *err);
-/* Row of a canonical tensor name ("blk.3.attn_q.weight"), or NULL. */
+/* mtk_arch_row_at for those that ask for no numbers; arch may be NULL. */
 const mtk_arch_tensor *mtk_arch_row(const mtk_arch_v1 *arch, const char *name);
-/* The same with the numbers in the name: block and expert, -1 without. */
-const mtk_arch_tensor *mtk_arch_row_at(long index[2], const mtk_arch_v1 *arch, const char *name);
 /* One matrix of stacked experts as a tensor of its own: borrows t and its values. */
 mtk_status mtk_expert_slice(mtk_tensor *out, mtk_arena *arena, const mtk_tensor *t, int64_t expert,
                             mtk_error *err);
+/* Replace t, of a type without outside scales, by these values, all of them, in its type. */
+mtk_status mtk_tensor_put(mtk_model *model, const mtk_tensor *t, const float *values,
+                          mtk_error *err);
 /* Forget all tensors, to add others; their descriptions live on in the arena. */
 mtk_status mtk_model_clear_tensors(mtk_model *model, mtk_error *err);
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/recode.h"
+#include "model/model_impl.h"
 
 enum { MX_BYTES = 17, NV_BYTES = 36, LOWEST = -9, HIGHEST = 8, CHUNK_ROWS = 64 };
 
@@ -147,7 +147,7 @@ static void join_groups(member *m, size_t n, const mtk_model *model) {
 static mtk_status measure_tensor(member *m, const mtk_arch_v1 *arch, const mtk_tensor *t,
                                  mtk_error *err) {
   int64_t n = mtk_tensor_matrices(t), rows = mtk_tensor_rows(t) / n;
-  const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
+  const mtk_arch_tensor *row = mtk_arch_row(arch, t->name);
   m->group = row ? row->fuse_group : NULL;
   m->block = strncmp(t->name, "blk.", 4) == 0 ? strtol(t->name + 4, NULL, 10) : -1;
   m->spans = mtk_alloc((size_t)n, sizeof *m->spans);

@@ -8,10 +8,6 @@
 
 enum { CHUNK_FLOATS = 1 << 18, STRIP_FLOATS = 1 << 14 };
 
-int64_t mtk_tensor_matrices(const mtk_tensor *t) {
-  return t->n_dims == 3 && t->shape[0] > 0 ? t->shape[0] : 1;
-}
-
 /* ---- source rows ---------------------------------------------------------------------------- */
 
 /* Rows of one task: about CHUNK_FLOATS values. */

@@ -63,19 +63,16 @@ static mtk_status enter_writer(rotation *r, const mtk_graph_node *n) {
 
 /* A linear layer that reads the stream, through a norm or not (norm -1). */
 static mtk_status enter_linear(rotation *r, const mtk_graph_node *n, int32_t norm) {
-  bool tied = r->changes[n->weight].columns; /* the embedding */
-  if (tied && r->head == -2) r->head = norm;
-  else if (tied) return refuse(r, n, "two layers share the matrix");
-  if (tied) return MTK_OK;
-  r->changes[n->weight].columns = true;
-  r->changes[n->weight].norm = norm;
+  change *c = &r->changes[n->weight];
+  bool tied = r->g->weights[n->weight].use & MTK_USE_EMBED;
+  if (tied ? r->head != -2 : c->columns) return refuse(r, n, "two layers share the matrix");
+  if (tied) {
+    r->head = norm;
+    return MTK_OK;
+  }
+  c->columns = true;
+  c->norm = norm;
   return MTK_OK;
-}
-
-static bool reads(const mtk_graph_node *n, mtk_node_value v) {
-  for (int i = 0; i < n->n_in; i++)
-    if (n->in[i] == v) return true;
-  return false;
 }
 
 /* Its weight moves into all layers that read its result. */
@@ -85,9 +82,9 @@ static mtk_status enter_norm(rotation *r, const mtk_graph_node *norm) {
   r->changes[norm->weight].unit = true;
   for (size_t i = 0; i < r->g->n_nodes; i++) {
     const mtk_graph_node *n = &r->g->nodes[i];
-    if (!reads(n, norm->out[0])) continue;
-    bool linear = n->op == MTK_OP_LINEAR || n->op == MTK_OP_MOE_LINEAR;
-    if (!linear || n->in[0] != norm->out[0]) return refuse(r, n, "it reads the norm's result");
+    if (!mtk_node_reads(n, norm->out[0])) continue;
+    if (!mtk_node_is_linear(n) || n->in[0] != norm->out[0])
+      return refuse(r, n, "it reads the norm's result");
     MTK_TRY(enter_linear(r, n, norm->weight));
   }
   return MTK_OK;
@@ -117,7 +114,7 @@ static mtk_status enter(rotation *r, mtk_node_value v) {
   for (size_t i = 0; i < r->g->n_nodes; i++) {
     const mtk_graph_node *n = &r->g->nodes[i];
     if (n->out[0] == v && n->n_out > 0) MTK_TRY(enter_writer(r, n));
-    if (reads(n, v)) MTK_TRY(enter_reader(r, n, v));
+    if (mtk_node_reads(n, v)) MTK_TRY(enter_reader(r, n, v));
   }
   return MTK_OK;
 }
@@ -139,7 +136,7 @@ static mtk_status norm_values(float **out, rotation *r, int32_t norm) {
 static mtk_status fold_weight(rotation *r, const char *name, const change *c) {
   const mtk_tensor *t = mtk_model_tensor(r->model, name);
   if (!t) return mtk_fail(r->err, MTK_E_INTERNAL, name, "the model has no such tensor");
-  int64_t matrices = t->n_dims == 3 || (c->is_bias && t->n_dims == 2) ? t->shape[0] : 1;
+  int64_t matrices = c->is_bias && t->n_dims == 2 ? t->shape[0] : mtk_tensor_matrices(t);
   int64_t k = mtk_tensor_row_elems(t), rows = mtk_tensor_rows(t) / matrices;
   mtk_fold fold = {.matrices = matrices, .shared_columns = true};
   if ((c->rows && !c->is_bias && rows % r->size) || ((c->columns || c->is_bias) && k % r->size))
@@ -169,16 +166,14 @@ static mtk_status untie(rotation *r, const char *embedding) {
 }
 
 static mtk_status make_unit(rotation *r, const char *name) {
-  mtk_tensor t = *mtk_model_tensor(r->model, name);
-  int64_t k = mtk_tensor_row_elems(&t);
-  float *ones = mtk_arena_alloc(mtk_model_arena(r->model), (size_t)k, sizeof *ones);
+  const mtk_tensor *t = mtk_model_tensor(r->model, name);
+  int64_t k = mtk_tensor_row_elems(t);
+  float *ones = mtk_alloc((size_t)k, sizeof *ones);
   if (!ones) return mtk_fail(r->err, MTK_E_NOMEM, name, "out of memory");
   for (int64_t i = 0; i < k; i++) ones[i] = 1.0f;
-  mtk_dtype_encode(t.dtype, ones, ones, (size_t)k); /* narrower or f32: in place */
-  t.data = ones;
-  t.read = NULL;
-  t.read_ctx = NULL;
-  return mtk_model_replace_tensor(r->model, &t, r->err);
+  mtk_status st = mtk_tensor_put(r->model, t, ones, r->err);
+  mtk_free(ones);
+  return st;
 }
 
 static mtk_status change_weights(rotation *r) {

@@ -152,7 +152,7 @@ static bool wants_scale(mtk_dtype type) {
 
 /* One scale per matrix (several for experts) that brings the pool's values to sigma. */
 static mtk_status add_scales(mtk_tensor *t, maker *m, double sigma, mtk_error *err) {
-  size_t n = t->n_dims == 3 ? (size_t)t->shape[0] : 1;
+  size_t n = (size_t)mtk_tensor_matrices(t);
   float *scales = mtk_arena_alloc(mtk_model_arena(m->model), n, sizeof *scales);
   if (!scales) return mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
   for (size_t i = 0; i < n; i++) scales[i] = (float)sigma;

@@ -1,9 +1,9 @@
-/* tensor.c: reading rows of a tensor, from memory or through its read function. No state; any
- * thread. */
+/* tensor.c: rows of a tensor, from memory or through its read function, and values that replace
+ * them. No state; any thread may read. */
 #include <mtk/kernel.h>
-#include <mtk/model.h>
 
 #include "base/internal.h"
+#include "model/model_impl.h"
 
 int64_t mtk_tensor_rows(const mtk_tensor *t) {
   int64_t rows = 1;
@@ -41,6 +41,10 @@ int64_t mtk_tensor_scale_count(const mtk_tensor *t) {
   return ((rows - 1) / t->scale_n + 1) * ((cols - 1) / t->scale_k + 1);
 }
 
+int64_t mtk_tensor_matrices(const mtk_tensor *t) {
+  return t->n_dims == 3 && t->shape[0] > 0 ? t->shape[0] : 1;
+}
+
 static void multiply_scales(float *x, const mtk_tensor *t, int64_t row0, int64_t n_rows) {
   int64_t k = mtk_tensor_row_elems(t), per_row = (k - 1) / t->scale_k + 1;
   for (int64_t r = 0; r < n_rows; r++) {
@@ -64,4 +68,19 @@ mtk_status mtk_tensor_fetch_f32(float *out, const mtk_tensor *t, int64_t row0, i
   mtk_kernels_default()->widen(out, src, t->dtype, n_rows * k);
   if (t->scales) multiply_scales(out, t, row0, n_rows);
   return MTK_OK;
+}
+
+mtk_status mtk_tensor_put(mtk_model *model, const mtk_tensor *t, const float *values,
+                          mtk_error *err) {
+  size_t n = (size_t)(mtk_tensor_rows(t) * mtk_tensor_row_elems(t));
+  mtk_tensor out = *t;
+  void *data = mtk_arena_alloc(mtk_model_arena(model), 1, t->size_bytes + 1);
+  if (!data) return mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
+  if (!mtk_dtype_encode(t->dtype, data, values, n))
+    return mtk_fail(err, MTK_E_UNSUPPORTED, t->name, "%s has no encoder",
+                    mtk_dtype_get(t->dtype)->name);
+  out.data = data;
+  out.read = NULL;
+  out.read_ctx = NULL;
+  return mtk_model_replace_tensor(model, &out, err);
 }

@@ -100,7 +100,7 @@ static mtk_status push(writer *w, const out_tensor *t) {
 static mtk_status push_companion(writer *w, const mtk_tensor *t, const char *suffix,
                                  const float *given, int64_t count) {
   int len = (int)(strlen(t->name) - strlen(".weight"));
-  int64_t n = t->n_dims == 3 ? t->shape[0] : 1;
+  int64_t n = mtk_tensor_matrices(t);
   char *name = mtk_asprintf("%.*s%s", len, t->name, suffix);
   float *values = mtk_arena_alloc(w->arena, (size_t)n, sizeof *values);
   out_tensor out = {.values = values, .dtype = MTK_F32, .n_dims = 1, .shape = {n}};

@@ -423,7 +423,10 @@ struct mtk_quantizer_v1; /* ext/quantizer.h */
   X(mtk_status, model_synthetic, (mtk_model **out, const char *config_path,                        \
     const mtk_synthetic_options *options, mtk_error *err), )                                       \
   X(void, engine_profile, (mtk_engine *engine, bool on), )                                         \
-  X(const mtk_op_stats *, engine_op_stats, (size_t *n, const mtk_engine *engine), )
+  X(const mtk_op_stats *, engine_op_stats, (size_t *n, const mtk_engine *engine), )                \
+  X(int64_t, tensor_matrices, (const mtk_tensor *t), )                                             \
+  X(const struct mtk_arch_tensor *, arch_row_at, (long index[2],                                   \
+    const struct mtk_arch_v1 *arch, const char *name), )
 
 /* clang-format on */
 

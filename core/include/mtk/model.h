@@ -116,6 +116,8 @@ mtk_status mtk_tensor_fetch_f32(float *out, const mtk_tensor *t, int64_t row0, i
                                 void *tmp, mtk_error *err);
 /* Number of f32 in t->scales (0 if none). */
 int64_t mtk_tensor_scale_count(const mtk_tensor *t);
+/* Matrices of a tensor: the experts of a stack of three dimensions, else 1. */
+int64_t mtk_tensor_matrices(const mtk_tensor *t);
 
 /* ---- the model ------------------------------------------------------------------------------ */
 
@@ -194,6 +196,11 @@ const char *mtk_arch_name_from_hf(char *buf, size_t size, const struct mtk_arch_
                                   const char *hf_name);
 const char *mtk_arch_name_to_hf(char *buf, size_t size, const struct mtk_arch_v1 *arch,
                                 const char *name);
+/* Row of a canonical tensor name ("blk.3.attn_q.weight"), or NULL; index gets the numbers in the
+ * name: block and expert, -1 without. */
+struct mtk_arch_tensor;
+const struct mtk_arch_tensor *mtk_arch_row_at(long index[2], const struct mtk_arch_v1 *arch,
+                                              const char *name);
 /* A model without weights on disk, for measuring speed: hyperparameters of a Hugging Face
  * config.json, and every tensor of the architecture's table with random normal values (norms 1,
  * biases 0) that are produced when read, the same for the same options. Linear weights, embedding

@@ -313,5 +313,7 @@
 #define mtk_model_synthetic          (mtk_host_table->model_synthetic)
 #define mtk_engine_profile           (mtk_host_table->engine_profile)
 #define mtk_engine_op_stats          (mtk_host_table->engine_op_stats)
+#define mtk_tensor_matrices          (mtk_host_table->tensor_matrices)
+#define mtk_arch_row_at              (mtk_host_table->arch_row_at)
 
 #endif
