@@ -62,13 +62,15 @@ static int64_t whole(const mtk_model *model, const char *key) {
   return v < INT32_MAX ? (int64_t)v : 0;
 }
 
-/* The target that a tensor gets; NULL: none. */
-static const mtk_quant_target *choose_target(const mtk_model *model, const mtk_tensor *t,
+/* The target that a tensor gets, NULL: none; and who encodes it. */
+static const mtk_quant_target *choose_target(const mtk_quantizer_v1 **quantizer,
+                                             const mtk_model *model, const mtk_tensor *t,
                                              const mtk_quantize_options *o) {
-  const mtk_quantizer_v1 *planned = o->quantizer;
+  bool lookup = o->lookup_quantizer && !strcmp(t->name, "token_embd.weight");
   const mtk_quant_target *target = NULL;
+  *quantizer = lookup ? o->lookup_quantizer : o->quantizer;
   if (o->plan) {
-    o->plan(o->plan_ctx, t->name, &planned, &target);
+    o->plan(o->plan_ctx, t->name, quantizer, &target);
     return target;
   }
   mtk_quant_place place = {.struct_size = sizeof place,
@@ -88,14 +90,15 @@ static const mtk_quant_target *choose_target(const mtk_model *model, const mtk_t
   return place.is_embedding && !place.embeddings ? NULL : o->target;
 }
 
-mtk_quantize_reason mtk_quantize_choice(const mtk_quant_target **target, const mtk_model *model,
+mtk_quantize_reason mtk_quantize_choice(const mtk_quantizer_v1 **quantizer,
+                                        const mtk_quant_target **target, const mtk_model *model,
                                         const mtk_tensor *t, const mtk_quantize_options *o) {
   const mtk_tensor *original = mtk_fold_original(t);
   const mtk_dtype_info *from = mtk_dtype_get(original->dtype);
   const mtk_arch_v1 *arch = mtk_arch_find(mtk_model_arch(model));
-  const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
+  const mtk_arch_tensor *row = mtk_arch_row(arch, t->name);
   bool linear = arch ? row && (row->flags & MTK_TENSOR_LINEAR) : t->n_dims == 2;
-  *target = choose_target(model, t, o);
+  *target = choose_target(quantizer, model, t, o);
   if (arch && is_embedding(t->name)) {
     if (!*target) return MTK_KEPT_EMBEDDING;
     linear = true;
@@ -118,6 +121,7 @@ typedef struct member {
   int64_t n;
   long block;
   const char *group;
+  const mtk_quantizer_v1 *quantizer;
   const mtk_quant_target *target;
   const char *type_group; /* fused or experts; NULL: alone */
 } member;
@@ -168,10 +172,8 @@ static mtk_status quantize_tensor(mtk_model *model, size_t index, const member *
   mtk_tensor *sources = mtk_arena_alloc(arena, (size_t)count, sizeof *sources);
   if (r) r->quants = mtk_arena_alloc(arena, (size_t)count, sizeof *r->quants);
   if (!r || !sources || !r->quants) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  bool lookup = o->lookup_quantizer && !strcmp(r->source.name, "token_embd.weight");
-  r->quantizer = lookup ? o->lookup_quantizer : o->quantizer;
   const mtk_quant_target *target = members[index].target;
-  if (o->plan) o->plan(o->plan_ctx, r->source.name, &r->quantizer, &target);
+  r->quantizer = members[index].quantizer;
   r->pool = o->pool;
   r->n_quants = count;
   const mtk_input_stats *stats = o->stats ? o->stats(o->stats_ctx, r->source.name) : NULL;
@@ -210,13 +212,14 @@ static mtk_status find_amax(mtk_model *model, member *members, mtk_quantize_row 
   for (size_t i = 0; i < n; i++) {
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
     const mtk_tensor *from = mtk_fold_original(t);
-    mtk_quantize_reason reason = mtk_quantize_choice(&members[i].target, model, t, o);
+    mtk_quantize_reason reason =
+        mtk_quantize_choice(&members[i].quantizer, &members[i].target, model, t, o);
     rows[i] = (mtk_quantize_row){t->name,     reason,           from->dtype,
                                  from->dtype, from->size_bytes, from->size_bytes,
                                  reason == MTK_QUANTIZED ? members[i].target : NULL, i};
     if (rows[i].reason != MTK_QUANTIZED) continue;
     if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
-    const mtk_arch_tensor *row = arch ? mtk_arch_row(arch, t->name) : NULL;
+    const mtk_arch_tensor *row = mtk_arch_row(arch, t->name);
     members[i].block = block_of(t->name);
     members[i].group = row ? row->fuse_group : NULL;
     members[i].n = mtk_tensor_matrices(t);

@@ -23,11 +23,11 @@ mtk_recode *mtk_recode_create(mtk_model *model, const mtk_tensor *source);
 /* Replace the source in the model by a tensor of `dtype` read through `r`. */
 mtk_status mtk_recode_install(mtk_model *model, mtk_recode *r, mtk_dtype dtype, mtk_error *err);
 
-/* What mtk_model_quantize does with a tensor; on MTK_QUANTIZED, *target is what it gets. */
-mtk_quantize_reason mtk_quantize_choice(const mtk_quant_target **target, const mtk_model *model,
+/* What mtk_model_quantize does with a tensor; on MTK_QUANTIZED, *target is what it gets from
+ * *quantizer. */
+mtk_quantize_reason mtk_quantize_choice(const mtk_quantizer_v1 **quantizer,
+                                        const mtk_quant_target **target, const mtk_model *model,
                                         const mtk_tensor *t, const mtk_quantize_options *o);
-/* Matrices of a tensor: the experts of a stack of three dimensions, else 1. */
-int64_t mtk_tensor_matrices(const mtk_tensor *t);
 /* Largest magnitude of a tensor. MTK_E_FORMAT names the row with a NaN or an infinity. */
 mtk_status mtk_tensor_amax(float *out, const mtk_tensor *t, mtk_pool *pool, mtk_error *err);
 /* Feed all rows of a matrix through the quantizer's statistics, ascending, on this thread. */

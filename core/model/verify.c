@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "model/model_impl.h"
-#include "model/recode.h"
 
 enum { CHUNK_FLOATS = 1 << 15 }; /* of both models: what a cache holds */
 
@@ -213,10 +212,13 @@ static void compare_row(mtk_compare_row *r, const job *j, int64_t row, const flo
   if (j->rule && has_lost_block(j, row, got, want)) note_fault(r, MTK_COMPARE_LOST_BLOCK, row);
 }
 
-static void count_scale(mtk_compare_row *r, float scale, uint64_t times) {
+/* By the power of two that is not above it, which its bits say. */
+static void count_scale(mtk_compare_row *r, float scale) {
+  uint32_t bits;
+  memcpy(&bits, &scale, sizeof bits);
   if (!(scale > 0) || !isfinite(scale)) return;
-  int at = ilogbf(scale) + MTK_COMPARE_SCALE_ONE, last = MTK_COMPARE_SCALES - 1;
-  r->scales[at < 0 ? 0 : at > last ? last : at] += times;
+  int at = (int)(bits >> 23) - 127 + MTK_COMPARE_SCALE_ONE, last = MTK_COMPARE_SCALES - 1;
+  r->scales[at < 0 ? 0 : at > last ? last : at]++;
 }
 
 static float block_scale(const type_rule *rule, const uint8_t *block, uint32_t i) {
@@ -230,36 +232,15 @@ static float block_scale(const type_rule *rule, const uint8_t *block, uint32_t i
   return 0;
 }
 
-/* Scales of one byte are counted by their codes first: few codes, many blocks. */
-typedef struct code_counts {
-  uint64_t count[256];
-  float outside; /* what the scales that were counted are multiplied with */
-} code_counts;
-
-static void flush_counts(mtk_compare_row *r, code_counts *c, const type_rule *rule) {
-  for (int code = 0; code < 256; code++) {
-    uint8_t byte = (uint8_t)code;
-    float scale = rule->scale == SCALE_E4M3 ? mtk_e4m3_to_f32(byte) : mtk_e8m0_to_f32(byte);
-    if (c->count[code]) count_scale(r, fabsf(c->outside * scale), c->count[code]);
-    c->count[code] = 0;
-  }
-}
-
 static void count_scales(mtk_compare_row *r, const job *j, const uint8_t *bytes, int64_t row0,
                          int64_t n) {
   const mtk_dtype_info *info = mtk_dtype_get(j->rule->dtype);
-  bool coded = j->rule->scale == SCALE_E4M3 || j->rule->scale == SCALE_E8M0;
-  code_counts codes = {.outside = scale_at(j->copy, row0, 0)};
   for (int64_t row = row0; row < row0 + n; row++)
     for (int64_t at = 0; at < j->k; at += info->block_elems, bytes += info->block_bytes) {
       float outside = j->copy->scales ? scale_at(j->copy, row, at) : 1;
-      if (outside != codes.outside) flush_counts(r, &codes, j->rule);
-      codes.outside = outside;
       for (uint32_t i = 0; i < j->rule->n_scales; i++)
-        if (coded) codes.count[bytes[j->rule->scale_byte + i]]++;
-        else count_scale(r, fabsf(outside * block_scale(j->rule, bytes, i)), 1);
+        count_scale(r, fabsf(outside * block_scale(j->rule, bytes, i)));
     }
-  if (coded) flush_counts(r, &codes, j->rule);
 }
 
 /* Decoded rows of a tensor; *raw are their bytes in storage type. */
@@ -339,7 +320,7 @@ static mtk_status compare_values(mtk_compare_row *row, const mtk_tensor *copy,
   }
   mtk_free(j.parts);
   for (int64_t i = 0; j.rule && !j.rule->n_scales && i < mtk_tensor_scale_count(copy); i++)
-    count_scale(row, fabsf(copy->scales[i]), 1);
+    count_scale(row, fabsf(copy->scales[i]));
   return st;
 }
 

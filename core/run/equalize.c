@@ -62,9 +62,11 @@ static mtk_status fetch_sample(sample *s, const mtk_tensor *t, int64_t matrix, i
 static mtk_status add_samples(samples *out, const search *e, const char *name, mtk_error *err) {
   const mtk_tensor *t = mtk_model_tensor(e->model, name);
   const mtk_input_stats *stats = mtk_calibration_find(e->calibration, name);
+  const mtk_quantizer_v1 *quantizer;
   const mtk_quant_target *target;
   if (!t || !stats || !stats->mean_square) return MTK_OK;
-  if (mtk_quantize_choice(&target, e->model, t, e->o->into) != MTK_QUANTIZED) return MTK_OK;
+  if (mtk_quantize_choice(&quantizer, &target, e->model, t, e->o->into) != MTK_QUANTIZED)
+    return MTK_OK;
   int64_t matrices = mtk_tensor_matrices(t), rows = mtk_tensor_rows(t) / matrices, all = 0;
   int64_t n = (TRIAL_ROWS + matrices - 1) / matrices, k = stats->k;
   if (n < 8) n = 8;

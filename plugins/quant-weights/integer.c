@@ -36,8 +36,7 @@ float quant_integer_spread(const mtk_quant_target *t, const float *x, int64_t n)
 
 float quant_integer_scale(const mtk_quant_target *t, float spread) {
   float levels = t->dtype == MTK_Q4_1 ? 15.0f : t->dtype == MTK_Q4_0 ? 7.5f : 127.5f;
-  float s = mtk_bf16_to_f32(mtk_f32_to_bf16(spread / levels));
-  return s > 0 ? s : 1.0f;
+  return mtk_bf16_to_f32(mtk_f32_to_bf16(spread / levels));
 }
 
 static int clamp(float v, int low, int high) {

@@ -41,7 +41,7 @@ bool quant_fp8_inputs(const mtk_quant_tensor *t); /* --act fp8 */
 /* integer.c: integers under a grid of scales, which are made of each group's spread. */
 bool quant_is_integer(const mtk_quant_target *t);
 float quant_integer_spread(const mtk_quant_target *t, const float *x, int64_t n);
-float quant_integer_scale(const mtk_quant_target *t, float spread);
+float quant_integer_scale(const mtk_quant_target *t, float spread); /* 0: all are zero */
 /* scales: those of the row's groups. */
 void quant_integer_row(uint8_t *dst, const mtk_quant_tensor *t, const float *x, int64_t k,
                        const float *scales);

@@ -32,24 +32,19 @@ const float *quant_row_scales(const mtk_quant_tensor *t, int64_t row) {
   return t->scales ? t->scales + row / t->scale_n * scales_per_row(t) : NULL;
 }
 
-/* state: amax of each block of the grid */
+/* state: amax or spread of each block of the grid. */
 void quant_update(const mtk_quant_tensor *t, float *state, const float *x, int64_t row0,
                   int64_t n_rows) {
   if (!t->scales) return;
   int64_t k = mtk_tensor_row_elems(t->source), per_row = scales_per_row(t);
-  if (quant_is_integer(t->target)) {
-    for (int64_t r = 0; r < n_rows; r++)
-      for (int64_t i = 0; i < k; i += t->scale_k)
-        state[(row0 + r) * per_row + i / t->scale_k] = quant_integer_spread(
-            t->target, x + r * k + i, k - i < t->scale_k ? k - i : t->scale_k);
-    return;
-  }
-  for (int64_t r = 0; r < n_rows; r++) {
-    float *amax = state + (row0 + r) / t->scale_n * per_row;
-    for (int64_t i = 0; i < k; i += t->scale_k) {
+  bool ints = quant_is_integer(t->target);
+  for (int64_t r = 0; r < n_rows; r++, x += k) {
+    float *most = state + (row0 + r) / t->scale_n * per_row;
+    for (int64_t i = 0; i < k; i += t->scale_k, most++) {
       int64_t n = k - i < t->scale_k ? k - i : t->scale_k;
-      float a = mtk_kernels_default()->amax(x + r * k + i, n);
-      if (a > amax[i / t->scale_k]) amax[i / t->scale_k] = a;
+      float a =
+          ints ? quant_integer_spread(t->target, x + i, n) : mtk_kernels_default()->amax(x + i, n);
+      if (a > *most) *most = a;
     }
   }
 }
@@ -75,16 +70,11 @@ static float codes_max(const mtk_quant_tensor *t, const quant_method *method) {
 /* A scale of 1 where all values are zero. */
 void quant_finish(const mtk_quant_tensor *t, float *state, const quant_method *method) {
   float largest = t->target->dtype == MTK_NVFP4 ? 6.0f * codes_max(t, method) : 448.0f;
-  bool powers = t->target->scale_k == MX_BLOCK;
+  bool ints = quant_is_integer(t->target), powers = !ints && t->target->scale_k == MX_BLOCK;
   int64_t n = scale_count(t);
-  bool shares = n == 1 && !powers && !quant_is_integer(t->target);
-  if (shares && t->group_amax > 0) state[0] = t->group_amax;
+  if (n == 1 && !powers && !ints && t->group_amax > 0) state[0] = t->group_amax;
   for (int64_t i = 0; i < n; i++) {
-    if (quant_is_integer(t->target)) {
-      t->scales[i] = quant_integer_scale(t->target, state[i]);
-      continue;
-    }
-    float s = state[i] / largest;
+    float s = ints ? quant_integer_scale(t->target, state[i]) : state[i] / largest;
     t->scales[i] = !(s > 0) ? 1.0f : powers ? power_above(s) : s;
   }
 }
