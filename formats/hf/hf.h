@@ -114,7 +114,6 @@ int64_t hf_count_of(const st_tensor *t);
 bool hf_all_zero(const st_tensor *t);
 /* Blocks keep element j of a group and element j + half in one byte: NVFP4 groups of 16 (half 8),
  * the others 32 (half 16). Files keep neighbours in one, the even one in the low half. */
-void hf_pack_group(uint8_t *qs, const uint8_t *packed, size_t half);
 void hf_unpack_group(uint8_t *packed, const uint8_t *qs, size_t half);
 /* Rows of mtk's fp4 blocks (dtype.h) -> rows of packed values and of block scales. */
 void hf_unpack_rows(mtk_dtype dtype, uint8_t *packed, uint8_t *scales, const uint8_t *blocks,
@@ -177,6 +176,8 @@ mtk_status hf_acts_put(mtk_model *model, hf_acts acts, mtk_error *err);
 void hf_quant_config_read(hf_quant_config *out, const json_t *config);
 
 struct hf_store;
+/* The style of a folder, by the quant_method in its config.json; NULL: no config. */
+hf_style hf_style_of(const json_t *config);
 /* `asked`: the style that the user named, or NULL: that of the folder the model came from if it
  * fits, else compressed-tensors. original: config.json as it came, may be NULL. */
 mtk_status hf_style_choose(struct hf_store *s, const char *asked, const json_t *original,
@@ -197,7 +198,7 @@ mtk_status hf_dump_json(mtk_bytes *out, const json_t *value, mtk_error *err);
 
 /* ---- fused.c: a warning where matrices that loaders fuse have different global scales -------- */
 
-mtk_status hf_warn_fused(mtk_model *model, const mtk_arch_v1 *arch);
+mtk_status hf_warn_fused(mtk_model *model, const mtk_arch_v1 *arch, mtk_error *err);
 
 /* ---- metadata.c: values that config.json has no place for, in __metadata__ ----------------- */
 
@@ -225,13 +226,14 @@ struct st_out {
   int n_dims;
   int64_t shape[MTK_MAX_DIMS];
   uint64_t size;
-  mtk_status (*write)(const st_out *self, mtk_output *out, void *ctx, mtk_error *err);
+  mtk_status (*write)(const st_out *self, mtk_output *out, struct hf_store *s, mtk_error *err);
   const mtk_tensor *source;
   const void *values; /* small tensors: their values */
 };
-/* Header and tensors, in the given order. metadata: strings for __metadata__; may be NULL. */
+/* Header and tensors, in the given order. metadata: strings for __metadata__; may be NULL. store:
+ * counts the bytes that are there and is given to the write functions; NULL: an adapter. */
 mtk_status st_write_file(const char *path, const st_out *tensors, size_t n, json_t *metadata,
-                         mtk_outputs *outputs, bool force, void *ctx, mtk_error *err);
+                         mtk_outputs *outputs, bool force, struct hf_store *store, mtk_error *err);
 /* Stable order by falling element size, if the given order would leave a tensor misaligned. */
 void st_sort_aligned(st_out *tensors, size_t n);
 
@@ -245,7 +247,7 @@ typedef struct hf_store {
   int64_t int_group; /* columns that share a scale of 4-bit integers; 0: none, or the whole row */
   bool blocks;       /* fp8 grids of 128 x 128 are blocks, also where a matrix has but one */
   const char **names; /* by index of the model's tensors: that in the folder */
-  st_out *outs;       /* their write functions take the store as ctx */
+  st_out *outs;
   size_t n_outs;
   uint64_t done, total; /* bytes */
   size_t n_dequantized;
@@ -259,7 +261,5 @@ typedef struct hf_store {
 /* Fill outs; style, acts and names are set. Says in warnings what was changed. */
 mtk_status hf_store_plan(hf_store *s);
 void hf_store_finish(hf_store *s);
-/* The float nearest to 1 / value, or one whose reciprocal is the value, if there is one. */
-float hf_inverse(float value);
 
 #endif

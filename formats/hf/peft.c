@@ -393,8 +393,8 @@ static json_t *make_config(const peft_writer *w) {
                    "alpha_pattern", alphas, "use_rslora", 0, "modules_to_save", saved);
 }
 
-static mtk_status write_floats(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
-  (void)ctx;
+static mtk_status write_floats(const st_out *self, mtk_output *out, hf_store *s, mtk_error *err) {
+  (void)s;
   return mtk_output_write(out, self->values, self->size, err);
 }
 
@@ -438,8 +438,8 @@ static mtk_status write_weights(peft_writer *w, const char *folder) {
   for (size_t i = 0; i < n && status == MTK_OK; i++) status = set_pair(w, &outs[2 * i], i);
   for (size_t i = 0; i < n_whole && status == MTK_OK; i++)
     status = set_whole(w, &outs[2 * n + i], i);
-  if (status == MTK_OK) status = st_write_file(path, outs, 2 * n + n_whole, NULL, NULL, true, w,
-                                                w->err);
+  if (status == MTK_OK)
+    status = st_write_file(path, outs, 2 * n + n_whole, NULL, NULL, true, NULL, w->err);
   mtk_free(path);
   return status;
 }

@@ -176,9 +176,7 @@ static uint8_t nibble(const uint8_t *packed, size_t e) {
   return (uint8_t)(packed[e / 2] >> (4 * (e & 1)) & 15);
 }
 
-/* Blocks keep element j of a group and element j + half in one byte: NVFP4 groups of 16 (half 8),
- * MXFP4 of 32 (half 16). */
-void hf_pack_group(uint8_t *qs, const uint8_t *packed, size_t half) {
+static void pack_group(uint8_t *qs, const uint8_t *packed, size_t half) {
   for (size_t j = 0; j < half; j++) {
     qs[j] = (uint8_t)(nibble(packed, j) | nibble(packed, j + half) << 4);
   }
@@ -221,7 +219,7 @@ static mtk_status read_nvfp4(const mtk_tensor *t, void *dst, int64_t row0, int64
     for (size_t s = 0; s < 4; s++) {
       out[s] = rows->scales[(4 * b + s) / rows->shared];
       sign |= out[s] & 0x80;
-      hf_pack_group(out + 4 + 8 * s, rows->packed + 32 * b + 8 * s, 8);
+      pack_group(out + 4 + 8 * s, rows->packed + 32 * b + 8 * s, 8);
     }
   }
   if (!sign) return MTK_OK;
@@ -237,7 +235,7 @@ static mtk_status read_mxfp4(const mtk_tensor *t, void *dst, int64_t row0, int64
   (void)err;
   for (size_t b = first; b < first + n; b++, out += 17) {
     out[0] = rows->scales[b];
-    hf_pack_group(out + 1, rows->packed + 16 * b, 16);
+    pack_group(out + 1, rows->packed + 16 * b, 16);
   }
   return MTK_OK;
 }

@@ -408,8 +408,7 @@ bool hf_has_pairs(const hf_store *s, const mtk_tensor *t) {
   return t->dtype == MTK_NVFP4 && t->input_scale != 0 && s->acts == HF_ACTS_FP8;
 }
 
-/* Which style a folder had: by quant_method. */
-static hf_style style_of(const json_t *config) {
+hf_style hf_style_of(const json_t *config) {
   const json_t *quantization = json_object_get(config, "quantization_config");
   const char *method = json_string_value(json_object_get(quantization, "quant_method"));
   if (!method) return HF_COMPRESSED_TENSORS;
@@ -421,7 +420,7 @@ mtk_status hf_style_choose(hf_store *s, const char *asked, const json_t *origina
                            mtk_error *err) {
   const char *why = NULL;
   bool any = false;
-  int style = (int)style_of(original);
+  int style = (int)hf_style_of(original);
   if (asked) {
     for (style = 0; style < HF_STYLE_COUNT && strcmp(asked, style_names[style]) != 0;) style++;
     if (style == HF_STYLE_COUNT)

@@ -55,7 +55,7 @@ static mtk_status add_tensors(mtk_model *model, hf_source *src, const mtk_arch_v
   }
   if (arch) MTK_TRY(mtk_model_join_experts(model, arch, true, err));
   if (arch) MTK_TRY(mtk_model_shift_norms(model, arch, false, err));
-  if (arch) MTK_TRY(hf_warn_fused(model, arch));
+  if (arch) MTK_TRY(hf_warn_fused(model, arch, err));
   if (!n_foreign) return MTK_OK;
   return mtk_model_warn(model,
                         "%zu tensors are not part of architecture %s, kept as they are "

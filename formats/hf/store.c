@@ -125,40 +125,30 @@ static mtk_status stream_packed(hf_store *s, mtk_output *out, const mtk_tensor *
   return MTK_OK;
 }
 
-/* The functions of st_out.write; ctx is the store. */
+/* The functions of st_out.write. */
 
-static void tell_progress(hf_store *s, const st_out *out) {
-  s->done += out->size;
-  mtk_progress("write", s->done, s->total, "B");
-}
-
-static mtk_status write_plain(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
+static mtk_status write_plain(const st_out *self, mtk_output *out, hf_store *s, mtk_error *err) {
   (void)err;
-  tell_progress(ctx, self);
-  return for_chunks(ctx, out, self->source, false, put_rows);
+  return for_chunks(s, out, self->source, false, put_rows);
 }
 
-static mtk_status write_bf16(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
+static mtk_status write_bf16(const st_out *self, mtk_output *out, hf_store *s, mtk_error *err) {
   (void)err;
-  tell_progress(ctx, self);
-  return for_chunks(ctx, out, self->source, true, put_bf16);
+  return for_chunks(s, out, self->source, true, put_bf16);
 }
 
-static mtk_status write_packed(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
+static mtk_status write_packed(const st_out *self, mtk_output *out, hf_store *s, mtk_error *err) {
   (void)err;
-  tell_progress(ctx, self);
-  return stream_packed(ctx, out, self->source);
+  return stream_packed(s, out, self->source);
 }
 
-static mtk_status write_int8(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
+static mtk_status write_int8(const st_out *self, mtk_output *out, hf_store *s, mtk_error *err) {
   (void)err;
-  tell_progress(ctx, self);
-  return for_chunks(ctx, out, self->source, false, put_int8);
+  return for_chunks(s, out, self->source, false, put_int8);
 }
 
-static mtk_status write_block_scales(const st_out *self, mtk_output *out, void *ctx,
+static mtk_status write_block_scales(const st_out *self, mtk_output *out, hf_store *s,
                                      mtk_error *err) {
-  hf_store *s = ctx;
   if (s->beside_of != self->source) MTK_TRY(stream_packed(s, NULL, self->source));
   if (!hf_has_pairs(s, self->source)) return mtk_output_write(out, s->beside, self->size, err);
   for (uint64_t i = 0; i < self->size; i++) {
@@ -171,9 +161,8 @@ static mtk_status write_block_scales(const st_out *self, mtk_output *out, void *
 }
 
 /* Zero points of q4_1, one per group of the outside scales: eight rows in an int32. */
-static mtk_status write_zero_points(const st_out *self, mtk_output *out, void *ctx,
+static mtk_status write_zero_points(const st_out *self, mtk_output *out, hf_store *s,
                                     mtk_error *err) {
-  hf_store *s = ctx;
   const mtk_tensor *t = self->source;
   if (s->beside_of != t) MTK_TRY(stream_packed(s, NULL, t));
   int64_t blocks = mtk_tensor_row_elems(t) / 32, step = t->scale_k / 32;
@@ -188,16 +177,16 @@ static mtk_status write_zero_points(const st_out *self, mtk_output *out, void *c
 }
 
 /* Small tensors that lie in memory in their own type. */
-static mtk_status write_values(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
-  (void)ctx;
+static mtk_status write_values(const st_out *self, mtk_output *out, hf_store *s, mtk_error *err) {
+  (void)s;
   return mtk_output_write(out, self->values, self->size, err);
 }
 
 /* f32 -> the tensor's 16-bit type. */
-static mtk_status write_narrow(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
+static mtk_status write_narrow(const st_out *self, mtk_output *out, hf_store *s, mtk_error *err) {
   const float *values = self->values;
   uint16_t narrow[1024];
-  (void)ctx;
+  (void)s;
   for (uint64_t i = 0, n = self->size / 2; i < n; i += 1024) {
     size_t part = n - i < 1024 ? (size_t)(n - i) : 1024;
     (void)mtk_dtype_encode(self->dtype, narrow, values + i, part);
@@ -207,9 +196,9 @@ static mtk_status write_narrow(const st_out *self, mtk_output *out, void *ctx, m
 }
 
 /* Powers of two as E8M0: the exponent of the f32. */
-static mtk_status write_e8m0(const st_out *self, mtk_output *out, void *ctx, mtk_error *err) {
+static mtk_status write_e8m0(const st_out *self, mtk_output *out, hf_store *s, mtk_error *err) {
   const float *values = self->values;
-  (void)ctx;
+  (void)s;
   for (uint64_t i = 0; i < self->size; i++) {
     uint32_t bits;
     memcpy(&bits, &values[i], 4);
@@ -247,8 +236,9 @@ static mtk_status push(hf_store *s, st_out out) {
   return MTK_OK;
 }
 
-/* A reader divides: look for the float whose reciprocal is the value, near the rounded one. */
-float hf_inverse(float value) {
+/* The float nearest to 1 / value, or near it one whose reciprocal, which readers multiply with, is
+ * the value. */
+static float inverse_of(float value) {
   uint32_t bits;
   float best = 1.0f / value;
   if (1.0f / best == value) return best;
@@ -266,7 +256,7 @@ float hf_inverse(float value) {
 static mtk_status push_float(hf_store *s, const char *name, float value, bool inverse) {
   float *kept = mtk_arena_alloc(s->arena, 1, sizeof *kept);
   if (!kept) return no_memory(s);
-  *kept = inverse ? hf_inverse(value) : value;
+  *kept = inverse ? inverse_of(value) : value;
   if (inverse && 1.0f / *kept != value && !s->n_rounded++) s->first_rounded = name;
   st_out out = {.name = name, .dtype = MTK_F32, .n_dims = 1, .shape = {1}, .values = kept};
   if (s->style == HF_MODELOPT) out.n_dims = 0;
@@ -401,7 +391,8 @@ static mtk_status plan_cache_scale(hf_store *s, const mtk_tensor *t, const char 
 }
 
 static mtk_status plan_tensor(hf_store *s, const mtk_tensor *t, const char *name) {
-  switch (hf_layout_of(t, s->acts)) {
+  hf_layout layout = hf_layout_of(t, s->acts);
+  switch (layout) {
   case HF_NVFP4:
   case HF_MXFP4: return plan_fp4(s, t, name);
   case HF_BLOCKS: return plan_blocks(s, t, name);
@@ -416,7 +407,7 @@ static mtk_status plan_tensor(hf_store *s, const mtk_tensor *t, const char *name
   st_out out = {.name = name, .dtype = t->dtype, .n_dims = t->n_dims, .source = t};
   memcpy(out.shape, t->shape, sizeof out.shape);
   out.write = write_plain;
-  if (hf_layout_of(t, s->acts) == HF_DEQUANT) {
+  if (layout == HF_DEQUANT) {
     out.dtype = MTK_BF16;
     out.write = write_bf16;
     if (!s->n_dequantized++) s->first_dequantized = t->name;

@@ -55,31 +55,39 @@ static mtk_status make_header(mtk_bytes *out, const st_out *tensors, size_t n, j
   return MTK_OK;
 }
 
+/* Those that an interrupted run left stay. */
+static mtk_status write_tensor(mtk_output *out, const st_out *t, hf_store *store, mtk_error *err) {
+  uint64_t before = mtk_output_size(out);
+  if (!mtk_output_has(out, t->name, t->size)) {
+    MTK_TRY(t->write(t, out, store, err));
+    if (mtk_output_size(out) - before != t->size)
+      return mtk_fail(err, MTK_E_INTERNAL, t->name, "wrote another size than announced");
+    MTK_TRY(mtk_output_mark(out, err));
+  }
+  if (!store) return MTK_OK;
+  store->done += t->size;
+  mtk_progress("write", store->done, store->total, "B");
+  return MTK_OK;
+}
+
 static mtk_status write_all(mtk_output *out, const st_out *tensors, size_t n, json_t *metadata,
-                            void *ctx, mtk_error *err) {
+                            hf_store *store, mtk_error *err) {
   mtk_bytes header = {.max = ST_MAX_HEADER + 8};
   mtk_status status = make_header(&header, tensors, n, metadata, err);
   if (status == MTK_OK && !mtk_output_has(out, "header", header.len))
     status = mtk_output_write(out, header.data, header.len, err);
   if (status == MTK_OK) status = mtk_output_mark(out, err);
   mtk_bytes_finish(&header);
-  for (size_t i = 0; i < n && status == MTK_OK; i++) {
-    uint64_t before = mtk_output_size(out);
-    if (mtk_output_has(out, tensors[i].name, tensors[i].size)) continue;
-    status = tensors[i].write(&tensors[i], out, ctx, err);
-    if (status == MTK_OK && mtk_output_size(out) - before != tensors[i].size) {
-      status = mtk_fail(err, MTK_E_INTERNAL, tensors[i].name, "wrote another size than announced");
-    }
-    if (status == MTK_OK) status = mtk_output_mark(out, err);
-  }
+  for (size_t i = 0; i < n && status == MTK_OK; i++)
+    status = write_tensor(out, &tensors[i], store, err);
   return status;
 }
 
 mtk_status st_write_file(const char *path, const st_out *tensors, size_t n, json_t *metadata,
-                         mtk_outputs *outputs, bool force, void *ctx, mtk_error *err) {
+                         mtk_outputs *outputs, bool force, hf_store *store, mtk_error *err) {
   mtk_output *out = NULL;
   MTK_TRY(mtk_output_create_in(&out, outputs, path, force, err));
-  mtk_status status = write_all(out, tensors, n, metadata, ctx, err);
+  mtk_status status = write_all(out, tensors, n, metadata, store, err);
   if (status == MTK_OK) return mtk_output_commit(out, err);
   mtk_output_abort(out);
   return status;

@@ -75,9 +75,7 @@ static json_t *load_attached(const writer *w, const char *name) {
 
 /* DeepSeek's layout as the source described it. */
 static bool keeps_config(const writer *w, const json_t *original) {
-  const json_t *quantization = json_object_get(original, "quantization_config");
-  const char *method = json_string_value(json_object_get(quantization, "quant_method"));
-  return w->store.style == HF_DEEPSEEK && method && strcmp(method, "fp8") == 0;
+  return w->store.style == HF_DEEPSEEK && hf_style_of(original) == HF_DEEPSEEK;
 }
 
 /* config.json: the table's hyperparameters over the original, and how the weights are stored. The
