@@ -116,8 +116,8 @@ def other_runs():
 
 def full_disk():
     """A limit on the size of files acts like a full disk."""
-    for out, options in (("d.safetensors", []), ("d.gguf", []), ("d", [])):
-        command = [MTK, "quantize", "large.safetensors", out, "--to", "fp8", *options]
+    for out in ("d.safetensors", "d.gguf", "d"):
+        command = [MTK, "quantize", "large.safetensors", out, "--to", "fp8"]
         run(*command, "-q")
         whole = outputs(out)
         clean(out)

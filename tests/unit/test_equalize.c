@@ -4,13 +4,13 @@
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
+#include <mtk/engine.h>
 #include <mtk/equalize.h>
 #include <mtk/registry.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "graph/exec_ops.h"
 #include "model/fold.h"
 #include "model/weights.h"
 
@@ -65,37 +65,22 @@ static mtk_model *make_model(const char *name, bool wide) {
 
 static float *run_logits(const mtk_model *model, int64_t *n) {
   mtk_error err = {0};
-  mtk_kernels kernels;
-  mtk_graph *graph;
-  mtk_weights *store;
-  mtk_weight **bound;
-  mtk_workspace workspace = {0};
-  mtk_exec *exec;
-  int64_t rows[N_IDS];
+  mtk_engine *engine;
+  int seq;
+  int64_t rows;
+  const float *out;
   int32_t ids[N_IDS];
-  for (int i = 0; i < N_IDS; i++) rows[i] = i, ids[i] = (i * 7 + 3) % 60;
-  ok(mtk_kernels_choose(&kernels, NULL, 0, -1, &err), &err);
-  ok(mtk_model_build_graph(&graph, model, NULL, NULL, &err), &err);
-  mtk_weights_options wo = {&kernels, NULL, MTK_A32};
-  ok(mtk_weights_create(&store, NULL, &wo, &err), &err);
-  ok(mtk_weights_load(store, graph, model, &err), &err);
-  ok(mtk_weights_bind(&bound, store, graph, &err), &err);
-  mtk_exec_options o = {.graph = graph, .weights = bound, .kernels = &kernels,
-                        .workspace = &workspace, .max_tokens = N_IDS, .max_outputs = N_IDS,
-                        .keep = &graph->logits, .n_keep = 1};
-  ok(mtk_exec_create(&exec, &o, &err), &err);
-  mtk_step_seq seq = {.n_rows = N_IDS};
-  mtk_exec_step step = {.ids = ids, .n_tokens = N_IDS, .seqs = &seq, .n_seqs = 1,
-                        .output_rows = rows, .n_outputs = N_IDS};
-  ok(mtk_exec_run(exec, &step, true, &err), &err);
-  *n = N_IDS * graph->values[graph->logits].width;
+  for (int i = 0; i < N_IDS; i++) ids[i] = (i * 7 + 3) % 60;
+  mtk_engine_options o = {.struct_size = sizeof o, .context = N_IDS, .arith = MTK_A32, .isa = -1};
+  ok(mtk_engine_create(&engine, model, &o, &err), &err);
+  ok(mtk_engine_seq_open(&seq, engine, &err), &err);
+  mtk_batch_item item = {.seq = seq, .ids = ids, .n_ids = N_IDS, .logits = MTK_LOGITS_ALL};
+  ok(mtk_engine_forward(&out, &rows, engine, &item, 1, &err), &err);
+  ck_assert_int_eq(rows, N_IDS);
+  *n = rows * mtk_engine_vocab(engine);
   float *logits = mtk_alloc((size_t)*n, sizeof *logits);
-  memcpy(logits, mtk_exec_value(exec, graph->logits), (size_t)*n * sizeof *logits);
-  mtk_exec_destroy(exec);
-  mtk_workspace_finish(&workspace);
-  mtk_free((void *)bound);
-  mtk_weights_destroy(store);
-  mtk_graph_destroy(graph);
+  memcpy(logits, out, (size_t)*n * sizeof *logits);
+  mtk_engine_destroy(engine);
   return logits;
 }
 

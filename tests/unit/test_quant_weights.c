@@ -240,7 +240,7 @@ START_TEST(all_zero) {
 }
 END_TEST
 
-/* Tensors that have no second moments (experts), or that no text runs through, are refused. */
+/* Tensors whose input no calibration has seen have no second moments, and are refused. */
 START_TEST(gptq_without_moments) {
   static float x[16 * 64], mean_square[64];
   const mtk_quantizer_v1 *gptq = mtk_quantizer_find("gptq");
