@@ -3,8 +3,6 @@
  * limits and with a hash of the logits. */
 #include "bench.h"
 
-#include <string.h>
-
 static const mtk_option_def g_options[] = {
     {"prompt-tokens", 'p', MTK_OPT_STRING, "LIST", "512", 0, 0, NULL, "prompt lengths"},
     {"generate", 'n', MTK_OPT_INT, "N", "64", 0, 1e6, NULL, "tokens to generate"},

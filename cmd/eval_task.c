@@ -2,7 +2,6 @@
 #include "eval.h"
 
 #include <mtk/ext/verifier.h>
-#include <string.h>
 
 /* One problem, its answer as it is generated, and its grade. */
 typedef struct problem {

@@ -2,7 +2,6 @@
 #include "cmd.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

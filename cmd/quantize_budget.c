@@ -5,7 +5,6 @@
  * only that group has it (mtk_sensitivity). The other types are scaled from there by the error of
  * the group's outputs, tr(dW H dW^T) / tr(W H W^T) with the diagonal of H, the second moment of the
  * inputs, over some of the rows: for small errors both grow with the square of dW. */
-#include <math.h>
 #include <string.h>
 
 #include "quantize_plan.h"

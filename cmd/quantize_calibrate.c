@@ -1,7 +1,6 @@
 /* quantize_calibrate.c: mtk quantize --calibration: which sequences, and what they tell the method.
  * Main thread only. */
 #include <mtk/train.h>
-#include <string.h>
 
 #include "quantize.h"
 

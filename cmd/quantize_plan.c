@@ -2,7 +2,6 @@
  * plans as JSON. Main thread only; mtk_cmd_plan_choose from any. */
 #include "quantize_plan.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <string.h>
 
 enum { MAX_THREADS = 4096, SPINS = 2000, CHUNKS_PER_WORKER = 8 };
 

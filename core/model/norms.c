@@ -4,8 +4,6 @@
  * Part of the model: one thread changes it; the read functions may be entered by any. */
 #include "model/model_impl.h"
 
-#include <string.h>
-
 static const char type_key[] = "hf.norm_type";
 
 typedef struct shifted {

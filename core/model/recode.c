@@ -4,7 +4,6 @@
 #include <math.h>
 #include <mtk/archive.h>
 #include <mtk/kernel.h>
-#include <string.h>
 
 enum { CHUNK_FLOATS = 1 << 18, STRIP_FLOATS = 1 << 14 };
 

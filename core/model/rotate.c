@@ -4,8 +4,6 @@
  * thread. */
 #include <mtk/quantize.h>
 
-#include <string.h>
-
 #include "model/fold.h"
 #include "model/weights.h"
 

@@ -18,8 +18,6 @@
 #include "tensor/block_util.h"
 #include "tensor/iq_grids.h"
 
-#include <string.h>
-
 enum { QK = 256, N_32 = QK / 32 };
 
 static const uint8_t values_iq2[4] = {0x08, 0x19, 0x2b, 0};

@@ -1,5 +1,4 @@
 /* text/jinja_args.c: matching call arguments with parameter names, and finding table rows. Pure. */
-#include <math.h>
 #include <string.h>
 
 #include "text/jinja.h"

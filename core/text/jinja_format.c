@@ -1,7 +1,6 @@
 /* text/jinja_format.c: printf-style formatting ("%s" % x, the format filter) and str.format. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "text/jinja.h"

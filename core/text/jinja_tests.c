@@ -1,5 +1,4 @@
 /* text/jinja_tests.c: what may stand behind "is", as jinja2/tests.py. */
-#include <math.h>
 #include <string.h>
 
 #include "text/jinja.h"

@@ -1,5 +1,4 @@
 /* text/jinja_value.c: making, comparing and walking values. */
-#include <math.h>
 #include <string.h>
 
 #include "text/jinja.h"

@@ -1,8 +1,6 @@
 /* text/slice.c: see the header. */
 #include "text/slice.h"
 
-#include <string.h>
-
 #include "text/byte_alphabet.h"
 #include "text/utf8.h"
 

@@ -1,7 +1,6 @@
 /* text/unigram.c: the Unigram model: the segmentation with the highest sum of scores, by Viterbi
  * over a trie in one pass. Ties go to the segmentation found first, as in SentencePiece and
  * `tokenizers`; the sums are made in the precision of the program the vocabulary is for. */
-#include <string.h>
 
 #include "text/fallback.h"
 #include "text/trie.h"

@@ -1,6 +1,5 @@
 /* text/vocab_spm_write.c: a vocabulary as a SentencePiece model: the kept original, or a new one
  * from the fields. Reads only; any thread. */
-#include <string.h>
 
 #include "text/protobuf.h"
 #include "text/vocab_spm.h"

@@ -1,7 +1,6 @@
 /* text/wordpiece.c: WordPiece (the longest token at each place of a word, spelled with the
  * continuing prefix except at its beginning; a word that does not come out even is unk as a whole)
  * and WordLevel (a piece is one token, or unk). */
-#include <string.h>
 
 #include "text/model.h"
 #include "text/trie.h"

@@ -1,7 +1,6 @@
 /* train/export.c: results of training: an adapter, or trained weights put into a model. */
 #include "train/trainer.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static mtk_status copy_pair(mtk_lora_pair *out, mtk_adapter *a, const mtk_trainer *t,

@@ -2,7 +2,6 @@
 #include <mtk/train.h>
 
 #include <stdio.h>
-#include <string.h>
 
 #include "model/model_impl.h"
 

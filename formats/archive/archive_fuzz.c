@@ -3,7 +3,6 @@
 #include <mtk/registry.h>
 
 #include <mtk/archive.h>
-#include <string.h>
 
 #include "archive.h"
 

@@ -1,8 +1,6 @@
 /* read.c: a model folder or a bare safetensors file as the canonical model. */
 #include "hf.h"
 
-#include <string.h>
-
 /* ---- config.json --------------------------------------------------------------------------- */
 
 static mtk_status read_arch(mtk_model *model, const json_t *config, const mtk_arch_v1 **arch,

@@ -2,7 +2,6 @@
  * f32, streamed in chunks of rows; and its vocabulary as tokenizer.bin beside it. */
 #include "llama2c.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -2,7 +2,6 @@
  * encode and decode any bytes, and survive being written in every other representation. Single-
  * threaded. */
 #include <mtk/registry.h>
-#include <string.h>
 
 #include "tokenizer.h"
 

@@ -2,8 +2,6 @@
  * the calls as JSON. Loop thread. */
 #include "server.h"
 
-#include <string.h>
-
 static mtk_status begin_call(job *j, const mtk_chat_delta *d) {
   size_t n = (size_t)j->n_calls;
   tool_call *grown = mtk_realloc(j->calls, n, n + 1, sizeof *grown);
