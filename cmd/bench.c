@@ -29,6 +29,14 @@ static const mtk_option_def g_options[] = {
     MTK_CMD_ENGINE_OPTIONS,
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
+enum { BENCH_LIST_MAX = 32 };
+
+/* Numbers of an option like "1,2,4". */
+typedef struct bench_list {
+  int64_t items[BENCH_LIST_MAX];
+  int n;
+} bench_list;
+
 typedef struct bench {
   const mtk_cmd_line *line;
   bench_list threads, depths, prompts, sequences;
@@ -42,13 +50,13 @@ typedef struct bench {
   mtk_batch_item *items;  /* [max_sequences] */
   double *times;          /* [2][repeat] */
   mtk_sha256 *hash;
-  json_t *runs, *peaks;
+  json_t *runs, *peaks, *other; /* other: of --compare; may be NULL */
 } bench;
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-mtk_status bench_parse_list(bench_list *out, const mtk_cmd_line *line, const char *option,
-                            int64_t min, int64_t max, mtk_error *err) {
+static mtk_status parse_list(bench_list *out, const mtk_cmd_line *line, const char *option,
+                             int64_t min, int64_t max, mtk_error *err) {
   const char *list = mtk_options_string(line->options, option);
   out->n = 0;
   for (const char *p = list;; p++) {
@@ -74,18 +82,18 @@ static int64_t largest(const bench_list *list) {
 
 static mtk_status read_options(bench *b, mtk_error *err) {
   const mtk_cmd_line *line = b->line;
-  MTK_TRY(bench_parse_list(&b->threads, line, "threads", 0, 1024, err));
-  MTK_TRY(bench_parse_list(&b->depths, line, "depth", 0, 10000000, err));
-  MTK_TRY(bench_parse_list(&b->prompts, line, "prompt-tokens", 1, 1000000, err));
-  MTK_TRY(bench_parse_list(&b->sequences, line, "sequences", 1, 4096, err));
-  bool compares = mtk_options_string(line->options, "compare") != NULL;
-  if (mtk_options_is_set(line->options, "tolerance") && !compares)
+  MTK_TRY(parse_list(&b->threads, line, "threads", 0, 1024, err));
+  MTK_TRY(parse_list(&b->depths, line, "depth", 0, 10000000, err));
+  MTK_TRY(parse_list(&b->prompts, line, "prompt-tokens", 1, 1000000, err));
+  MTK_TRY(parse_list(&b->sequences, line, "sequences", 1, 4096, err));
+  const char *compare = mtk_options_string(line->options, "compare");
+  if (mtk_options_is_set(line->options, "tolerance") && !compare)
     return mtk_fail(err, MTK_E_INVALID, "--tolerance", "only goes with --compare");
   b->generate = (int)mtk_options_int(line->options, "generate");
   b->repeat = (int)mtk_options_int(line->options, "repeat");
   b->positions = largest(&b->depths) + largest(&b->prompts) + b->generate;
   b->max_sequences = (int)largest(&b->sequences);
-  return MTK_OK;
+  return compare ? bench_read_report(&b->other, compare, err) : MTK_OK;
 }
 
 static mtk_status alloc_buffers(bench *b, mtk_error *err) {
@@ -260,14 +268,14 @@ static json_t *settings_json(const bench *b) {
 }
 
 static mtk_status report(bench *b, const char *engine, uint64_t weight_bytes, mtk_error *err) {
-  const char *why = "", *compare = mtk_options_string(b->line->options, "compare");
+  const char *why = "";
   mtk_isa_best(&why);
   json_t *doc = json_pack(
       "{s:s,s:s,s:O,s:o,s:s,s:s,s:I,s:I,s:O}", "report", "mtk bench 1", "version", mtk_version(),
       "limits", b->peaks, "settings", settings_json(b), "engine", engine, "machine", why,
       "weight_bytes", (json_int_t)weight_bytes, "file_bytes",
       (json_int_t)mtk_cmd_model_bytes(b->source.model), "runs", b->runs);
-  mtk_status st = compare ? bench_compare(doc, b->line, err) : MTK_OK;
+  mtk_status st = b->other ? bench_compare(doc, b->other, b->line, err) : MTK_OK;
   mtk_status printed = MTK_OK;
   if (b->line->json && (st == MTK_OK || st == MTK_E_CHECK))
     printed = mtk_cmd_print_json(doc, false, st == MTK_OK ? err : NULL);
@@ -314,6 +322,7 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   mtk_free(b.times);
   json_decref(b.runs);
   json_decref(b.peaks);
+  json_decref(b.other);
   return st;
 }
 

@@ -6,16 +6,6 @@
 
 #include "cmd.h"
 
-enum { BENCH_LIST_MAX = 32 };
-
-/* Numbers of an option like "1,2,4". */
-typedef struct bench_list {
-  int64_t items[BENCH_LIST_MAX];
-  int n;
-} bench_list;
-mtk_status bench_parse_list(bench_list *out, const mtk_cmd_line *line, const char *option,
-                            int64_t min, int64_t max, mtk_error *err);
-
 /* ---- bench_shape.c: what is measured ---- */
 
 typedef struct bench_model {
@@ -65,8 +55,11 @@ json_t *bench_run_json(bench_run *run, const bench_peak *peak);
 json_t *bench_peak_json(const bench_peak *peak);
 void bench_print_peak(const json_t *peak);
 void bench_print_run(const json_t *run);
-/* Sets doc.compare: ratios to the runs of --compare's report. MTK_E_CHECK: other logits for equal
+/* An earlier report; *out is the caller's in any case. */
+mtk_status bench_read_report(json_t **out, const char *path, mtk_error *err);
+/* Sets doc.compare: ratios to the runs of another report, the one of --compare. MTK_E_CHECK: other logits for equal
  * settings, or a rate that fell by more than --tolerance. */
-mtk_status bench_compare(json_t *doc, const mtk_cmd_line *line, mtk_error *err);
+mtk_status bench_compare(json_t *doc, const json_t *other, const mtk_cmd_line *line,
+                         mtk_error *err);
 
 #endif

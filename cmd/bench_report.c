@@ -181,19 +181,10 @@ static const json_t *find_run(const json_t *other, const json_t *run) {
   return NULL;
 }
 
-static mtk_status load_report(json_t **out, const char *path, mtk_error *err) {
-  mtk_bytes data = {0};
-  json_error_t je;
-  mtk_status st = mtk_cmd_read_all(&data, path, err);
-  *out = st == MTK_OK ? json_loadb(data.data, data.len, 0, &je) : NULL;
-  if (st == MTK_OK && !*out)
-    st = mtk_fail(err, MTK_E_FORMAT, path, "line %d: %s", je.line, je.text);
-  mtk_bytes_finish(&data);
-  if (st == MTK_OK && !json_is_array(json_object_get(*out, "runs"))) {
-    json_decref(*out);
-    st = mtk_fail(err, MTK_E_FORMAT, path, "is no report of mtk bench --json");
-  }
-  return st;
+mtk_status bench_read_report(json_t **out, const char *path, mtk_error *err) {
+  MTK_TRY(mtk_cmd_read_json(out, path, 0, err));
+  if (json_is_array(json_object_get(*out, "runs"))) return MTK_OK;
+  return mtk_fail(err, MTK_E_FORMAT, path, "is no report of mtk bench --json");
 }
 
 /* Ratios of one run to the same one of the other report; text is printed unless --json. */
@@ -236,12 +227,12 @@ static mtk_status judge(const json_t *rows, bool settings_equal, const mtk_cmd_l
   return MTK_OK;
 }
 
-mtk_status bench_compare(json_t *doc, const mtk_cmd_line *line, mtk_error *err) {
+mtk_status bench_compare(json_t *doc, const json_t *other, const mtk_cmd_line *line,
+                         mtk_error *err) {
   const char *path = mtk_options_string(line->options, "compare");
-  json_t *other = NULL, *rows = json_array();
+  json_t *rows = json_array();
   const json_t *run;
   size_t i;
-  MTK_TRY(load_report(&other, path, err));
   bool settings_equal =
       json_equal(json_object_get(doc, "settings"), json_object_get(other, "settings"));
   if (!line->json)
@@ -258,6 +249,5 @@ mtk_status bench_compare(json_t *doc, const mtk_cmd_line *line, mtk_error *err) 
   json_object_set_new(doc, "compare",
                       json_pack("{s:s,s:b,s:o}", "with", mtk_path_base(path), "same_settings",
                                 settings_equal, "runs", rows));
-  json_decref(other);
   return st;
 }

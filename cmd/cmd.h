@@ -107,6 +107,8 @@ mtk_status mtk_cmd_embedder_open(mtk_cmd_engine *out, const mtk_cmd_line *line, 
 void mtk_cmd_engine_close(mtk_cmd_engine *e);
 /* Whole file, or standard input for "-". */
 mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err);
+/* The same as JSON; flags: of json_loadb. */
+mtk_status mtk_cmd_read_json(json_t **out, const char *path, size_t flags, mtk_error *err);
 /* mtk_provenance_json with the options that bear on the result, in the order of the option table,
  * as "--name=value" with paths cut to their base names: neither threads, verbosity, output name nor
  * folders change an artefact's bytes. */

@@ -25,6 +25,17 @@ mtk_status mtk_cmd_read_all(mtk_bytes *out, const char *path, mtk_error *err) {
   return mtk_bytes_status(out, err);
 }
 
+mtk_status mtk_cmd_read_json(json_t **out, const char *path, size_t flags, mtk_error *err) {
+  mtk_bytes text = {0};
+  json_error_t je;
+  mtk_status st = mtk_cmd_read_all(&text, path, err);
+  *out = st == MTK_OK ? json_loadb(text.data, text.len, flags, &je) : NULL;
+  if (st == MTK_OK && !*out)
+    st = mtk_fail(err, MTK_E_FORMAT, path, "line %d: %s", je.line, je.text);
+  mtk_bytes_finish(&text);
+  return st;
+}
+
 /* Positions of the cache: --kv-tokens where the command has it, else room for every sequence up to
  * a bound, and for one in any case. */
 static mtk_status kv_tokens(int64_t *out, const mtk_cmd_line *line, const mtk_model *model,

@@ -331,12 +331,8 @@ static uint64_t fixed_bytes(const mtk_cmd_plan *p, const mtk_model *model) {
 
 static mtk_status plan_read(mtk_cmd_plan *p, const char *path, const mtk_model *model, bool solve,
                             mtk_error *err) {
-  mtk_bytes text = {0};
-  json_error_t je = {0};
-  MTK_TRY(mtk_cmd_read_all(&text, path, err));
-  json_t *doc = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &je);
-  mtk_bytes_finish(&text);
-  if (!doc) return mtk_fail(err, MTK_E_FORMAT, path, "line %d: %s", je.line, je.text);
+  json_t *doc = NULL;
+  MTK_TRY(mtk_cmd_read_json(&doc, path, JSON_REJECT_DUPLICATES, err));
   json_t *types = json_object_get(doc, "tensors"), *groups = json_object_get(doc, "groups");
   size_t n = solve ? json_array_size(groups) : json_object_size(types);
   mtk_status st = MTK_OK;

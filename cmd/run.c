@@ -63,13 +63,7 @@ static mtk_status chat_json(char **out, const mtk_cmd_line *line, mtk_error *err
     doc = json_pack("{s:[{s:s,s:s}]}", "messages", "role", "user", "content", prompt);
     if (!doc) return mtk_fail(err, MTK_E_INVALID, NULL, "the prompt is not UTF-8");
   } else {
-    mtk_bytes text = {0};
-    json_error_t je = {0};
-    mtk_status st = mtk_cmd_read_all(&text, path, err);
-    if (st == MTK_OK && !(doc = json_loadb(text.data, text.len, 0, &je)))
-      st = mtk_fail(err, MTK_E_FORMAT, path, "line %d: %s", je.line, je.text);
-    mtk_bytes_finish(&text);
-    if (st != MTK_OK) return st;
+    MTK_TRY(mtk_cmd_read_json(&doc, path, 0, err));
     if (json_is_array(doc)) doc = json_pack("{s:o}", "messages", doc);
   }
   *out = json_dumps(doc, JSON_REAL_PRECISION(17));

@@ -18,17 +18,6 @@ static const mtk_option_def g_options[] = {
     {"ids", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "print token ids instead of text"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
-static mtk_status load_json(json_t **out, const char *path, mtk_error *err) {
-  mtk_bytes text = {0};
-  mtk_status st = mtk_cmd_read_all(&text, path, err);
-  json_error_t je;
-  *out = NULL;
-  if (st == MTK_OK && !(*out = json_loadb(text.data, text.len, JSON_ALLOW_NUL, &je)))
-    st = mtk_fail(err, MTK_E_FORMAT, path, "line %d: %s", je.line, je.text);
-  mtk_bytes_finish(&text);
-  return st;
-}
-
 /* All variables as one JSON object. */
 static mtk_status build_context(json_t **out, const mtk_cmd_line *line, mtk_error *err) {
   const char *context = mtk_options_string(line->options, "context");
@@ -37,7 +26,7 @@ static mtk_status build_context(json_t **out, const mtk_cmd_line *line, mtk_erro
   if (!context == !messages)
     return mtk_fail(err, MTK_E_INVALID, NULL, "give --messages FILE or --context FILE");
   json_t *doc = NULL;
-  MTK_TRY(load_json(&doc, context ? context : messages, err));
+  MTK_TRY(mtk_cmd_read_json(&doc, context ? context : messages, JSON_ALLOW_NUL, err));
   if (json_is_array(doc)) {
     json_t *object = json_object();
     json_object_set_new(object, "messages", doc);
@@ -50,7 +39,7 @@ static mtk_status build_context(json_t **out, const mtk_cmd_line *line, mtk_erro
   }
   if (tools) {
     json_t *list = NULL;
-    mtk_status st = load_json(&list, tools, err);
+    mtk_status st = mtk_cmd_read_json(&list, tools, JSON_ALLOW_NUL, err);
     if (st != MTK_OK) {
       json_decref(doc);
       return st;

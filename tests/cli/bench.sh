@@ -128,8 +128,9 @@ echo '{' >broken.json
 refuses 1 'broken.json.*line' "$MTK" bench --shape broken.json
 sed 's/"hidden_size": 256/"hidden_size": 999999999/' tiny.json >huge.json
 refuses 1 'huge.json|too large|--layers' "$MTK" bench --shape huge.json
-run_quiet 1 "$MTK" bench --shape tiny.json -p 5 -n 1 -r 1 --no-limits --compare missing.json
+refuses 1 'missing.json' "$MTK" bench --shape tiny.json -p 5 -n 1 -r 1 --no-limits --compare missing.json
+[ ! -s out ] || fail "measured before --compare's file was read"
 echo '[1]' >list.json
-run_quiet 1 "$MTK" bench --shape tiny.json -p 5 -n 1 -r 1 --no-limits --compare list.json
-grep -q 'no report of mtk bench' err || fail "a list as report: $(cat err)"
+refuses 1 'no report of mtk bench' \
+  "$MTK" bench --shape tiny.json -p 5 -n 1 -r 1 --no-limits --compare list.json
 echo "bench: ok"
