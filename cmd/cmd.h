@@ -126,7 +126,6 @@ mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const 
  * with `repeats`; close in any case. */
 typedef struct mtk_cmd_outputs {
   const char *repeats; /* the provenance of an artefact: repeat and compare, write nothing */
-  bool in_one_go;      /* leave no part to go on with: --resume means something else */
   const char *provenance; /* borrowed from text or repeats */
   mtk_bytes text;
   mtk_digests *digests;
@@ -156,12 +155,8 @@ mtk_status mtk_cmd_convert_run(const mtk_cmd_line *line, const char *repeats, mt
 const mtk_option_def *mtk_cmd_format_options(const mtk_option_def *first);
 mtk_status mtk_cmd_output_format(const mtk_format_v1 **out, const mtk_cmd_line *line,
                                  const char *dst, mtk_error *err);
-/* Write with provenance (sources: what is digested in it); --force of the command applies; warnings
+/* Write with provenance, into outputs that may be open; --force of the command applies; warnings
  * are logged. */
-mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
-                               const mtk_format_v1 *format, const char *dst,
-                               const char *const *sources, int n_sources, mtk_error *err);
-/* The same into outputs that are open. */
 mtk_status mtk_cmd_write_outputs(mtk_model *model, const mtk_cmd_line *line,
                                  const mtk_format_v1 *format, const char *dst,
                                  const mtk_cmd_outputs *outputs, mtk_error *err);

@@ -199,16 +199,6 @@ mtk_status mtk_cmd_write_outputs(mtk_model *model, const mtk_cmd_line *line,
   return st;
 }
 
-mtk_status mtk_cmd_write_model(mtk_model *model, const mtk_cmd_line *line,
-                               const mtk_format_v1 *format, const char *dst,
-                               const char *const *sources, int n_sources, mtk_error *err) {
-  mtk_cmd_outputs outputs = {.in_one_go = true};
-  mtk_status st = mtk_cmd_outputs_begin(&outputs, sources, n_sources, NULL, err);
-  if (st == MTK_OK) st = mtk_cmd_outputs_open(&outputs, line, format, dst, err);
-  if (st == MTK_OK) st = mtk_cmd_write_outputs(model, line, format, dst, &outputs, err);
-  return mtk_cmd_outputs_close(&outputs, st, err);
-}
-
 /* Stored tensor bytes, and what the model would take in the output. */
 uint64_t mtk_cmd_model_bytes(const mtk_model *m) {
   uint64_t n = 0;
@@ -302,9 +292,14 @@ mtk_status mtk_cmd_convert_run(const mtk_cmd_line *line, const char *repeats, mt
   if (st == MTK_OK) st = mtk_cmd_outputs_rename(&outputs, model, err);
   uint64_t before = st == MTK_OK ? mtk_cmd_model_bytes(model) : 0;
   if (st == MTK_OK) st = transform(model, &adapter, line, err);
-  const char *sources[] = {line->args[0], mtk_options_string(line->options, "adapter")};
+  static const char *const files[] = {"adapter", "tokenizer"};
+  const char *sources[3] = {line->args[0]};
+  int n_sources = 1;
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    if (mtk_options_is_set(line->options, files[i]))
+      sources[n_sources++] = mtk_options_string(line->options, files[i]);
   if (st == MTK_OK && !mtk_options_flag(line->options, "dry-run")) {
-    st = mtk_cmd_outputs_begin(&outputs, sources, sources[1] ? 2 : 1, NULL, err);
+    st = mtk_cmd_outputs_begin(&outputs, sources, n_sources, NULL, err);
     if (st == MTK_OK) st = mtk_cmd_outputs_open(&outputs, line, format, line->args[1], err);
     if (st == MTK_OK)
       st = mtk_cmd_write_outputs(model, line, format, line->args[1], &outputs, err);

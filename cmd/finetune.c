@@ -27,8 +27,7 @@ static const mtk_option_def *extra_options(int argc, const char *const *argv) {
 typedef struct job {
   const mtk_cmd_line *line;
   const char *out, *provenance; /* provenance: borrowed from the recipe's arguments */
-  const char **sources;         /* model and data, for the record */
-  int n_sources;
+  const mtk_format_v1 *format;
   const mtk_model *model;
 } job;
 
@@ -55,19 +54,15 @@ static void on_event(void *ctx, const char *json) {
   json_decref(doc);
 }
 
-/* What the recipe made goes to --out as a Hugging Face folder. */
+/* What the recipe made goes to --out. */
 static mtk_status save(void *ctx, mtk_model *model, const mtk_adapter *adapter, mtk_error *err) {
   const job *j = ctx;
-  const mtk_cmd_line *line = j->line;
-  const mtk_format_v1 *format = mtk_format_find("hf");
-  if (!format)
-    return mtk_fail(err, MTK_E_NOT_FOUND, NULL,
-                    "the plugin 'hf' is not loaded: cannot write the result");
-  if (model) return mtk_cmd_write_model(model, line, format, j->out, j->sources, j->n_sources, err);
+  const mtk_cmd_outputs outputs = {.provenance = j->provenance};
+  if (model) return mtk_cmd_write_outputs(model, j->line, j->format, j->out, &outputs, err);
   mtk_write_options opt = {.struct_size = sizeof opt,
-                           .force = mtk_options_flag(line->options, "force"),
+                           .force = mtk_options_flag(j->line->options, "force"),
                            .provenance = j->provenance};
-  return format->write_adapter(adapter, j->model, j->out, &opt, err);
+  return j->format->write_adapter(adapter, j->model, j->out, &opt, err);
 }
 
 static mtk_status open_model(mtk_model **model, const mtk_cmd_line *line, mtk_error *err) {
@@ -99,20 +94,25 @@ static mtk_status check_output(char **out, const mtk_cmd_line *line, mtk_error *
   return st;
 }
 
-static mtk_status list_sources(job *j, const mtk_recipe_args *args, mtk_error *err) {
-  j->sources = mtk_alloc((size_t)args->n_data + 2, sizeof *j->sources);
-  if (!j->sources) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+/* Of the model and the data. */
+static mtk_status provenance_of(mtk_bytes *out, const mtk_cmd_line *line,
+                                const mtk_recipe_args *args, mtk_error *err) {
   const char *init = mtk_options_string(args->options, "init");
-  j->sources[j->n_sources++] = args->model_path;
-  if (init) j->sources[j->n_sources++] = init;
-  for (int i = 0; i < args->n_data; i++) j->sources[j->n_sources++] = args->data[i];
-  return MTK_OK;
+  const char **sources = mtk_alloc((size_t)args->n_data + 2, sizeof *sources);
+  int n = 0;
+  if (!sources) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  sources[n++] = args->model_path;
+  if (init) sources[n++] = init;
+  for (int i = 0; i < args->n_data; i++) sources[n++] = args->data[i];
+  mtk_status st = mtk_cmd_provenance(out, line, sources, n, err);
+  mtk_free((void *)sources);
+  return st;
 }
 
 static mtk_status train(const mtk_cmd_line *line, const mtk_recipe_v1 *recipe, const char *out,
                         mtk_error *err) {
   const mtk_option_values *o = line->options;
-  job j = {.line = line, .out = out};
+  job j = {.line = line, .out = out, .format = mtk_format_find("hf")};
   mtk_recipe_args args = {.struct_size = sizeof args,
                           .model_path = line->args[0],
                           .out = out,
@@ -124,14 +124,15 @@ static mtk_status train(const mtk_cmd_line *line, const mtk_recipe_v1 *recipe, c
                           .ctx = &j};
   args.n_data = (int)mtk_options_list(o, "data", &args.data);
   mtk_bytes provenance = {0};
-  mtk_status st = list_sources(&j, &args, err);
-  if (st == MTK_OK) st = mtk_cmd_pool(&args.pool, line, err);
+  if (!j.format)
+    return mtk_fail(err, MTK_E_NOT_FOUND, NULL,
+                    "the plugin 'hf' is not loaded: cannot write the result");
+  mtk_status st = mtk_cmd_pool(&args.pool, line, err);
   if (st == MTK_OK) st = open_model(&args.model, line, err);
-  if (st == MTK_OK) st = mtk_cmd_provenance(&provenance, line, j.sources, j.n_sources, err);
+  if (st == MTK_OK) st = provenance_of(&provenance, line, &args, err);
   j.provenance = args.provenance = provenance.data;
   j.model = args.model;
   if (st == MTK_OK) st = recipe->run(&args, err);
-  mtk_free(j.sources);
   mtk_bytes_finish(&provenance);
   mtk_model_destroy(args.model);
   mtk_pool_destroy(args.pool);

@@ -56,8 +56,8 @@ mtk_status mtk_cmd_outputs_begin(mtk_cmd_outputs *o, const char *const *sources,
 
 mtk_status mtk_cmd_outputs_open(mtk_cmd_outputs *o, const mtk_cmd_line *line,
                                 const mtk_format_v1 *format, const char *dst, mtk_error *err) {
-  bool resume = !o->in_one_go && mtk_options_flag(line->options, "resume");
-  bool can = !o->in_one_go && (format->flags & MTK_FORMAT_OUTPUTS);
+  bool resume = mtk_options_flag(line->options, "resume");
+  bool can = format->flags & MTK_FORMAT_OUTPUTS;
   if (o->repeats) {
     o->provenance = o->repeats;
     return mtk_outputs_compare(&o->outputs, err);

@@ -108,13 +108,14 @@ struct mtk_digests {
   mtk_status status;
   mtk_error error;
   pthread_t thread;
-  bool runs; /* on the thread */
+  bool runs, done; /* runs: on the thread */
 };
 
 static void *digest_all(void *arg) {
   mtk_digests *d = arg;
-  for (int i = 0; i < d->n && d->status == MTK_OK; i++)
+  for (int i = 0; i < d->n && d->status == MTK_OK && !d->list.stop; i++)
     d->status = add_source(&d->list, d->sources[i], &d->error);
+  d->done = true;
   return NULL;
 }
 
@@ -131,13 +132,13 @@ mtk_status mtk_digests_start(mtk_digests **out, const char *const *sources, int 
     return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   }
   d->runs = threaded && mtk_thread_start(&d->thread, digest_all, d) == 0;
-  if (!d->runs) digest_all(d);
   return MTK_OK;
 }
 
 static mtk_status wait_for(mtk_digests *d, mtk_error *err) {
   if (d->runs) pthread_join(d->thread, NULL);
   d->runs = false;
+  if (!d->done) digest_all(d);
   if (d->status != MTK_OK && err) *err = d->error;
   return d->status;
 }

@@ -91,6 +91,12 @@ refuses 3 'made from another text.txt' "$MTK" verify c.gguf --source model -q
 run_quiet 0 "$MTK" convert model k.gguf --dtype f16 -q
 run_quiet 0 "$MTK" verify k.gguf --source model -q
 grep -q 'gives the same bytes' out || fail "convert, again: $(cat out)"
+cp model/tokenizer.json given.json && printf ' ' >>given.json
+run_quiet 0 "$MTK" convert model given.gguf --tokenizer given.json -q
+run_quiet 0 "$MTK" verify given.gguf --source model --source given.json -q
+grep -q 'gives the same bytes' out || fail "another tokenizer, again: $(cat out)"
+printf ' ' >>given.json
+refuses 3 'made from another given.json' "$MTK" verify given.gguf --source model --source given.json -q
 
 # another source, and a tensor that is gone
 cp -r model other

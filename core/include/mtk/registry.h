@@ -58,8 +58,8 @@ const mtk_quantizer_v1 *mtk_quantizer_find(const char *method);
 mtk_status mtk_provenance_json(mtk_bytes *out, const char *command, int n_args,
                                const char *const *args, const char *const *sources, int n_sources,
                                mtk_error *err);
-/* The digests of the sources (paths are copied), computed from now on; threaded: on a thread of its
- * own, so that other work can go on. destroy waits for it. */
+/* The digests of the sources (paths are copied), computed when they are wanted; threaded: from now
+ * on, on a thread of its own, so that other work can go on. destroy waits for it. */
 typedef struct mtk_digests mtk_digests;
 mtk_status mtk_digests_start(mtk_digests **out, const char *const *sources, int n, bool threaded,
                              mtk_error *err);
