@@ -142,6 +142,13 @@ mtk_status mtk_cmd_outputs_open(mtk_cmd_outputs *o, const mtk_cmd_line *line,
 mtk_status mtk_cmd_outputs_rename(const mtk_cmd_outputs *o, mtk_model *model, mtk_error *err);
 /* Returns st; when what was done so far is kept, err says so. */
 mtk_status mtk_cmd_outputs_close(mtk_cmd_outputs *o, mtk_status st, mtk_error *err);
+/* Of a file, its parts if it was split, or the files of a folder; 0: there is nothing. */
+uint64_t mtk_cmd_output_bytes(const char *path);
+/* The path to load: the output, or its first part. Heap; NULL when memory is out. */
+char *mtk_cmd_output_first(const char *path);
+/* What was found to be wrong (st, not if it was stopped) does not keep its name; err tells the new
+ * one. Returns st. */
+mtk_status mtk_cmd_output_set_aside(const char *path, mtk_status st, mtk_error *err);
 /* The row of --resume in a table of options. */
 #define MTK_CMD_RESUME_OPTION                                                                      \
   {"resume", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,                                              \
@@ -162,7 +169,6 @@ mtk_status mtk_cmd_write_outputs(mtk_model *model, const mtk_cmd_line *line,
                                  const mtk_cmd_outputs *outputs, mtk_error *err);
 void mtk_cmd_print_warnings(const mtk_model *model);
 json_t *mtk_cmd_warnings_json(const mtk_model *model);
-uint64_t mtk_cmd_output_bytes(const char *path); /* a file, or the files of a folder; 0 if absent */
 uint64_t mtk_cmd_model_bytes(const mtk_model *m); /* tensors and scales */
 
 #endif

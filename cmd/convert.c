@@ -1,12 +1,9 @@
 /* convert.c: mtk convert: read any known format, write another; merge an adapter on the way. */
 #include "cmd.h"
 
-#include <dirent.h>
-#include <glob.h>
 #include <mtk/quantize.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const mtk_option_def g_options[] = {
     {"to", 0, MTK_OPT_STRING, "FORMAT", NULL, 0, 0, NULL, "output format (default: by DST's name)"},
@@ -149,36 +146,6 @@ json_t *mtk_cmd_warnings_json(const mtk_model *model) {
   for (size_t i = 0; i < mtk_model_warning_count(model); i++)
     json_array_append_new(list, json_string(mtk_model_warning(model, i)));
   return list;
-}
-
-/* "DIR/NAME.gguf" was written as "DIR/NAME-00001-of-00002.gguf" and so on. */
-static uint64_t split_bytes(const char *path) {
-  uint64_t n = 0;
-  struct stat st;
-  glob_t found;
-  const char *dot = strrchr(path, '.');
-  size_t stem = dot ? (size_t)(dot - path) : strlen(path);
-  char *pattern = mtk_asprintf("%.*s-*-of-*%s", (int)stem, path, path + stem);
-  if (pattern && glob(pattern, 0, NULL, &found) == 0) {
-    for (size_t i = 0; i < found.gl_pathc; i++)
-      if (stat(found.gl_pathv[i], &st) == 0) n += (uint64_t)st.st_size;
-    globfree(&found);
-  }
-  mtk_free(pattern);
-  return n;
-}
-
-uint64_t mtk_cmd_output_bytes(const char *path) {
-  struct stat st;
-  if (stat(path, &st) != 0) return split_bytes(path);
-  if (!S_ISDIR(st.st_mode)) return (uint64_t)st.st_size;
-  uint64_t n = 0;
-  DIR *dir = opendir(path);
-  for (struct dirent *d; dir && (d = readdir(dir));)
-    if (fstatat(dirfd(dir), d->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
-      n += (uint64_t)st.st_size;
-  if (dir) closedir(dir);
-  return n;
 }
 
 mtk_status mtk_cmd_write_outputs(mtk_model *model, const mtk_cmd_line *line,

@@ -1,7 +1,11 @@
-/* outputs.c: the outputs of the commands that write models: their provenance, --resume, and the
- * repetition of a command for mtk verify. Main thread only. */
+/* outputs.c: the outputs of the commands that write models: their provenance, --resume, the
+ * repetition of a command for mtk verify, and their files. Main thread only. */
+#include <dirent.h>
+#include <glob.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd.h"
 
@@ -90,19 +94,91 @@ static bool is_worth_keeping(mtk_status st) {
   return st == MTK_E_CANCELLED || st == MTK_E_IO || st == MTK_E_NOMEM || st == MTK_E_EXISTS;
 }
 
+/* After the message of err, if all of it fits. */
+static void say_more(mtk_error *err, const char *text, const char *path) {
+  size_t n = err ? strlen(err->message) : 0;
+  if (err && n + strlen(text) + strlen(path) < sizeof err->message)
+    snprintf(err->message + n, sizeof err->message - n, "%s%s", text, path);
+}
+
 mtk_status mtk_cmd_outputs_close(mtk_cmd_outputs *o, mtk_status st, mtk_error *err) {
   bool keep = is_worth_keeping(st) && mtk_outputs_hold(o->outputs);
-  if (keep && err) {
-    size_t n = strlen(err->message);
-    char *more = mtk_asprintf("; --resume goes on from here (the part lies in %s)",
-                              mtk_outputs_folder(o->outputs));
-    if (more && n + strlen(more) < sizeof err->message)
-      memcpy(err->message + n, more, strlen(more) + 1);
-    mtk_free(more);
-  }
+  if (keep)
+    say_more(err, "; --resume goes on from here: the part lies in ",
+             mtk_outputs_folder(o->outputs));
   mtk_outputs_close(o->outputs, keep);
   mtk_bytes_finish(&o->text);
   mtk_digests_destroy(o->digests);
   *o = (mtk_cmd_outputs){0};
+  return st;
+}
+
+/* ---- what was written ------------------------------------------------------------------------ */
+
+/* "DIR/NAME.gguf" was written as "DIR/NAME-00001-of-00002.gguf" and so on. Finish with globfree. */
+static bool find_parts(glob_t *out, const char *path) {
+  const char *dot = strrchr(path, '.');
+  size_t stem = dot ? (size_t)(dot - path) : strlen(path);
+  char *pattern = mtk_asprintf("%.*s-*-of-*%s", (int)stem, path, path + stem);
+  bool found = pattern && glob(pattern, 0, NULL, out) == 0;
+  mtk_free(pattern);
+  return found;
+}
+
+char *mtk_cmd_output_first(const char *path) {
+  glob_t parts;
+  if (mtk_path_exists(path) || !find_parts(&parts, path)) return mtk_strdup(path);
+  char *first = mtk_strdup(parts.gl_pathv[0]);
+  globfree(&parts);
+  return first;
+}
+
+uint64_t mtk_cmd_output_bytes(const char *path) {
+  struct stat st;
+  glob_t parts;
+  uint64_t n = 0;
+  if (stat(path, &st) != 0 && find_parts(&parts, path)) {
+    for (size_t i = 0; i < parts.gl_pathc; i++) n += mtk_cmd_output_bytes(parts.gl_pathv[i]);
+    globfree(&parts);
+    return n;
+  }
+  if (stat(path, &st) != 0) return 0;
+  if (!S_ISDIR(st.st_mode)) return (uint64_t)st.st_size;
+  DIR *dir = opendir(path);
+  for (struct dirent *d; dir && (d = readdir(dir));)
+    if (fstatat(dirfd(dir), d->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+      n += (uint64_t)st.st_size;
+  if (dir) closedir(dir);
+  return n;
+}
+
+/* "PATH.bad-1", or the next number that is free; heap, NULL: it could not be renamed. */
+static char *rename_bad(const char *path) {
+  size_t n = strlen(path);
+  while (n > 1 && path[n - 1] == '/') n--;
+  char *name = NULL;
+  for (int i = 1; !name || mtk_path_exists(name); i++) {
+    mtk_free(name);
+    if (!(name = mtk_asprintf("%.*s.bad-%d", (int)n, path, i))) return NULL;
+  }
+  if (rename(path, name) == 0) return name;
+  mtk_free(name);
+  return NULL;
+}
+
+mtk_status mtk_cmd_output_set_aside(const char *path, mtk_status st, mtk_error *err) {
+  glob_t parts;
+  char *name = NULL;
+  if (st == MTK_E_CANCELLED) return st;
+  if (mtk_path_exists(path)) name = rename_bad(path);
+  else if (find_parts(&parts, path)) {
+    for (size_t i = parts.gl_pathc; i-- > 0;) {
+      mtk_free(name);
+      name = rename_bad(parts.gl_pathv[i]);
+    }
+    globfree(&parts);
+  }
+  if (name) say_more(err, "; it is kept as ", name);
+  mtk_free(name);
   return st;
 }

@@ -25,7 +25,7 @@ static const mtk_option_def g_options[] = {
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite DST"},
     MTK_CMD_RESUME_OPTION,
     {"dry-run", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
-     "print the plan, sizes, estimates and what it will run as; write nothing"},
+     "print the types, sizes, estimates and what it will run as; write nothing but --plan-out"},
     {"no-verify", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL,
      "do not compare DST with SRC when it is written"},
     {"report", 0, MTK_OPT_PATH, "DIR", NULL, 0, 0, NULL,
@@ -186,7 +186,7 @@ typedef struct inputs {
   mtk_cmd_imatrix *imatrix;
   mtk_cmd_plan *plan; /* NULL: one type for all */
   mtk_model *changed; /* the source as it is after --equalize and --rotate; NULL: as it was */
-  mtk_model *loaded;  /* that one, if it is not the calibration's */
+  mtk_model *loaded;  /* the source again: that one, or to be compared with */
   const mtk_format_v1 *format;
   mtk_cmd_outputs outputs;
 } inputs;
@@ -297,19 +297,25 @@ static mtk_status check_outputs(const mtk_cmd_line *line, mtk_error *err) {
   return refuse_existing(mtk_options_string(o, "imatrix-out"), replace || dry, err);
 }
 
+/* DST beside the source as it was quantized. */
+static mtk_status compare(mtk_compare_report *out, const mtk_cmd_line *line, inputs *in,
+                          mtk_pool *pool, mtk_error *err) {
+  if (!in->changed) MTK_TRY(mtk_model_load(&in->loaded, line->args[0], err));
+  mtk_model *source = in->changed ? in->changed : in->loaded;
+  mtk_status st = mtk_cmd_compare(out, line->args[1], source, pool, err);
+  return st == MTK_OK ? st : mtk_cmd_output_set_aside(line->args[1], st, err);
+}
+
 static mtk_status verify_and_report(const mtk_cmd_line *line, const mtk_quantize_report *r,
-                                    const mtk_model *model, const inputs *in, double start,
+                                    const mtk_model *model, inputs *in, double start,
                                     const mtk_quantize_options *q, mtk_error *err) {
   mtk_compare_report verified = {0};
   mtk_cmd_estimate estimate = {0};
-  mtk_pool *pool = q->pool;
   mtk_status st = MTK_OK;
   if (q->sizes_only)
     st = mtk_cmd_estimate_make(&estimate, model, r, q, line, in->format->id, err);
-  if (!mtk_options_flag(line->options, "dry-run") && !mtk_options_flag(line->options, "no-verify"))
-    st = in->changed
-             ? mtk_cmd_compare_model(&verified, line->args[1], in->changed, pool, err)
-             : mtk_cmd_compare(&verified, line->args[1], line->args[0], pool, err);
+  else if (!mtk_options_flag(line->options, "no-verify"))
+    st = compare(&verified, line, in, q->pool, err);
   if (st == MTK_OK) {
     outcome result = sum_up(line, r, model);
     result.verified = &verified;
@@ -319,7 +325,10 @@ static mtk_status verify_and_report(const mtk_cmd_line *line, const mtk_quantize
     result.seconds = mtk_now_s() - start;
     st = report(line, &result, model, err);
   }
-  if (st == MTK_OK) st = mtk_cmd_compare_verdict(&verified, MTK_E_FORMAT, line->args[1], err);
+  if (verified.n_faults) {
+    st = mtk_cmd_compare_verdict(&verified, MTK_E_FORMAT, line->args[1], err);
+    st = mtk_cmd_output_set_aside(line->args[1], st, err);
+  }
   mtk_compare_report_finish(&verified);
   return st;
 }

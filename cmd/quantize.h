@@ -161,13 +161,10 @@ mtk_status mtk_cmd_imatrix_write(const char *path, const mtk_cmd_line *line,
                                  mtk_cmd_calibration *c, const mtk_quantize_report *report,
                                  mtk_error *err);
 
-/* quantize_verify.c: an artefact beside its source, both loaded anew (the artefact may be split).
- * Finish *out in any case. */
-mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, const char *source,
+/* quantize_verify.c: an artefact, which may be split and is loaded anew, beside its source. Finish
+ * *out in any case. */
+mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, mtk_model *source,
                            mtk_pool *pool, mtk_error *err);
-/* The same with the source in memory. */
-mtk_status mtk_cmd_compare_model(mtk_compare_report *out, const char *artefact, mtk_model *source,
-                                 mtk_pool *pool, mtk_error *err);
 /* Fields of one tensor into an object; sums by type; the same as text. */
 void mtk_cmd_compare_row_json(json_t *out, const mtk_compare_row *row);
 json_t *mtk_cmd_compare_json(const mtk_compare_report *report);

@@ -1,46 +1,20 @@
 /* quantize_verify.c: an artefact reopened beside its source: for mtk quantize, when it is done, and
  * mtk verify. Main thread only. */
-#include <glob.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "quantize.h"
 
-/* The path to load: split output has the name of its first part. Heap; NULL when memory is out. */
-static char *first_part(const char *path) {
-  const char *dot = strrchr(path, '.');
-  int stem = dot ? (int)(dot - path) : (int)strlen(path);
-  glob_t found;
-  char *first = NULL;
-  if (mtk_path_exists(path)) return mtk_strdup(path);
-  char *pattern = mtk_asprintf("%.*s-00001-of-*%s", stem, path, path + stem);
-  if (pattern && glob(pattern, 0, NULL, &found) == 0) {
-    first = mtk_strdup(found.gl_pathv[0]);
-    globfree(&found);
-  }
-  mtk_free(pattern);
-  return first ? first : mtk_strdup(path);
-}
-
-mtk_status mtk_cmd_compare_model(mtk_compare_report *out, const char *artefact, mtk_model *source,
-                                 mtk_pool *pool, mtk_error *err) {
+mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, mtk_model *source,
+                           mtk_pool *pool, mtk_error *err) {
   mtk_model *copy = NULL;
-  char *path = first_part(artefact);
+  char *path = mtk_cmd_output_first(artefact);
   mtk_status st = path ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK) st = mtk_model_load(&copy, path, err);
   if (st == MTK_OK) st = mtk_model_compare(out, copy, source, pool, err);
   mtk_model_destroy(copy);
   mtk_free(path);
-  return st;
-}
-
-mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, const char *source,
-                           mtk_pool *pool, mtk_error *err) {
-  mtk_model *original = NULL;
-  MTK_TRY(mtk_model_load(&original, source, err));
-  mtk_status st = mtk_cmd_compare_model(out, artefact, original, pool, err);
-  mtk_model_destroy(original);
   return st;
 }
 

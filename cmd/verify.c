@@ -34,42 +34,57 @@ static mtk_status digest(json_t **out, const char *const *sources, int n, mtk_er
   return st;
 }
 
-/* *out: {name: whether a source has its digest}, or null where the artefact names no sources.
- * *missing is the first that none has (in *out). */
-static mtk_status check_sources(json_t **out, const char **missing, const mtk_model *artefact,
-                                const char *const *sources, int n, mtk_error *err) {
+/* Was the model changed before it was quantized? */
+static bool is_changed(const json_t *args) {
+  size_t i;
+  json_t *arg;
+  json_array_foreach(args, i, arg) {
+    const char *text = json_string_value(arg), *value = text ? strchr(text, '=') : NULL;
+    bool changes = value && (!strncmp(text, "--equalize=", 11) || !strncmp(text, "--rotate=", 9));
+    if (changes && strcmp(value, "=none") != 0) return true;
+  }
+  return false;
+}
+
+/* All that is known at the end. */
+typedef struct outcome {
+  /* {name: whether a source has its digest}, or null where the artefact names no sources */
+  json_t *digests;
+  const char *missing; /* the first that none has, in digests */
+  mtk_compare_report values;
+  bool changed; /* the source was, before it was quantized: values are not comparable */
+  const char *why_not; /* static: the command was not repeated */
+  mtk_status repeated; /* MTK_OK: it gives the same bytes; MTK_E_CHECK: see difference */
+  mtk_error difference;
+} outcome;
+
+/* What its provenance tells of the artefact, beside the sources given. */
+static mtk_status check_sources(outcome *o, const mtk_model *artefact, const char *const *sources,
+                                int n, mtk_error *err) {
   size_t len = 0, i;
   json_t *item, *given = NULL, *made = NULL;
   const char *text = mtk_model_attachment(artefact, "provenance.json", &len);
-  *out = json_null();
+  o->digests = json_null();
   if (!text) return MTK_OK;
   if (!(made = json_loadb(text, len, 0, NULL)))
     return mtk_fail(err, MTK_E_FORMAT, "provenance", "is not JSON");
   mtk_status st = digest(&given, sources, n, err);
   json_t *files = json_object_get(made, "sources"), *list = json_object_get(given, "sources");
-  if (st == MTK_OK) *out = json_object();
+  if (st == MTK_OK) o->digests = json_object();
+  o->changed = is_changed(json_object_get(made, "args"));
   json_array_foreach(st == MTK_OK ? files : NULL, i, item) {
     const char *name = json_string_value(json_object_get(item, "name"));
     const char *sha256 = json_string_value(json_object_get(item, "sha256"));
     if (!name || !sha256) continue;
     bool found = has_digest(list, sha256);
-    json_object_set_new(*out, name, json_boolean(found));
-    if (!found && !*missing) *missing = json_object_iter_key(json_object_iter_at(*out, name));
+    json_object_set_new(o->digests, name, json_boolean(found));
+    if (!found && !o->missing)
+      o->missing = json_object_iter_key(json_object_iter_at(o->digests, name));
   }
   json_decref(given);
   json_decref(made);
   return st;
 }
-
-/* All that is known at the end. */
-typedef struct outcome {
-  json_t *digests; /* see check_sources */
-  const char *missing;
-  mtk_compare_report values;
-  const char *why_not; /* static: the command was not repeated */
-  mtk_status repeated; /* MTK_OK: it gives the same bytes; MTK_E_CHECK: see difference */
-  mtk_error difference;
-} outcome;
 
 static mtk_status report_json(const mtk_cmd_line *line, const char *source, const outcome *o,
                               mtk_error *err) {
@@ -81,10 +96,12 @@ static mtk_status report_json(const mtk_cmd_line *line, const char *source, cons
     mtk_cmd_compare_row_json(row, r);
     json_array_append_new(rows, row);
   }
+  json_t *verification = mtk_cmd_compare_json(&o->values);
+  json_object_set_new(verification, "comparable", json_boolean(!o->changed));
   json_t *same = o->why_not ? json_null() : json_boolean(o->repeated == MTK_OK);
   json_t *doc = json_pack("{s:s,s:s,s:O,s:o,s:o,s:s,s:o}", "artefact", line->args[0], "source",
                           source, "source_files", o->digests, "verification",
-                          mtk_cmd_compare_json(&o->values), "same_bytes", same, "difference",
+                          verification, "same_bytes", same, "difference",
                           o->repeated == MTK_OK ? "" : o->difference.message, "tensors", rows);
   return mtk_cmd_print_json(doc, false, err);
 }
@@ -97,7 +114,11 @@ static mtk_status report(const mtk_cmd_line *line, const char *source, const out
     mtk_cmd_print("  it does not say what it was made from: digests not checked\n");
   else
     mtk_cmd_print("  made from %zu files, digests compared\n", json_object_size(o->digests));
-  mtk_cmd_compare_print(&o->values);
+  if (o->changed)
+    mtk_cmd_print("  --equalize or --rotate changed the weights first: their values are not those of "
+                  "the source\n  looked at for missing, damaged and lost parts: %zu tensors, %zu "
+                  "faults\n", o->values.n_rows, o->values.n_faults);
+  else mtk_cmd_compare_print(&o->values);
   if (o->why_not) mtk_cmd_print("  bytes not compared: %s\n", o->why_not);
   else if (o->repeated == MTK_OK)
     mtk_cmd_print("  the recorded command, run again, gives the same bytes\n");
@@ -143,12 +164,14 @@ static mtk_status judge(const outcome *o, const mtk_cmd_line *line, const char *
 static mtk_status verify(const mtk_cmd_line *line, const char *const *sources, int n,
                          mtk_error *err) {
   mtk_pool *pool = NULL;
-  mtk_model *artefact = NULL;
+  mtk_model *artefact = NULL, *source = NULL;
   outcome o = {0};
   mtk_status st = mtk_cmd_pool(&pool, line, err);
   if (st == MTK_OK) st = mtk_model_load(&artefact, line->args[0], err);
-  if (st == MTK_OK) st = check_sources(&o.digests, &o.missing, artefact, sources, n, err);
-  if (st == MTK_OK) st = mtk_cmd_compare(&o.values, line->args[0], sources[0], pool, err);
+  if (st == MTK_OK) st = check_sources(&o, artefact, sources, n, err);
+  if (st == MTK_OK) st = mtk_model_load(&source, sources[0], err);
+  if (st == MTK_OK) st = mtk_model_compare(&o.values, artefact, source, pool, err);
+  mtk_model_destroy(source);
   if (st == MTK_OK) st = repeat(&o, line, artefact, sources, n, err);
   if (st == MTK_OK) st = report(line, sources[0], &o, err);
   if (st == MTK_OK) st = judge(&o, line, sources[0], err);

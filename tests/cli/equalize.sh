@@ -15,6 +15,16 @@ echo "nvfp4, KLD: sweep $sweep, awq $awq, smooth $(kld "$tmp/smooth.gguf"), awq 
 less "awq" "$awq" "$sweep"
 cmp -s "$tmp/awq.gguf" "$tmp/smooth.gguf" && fail "smooth is awq"
 
+# values of the source are no measure of them: verify says so, and looks for faults
+from=(--source "$petit" --source "$tmp/calibration.txt" --no-repeat -q)
+"$MTK" verify "$tmp/awq.gguf" "${from[@]}" >"$tmp/out"
+grep -q 'values are not those of the source' "$tmp/out" || fail "verify after awq: $(cat "$tmp/out")"
+grep -q 'relative error' "$tmp/out" && fail "verify after awq compares values: $(cat "$tmp/out")"
+for name in awq sweep; do
+  "$MTK" verify "$tmp/$name.gguf" "${from[@]}" --json | jq .verification.comparable
+done >"$tmp/out"
+same "comparable: awq, sweep" "$(xargs <"$tmp/out")" "false true"
+
 # into f32, nothing is lost: factors and rotations alone
 quantize "$tmp/f32.gguf" --to f32 --embeddings
 same_function() { # OPTION...

@@ -117,6 +117,22 @@ run_quiet 0 "$MTK" convert model plain.gguf -q
 refuses 2 'give --source' "$MTK" verify plain.gguf -q
 refuses 1 'none' "$MTK" verify plain.gguf --source none -q
 
+# an output that is wrong does not keep its name: weights that f16 cannot hold
+python3 - <<'PY'
+import json, struct
+data = struct.pack("<256f", *(1e9 * (i % 17 - 8) for i in range(256)))
+header = json.dumps({"m.weight": {"dtype": "F32", "shape": [2, 128], "data_offsets": [0, len(data)]}}).encode()
+open("huge.safetensors", "wb").write(struct.pack("<Q", len(header)) + header + data)
+PY
+for n in 1 2; do
+  run_quiet 1 "$MTK" quantize huge.safetensors huge.gguf --to f16 -q
+  grep -q "NaN or infinite.*it is kept as huge.gguf.bad-$n" err || fail "a wrong output: $(cat err)"
+  [ -e huge.gguf.bad-$n ] || fail "it is not kept"
+  nothing_left huge.gguf
+done
+run_quiet 1 "$MTK" quantize huge.safetensors parts.gguf --to f16 -q --split-max-tensors 1
+[ -z "$(find . -name 'parts-*.gguf' -newer huge.safetensors)" ] || fail "a wrong output in parts keeps its name"
+
 # the report that people read
 run_quiet 0 "$MTK" quantize model r.gguf --to q4_0 -q --report report
 python3 - <<'PY'
