@@ -1,9 +1,9 @@
 /* quantize_plan.c: mtk quantize --target-bits, --target-size, --plan: which type every tensor gets;
- * plans as JSON. Main thread only; mtk_cmd_plan_choose from any. */
+ * plans as JSON. Main thread only. */
 #include "quantize_plan.h"
 
+#include <dirent.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -374,15 +374,39 @@ static mtk_status parse_size(uint64_t *out, const char *text, mtk_error *err) {
   return mtk_fail(err, MTK_E_INVALID, "--target-size", "'%.40s' is not like 14GB or 500MiB", text);
 }
 
+static bool holds_weights(const char *name) {
+  static const char *const ends[] = {".safetensors", ".bin",  ".pth", ".pt",     ".gguf",
+                                     ".h5",          ".onnx", ".npz", ".msgpack"};
+  size_t n = strlen(name);
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (n > strlen(ends[i]) && !strcmp(name + n - strlen(ends[i]), ends[i])) return true;
+  return false;
+}
+
+/* What the source has beside its tensors. A folder may have them in several formats. */
+static uint64_t source_metadata(const char *path, const mtk_model *model) {
+  uint64_t n = 0, tensors = mtk_cmd_model_bytes(model);
+  DIR *dir = opendir(path);
+  for (struct dirent *d; dir && (d = readdir(dir));) {
+    char *file = holds_weights(d->d_name) || d->d_name[0] == '.' ? NULL
+                                                                 : mtk_path_join(path, d->d_name);
+    if (file && !mtk_path_is_dir(file)) n += mtk_cmd_output_bytes(file);
+    mtk_free(file);
+  }
+  if (dir) closedir(dir);
+  else n = mtk_cmd_output_bytes(path);
+  return dir ? n : n > tensors ? n - tensors : 0;
+}
+
 /* What a file takes beside its tensors, at most: what the source has there (a folder's JSON files
  * may take three times what a GGUF does), and what is added. */
 static uint64_t beside_tensors(const mtk_cmd_line *line, const mtk_model *model,
                                const mtk_format_v1 *format) {
-  enum { PER_TENSOR = 192, PROVENANCE = 16384 };
-  uint64_t all = mtk_cmd_output_bytes(line->args[0]), tensors = mtk_cmd_model_bytes(model);
-  uint64_t rest = all > tensors ? all - tensors : 0;
-  bool grows = strcmp(format->id, mtk_model_format(model)) != 0 && !strcmp(format->id, "hf");
-  return rest * (grows ? 4 : 1) + PER_TENSOR * mtk_model_tensor_count(model) + PROVENANCE;
+  enum { PER_TENSOR = 192, PER_TENSOR_OF_FOLDER = 768, PROVENANCE = 16384 };
+  bool folder = strcmp(format->id, "gguf") != 0;
+  bool grows = folder && strcmp(format->id, mtk_model_format(model)) != 0;
+  return source_metadata(line->args[0], model) * (grows ? 4 : 1) + PROVENANCE +
+         (folder ? PER_TENSOR_OF_FOLDER : PER_TENSOR) * mtk_model_tensor_count(model);
 }
 
 static mtk_status read_budget(uint64_t *out, const mtk_cmd_line *line, const mtk_model *model,

@@ -69,6 +69,16 @@ cmp "$tmp/again.gguf" "$tmp/first.gguf" || fail "a plan used twice gives other b
 [ "$(stat -c %s "$tmp/size.gguf")" -ge 540000 ] || fail "--target-size: only $(stat -c %s "$tmp/size.gguf") bytes"
 grep -aq '"mtk_plan":1' "$tmp/size.gguf" || fail "the plan is not in the file"
 
+# other files with weights beside those that are read are not written: they leave the budget as it is
+cp -r "$petit" "$tmp/twice"
+for name in consolidated.safetensors pytorch_model.bin; do cp "$petit/model.safetensors" "$tmp/twice/$name"; done
+budget() { # SRC DST: bytes for the tensors
+  "$MTK" quantize "$1" "$2" --plan "$tmp/5.json" --target-size 700kB --dry-run -q --json | jq .plan.budget_bytes
+}
+for dst in "$tmp/n.gguf" "$tmp/n"; do
+  same "a budget beside second copies" "$(budget "$tmp/twice" "$dst")" "$(budget "$petit" "$dst")"
+done
+
 # a plan changed by hand
 jq '{mtk_plan, tensors: (.tensors | .["blk.0.attn_q.weight"] = "q8_0")}' "$tmp/5.json" >"$tmp/hand.json"
 quantize "$tmp/hand.gguf" --plan "$tmp/hand.json"
@@ -86,6 +96,13 @@ for path in sys.argv[1:]:
     xml.dom.minidom.parse(path)
 PY
 grep -q '| chosen |' "$tmp/report/report.md" || fail "report.md does not tell the choice"
+
+# factors, then types: both help
+quantize "$tmp/scaled.gguf" --target-bits 5 --equalize awq "${measured[@]}"
+less "5 bits with factors" "$(kld "$tmp/scaled.gguf")" "$(kld "$tmp/5.gguf")"
+jq -e '.bits_per_weight <= 5' "$tmp/out.json" >/dev/null || fail "factors: $(jq .bits_per_weight "$tmp/out.json") bits"
+quantize "$tmp/again.gguf" --target-bits 5 --equalize awq "${measured[@]}" --threads 1
+cmp "$tmp/again.gguf" "$tmp/scaled.gguf" || fail "factors on one thread give other bytes"
 
 # folders: the embedding stays
 "$MTK" quantize "$petit" "$tmp/hf" "${measured[@]}" --target-bits 8 --layout hf -q >/dev/null 2>"$tmp/err" ||
