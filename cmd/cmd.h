@@ -125,7 +125,7 @@ mtk_status mtk_cmd_tokenizer_open(mtk_model **model, mtk_tokenizer **tok, const 
 /* outputs.c: how the outputs of a command that writes a model come to be. Begin with zeros, or
  * with `repeats`; close in any case. */
 typedef struct mtk_cmd_outputs {
-  const char *repeats; /* the provenance of an artefact: repeat and compare, write nothing */
+  const char *repeats;    /* the provenance of an artefact: repeat and compare, write nothing */
   const char *provenance; /* borrowed from text or repeats */
   mtk_bytes text;
   mtk_digests *digests;

@@ -170,7 +170,8 @@ mtk_status mtk_cmd_output_set_aside(const char *path, mtk_status st, mtk_error *
   glob_t parts;
   char *name = NULL;
   if (st == MTK_E_CANCELLED) return st;
-  if (mtk_path_exists(path)) name = rename_bad(path);
+  if (mtk_path_exists(path))
+    name = rename_bad(path);
   else if (find_parts(&parts, path)) {
     for (size_t i = parts.gl_pathc; i-- > 0;) {
       mtk_free(name);

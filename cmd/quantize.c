@@ -138,17 +138,16 @@ static outcome sum_up(const mtk_cmd_line *line, const mtk_quantize_report *r,
 
 static json_t *outcome_json(const mtk_cmd_line *line, const outcome *o, const mtk_model *model) {
   bool dry = mtk_options_flag(line->options, "dry-run");
-  return json_pack(
-      "{s:s,s:s,s:s,s:b,s:I,s:I,s:I,s:f,s:I,s:f,s:I,s:o,s:o,s:o,s:o,s:o}", "source", line->args[0],
-      "output", line->args[1], "format", o->format->id, "dry_run", dry, "bytes_before",
-      (json_int_t)o->before, "bytes_after", (json_int_t)o->after, "output_bytes",
-      (json_int_t)o->written, "bits_per_weight", o->bits, "quantized",
-      (json_int_t)o->rows->n_quantized, "seconds", o->seconds, "peak_rss_bytes",
-      (json_int_t)mtk_peak_rss_bytes(), "warnings", mtk_cmd_warnings_json(model), "estimate",
-      o->estimate ? mtk_cmd_estimate_json(o->estimate, mtk_cmd_target_name(line)) : json_null(),
-      "plan", o->plan ? mtk_cmd_plan_json(o->plan) : json_null(), "verification",
-      o->verified->rows ? mtk_cmd_compare_json(o->verified) : json_null(), "tensors",
-      rows_json(o->rows, o->verified));
+  return json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:I,s:f,s:I,s:f,s:I,s:o,s:o,s:o,s:o,s:o}", "source",
+                   line->args[0], "output", line->args[1], "format", o->format->id, "dry_run", dry,
+                   "bytes_before", (json_int_t)o->before, "bytes_after", (json_int_t)o->after,
+                   "output_bytes", (json_int_t)o->written, "bits_per_weight", o->bits, "quantized",
+                   (json_int_t)o->rows->n_quantized, "seconds", o->seconds, "peak_rss_bytes",
+                   (json_int_t)mtk_peak_rss_bytes(), "warnings", mtk_cmd_warnings_json(model),
+                   "estimate", o->estimate ? mtk_cmd_estimate_json(o->estimate) : json_null(),
+                   "plan", o->plan ? mtk_cmd_plan_json(o->plan) : json_null(), "verification",
+                   o->verified->rows ? mtk_cmd_compare_json(o->verified) : json_null(), "tensors",
+                   rows_json(o->rows, o->verified));
 }
 
 static mtk_status report(const mtk_cmd_line *line, const outcome *o, const mtk_model *model,
@@ -176,7 +175,7 @@ static mtk_status report(const mtk_cmd_line *line, const outcome *o, const mtk_m
       mtk_cmd_bytes(o->after), o->bits, dry ? "nothing" : mtk_cmd_bytes(o->written), " written",
       o->seconds);
   if (o->verified->rows) mtk_cmd_compare_print(o->verified);
-  if (o->estimate) mtk_cmd_estimate_print(o->estimate, mtk_cmd_target_name(line));
+  if (o->estimate) mtk_cmd_estimate_print(o->estimate);
   return MTK_OK;
 }
 

@@ -19,12 +19,14 @@ typedef struct mtk_cmd_estimate {
   const char *act; /* borrowed from the command line; may be NULL */
   bool gguf;
   mtk_arith arith; /* on CPUs; of a mixture, that of its block types */
+  const mtk_quant_target *targets[MTK_DTYPE_COUNT]; /* of the tensors, one of each name */
+  size_t n_targets;
 } mtk_cmd_estimate;
 mtk_status mtk_cmd_estimate_make(mtk_cmd_estimate *out, const mtk_model *model,
                                  const mtk_quantize_report *r, const mtk_quantize_options *o,
                                  const mtk_cmd_line *line, const char *format, mtk_error *err);
-json_t *mtk_cmd_estimate_json(const mtk_cmd_estimate *e, const char *target);
-void mtk_cmd_estimate_print(const mtk_cmd_estimate *e, const char *target);
+json_t *mtk_cmd_estimate_json(const mtk_cmd_estimate *e);
+void mtk_cmd_estimate_print(const mtk_cmd_estimate *e);
 
 /* verify_repeat.c: run the command that an artefact's provenance records again and compare the
  * bytes. MTK_E_CHECK names the first difference. *why_not (static): it was not repeated; NULL = it

@@ -9,9 +9,11 @@
 
 /* Which kernels serve a target: vLLM, SGLang and TensorRT-LLM for model folders, llama.cpp and mtk
  * for GGUF. Tensor cores: FP8 from sm_89 (Ada), FP4 and MX scales from sm_100 (Blackwell). */
+enum { N_DEVICES = 3 };
+static const char *const g_devices[N_DEVICES] = {"Blackwell", "Hopper", "Ada"};
 typedef struct runs_as {
   const char *target, *act; /* act: of --act; NULL = none given */
-  const char *blackwell, *hopper, *ada;
+  const char *on[N_DEVICES];
 } runs_as;
 
 static const char g_fallback[] =
@@ -24,21 +26,29 @@ static const char g_blocks_triton[] = "W8A8 on FP8 tensor cores, scales per 128 
 static const char g_int[] = "weight-only int4 or int8 (Marlin)";
 
 static const runs_as g_runs[] = {
-    {"nvfp4", "nvfp4", "W4A4 on FP4 tensor cores (sm_100, sm_103, sm_120, sm_121)", g_fallback,
-     g_fallback},
-    {"nvfp4", "fp8", "W4A8 on FP8 tensor cores", "W4A8: weights to FP8, FP8 tensor cores",
-     "W4A8: weights to FP8, FP8 tensor cores"},
-    {"nvfp4", NULL, g_weight_only, g_weight_only, g_weight_only},
-    {"mxfp4", NULL, "W4A16, or W4A8 with MXFP8 activations where the server makes them", g_fallback,
-     g_fallback},
-    {"mxfp8", NULL, "W8A8 with MX scales on FP8 tensor cores", "weight-only W8A16: no MX scales",
-     "weight-only W8A16: no MX scales"},
-    {"fp8", NULL, g_fp8, g_fp8, g_fp8},
-    {"fp8-channel", NULL, g_fp8, g_fp8, g_fp8},
-    {"fp8-block", NULL, "W8A8 on FP8 tensor cores; scales become powers of two (DeepGEMM)",
-     g_blocks, g_blocks_triton},
-    {"int4", NULL, g_int, g_int, g_int},
-    {"int8", NULL, g_int, g_int, g_int},
+    {"nvfp4",
+     "nvfp4",
+     {"W4A4 on FP4 tensor cores (sm_100, sm_103, sm_120, sm_121)", g_fallback, g_fallback}},
+    {"nvfp4",
+     "fp8",
+     {"W4A8 on FP8 tensor cores", "W4A8: weights to FP8, FP8 tensor cores",
+      "W4A8: weights to FP8, FP8 tensor cores"}},
+    {"nvfp4", NULL, {g_weight_only, g_weight_only, g_weight_only}},
+    {"mxfp4",
+     NULL,
+     {"W4A16, or W4A8 with MXFP8 activations where the server makes them", g_fallback, g_fallback}},
+    {"mxfp8",
+     NULL,
+     {"W8A8 with MX scales on FP8 tensor cores", "weight-only W8A16: no MX scales",
+      "weight-only W8A16: no MX scales"}},
+    {"fp8", NULL, {g_fp8, g_fp8, g_fp8}},
+    {"fp8-channel", NULL, {g_fp8, g_fp8, g_fp8}},
+    {"fp8-block",
+     NULL,
+     {"W8A8 on FP8 tensor cores; scales become powers of two (DeepGEMM)", g_blocks,
+      g_blocks_triton}},
+    {"int4", NULL, {g_int, g_int, g_int}},
+    {"int8", NULL, {g_int, g_int, g_int}},
 };
 static const char g_gguf[] = "llama.cpp: integer kernels of the type (CUDA)";
 static const char *const g_cpu[MTK_ARITH_COUNT] = {
@@ -52,15 +62,27 @@ static bool begins(const char *name, const char *prefix) {
   return strncmp(name, prefix, n) == 0 && (name[n] == 0 || name[n] == '-');
 }
 
-static runs_as find_runs(const char *target, const char *act, bool gguf) {
-  for (size_t i = 0; i < sizeof g_runs / sizeof *g_runs && !gguf; i++) {
+static const char *find_runs(const mtk_quant_target *t, const mtk_cmd_estimate *e, int device) {
+  for (size_t i = 0; i < sizeof g_runs / sizeof *g_runs && !e->gguf; i++) {
     const runs_as *r = &g_runs[i];
-    bool exact = strcmp(r->target, target) == 0;
-    if (!exact && !(begins(target, r->target) && !begins(target, "fp8"))) continue;
-    if (!r->act || (act && strcmp(r->act, act) == 0)) return *r;
+    bool exact = strcmp(r->target, t->name) == 0;
+    if (!exact && !(begins(t->name, r->target) && !begins(t->name, "fp8"))) continue;
+    if (!r->act || (e->act && strcmp(r->act, e->act) == 0)) return r->on[device];
   }
-  const char *other = gguf ? g_gguf : "weights are read as bf16";
-  return (runs_as){target, act, other, other, other};
+  return e->gguf                                    ? g_gguf
+         : mtk_dtype_get(t->dtype)->block_elems > 1 ? "written as bf16: folders have no such type"
+                                                    : "weights are read as bf16";
+}
+
+/* "W8A8 ...", or where that differs by type "nvfp4: W4A16 ...; fp8: W8A8 ...". */
+static void describe_runs(mtk_bytes *out, const mtk_cmd_estimate *e, int device) {
+  bool differ = false;
+  for (size_t i = 1; i < e->n_targets; i++)
+    differ |= find_runs(e->targets[i], e, device) != find_runs(e->targets[0], e, device);
+  for (size_t i = 0; i < (differ ? e->n_targets : 1); i++) {
+    if (differ) mtk_bytes_printf(out, "%s%s: ", i ? "; " : "", e->targets[i]->name);
+    mtk_bytes_puts(out, find_runs(e->targets[i], e, device));
+  }
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -158,6 +180,15 @@ static double digest_seconds(void) {
   return (mtk_now_s() - start) / BYTES;
 }
 
+static void find_targets(mtk_cmd_estimate *e, const mtk_quantize_report *r) {
+  for (size_t i = 0; i < r->n_rows; i++) {
+    const mtk_quant_target *t = r->rows[i].reason == MTK_QUANTIZED ? r->rows[i].target : NULL;
+    size_t at = 0;
+    while (t && at < e->n_targets && strcmp(e->targets[at]->name, t->name) != 0) at++;
+    if (t && at == e->n_targets && at < MTK_DTYPE_COUNT) e->targets[e->n_targets++] = t;
+  }
+}
+
 mtk_status mtk_cmd_estimate_make(mtk_cmd_estimate *out, const mtk_model *model,
                                  const mtk_quantize_report *r, const mtk_quantize_options *o,
                                  const mtk_cmd_line *line, const char *format, mtk_error *err) {
@@ -168,6 +199,7 @@ mtk_status mtk_cmd_estimate_make(mtk_cmd_estimate *out, const mtk_model *model,
                              .arith = MTK_A8};
   if (o->target) out->arith = mtk_dtype_get(o->target->dtype)->arith;
   out->peak_bytes = peak_bytes(model, r, o, line);
+  find_targets(out, r);
   if (o->quantizer->needs) return MTK_OK; /* without calibration there is nothing to time */
   MTK_TRY(encode_seconds(&encode, model, r, err));
   for (size_t i = 0; i < r->n_rows; i++) total += (double)r->rows[i].bytes_before;
@@ -181,24 +213,32 @@ mtk_status mtk_cmd_estimate_make(mtk_cmd_estimate *out, const mtk_model *model,
 
 /* ---- what is said of it ---------------------------------------------------------------------- */
 
-json_t *mtk_cmd_estimate_json(const mtk_cmd_estimate *e, const char *target) {
-  runs_as r = find_runs(target, e->act, e->gguf);
-  return json_pack("{s:o,s:f,s:I,s:{s:s,s:s,s:s,s:s}}", "seconds",
+json_t *mtk_cmd_estimate_json(const mtk_cmd_estimate *e) {
+  json_t *runs = json_object();
+  for (int d = 0; d < N_DEVICES; d++) {
+    mtk_bytes text = {0};
+    describe_runs(&text, e, d);
+    json_object_set_new(runs, g_devices[d], json_string(text.data));
+    mtk_bytes_finish(&text);
+  }
+  json_object_set_new(runs, "CPU", json_string(g_cpu[e->arith]));
+  return json_pack("{s:o,s:f,s:I,s:o}", "seconds",
                    e->seconds > 0 ? json_real(e->seconds) : json_null(), "source_bytes_per_second",
-                   e->bytes_per_second, "peak_bytes", (json_int_t)e->peak_bytes, "runs_as",
-                   "Blackwell", r.blackwell, "Hopper", r.hopper, "Ada", r.ada, "CPU",
-                   g_cpu[e->arith]);
+                   e->bytes_per_second, "peak_bytes", (json_int_t)e->peak_bytes, "runs_as", runs);
 }
 
-void mtk_cmd_estimate_print(const mtk_cmd_estimate *e, const char *target) {
-  runs_as r = find_runs(target, e->act, e->gguf);
+void mtk_cmd_estimate_print(const mtk_cmd_estimate *e) {
   if (e->seconds > 0)
     mtk_cmd_print("  estimated: %.0f s (%s/s of source, measured on a sample), ", e->seconds,
                   mtk_cmd_bytes((uint64_t)e->bytes_per_second));
   else
     mtk_cmd_print("  estimated: time depends on the calibration, ");
-  mtk_cmd_print("at most %s of memory\n", mtk_cmd_bytes(e->peak_bytes));
-  mtk_cmd_print("  runs as\n    Blackwell  %s\n    Hopper     %s\n    Ada        %s\n", r.blackwell,
-                r.hopper, r.ada);
+  mtk_cmd_print("at most %s of memory\n  runs as\n", mtk_cmd_bytes(e->peak_bytes));
+  for (int d = 0; d < N_DEVICES; d++) {
+    mtk_bytes text = {0};
+    describe_runs(&text, e, d);
+    mtk_cmd_print("    %-10s %s\n", g_devices[d], text.data ? text.data : "");
+    mtk_bytes_finish(&text);
+  }
   mtk_cmd_print("    CPU        %s: %s\n", e->gguf ? "mtk, llama.cpp" : "mtk", g_cpu[e->arith]);
 }

@@ -388,13 +388,15 @@ static uint64_t source_metadata(const char *path, const mtk_model *model) {
   uint64_t n = 0, tensors = mtk_cmd_model_bytes(model);
   DIR *dir = opendir(path);
   for (struct dirent *d; dir && (d = readdir(dir));) {
-    char *file = holds_weights(d->d_name) || d->d_name[0] == '.' ? NULL
-                                                                 : mtk_path_join(path, d->d_name);
+    char *file =
+        holds_weights(d->d_name) || d->d_name[0] == '.' ? NULL : mtk_path_join(path, d->d_name);
     if (file && !mtk_path_is_dir(file)) n += mtk_cmd_output_bytes(file);
     mtk_free(file);
   }
-  if (dir) closedir(dir);
-  else n = mtk_cmd_output_bytes(path);
+  if (dir)
+    closedir(dir);
+  else
+    n = mtk_cmd_output_bytes(path);
   return dir ? n : n > tensors ? n - tensors : 0;
 }
 

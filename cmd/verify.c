@@ -52,7 +52,7 @@ typedef struct outcome {
   json_t *digests;
   const char *missing; /* the first that none has, in digests */
   mtk_compare_report values;
-  bool changed; /* the source was, before it was quantized: values are not comparable */
+  bool changed;        /* the source was, before it was quantized: values are not comparable */
   const char *why_not; /* static: the command was not repeated */
   mtk_status repeated; /* MTK_OK: it gives the same bytes; MTK_E_CHECK: see difference */
   mtk_error difference;
@@ -99,10 +99,10 @@ static mtk_status report_json(const mtk_cmd_line *line, const char *source, cons
   json_t *verification = mtk_cmd_compare_json(&o->values);
   json_object_set_new(verification, "comparable", json_boolean(!o->changed));
   json_t *same = o->why_not ? json_null() : json_boolean(o->repeated == MTK_OK);
-  json_t *doc = json_pack("{s:s,s:s,s:O,s:o,s:o,s:s,s:o}", "artefact", line->args[0], "source",
-                          source, "source_files", o->digests, "verification",
-                          verification, "same_bytes", same, "difference",
-                          o->repeated == MTK_OK ? "" : o->difference.message, "tensors", rows);
+  json_t *doc =
+      json_pack("{s:s,s:s,s:O,s:o,s:o,s:s,s:o}", "artefact", line->args[0], "source", source,
+                "source_files", o->digests, "verification", verification, "same_bytes", same,
+                "difference", o->repeated == MTK_OK ? "" : o->difference.message, "tensors", rows);
   return mtk_cmd_print_json(doc, false, err);
 }
 
@@ -115,10 +115,13 @@ static mtk_status report(const mtk_cmd_line *line, const char *source, const out
   else
     mtk_cmd_print("  made from %zu files, digests compared\n", json_object_size(o->digests));
   if (o->changed)
-    mtk_cmd_print("  --equalize or --rotate changed the weights first: their values are not those of "
-                  "the source\n  looked at for missing, damaged and lost parts: %zu tensors, %zu "
-                  "faults\n", o->values.n_rows, o->values.n_faults);
-  else mtk_cmd_compare_print(&o->values);
+    mtk_cmd_print(
+        "  --equalize or --rotate changed the weights first: their values are not those of "
+        "the source\n  looked at for missing, damaged and lost parts: %zu tensors, %zu "
+        "faults\n",
+        o->values.n_rows, o->values.n_faults);
+  else
+    mtk_cmd_compare_print(&o->values);
   if (o->why_not) mtk_cmd_print("  bytes not compared: %s\n", o->why_not);
   else if (o->repeated == MTK_OK)
     mtk_cmd_print("  the recorded command, run again, gives the same bytes\n");

@@ -37,6 +37,12 @@ $(jq -c '[.bytes_after, .bits_per_weight, .quantized, .peak_rss_bytes]' out)"
 done
 run_quiet 0 "$MTK" quantize model dry --to nvfp4 --dry-run -q
 grep -q 'Hopper *weight-only W4A16 (Marlin)' out || fail "what it runs as: $(cat out)"
+# of a mixture each type; types that folders do not have
+jq -n '{mtk_plan: 1, tensors: {"blk.0.ffn_up.weight": "fp8", "blk.0.ffn_down.weight": "nvfp4"}}' >plan.json
+run_quiet 0 "$MTK" quantize model dry --plan plan.json --dry-run -q
+grep -q 'Hopper *fp8: W8A8 .*; nvfp4: weight-only W4A16' out || fail "what a mixture runs as: $(cat out)"
+run_quiet 0 "$MTK" quantize model dry --to q4_k_m --dry-run -q
+grep -q 'Hopper *written as bf16' out || fail "what a type of GGUF in a folder runs as: $(cat out)"
 head -n 30 "$MTK_SRC/examples/petit/demo/train.jsonl" | jq -r ".messages[].content" >text.txt
 gptq=(--to nvfp4 --method gptq --calibration text.txt --calibration-tokens 512
   --sequence-length 128 --json -q -t 2)
