@@ -57,7 +57,7 @@ void bench_print_peak(const json_t *peak);
 void bench_print_run(const json_t *run);
 /* An earlier report; *out is the caller's in any case. */
 mtk_status bench_read_report(json_t **out, const char *path, mtk_error *err);
-/* Sets doc.compare: ratios to the runs of another report, the one of --compare. MTK_E_CHECK: other logits for equal
+/* Sets doc.compare: ratios to the runs of another report. MTK_E_CHECK: other logits for equal
  * settings, or a rate that fell by more than --tolerance. */
 mtk_status bench_compare(json_t *doc, const json_t *other, const mtk_cmd_line *line,
                          mtk_error *err);
