@@ -1,6 +1,7 @@
 /* kernels/linear_panel.c: see linear_panel.h. Pure functions, any thread. */
 #include "linear_panel.h"
 
+#include "interleave.h"
 #include "superblock.h"
 
 #include <string.h>
@@ -131,16 +132,12 @@ static void pack_fifth_bits(uint8_t *dst, const uint8_t *src) {
 static void pack_codes(uint8_t *codes, const mtk_k_panel_format *f, int lanes, const uint8_t *src,
                        int64_t row_bytes) {
   int count = f->fifth_offset ? 16 : f->code_bytes / MTK_PANEL;
-  const uint32_t flip = 0x01010101u * (uint32_t)f->code_xor;
-  for (int lane = 0; lane < lanes; lane++, src += row_bytes) {
-    for (int i = 0; i < count && f->by_k; i++) codes[i * MTK_PANEL + lane] = src[i];
-    for (int i = 0; i < count && !f->by_k; i += 4) {
-      uint32_t four;
-      memcpy(&four, src + i, sizeof four);
-      four ^= flip;
-      memcpy(codes + i * MTK_PANEL + lane * 4, &four, sizeof four);
-    }
+  if (!f->by_k) {
+    mtk_k_interleave(codes, src, row_bytes, lanes, count / 4, 0x01010101u * (uint32_t)f->code_xor);
+    return;
   }
+  for (int lane = 0; lane < lanes; lane++, src += row_bytes)
+    for (int i = 0; i < count; i++) codes[i * MTK_PANEL + lane] = src[i];
 }
 
 static void pack_scales(uint8_t *scales, const mtk_k_panel_format *f, int lanes,
@@ -185,18 +182,20 @@ static void pack_blocks(uint8_t *panel, const mtk_wview *w, int64_t p) {
   }
 PLAIN(pack_plain_1, uint8_t)
 PLAIN(pack_plain_2, uint16_t)
-PLAIN(pack_plain_4, uint32_t)
 
 typedef void plain_fn(uint8_t *panel, const uint8_t *row, int lane, int64_t k0, int64_t k1);
 
 /* Some k of all rows at a time: that much of the panel stays in the cache. */
 static void pack_plain(uint8_t *panel, const mtk_wview *w, int64_t p) {
   enum { STEP = 128 };
-  static plain_fn *const by_bytes[] = {[1] = pack_plain_1, [2] = pack_plain_2, [4] = pack_plain_4};
-  plain_fn *pack = by_bytes[formats[w->type].elem_bytes];
+  plain_fn *pack = formats[w->type].elem_bytes == 1 ? pack_plain_1 : pack_plain_2;
   int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), row = p * MTK_PANEL;
   int lanes = (int)mtk_k_min(MTK_PANEL, w->n - row);
   const uint8_t *src = (const uint8_t *)w->data + (row - w->row0) * row_bytes;
+  if (formats[w->type].elem_bytes == 4) {
+    mtk_k_interleave(panel, src, row_bytes, lanes, w->k, 0);
+    return;
+  }
   for (int64_t k0 = 0; k0 < w->k; k0 += STEP)
     for (int lane = 0; lane < lanes; lane++)
       pack(panel, src + lane * row_bytes, lane, k0, mtk_k_min(k0 + STEP, w->k));
@@ -234,9 +233,13 @@ static void pack_folded(uint8_t *panel, const mtk_wview *w, int64_t p, int bf16)
 }
 
 /* ---- whole panels ---------------------------------------- */
-static uint8_t *clear_panel(void *packed, int64_t stride, int64_t p) {
+/* Where panel p goes; zeros where there are no weights: rows behind the last one, an unfinished
+ * unit. */
+static uint8_t *begin_panel(void *packed, const mtk_wview *w, mtk_dtype type, int64_t p) {
+  const mtk_k_panel_format *f = &formats[type];
+  int64_t stride = mtk_k_panel_stride(f, w->k), unit = MTK_K_BLOCK * (f->unit ? f->unit : 1);
   uint8_t *panel = (uint8_t *)packed + sizeof(mtk_k_header) + p * stride;
-  memset(panel, 0, (size_t)stride);
+  if ((p + 1) * MTK_PANEL > w->n || w->k % unit) memset(panel, 0, (size_t)stride);
   return panel;
 }
 
@@ -244,7 +247,7 @@ void mtk_k_panel_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) 
   int64_t stride = mtk_k_panel_stride(&formats[w->type], w->k);
   if (p0 == 0) mtk_k_header_init(packed, w);
   for (int64_t p = p0; p < p1; p++) {
-    uint8_t *panel = clear_panel(packed, stride, p);
+    uint8_t *panel = begin_panel(packed, w, w->type, p);
     if (formats[w->type].elem_bytes)
       pack_plain(panel, w, p);
     else if (formats[w->type].head_bytes)
@@ -257,13 +260,12 @@ void mtk_k_panel_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1) 
 
 /* Panels of `as` (f32 or bf16), copied where the weights are of that type already. */
 static void pack_as(mtk_dtype as, void *packed, const mtk_wview *w, int64_t p0, int64_t p1) {
-  int64_t stride = mtk_k_panel_stride(&formats[as], w->k);
   if (p0 == 0) {
     mtk_k_header_init(packed, w);
     ((mtk_k_header *)packed)->has_grid = 0;
   }
   for (int64_t p = p0; p < p1; p++) {
-    uint8_t *panel = clear_panel(packed, stride, p);
+    uint8_t *panel = begin_panel(packed, w, as, p);
     if (w->type == as && !mtk_k_has_grid(w))
       pack_plain(panel, w, p);
     else

@@ -1,6 +1,8 @@
 /* kernels/superblock.c: see superblock.h. Pure functions, any thread. */
 #include "superblock.h"
 
+#include "interleave.h"
+
 #include <string.h>
 
 /* ---- codes: element e of a superblock in c[e] ---------------------------------------- */
@@ -129,7 +131,7 @@ static uint8_t *put_plane(uint8_t *dst, const uint32_t *groups, int shift, int b
   return dst + 128 * bits;
 }
 
-static void put_lane(uint8_t *unit, const mtk_k_super *f, int lane, const mtk_k_superblock *b) {
+static void put_scales(uint8_t *unit, const mtk_k_super *f, int lane, const mtk_k_superblock *b) {
   memcpy(unit + 2 * lane, &b->d, 2);
   if (f->has_min) memcpy(unit + 2 * MTK_PANEL + 2 * lane, &b->dmin, 2);
   uint8_t *scales = unit + (1 + f->has_min) * 2 * MTK_PANEL;
@@ -139,6 +141,9 @@ static void put_lane(uint8_t *unit, const mtk_k_super *f, int lane, const mtk_k_
     *at = (uint8_t)(f->nibbles ? b->scale[j] | b->min[j] << 4 : b->scale[j]);
     if (f->has_min && !f->nibbles) at[count * MTK_PANEL] = (uint8_t)b->min[j];
   }
+}
+
+static void put_codes(uint8_t *unit, const mtk_k_super *f, int lane, const mtk_k_superblock *b) {
   uint32_t groups[MTK_K_SUPER / 4];
   memcpy(groups, b->c, sizeof groups);
   uint8_t *codes = unit + mtk_k_super_head(f) + 4 * lane;
@@ -153,14 +158,16 @@ void mtk_k_super_pack(uint8_t *panel, const mtk_wview *w, int64_t p) {
   int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), row = p * MTK_PANEL;
   int64_t block_bytes = mtk_k_row_bytes(w->type, MTK_K_SUPER);
   int lanes = (int)mtk_k_min(MTK_PANEL, w->n - row);
-  for (int lane = 0; lane < lanes; lane++) {
-    const uint8_t *src = (const uint8_t *)w->data + (row + lane - w->row0) * row_bytes;
-    uint8_t *unit = panel;
-    for (int64_t b = 0; b < w->k / MTK_K_SUPER; b++, src += block_bytes) {
+  const uint8_t *src = (const uint8_t *)w->data + (row - w->row0) * row_bytes;
+  for (int64_t b = 0; b < w->k / MTK_K_SUPER; b++, src += block_bytes) {
+    for (int lane = 0; lane < lanes; lane++) {
       mtk_k_superblock block;
-      mtk_k_superblock_load(&block, w->type, src);
-      put_lane(unit, f, lane, &block);
-      unit += mtk_k_super_unit(f);
+      mtk_k_superblock_load(&block, w->type, src + lane * row_bytes);
+      put_scales(panel, f, lane, &block);
+      if (w->type != MTK_Q4_K) put_codes(panel, f, lane, &block);
     }
+    if (w->type == MTK_Q4_K) /* whose codes lie in a file as in a panel */
+      mtk_k_interleave(panel + mtk_k_super_head(f), src + 16, row_bytes, lanes, MTK_K_SUPER / 8, 0);
+    panel += mtk_k_super_unit(f);
   }
 }
