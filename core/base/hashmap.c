@@ -1,4 +1,5 @@
-/* hashmap.c: open addressing with linear probing over an index of 32-bit entry numbers; the entries
+/* hashmap.c: open addressing with linear probing over an index of entry numbers, each beside half of
+ * its hash, so that only an entry which is most likely the right one is looked at; the entries
  * themselves lie in an array in order of insertion. The map owns keys and entries. */
 #include "base/hashmap.h"
 
@@ -8,12 +9,16 @@
 
 enum { FIRST_SLOTS = 16 };
 
+typedef struct slot {
+  uint32_t entry, tag; /* entry number + 1, 0 = free; upper half of its hash */
+} slot;
+
 struct mtk_map {
   mtk_arena *keys;
   mtk_map_entry *entries;
   size_t count, cap;
-  uint32_t *slots; /* entry number + 1, 0 = free */
-  size_t n_slots;  /* a power of two, at least 4/3 of count */
+  slot *slots;
+  size_t n_slots; /* a power of two, at least twice count */
 };
 
 __extension__ typedef unsigned __int128 wide;
@@ -72,32 +77,35 @@ size_t mtk_map_count(const mtk_map *map) { return map->count; }
 
 mtk_map_entry *mtk_map_at(const mtk_map *map, size_t i) { return &map->entries[i]; }
 
+static uint32_t tag_of(uint64_t hash) { return (uint32_t)(hash >> 32); }
+
 /* The slot that holds the key, or the free one where it belongs. */
-static uint32_t *find_slot(const mtk_map *map, const char *key, size_t n, uint64_t hash) {
+static slot *find_slot(const mtk_map *map, const char *key, size_t n, uint64_t hash) {
   for (size_t i = hash & (map->n_slots - 1);; i = (i + 1) & (map->n_slots - 1)) {
-    uint32_t *slot = &map->slots[i];
-    if (!*slot) return slot;
-    const mtk_map_entry *e = &map->entries[*slot - 1];
-    if (e->hash == hash && e->key_len == n && (n == 0 || memcmp(e->key, key, n) == 0))
-      return slot;
+    slot *at = &map->slots[i];
+    if (!at->entry) return at;
+    if (at->tag != tag_of(hash)) continue;
+    const mtk_map_entry *e = &map->entries[at->entry - 1];
+    if (e->hash == hash && e->key_len == n && (n == 0 || memcmp(e->key, key, n) == 0)) return at;
   }
 }
 
 mtk_map_value *mtk_map_get(const mtk_map *map, const char *key, size_t key_len) {
-  uint32_t *slot = find_slot(map, key, key_len, hash_bytes(key, key_len));
-  return *slot ? &map->entries[*slot - 1].value : NULL;
+  const slot *at = find_slot(map, key, key_len, hash_bytes(key, key_len));
+  return at->entry ? &map->entries[at->entry - 1].value : NULL;
 }
 
 static bool grow_slots(mtk_map *map) {
-  if ((map->count + 1) * 4 <= map->n_slots * 3) return true;
+  if ((map->count + 1) * 2 <= map->n_slots) return true;
   size_t n_slots;
   if (!mtk_mul_ok(map->n_slots, 2, &n_slots)) return false;
-  uint32_t *slots = mtk_alloc(n_slots, sizeof *slots);
+  slot *slots = mtk_alloc(n_slots, sizeof *slots);
   if (!slots) return false;
   for (size_t i = 0; i < map->count; i++) {
-    size_t at = map->entries[i].hash & (n_slots - 1);
-    while (slots[at]) at = (at + 1) & (n_slots - 1);
-    slots[at] = (uint32_t)i + 1;
+    uint64_t hash = map->entries[i].hash;
+    size_t at = hash & (n_slots - 1);
+    while (slots[at].entry) at = (at + 1) & (n_slots - 1);
+    slots[at] = (slot){(uint32_t)i + 1, tag_of(hash)};
   }
   mtk_free(map->slots);
   map->slots = slots;
@@ -117,15 +125,15 @@ static bool grow_entries(mtk_map *map) {
 
 mtk_map_value *mtk_map_put(mtk_map *map, const char *key, size_t key_len, bool *found) {
   uint64_t hash = hash_bytes(key, key_len);
-  uint32_t *slot = find_slot(map, key, key_len, hash);
-  if (found) *found = *slot != 0;
-  if (*slot) return &map->entries[*slot - 1].value;
+  const slot *at = find_slot(map, key, key_len, hash);
+  if (found) *found = at->entry != 0;
+  if (at->entry) return &map->entries[at->entry - 1].value;
   if (map->count >= UINT32_MAX - 1 || !grow_slots(map) || !grow_entries(map)) return NULL;
   size_t bytes;
   char *copy = mtk_add_ok(key_len, 1, &bytes) ? mtk_arena_alloc(map->keys, bytes, 1) : NULL;
   if (!copy) return NULL;
   if (key_len) memcpy(copy, key, key_len);
   map->entries[map->count] = (mtk_map_entry){.key = copy, .key_len = key_len, .hash = hash};
-  *find_slot(map, key, key_len, hash) = (uint32_t)map->count + 1;
+  *find_slot(map, key, key_len, hash) = (slot){(uint32_t)map->count + 1, tag_of(hash)};
   return &map->entries[map->count++].value;
 }

@@ -72,33 +72,41 @@ static size_t find_merge(const bpe_model *bpe, int32_t left, int32_t right) {
   return i;
 }
 
-/* The id of a spelling that ordinary text may become, or NONE. */
-static int32_t find_id(const bpe_model *bpe, const char *text, size_t n) {
-  const mtk_map_value *value = mtk_map_get(bpe->ids, text, n);
+/* The id of an entry of the vocabulary (NULL = none) that ordinary text may become, or NONE. */
+static int32_t usable_id(const bpe_model *bpe, const mtk_map_value *value) {
   bool usable = value && bpe->types[value->i] != MTK_TOKEN_CONTROL;
   return usable ? (int32_t)value->i : NONE;
 }
 
+static int32_t find_id(const bpe_model *bpe, const char *text, size_t n) {
+  return usable_id(bpe, mtk_map_get(bpe->ids, text, n));
+}
+
 /* ---- creation ------------------------------------------------------------------------------- */
 
-static bool exists(const mtk_map *ids, const char *text, size_t n) {
-  return n > 0 && mtk_map_get(ids, text, n) != NULL;
+/* The space that parts a merge into two tokens, and these; NULL if none does. */
+static const char *part(const mtk_map_value *halves[2], const mtk_map *ids, const char *text,
+                        size_t n) {
+  const char *end = text + n;
+  for (const char *at = text; (at = memchr(at, ' ', (size_t)(end - at))) != NULL; at++) {
+    if (at == text || at + 1 == end) continue;
+    halves[0] = mtk_map_get(ids, text, (size_t)(at - text));
+    halves[1] = halves[0] ? mtk_map_get(ids, at + 1, (size_t)(end - at - 1)) : NULL;
+    if (halves[1]) return at;
+  }
+  return NULL;
 }
 
 const char *mtk_text_part_merge(const mtk_map *ids, const char *text, size_t n) {
-  const char *end = text + n;
-  for (const char *at = text; (at = memchr(at, ' ', (size_t)(end - at))) != NULL; at++) {
-    if (exists(ids, text, (size_t)(at - text)) && exists(ids, at + 1, (size_t)(end - at - 1))) {
-      return at;
-    }
-  }
-  return NULL;
+  const mtk_map_value *halves[2];
+  return part(halves, ids, text, n);
 }
 
 static mtk_status add_merge(bpe_model *bpe, const char *text, size_t rank, mtk_bytes *joined,
                             mtk_error *err) {
   size_t n = strlen(text);
-  const char *space = mtk_text_part_merge(bpe->ids, text, n);
+  const mtk_map_value *halves[2], *whole;
+  const char *space = part(halves, bpe->ids, text, n);
   if (!space) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer merges", "merge %zu is not two tokens: \"%.60s\"",
                     rank, text);
@@ -109,12 +117,13 @@ static mtk_status add_merge(bpe_model *bpe, const char *text, size_t rank, mtk_b
   mtk_bytes_append(joined, text, left_len);
   mtk_bytes_append(joined, space + 1 + skip, right_len - skip);
   MTK_TRY(mtk_bytes_status(joined, err));
-  if (!exists(bpe->ids, joined->data, joined->len)) {
+  whole = mtk_map_get(bpe->ids, joined->data, joined->len);
+  if (!whole) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer merges",
                     "merge %zu \"%.60s\" needs a token that the vocabulary lacks", rank, text);
   }
-  int32_t left = find_id(bpe, text, left_len), right = find_id(bpe, space + 1, right_len);
-  int32_t merged = find_id(bpe, joined->data, joined->len);
+  int32_t left = usable_id(bpe, halves[0]), right = usable_id(bpe, halves[1]);
+  int32_t merged = usable_id(bpe, whole);
   if (left < 0 || right < 0 || merged < 0) return MTK_OK; /* control tokens: never out of text */
   bpe->merges[find_merge(bpe, left, right)] = (merge_slot){left, right, (uint32_t)rank, merged};
   return MTK_OK;
