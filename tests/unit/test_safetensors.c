@@ -321,6 +321,52 @@ static void put_file(const char *name, const char *text) {
   write_bytes(in_out(name), text, strlen(text));
 }
 
+/* ---- progress -------------------------------------------------------------------------------- */
+
+typedef struct told {
+  uint64_t n, done, total;
+} told;
+
+static void on_progress(void *ctx, const char *what, uint64_t done, uint64_t total,
+                        const char *unit) {
+  told *t = ctx;
+  (void)what, (void)unit;
+  *t = (told){t->n + 1, done, total};
+}
+
+static mtk_status read_nothing(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
+                               mtk_error *err) {
+  (void)dst, (void)row0, (void)n_rows;
+  return mtk_fail(err, MTK_E_IO, t->name, "cannot be read");
+}
+
+/* What an interrupted run left counts as done, and so do scales. */
+START_TEST(resumed_progress) {
+  const mtk_format_v1 *f = mtk_format_find("hf");
+  mtk_error err = {0};
+  told seen[2] = {{0}};
+  for (int run = 0; run < 2; run++) {
+    mtk_model *m = load("hf", GOLDEN "quantized.safetensors");
+    mtk_tensor last = *mtk_model_tensor_at(m, mtk_model_tensor_count(m) - 1);
+    last.data = NULL;
+    last.read = read_nothing;
+    if (run == 0) ck_assert_int_eq(mtk_model_replace_tensor(m, &last, &err), MTK_OK);
+    mtk_write_options o = {.struct_size = sizeof o};
+    ck_assert_int_eq(mtk_outputs_resume(&o.outputs, scratch("r.safetensors"), "key", run, &err),
+                     MTK_OK);
+    mtk_progress_set(on_progress, &seen[run]);
+    mtk_status st = f->write_model(m, scratch("r.safetensors"), &o, &err);
+    mtk_progress_set(NULL, NULL);
+    ck_assert_int_eq(st, run ? MTK_OK : MTK_E_IO);
+    mtk_outputs_close(o.outputs, run == 0);
+    mtk_model_destroy(m);
+  }
+  ck_assert(seen[0].n > 1 && seen[0].done < seen[0].total);
+  ck_assert_uint_gt(seen[1].n, seen[0].n);
+  ck_assert_uint_eq(seen[1].done, seen[1].total);
+}
+END_TEST
+
 START_TEST(refusals) {
   ck_assert_int_eq(mkdir(scratch("out"), 0755), 0);
   put_file("config.json", "{\"architectures\": [\"LlamaForCausalLM\"]}");
@@ -486,6 +532,7 @@ int main(void) {
       quantized_folders,
       rounded_scales_are_told,
       types_without_a_layout_become_bf16,
+      resumed_progress,
       refusals,
       peft_round_trip,
       peft_refusals,
