@@ -6,6 +6,8 @@
 #include <math.h>
 #include <mtk/engine.h>
 #include <mtk/equalize.h>
+#include <mtk/ext/arch.h>
+#include <mtk/plugin.h>
 #include <mtk/registry.h>
 #include <stdio.h>
 #include <string.h>
@@ -181,6 +183,93 @@ START_TEST(sizes_that_do_not_fit) {
   ck_assert_int_eq(mtk_model_rotate(model, MTK_ROTATE_VALUES, 24, &err), MTK_E_INVALID);
   ck_assert_int_eq(mtk_model_rotate(model, MTK_ROTATE_VALUES, 1024, &err), MTK_E_UNSUPPORTED);
   ck_assert_int_eq(mtk_model_rotate(model, MTK_ROTATE_RESIDUAL, 1024, &err), MTK_E_UNSUPPORTED);
+  mtk_model_destroy(model);
+}
+END_TEST
+
+/* ---- an architecture whose layers share a matrix --------------------------------------------- */
+
+enum { TWIN_WIDTH = 16, TWIN_VOCAB = 8 };
+
+static mtk_status build_twins(mtk_graph *g, const mtk_model *model, mtk_error *err) {
+  static const char *const norms[] = {"first_norm.weight", "second_norm.weight"};
+  const mtk_attrs a = {.eps = 1e-5f};
+  (void)model;
+  mtk_node_value x = mtk_graph_add(g, MTK_OP_EMBED, NULL, 0, "token_embd.weight", TWIN_WIDTH, NULL);
+  for (int i = 0; i < 2; i++) {
+    mtk_node_value y = mtk_graph_add(g, MTK_OP_RMSNORM, &x, 1, norms[i], 0, &a);
+    y = mtk_graph_add(g, MTK_OP_LINEAR, &y, 1, "twin.weight", TWIN_WIDTH, NULL);
+    x = mtk_graph_add(g, MTK_OP_ADD, (mtk_node_value[]){x, y}, 2, NULL, 0, NULL);
+  }
+  x = mtk_graph_add(g, MTK_OP_SELECT, &x, 1, NULL, 0, NULL);
+  x = mtk_graph_add(g, MTK_OP_LINEAR, &x, 1, "output.weight", TWIN_VOCAB, NULL);
+  mtk_graph_set_logits(g, x);
+  return mtk_graph_status(g, err);
+}
+
+static const mtk_arch_tensor twin_tensors[] = {{0}};
+static const mtk_arch_hparam twin_hparams[] = {{0}};
+static const char *const twin_classes[] = {NULL};
+static const mtk_arch_v1 twins = {.struct_size = sizeof twins,
+                                  .id = "twins",
+                                  .hf_classes = twin_classes,
+                                  .hf_model_type = "twins",
+                                  .hparams = twin_hparams,
+                                  .tensors = twin_tensors,
+                                  .build = build_twins};
+
+static mtk_status init_twins(const mtk_host *host, mtk_error *err) {
+  (void)host, (void)err;
+  return MTK_OK;
+}
+
+static const void *get_twins(const char *id, size_t index) {
+  return strcmp(id, MTK_EXT_ARCH) == 0 && index == 0 ? &twins : NULL;
+}
+
+static const mtk_plugin_entry_t twins_entry = {
+    {MTK_ABI_MAGIC, MTK_ABI_MAJOR, MTK_ABI_MINOR, sizeof(void *), {0}, MTK_LAYOUT_HASH},
+    sizeof(mtk_plugin_entry_t),
+    "arch-twins",
+    "1.0.0",
+    "two layers on one matrix",
+    "Apache-2.0",
+    init_twins,
+    get_twins};
+const mtk_static_plugin mtk_static_plugins[] = {{"arch-twins", &twins_entry}, {NULL, NULL}};
+const size_t mtk_static_plugin_count = 1;
+
+/* Each would put its own norm into the columns. */
+START_TEST(shared_matrices_are_refused) {
+  static const char *const matrices[] = {"token_embd.weight", "twin.weight", "output.weight"};
+  static const char *const norms[] = {"first_norm.weight", "second_norm.weight"};
+  static float ones[TWIN_WIDTH * TWIN_WIDTH];
+  mtk_error err = {0};
+  mtk_model *model = mtk_model_create();
+  ok(mtk_model_set_arch(model, "twins", &err), &err);
+  for (int i = 0; i < TWIN_WIDTH * TWIN_WIDTH; i++) ones[i] = 1.0f;
+  for (int i = 0; i < 3; i++) {
+    int64_t rows = i == 1 ? TWIN_WIDTH : TWIN_VOCAB;
+    mtk_tensor t = {.name = matrices[i],
+                    .dtype = MTK_F32,
+                    .n_dims = 2,
+                    .shape = {rows, TWIN_WIDTH},
+                    .data = ones,
+                    .size_bytes = 4 * (uint64_t)rows * TWIN_WIDTH};
+    ok(mtk_model_add_tensor(model, &t, &err), &err);
+  }
+  for (int i = 0; i < 2; i++) {
+    mtk_tensor t = {.name = norms[i],
+                    .dtype = MTK_F32,
+                    .n_dims = 1,
+                    .shape = {TWIN_WIDTH},
+                    .data = ones,
+                    .size_bytes = 4 * TWIN_WIDTH};
+    ok(mtk_model_add_tensor(model, &t, &err), &err);
+  }
+  mtk_status st = mtk_model_rotate(model, MTK_ROTATE_RESIDUAL, 4, &err);
+  ck_assert_msg(st == MTK_E_UNSUPPORTED && strstr(err.message, "share the matrix"), "%s: %s",
+                err.place, err.message);
   mtk_model_destroy(model);
 }
 END_TEST
@@ -477,6 +566,7 @@ int main(void) {
   tcase_add_loop_test(tc, factors_cancel, 0, N_MODELS);
   tcase_add_loop_test(tc, rotations_cancel, 0, N_MODELS);
   tcase_add_test(tc, sizes_that_do_not_fit);
+  tcase_add_test(tc, shared_matrices_are_refused);
   tcase_add_loop_test(tc, search_helps, 0, (int)(sizeof searches / sizeof searches[0]));
   tcase_add_loop_test(tc, every_grid, 0, count_targets());
   tcase_add_test(tc, seldom_chosen_experts);
