@@ -1,5 +1,5 @@
-/* hashmap.c: open addressing with linear probing over an index of entry numbers, each beside half of
- * its hash, so that only an entry which is most likely the right one is looked at; the entries
+/* hashmap.c: open addressing with linear probing over an index of entry numbers, each beside half
+ * of its hash, so that only an entry which is most likely the right one is looked at; the entries
  * themselves lie in an array in order of insertion. The map owns keys and entries. */
 #include "base/hashmap.h"
 
