@@ -16,38 +16,97 @@ static void clear(uint8_t *codes, int n) {
   for (int i = 0; i < n; i++) codes[i] = 0;
 }
 
+/* ---- four groups side by side -------------------------------------------------------------- */
+
+/* Element l belongs to group l: sums stay chains in each group's own order. */
+enum { QUAD = 4 };
+typedef float quad __attribute__((vector_size(4 * QUAD)));
+typedef int32_t quad_mask __attribute__((vector_size(4 * QUAD)));
+
+static inline quad pick(quad_mask mask, quad a, quad b) {
+  return (quad)(((quad_mask)a & mask) | ((quad_mask)b & ~mask));
+}
+
+static inline quad magnitude(quad a) { return (quad)((quad_mask)a & 0x7FFFFFFF); }
+
+/* nearest_code of each */
+static inline quad round_quad(quad f, float lo, float hi) {
+  const quad zero = {0};
+  f = pick(f > lo, f, zero + lo);
+  f = pick(f < hi, f, zero + hi);
+  return (f + 0x1.8p23f) - 0x1.8p23f;
+}
+
+/* n numbers of each of the groups that are left, the last one in place of those that are not. */
+static void gather(quad *dst, const float *src, int n, int left) {
+  const float *of[QUAD];
+  for (int l = 0; l < QUAD; l++) of[l] = src + (l < left ? l : left - 1) * n;
+  for (int i = 0; i < n; i++) dst[i] = (quad){of[0][i], of[1][i], of[2][i], of[3][i]};
+}
+
+static void scatter(uint8_t *codes, const quad *src, int n, int left, float plus) {
+  for (int l = 0; l < QUAD && l < left; l++)
+    for (int i = 0; i < n; i++) codes[l * n + i] = (uint8_t)(src[i][l] + plus);
+}
+
 /* ---- one scale, codes of both signs -------------------------------------------------------- */
 
-static fit_sums symmetric_sums(int n, int nmax, const float *x, const float *w, float inv,
-                               int8_t *codes) {
-  fit_sums s = {0, 0};
+typedef struct quad_sums {
+  quad xl, ll;
+} quad_sums;
+
+/* wx: weight times x */
+static quad_sums symmetric_sums(int n, int nmax, const quad *x, const quad *w, const quad *wx,
+                                quad inv) {
+  quad_sums s = {{0}, {0}};
   for (int i = 0; i < n; i++) {
-    int l = nearest_code(inv * x[i], -nmax, nmax - 1);
-    float weight = w ? w[i] : x[i] * x[i];
-    codes[i] = (int8_t)l;
-    s.xl += weight * x[i] * (float)l;
-    s.ll += weight * (float)l * (float)l;
+    quad l = round_quad(inv * x[i], (float)-nmax, (float)(nmax - 1));
+    s.xl += wx[i] * l;
+    s.ll += w[i] * l * l;
   }
   return s;
 }
 
-float mtk_fit_symmetric(int n, int nmax, const float *x, const float *w, uint8_t *codes) {
-  int8_t best_codes[FIT_MAX] = {0}, trial[FIT_MAX];
-  float peak = peak_of(x, n);
-  clear(codes, n);
-  if (fabsf(peak) < nothing) return 0.0f;
-  fit_sums s = symmetric_sums(n, nmax, x, w, (float)-nmax / peak, best_codes);
-  float scale = s.ll > 0 || s.ll < 0 ? s.xl / s.ll : 0.0f, best = scale * s.xl;
+static quad fit_symmetric(int n, int nmax, const quad *x, const quad *w, quad *codes) {
+  const quad zero = {0};
+  quad wx[FIT_MAX], amax = zero, peak = zero;
+  for (int i = 0; i < n; i++) {
+    quad_mask more = magnitude(x[i]) > amax;
+    amax = pick(more, magnitude(x[i]), amax);
+    peak = pick(more, x[i], peak);
+    wx[i] = w[i] * x[i];
+  }
+  quad best_inv = (float)-nmax / peak;
+  quad_sums s = symmetric_sums(n, nmax, x, w, wx, best_inv);
+  quad scale = pick((s.ll > zero) | (s.ll < zero), s.xl / s.ll, zero), best = scale * s.xl;
   for (int step = -9; step <= 9; step++) {
     if (step == 0) continue;
-    s = symmetric_sums(n, nmax, x, w, -((float)nmax + 0.1f * (float)step) / peak, trial);
-    if (!(s.ll > 0 && s.xl * s.xl > best * s.ll)) continue;
-    memcpy(best_codes, trial, sizeof trial);
-    scale = s.xl / s.ll;
-    best = scale * s.xl;
+    quad inv = -((float)nmax + 0.1f * (float)step) / peak;
+    s = symmetric_sums(n, nmax, x, w, wx, inv);
+    quad_mask better = (s.ll > zero) & (s.xl * s.xl > best * s.ll);
+    scale = pick(better, s.xl / s.ll, scale);
+    best = pick(better, scale * s.xl, best);
+    best_inv = pick(better, inv, best_inv);
   }
-  for (int i = 0; i < n; i++) codes[i] = (uint8_t)(best_codes[i] + nmax);
-  return scale;
+  quad_mask live = ~(amax < nothing);
+  for (int i = 0; i < n; i++)
+    codes[i] = pick(live, round_quad(best_inv * x[i], (float)-nmax, (float)(nmax - 1)),
+                    zero - (float)nmax);
+  return pick(live, scale, zero);
+}
+
+void mtk_fit_symmetric(float *scales, int n_groups, int n, int nmax, const float *x, const float *w,
+                       uint8_t *codes) {
+  for (int g = 0; g < n_groups; g += QUAD) {
+    quad xs[FIT_MAX], ws[FIT_MAX], cs[FIT_MAX];
+    int left = n_groups - g;
+    gather(xs, x + g * n, n, left);
+    if (w) gather(ws, w + g * n, n, left);
+    for (int i = 0; i < n && !w; i++) ws[i] = xs[i] * xs[i];
+    quad scale = fit_symmetric(n, nmax, xs, ws, cs);
+    scatter(codes + g * n, cs, n, left, (float)nmax);
+    for (int l = 0; l < QUAD && l < left; l++) scales[g + l] = scale[l];
+  }
 }
 
 /* Move each code to where it fits best with the others held; up to 5 rounds. lo..hi: its range;
@@ -74,13 +133,17 @@ static void descend(fit_sums *s, int n, int lo, int hi, const float *x, const fl
 }
 
 float mtk_fit_descent(int n, int nmax, const float *x, uint8_t *codes) {
-  int8_t rounded[FIT_MAX];
   int l[FIT_MAX];
-  float peak = peak_of(x, n);
+  float peak = peak_of(x, n), inv = (float)-nmax / peak;
+  fit_sums s = {0, 0};
   clear(codes, n);
   if (fabsf(peak) < nothing) return 0.0f;
-  fit_sums s = symmetric_sums(n, nmax, x, NULL, (float)-nmax / peak, rounded);
-  for (int i = 0; i < n; i++) l[i] = rounded[i];
+  for (int i = 0; i < n; i++) {
+    float weight = x[i] * x[i];
+    l[i] = nearest_code(inv * x[i], -nmax, nmax - 1);
+    s.xl += weight * x[i] * (float)l[i];
+    s.ll += weight * (float)l[i] * (float)l[i];
+  }
   descend(&s, n, -nmax, nmax - 1, x, NULL, l, 0);
   for (int i = 0; i < n; i++) codes[i] = (uint8_t)(l[i] + nmax);
   return s.ll > 0 ? s.xl / s.ll : 0.0f;
@@ -128,72 +191,86 @@ float mtk_fit_positive(int n, int nmax, const float *x, const float *w, uint8_t 
 /* Numbers to fit: their weights' sums do not change between trials. */
 typedef struct affine {
   int n, nmax, mad;
-  const float *x, *w;
-  float sum_w, sum_x;
+  const quad *x, *w;
+  quad sum_w, sum_x;
 } affine;
 
-static float affine_error(const affine *a, float scale, float min, const uint8_t *codes) {
-  float error = 0;
+static quad affine_error(const affine *a, quad scale, quad min, const quad *codes) {
+  quad error = {0};
   for (int i = 0; i < a->n; i++) {
-    float diff = scale * (float)codes[i] + min - a->x[i];
-    error += a->w[i] * (a->mad ? fabsf(diff) : diff * diff);
+    quad diff = scale * codes[i] + min - a->x[i];
+    error += a->w[i] * (a->mad ? magnitude(diff) : diff * diff);
   }
   return error;
 }
 
-/* Codes for the range, then the scale and minimum (at most 0) that suit them best; 0 if they do not
- * determine them. */
-static int affine_trial(const affine *a, float inv, float min, uint8_t *codes, float *scale_out,
-                        float *min_out) {
-  float sum_l = 0, sum_ll = 0, sum_xl = 0;
+/* Codes for the range, then the scale and minimum (at most 0) that suit them best; false where they
+ * do not determine them. */
+static quad_mask affine_trial(const affine *a, quad inv, quad min, quad *codes, quad *scale_out,
+                              quad *min_out) {
+  const quad zero = {0};
+  quad sum_l = zero, sum_ll = zero, sum_xl = zero;
   for (int i = 0; i < a->n; i++) {
-    int code = nearest_code(inv * (a->x[i] - min), 0, a->nmax);
-    float w = a->w[i], l = (float)code;
-    codes[i] = (uint8_t)code;
-    sum_l += w * l;
-    sum_ll += w * l * l;
-    sum_xl += w * l * a->x[i];
+    quad l = codes[i] = round_quad(inv * (a->x[i] - min), 0, (float)a->nmax), wl = a->w[i] * l;
+    sum_l += wl;
+    sum_ll += wl * l;
+    sum_xl += wl * a->x[i];
   }
-  float det = a->sum_w * sum_ll - sum_l * sum_l;
-  if (!(det > 0)) return 0;
-  *scale_out = (a->sum_w * sum_xl - a->sum_x * sum_l) / det;
+  quad det = a->sum_w * sum_ll - sum_l * sum_l;
+  quad scale = (a->sum_w * sum_xl - a->sum_x * sum_l) / det;
   *min_out = (sum_ll * a->sum_x - sum_l * sum_xl) / det;
-  if (*min_out > 0) {
-    *min_out = 0;
-    *scale_out = sum_xl / sum_ll;
-  }
-  return 1;
+  *scale_out = pick(*min_out > zero, sum_xl / sum_ll, scale);
+  *min_out = pick(*min_out > zero, zero, *min_out);
+  return det > zero;
 }
 
-float mtk_fit_affine(float *min_out, int n, int nmax, const float *x, const float *w,
-                     const fit_range *range, uint8_t *codes) {
-  affine a = {n, nmax, range->mad, x, w, w[0], w[0] * x[0]};
-  float min = x[0], max = x[0];
-  for (int i = 1; i < n; i++) {
-    if (x[i] < min) min = x[i];
-    if (x[i] > max) max = x[i];
-    a.sum_w += w[i];
-    a.sum_x += w[i] * x[i];
+static quad fit_affine(quad *min_out, affine *a, const fit_range *range, quad *codes) {
+  const quad zero = {0}, *x = a->x;
+  quad min = x[0], max = x[0];
+  a->sum_w = a->w[0];
+  a->sum_x = a->w[0] * x[0];
+  for (int i = 1; i < a->n; i++) {
+    min = pick(x[i] < min, x[i], min);
+    max = pick(x[i] > max, x[i], max);
+    a->sum_w += a->w[i];
+    a->sum_x += a->w[i] * x[i];
   }
-  if (min > 0) min = 0;
-  clear(codes, n);
-  *min_out = -min;
-  if (!(max > min)) return 0.0f;
-  float inv = (float)nmax / (max - min), scale = 1 / inv;
-  for (int i = 0; i < n; i++) codes[i] = (uint8_t)nearest_code(inv * (x[i] - min), 0, nmax);
-  float best = affine_error(&a, scale, min, codes);
+  min = pick(min > zero, zero, min);
+  quad_mask live = max > min;
+  quad inv = (float)a->nmax / (max - min), scale = 1 / inv, trial_scale, trial_min;
+  quad best_inv = inv, from = min; /* what the codes are made with */
+  for (int i = 0; i < a->n; i++) codes[i] = round_quad(inv * (x[i] - min), 0, (float)a->nmax);
+  quad best = affine_error(a, scale, min, codes);
   for (int step = 0; step <= range->n_steps; step++) {
-    uint8_t trial[FIT_MAX];
-    float trial_scale, trial_min;
-    inv = (range->first + range->step * (float)step + (float)nmax) / (max - min);
-    if (!affine_trial(&a, inv, min, trial, &trial_scale, &trial_min)) continue;
-    float error = affine_error(&a, trial_scale, trial_min, trial);
-    if (!(error < best)) continue;
-    memcpy(codes, trial, (size_t)n);
-    best = error;
-    scale = trial_scale;
-    min = trial_min;
+    inv = (range->first + range->step * (float)step + (float)a->nmax) / (max - min);
+    quad_mask better = live & affine_trial(a, inv, min, codes, &trial_scale, &trial_min);
+    quad error = affine_error(a, trial_scale, trial_min, codes);
+    better &= error < best;
+    best_inv = pick(better, inv, best_inv);
+    from = pick(better, min, from);
+    best = pick(better, error, best);
+    scale = pick(better, trial_scale, scale);
+    min = pick(better, trial_min, min);
   }
+  for (int i = 0; i < a->n; i++)
+    codes[i] = pick(live, round_quad(best_inv * (x[i] - from), 0, (float)a->nmax), zero);
   *min_out = -min;
-  return scale;
+  return pick(live, scale, zero);
+}
+
+void mtk_fit_affine(float *scales, float *mins, int n_groups, int n, int nmax, const float *x,
+                    const float *w, const fit_range *range, uint8_t *codes) {
+  for (int g = 0; g < n_groups; g += QUAD) {
+    quad xs[FIT_MAX] = {{0}}, ws[FIT_MAX] = {{0}}, cs[FIT_MAX], min;
+    int left = n_groups - g;
+    affine a = {.n = n, .nmax = nmax, .mad = range->mad, .x = xs, .w = ws};
+    gather(xs, x + g * n, n, left);
+    gather(ws, w + g * n, n, left);
+    quad scale = fit_affine(&min, &a, range, cs);
+    scatter(codes + g * n, cs, n, left, 0);
+    for (int l = 0; l < QUAD && l < left; l++) {
+      scales[g + l] = scale[l];
+      mins[g + l] = min[l];
+    }
+  }
 }

@@ -70,17 +70,16 @@ static void plain_scales(uint8_t *codes, uint8_t *d, const float *values, const 
 
 static void encode_affine(affine_block *out, const float *x, const float *im,
                           const affine_type *t) {
-  float scales[N_16], mins[N_16], sums[N_16], w[FIT_MAX];
+  float scales[N_16], mins[N_16], sums[N_16], w[QK];
   int n = t->n, groups = QK / n;
   float sigma2 = im ? t->spread * sum_of_squares(x, QK) / (float)QK : 0.0f;
   for (int j = 0; j < groups; j++) {
     if (im)
-      sums[j] = weigh(w, x + n * j, im + n * j, n, sigma2);
+      sums[j] = weigh(w + n * j, x + n * j, im + n * j, n, sigma2);
     else
-      plain_weights(w, x + n * j, n);
-    scales[j] = mtk_fit_affine(&mins[j], n, t->nmax, x + n * j, w, im ? &t->weighted : &t->plain,
-                               out->L + n * j);
+      plain_weights(w + n * j, x + n * j, n);
   }
+  mtk_fit_affine(scales, mins, groups, n, t->nmax, x, w, im ? &t->weighted : &t->plain, out->L);
   if (im) {
     store_f16(out->d, mtk_fit_positive(groups, t->scale_max, scales, sums, out->scales));
     store_f16(out->dmin, mtk_fit_positive(groups, t->scale_max, mins, sums, out->mins));
@@ -127,19 +126,19 @@ static void encode_q5_k(uint8_t *dst, const float *x, const float *im) {
 /* ---- scales alone: q3_k, q6_k -------------------------------------------------------------- */
 
 static void encode_q3_k(uint8_t *dst, const float *x, const float *im) {
-  float scales[N_16], sums[N_16], w[16];
+  float scales[N_16], sums[N_16], w[QK], d;
   uint8_t L[QK], codes[N_16];
   float sigma2 = im ? 2 * sum_of_squares(x, QK) / (float)QK : 0.0f;
   for (int j = 0; j < N_16; j++) {
-    if (im) {
-      sums[j] = weigh(w, x + 16 * j, im + 16 * j, 16, sigma2);
-      scales[j] = mtk_fit_symmetric(16, 4, x + 16 * j, w, L + 16 * j);
-    } else {
+    if (im)
+      sums[j] = weigh(w + 16 * j, x + 16 * j, im + 16 * j, 16, sigma2);
+    else
       scales[j] = mtk_fit_descent(16, 4, x + 16 * j, L + 16 * j);
-    }
   }
   if (im) {
-    store_f16(dst + Q3_D, mtk_fit_symmetric(N_16, 32, scales, sums, codes));
+    mtk_fit_symmetric(scales, N_16, 16, 4, x, w, L);
+    mtk_fit_symmetric(&d, 1, N_16, 32, scales, sums, codes);
+    store_f16(dst + Q3_D, d);
   } else {
     float peak = peak_of(scales, N_16), inv = peak != 0.0f ? -32.0f / peak : 0.0f;
     for (int j = 0; j < N_16; j++)
@@ -148,7 +147,7 @@ static void encode_q3_k(uint8_t *dst, const float *x, const float *im) {
     store_f16(dst + Q3_D, peak != 0.0f ? 1 / inv : 0.0f);
   }
   put_q3_scales(dst + Q3_SCALES, codes);
-  float d = load_f16(dst + Q3_D);
+  d = load_f16(dst + Q3_D);
   for (int j = 0; j < N_16; j++)
     round_group(L + 16 * j, x + 16 * j, 16, d * (float)get_q3_scale(dst + Q3_SCALES, j), 0, -4, 3);
   put_2_bits(dst + Q3_CODES, L);
@@ -158,8 +157,7 @@ static void encode_q3_k(uint8_t *dst, const float *x, const float *im) {
 static void encode_q6_k(uint8_t *dst, const float *x, const float *im) {
   float scales[N_16];
   uint8_t L[QK];
-  for (int j = 0; j < N_16; j++)
-    scales[j] = mtk_fit_symmetric(16, 32, x + 16 * j, im ? im + 16 * j : NULL, L + 16 * j);
+  mtk_fit_symmetric(scales, N_16, 16, 32, x, im, L);
   float peak = peak_of(scales, N_16);
   memset(dst, 0, Q6_BYTES);
   if (fabsf(peak) < 1e-15f) return;

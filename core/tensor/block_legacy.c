@@ -42,12 +42,17 @@ static void decode_nibbles(float *dst, const uint8_t *src, size_t n_blocks, cons
   }
 }
 
+/* The product moves bit 0 of byte j to bit 56 + j. */
+static uint8_t fifth_bits(const uint8_t codes[8]) {
+  uint64_t eight;
+  memcpy(&eight, codes, sizeof eight);
+  return (uint8_t)((eight >> 4 & 0x0101010101010101u) * 0x0102040810204080u >> 56);
+}
+
 static void put_codes(uint8_t *dst, const uint8_t *codes, const nibbles *t) {
-  uint32_t high = 0;
   for (int j = 0; j < HALF; j++)
     dst[t->codes + j] = (uint8_t)((codes[j] & 15) | (codes[j + HALF] & 15) << 4);
-  for (int j = 0; j < BLOCK; j++) high |= (uint32_t)(codes[j] >> 4) << j;
-  if (t->high) memcpy(dst + t->high, &high, sizeof high);
+  for (int j = 0; j < BLOCK / 8 && t->high; j++) dst[t->high + j] = fifth_bits(codes + 8 * j);
 }
 
 static void encode_symmetric(uint8_t *dst, const float *x, const nibbles *t) {
@@ -59,13 +64,32 @@ static void encode_symmetric(uint8_t *dst, const float *x, const nibbles *t) {
   put_codes(dst, codes, t);
 }
 
+/* Of zeros of both signs the first counts. */
+static void range_of(float *min, float *max, const float *x) {
+  enum { LANES = 8 };
+  float low[LANES], high[LANES];
+  for (int l = 0; l < LANES; l++) low[l] = FLT_MAX, high[l] = -FLT_MAX;
+  for (int j = 0; j < BLOCK; j += LANES)
+    for (int l = 0; l < LANES; l++) {
+      low[l] = x[j + l] < low[l] ? x[j + l] : low[l];
+      high[l] = x[j + l] > high[l] ? x[j + l] : high[l];
+    }
+  *min = low[0];
+  *max = high[0];
+  for (int l = 1; l < LANES; l++) {
+    *min = low[l] < *min ? low[l] : *min;
+    *max = high[l] > *max ? high[l] : *max;
+  }
+  for (int j = BLOCK - 1; j >= 0 && (*min == 0 || *max == 0); j--) {
+    if (x[j] == 0 && *min == 0) *min = x[j];
+    if (x[j] == 0 && *max == 0) *max = x[j];
+  }
+}
+
 static void encode_affine(uint8_t *dst, const float *x, const nibbles *t) {
   uint8_t codes[BLOCK];
-  float min = FLT_MAX, max = -FLT_MAX; /* of zeros of both signs the first, unlike fminf */
-  for (int j = 0; j < BLOCK; j++) {
-    if (x[j] < min) min = x[j];
-    if (x[j] > max) max = x[j];
-  }
+  float min, max;
+  range_of(&min, &max, x);
   float d = (max - min) / (float)t->nmax, id = inverse(d);
   store_f16(dst, d);
   store_f16(dst + t->min, min);
@@ -74,32 +98,38 @@ static void encode_affine(uint8_t *dst, const float *x, const nibbles *t) {
   put_codes(dst, codes, t);
 }
 
-/* im: importance; weights are im * sqrt(mean square of the row + x^2) */
-static void encode_weighted(uint8_t *dst, const float *x, const float *im, float sigma2,
+enum { TOGETHER = 4 };
+
+/* n blocks, at most TOGETHER. im: importance; weights: im * sqrt(mean square of the row + x^2) */
+static void encode_weighted(uint8_t *dst, const float *x, const float *im, int n, float sigma2,
                             const nibbles *t) {
   static const fit_range range = {-0.9f, 0.05f, 36, 0};
-  uint8_t codes[BLOCK];
-  float w[BLOCK], min;
-  for (int j = 0; j < BLOCK; j++) w[j] = im[j] * sqrtf(sigma2 + x[j] * x[j]);
-  if (t->min) {
-    store_f16(dst, mtk_fit_affine(&min, BLOCK, t->nmax, x, w, &range, codes));
-    store_f16(dst + t->min, -min);
-  } else {
-    store_f16(dst, mtk_fit_symmetric(BLOCK, (t->nmax + 1) / 2, x, w, codes));
+  uint8_t codes[TOGETHER * BLOCK];
+  float w[TOGETHER * BLOCK], scales[TOGETHER], mins[TOGETHER];
+  for (int j = 0; j < n * BLOCK; j++) w[j] = im[j] * sqrtf(sigma2 + x[j] * x[j]);
+  if (t->min)
+    mtk_fit_affine(scales, mins, n, BLOCK, t->nmax, x, w, &range, codes);
+  else
+    mtk_fit_symmetric(scales, n, BLOCK, (t->nmax + 1) / 2, x, w, codes);
+  for (int i = 0; i < n; i++, dst += t->bytes) {
+    store_f16(dst, scales[i]);
+    if (t->min) store_f16(dst + t->min, -mins[i]);
+    put_codes(dst, codes + i * BLOCK, t);
   }
-  put_codes(dst, codes, t);
 }
 
 static void encode_nibbles(uint8_t *dst, const float *x, size_t k, const float *im,
                            const nibbles *t) {
   float sigma2 = im ? sum_of_squares(x, k) / (float)k : 0.0f;
-  for (size_t i = 0; i < k; i += BLOCK, dst += t->bytes) {
+  for (size_t n = k / BLOCK, b = 0; b < n; b += im ? TOGETHER : 1) {
+    uint8_t *block = dst + b * (size_t)t->bytes;
+    int left = n - b < TOGETHER ? (int)(n - b) : TOGETHER;
     if (im)
-      encode_weighted(dst, x + i, im + i, sigma2, t);
+      encode_weighted(block, x + b * BLOCK, im + b * BLOCK, left, sigma2, t);
     else if (t->min)
-      encode_affine(dst, x + i, t);
+      encode_affine(block, x + b * BLOCK, t);
     else
-      encode_symmetric(dst, x + i, t);
+      encode_symmetric(block, x + b * BLOCK, t);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <mtk/dtype.h>
 
 #include <math.h>
+#include <string.h>
 
 static inline float load_f16(const uint8_t *p) {
   return mtk_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
@@ -25,18 +26,20 @@ static inline float inverse(float d) {
 
 /* (int)f limited to lo..hi, truncating; NaN gives lo. */
 static inline int clamp_int(float f, int lo, int hi) {
-  if (!(f > (float)lo)) return lo;
-  return f < (float)hi ? (int)f : hi;
+  f = f > (float)lo ? f : (float)lo;
+  return (int)(f < (float)hi ? f : (float)hi);
 }
 
-/* Nearest integer, ties to even, of |f| < 2^22; farther numbers give +-2^22, NaN -2^22. Adding
+/* Nearest integer, ties to even, limited to lo..hi, |lo|, |hi| < 2^22; NaN gives lo. Adding
  * 1.5 * 2^23 leaves no bits for a fraction. */
-static inline int nearest_int(float f) {
-  const float limit = 0x1p22f, no_fraction = 0x1.8p23f;
-  if (!(f > -limit)) return -(1 << 22);
-  if (!(f < limit)) return 1 << 22;
-  return (int)((f + no_fraction) - no_fraction);
+static inline int nearest_code(float f, int lo, int hi) {
+  f = f > (float)lo ? f : (float)lo;
+  f = f < (float)hi ? f : (float)hi;
+  return (int)((f + 0x1.8p23f) - 0x1.8p23f);
 }
+
+/* Nearest integer, ties to even, of |f| < 2^22; farther numbers give +-2^22, NaN -2^22. */
+static inline int nearest_int(float f) { return nearest_code(f, -(1 << 22), 1 << 22); }
 
 /* Nearest integer, ties away from zero, limited to lo..hi, |lo|, |hi| < 2^22; NaN gives lo. */
 static inline int nearest_away(float f, int lo, int hi) {
@@ -47,25 +50,33 @@ static inline int nearest_away(float f, int lo, int hi) {
   return whole + (rest >= 0.5f) - (rest <= -0.5f);
 }
 
-/* nearest_int limited to lo..hi */
-static inline int nearest_code(float f, int lo, int hi) {
-  int l = nearest_int(f);
-  return l < lo ? lo : l > hi ? hi : l;
-}
-
-/* Largest magnitude; NaNs do not count. */
+/* Largest magnitude; NaNs do not count. As integers, whose maxima
+ * compilers take side by side. */
 static inline float amax_of(const float *x, int n) {
-  float amax = 0.0f;
-  for (int i = 0; i < n; i++) amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
+  int32_t max = 0;
+  float amax;
+  for (int i = 0; i < n; i++) {
+    int32_t bits;
+    memcpy(&bits, x + i, sizeof bits);
+    bits &= 0x7FFFFFFF;
+    bits = bits > 0x7F800000 ? 0 : bits;
+    max = bits > max ? bits : max;
+  }
+  memcpy(&amax, &max, sizeof amax);
   return amax;
 }
 
 /* The value of largest magnitude, sign kept, the first of equals; 0 if there is none. */
 static inline float peak_of(const float *x, int n) {
-  float amax = 0.0f, peak = 0.0f;
-  for (int i = 0; i < n; i++)
-    if (fabsf(x[i]) > amax) amax = fabsf(x[i]), peak = x[i];
-  return peak;
+  float amax = amax_of(x, n);
+  int plus = 0, minus = 0, i = 0;
+  for (int j = 0; j < n; j++) {
+    plus |= x[j] == amax;
+    minus |= x[j] == -amax;
+  }
+  if (!(plus && minus)) return minus ? -amax : amax;
+  while (fabsf(x[i]) != amax) i++;
+  return amax > 0 ? x[i] : 0.0f;
 }
 
 static inline float sum_of_squares(const float *x, size_t n) {

@@ -290,6 +290,28 @@ START_TEST(ggml_types_match_golden) {
 }
 END_TEST
 
+/* Weighted blocks are made side by side: each is what it would be alone. Values whose squares have
+ * exact sums give every row of equal blocks the same mean square. */
+START_TEST(weighted_blocks_do_not_depend_on_their_number) {
+  static const mtk_dtype types[] = {MTK_Q4_0, MTK_Q4_1, MTK_Q5_0, MTK_Q5_1, MTK_IQ4_NL};
+  enum { N = 32, MOST = 9 };
+  float x[MOST * N], importance[MOST * N];
+  uint8_t one[64], all[MOST * 64];
+  for (int i = 0; i < MOST * N; i++) {
+    x[i] = (float)(i % N * 7 % 33 - 16) / 8;
+    importance[i] = 0.5f + (float)(i % N % 5);
+  }
+  for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+    size_t bytes = mtk_dtype_bytes(types[t], N);
+    ck_assert_int_eq(mtk_dtype_encode_weighted(types[t], one, x, 1, N, importance), 1);
+    for (size_t n = 2; n <= MOST; n++) {
+      ck_assert_int_eq(mtk_dtype_encode_weighted(types[t], all, x, 1, n * N, importance), 1);
+      for (size_t b = 0; b < n; b++) ck_assert_mem_eq(all + b * bytes, one, bytes);
+    }
+  }
+}
+END_TEST
+
 /* Saturation, ties and signs of the types that only stored tensors use. */
 START_TEST(stored_floats_saturate) {
   static const float x[] = {1e9f, -1e9f, NAN, -0.0f, 0x1p-20f, -0x1p-20f, 17.0f, -17.0f};
@@ -508,6 +530,7 @@ int main(void) {
   tcase_add_test(tc, all_sixteen_bit_codes_match_golden);
   tcase_add_test(tc, blocks_match_golden);
   tcase_add_test(tc, ggml_types_match_golden);
+  tcase_add_test(tc, weighted_blocks_do_not_depend_on_their_number);
   tcase_add_test(tc, stored_floats_saturate);
   tcase_add_test(tc, mxfp8_scale);
   tcase_add_test(tc, sixteen_bit_round_trips);
