@@ -7,7 +7,8 @@
  * whether the epoch it saw is still open; the caller closes the epoch, then waits for inside == 0.
  * Both are sequentially consistent, so either the worker sees the run closed or the caller sees the
  * worker. Sleeping (`sleepers`, `waiting`) uses the same store-then-look pattern around a condition
- * variable.
+ * variable. Where there are more threads than CPUs, nobody waits by spinning, and a run wakes no
+ * more workers than can be on a CPU beside its caller (but one).
  *
  * A second caller, or a task that calls mtk_pool_run itself, runs its tasks inline. */
 #include "base/internal.h"
@@ -26,7 +27,8 @@ typedef struct worker {
 
 struct mtk_pool {
   int size;
-  int started; /* workers whose thread runs */
+  int started;      /* workers whose thread runs */
+  int spins, wakes; /* looks before a thread sleeps; sleepers that a run wakes */
   worker *workers;
   pthread_mutex_t run_mutex; /* held by the caller of the open run */
   pthread_mutex_t sleep_mutex;
@@ -60,7 +62,7 @@ static void work(mtk_pool *pool, int index) {
 
 /* Waits for an epoch that is open and not `last`; returns it, or 0 to stop. */
 static uint64_t await_run(mtk_pool *pool, uint64_t last) {
-  for (int i = 0; i < SPINS; i++) {
+  for (int i = 0; i < pool->spins; i++) {
     uint64_t epoch = atomic_load(&pool->epoch);
     if ((epoch & 1) && epoch != last) return epoch;
     if (atomic_load_explicit(&pool->stop, memory_order_relaxed)) return 0;
@@ -116,7 +118,12 @@ mtk_status mtk_pool_create(mtk_pool **out, int n_threads, mtk_error *err) {
                     MAX_THREADS);
   mtk_pool *pool = mtk_alloc(1, sizeof *pool);
   if (!pool) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for the thread pool");
-  pool->size = n_threads ? n_threads : mtk_cpu_count();
+  int cpus = mtk_cpu_count();
+  pool->size = n_threads ? n_threads : cpus;
+  pool->spins = pool->size > cpus ? 0 : SPINS;
+  pool->wakes = pool->size > cpus ? (cpus > 1 ? cpus - 1 : 1) : pool->size - 1;
+  if (pool->size > cpus)
+    mtk_log(MTK_LOG_WARN, "more threads (%d) than CPUs (%d): they take turns", pool->size, cpus);
   pthread_mutex_init(&pool->run_mutex, NULL);
   pthread_mutex_init(&pool->sleep_mutex, NULL);
   pthread_cond_init(&pool->wake, NULL);
@@ -161,13 +168,13 @@ static void open_run(mtk_pool *pool) {
   atomic_fetch_add(&pool->epoch, 1);
   if (!atomic_load(&pool->sleepers)) return;
   pthread_mutex_lock(&pool->sleep_mutex);
-  pthread_cond_broadcast(&pool->wake);
+  for (int i = 0; i < pool->wakes; i++) pthread_cond_signal(&pool->wake);
   pthread_mutex_unlock(&pool->sleep_mutex);
 }
 
 static void close_run(mtk_pool *pool) {
   atomic_fetch_add(&pool->epoch, 1);
-  for (int i = 0; i < SPINS; i++) {
+  for (int i = 0; i < pool->spins; i++) {
     if (atomic_load(&pool->inside) == 0) return;
     cpu_relax();
   }

@@ -367,6 +367,32 @@ START_TEST(pool_bears_nested_and_concurrent_callers) {
 }
 END_TEST
 
+static void count_warnings(void *ctx, mtk_log_level level, const char *message) {
+  (void)message;
+  *(int *)ctx += level == MTK_LOG_WARN;
+}
+
+/* More threads than CPUs: a warning, and the same results. */
+START_TEST(pool_bears_more_threads_than_cpus) {
+  mtk_pool *pool;
+  mtk_error err;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET((size_t)sched_getcpu(), &one);
+  ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+  int warnings = 0;
+  mtk_log_set(count_warnings, &warnings, MTK_LOG_WARN);
+  ck_assert_int_eq(mtk_pool_create(&pool, 5, &err), MTK_OK);
+  ck_assert_int_eq(warnings, 1);
+  for (int64_t i = 0; i < 500; i++) run_tally(pool, i % 37);
+  mtk_pool_destroy(pool);
+  ck_assert_int_eq(mtk_pool_create(&pool, 1, &err), MTK_OK);
+  mtk_pool_destroy(pool);
+  ck_assert_int_eq(warnings, 1);
+  mtk_log_set(NULL, NULL, MTK_LOG_DEBUG);
+}
+END_TEST
+
 START_TEST(pool_size_follows_the_machine_and_errors) {
   mtk_pool *pool;
   mtk_error err;
@@ -380,7 +406,7 @@ START_TEST(pool_size_follows_the_machine_and_errors) {
   ck_assert_int_eq(mtk_pool_create(&pool, 0, &err), MTK_OK);
   ck_assert_int_eq(mtk_pool_size(pool), 1);
   mtk_pool_destroy(pool);
-  for (int64_t n = 0; n < 2; n++) {
+  for (int64_t n = 0; n < 3; n += 2) { /* without what is between, the CPUs are not counted */
     mtk_alloc_fail_after(n);
     ck_assert_int_eq(mtk_pool_create(&pool, 2, &err), MTK_E_NOMEM);
   }
@@ -509,7 +535,8 @@ int main(void) {
   ADD("map", map_keeps_order_and_finds_every_key, map_survives_allocation_failures);
   ADD("log", log_progress_and_cancel_reach_the_program);
   ADD("pool", pool_runs_every_task_once, pool_bears_nested_and_concurrent_callers,
-      pool_works_in_parallel_after_a_long_rest, pool_size_follows_the_machine_and_errors);
+      pool_works_in_parallel_after_a_long_rest, pool_bears_more_threads_than_cpus,
+      pool_size_follows_the_machine_and_errors);
   ADD("values", philox_known_answers, uniform_and_normal_have_their_moments,
       sha256_known_answers, utf8_prefix_splits_where_it_must, clock_memory_and_version_answer);
   SRunner *runner = srunner_create(suite);
