@@ -60,11 +60,19 @@ static void apply_penalties(float *x, const mtk_sampling *o, const uint32_t *cou
   }
 }
 
+/* The first of the largest; 0 if there are but NaNs. The maximum is found in lanes side by side. */
 static int32_t argmax(const float *x, int64_t n) {
-  int32_t best = 0;
-  for (int64_t i = 1; i < n; i++)
-    if (x[i] > x[best]) best = (int32_t)i;
-  return best;
+  enum { LANES = 32 };
+  float lanes[LANES], most = -INFINITY;
+  int64_t i = 0;
+  for (int j = 0; j < LANES; j++) lanes[j] = -INFINITY;
+  for (; i + LANES <= n; i += LANES)
+    for (int j = 0; j < LANES; j++) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+  for (; i < n; i++) most = x[i] > most ? x[i] : most;
+  for (int j = 0; j < LANES; j++) most = lanes[j] > most ? lanes[j] : most;
+  for (i = 0; i < n; i++)
+    if (x[i] >= most) return (int32_t)i;
+  return 0;
 }
 
 static bool ranks_before(const mtk_candidate *a, const mtk_candidate *b) {
@@ -91,15 +99,10 @@ static void sink(mtk_candidate *heap, int64_t n, int64_t at) {
 static int64_t gather_top_k(mtk_sampler *s, int64_t k) {
   mtk_candidate *heap = s->candidates;
   for (int64_t i = 0; i < s->vocab; i++) {
-    mtk_candidate c = {(int32_t)i, s->x[i], s->p[i]};
-    if (i < k) {
-      heap[i] = c;
-      if (i + 1 == k)
-        for (int64_t j = k / 2; j-- > 0;) sink(heap, k, j);
-    } else if (ranks_before(&c, &heap[0])) {
-      heap[0] = c;
-      sink(heap, k, 0);
-    }
+    if (i >= k && !(s->x[i] > heap[0].x)) continue; /* equal ones with lower ids stay */
+    heap[i < k ? i : 0] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
+    if (i >= k) sink(heap, k, 0);
+    for (int64_t j = i + 1 == k ? k / 2 : 0; j-- > 0;) sink(heap, k, j);
   }
   qsort(heap, (size_t)k, sizeof *heap, compare_rank);
   return k;
@@ -130,6 +133,21 @@ static int64_t cut_top_p(const mtk_candidate *c, int64_t n, double top_p, double
   return n;
 }
 
+/* The nucleus lies among the likely ids, usually few: those alone are sorted, from a bound that
+ * falls until they hold enough. */
+static int64_t gather_nucleus(mtk_sampler *s, double top_p) {
+  double sum = 0.0;
+  float least = s->p[argmax(s->p, s->vocab)];
+  for (int64_t i = 0; i < s->vocab; i++) sum += (double)s->p[i];
+  for (;;) {
+    least = least > 1e-30f ? least / 16.0f : 0.0f;
+    int64_t n = gather_likely(s, (double)least);
+    qsort(s->candidates, (size_t)n, sizeof *s->candidates, compare_rank);
+    int64_t cut = cut_top_p(s->candidates, n, top_p, sum);
+    if (cut < n || least <= 0.0f) return cut > 0 ? cut : gather_top_k(s, 1);
+  }
+}
+
 /* Apply top-k and top-p; the candidates that are left. */
 static int64_t gather(mtk_sampler *s, const mtk_sampling *o) {
   bool top_p = o->top_p < 1.0f;
@@ -137,14 +155,7 @@ static int64_t gather(mtk_sampler *s, const mtk_sampling *o) {
     int64_t n = gather_top_k(s, o->top_k);
     return top_p ? cut_top_p(s->candidates, n, (double)o->top_p, sum_of(s->candidates, n)) : n;
   }
-  if (!top_p) return gather_likely(s, 0.0);
-  double sum = 0.0;
-  for (int64_t i = 0; i < s->vocab; i++) sum += (double)s->p[i];
-  /* All ids below this together hold less than 1 - top_p, so the nucleus has none of them. */
-  int64_t n = gather_likely(s, 0.5 * (1.0 - (double)o->top_p) * sum / (double)s->vocab);
-  qsort(s->candidates, (size_t)n, sizeof *s->candidates, compare_rank);
-  n = cut_top_p(s->candidates, n, (double)o->top_p, sum);
-  return n > 0 ? n : gather_top_k(s, 1);
+  return top_p ? gather_nucleus(s, (double)o->top_p) : gather_likely(s, 0.0);
 }
 
 static int64_t cut_min_p(mtk_candidate *c, int64_t n, float min_p) {
@@ -168,6 +179,7 @@ static int32_t draw(const mtk_candidate *c, int64_t n, double u) {
 
 int32_t mtk_sampler_pick(mtk_sampler *s, const mtk_sampling *o, const float *logits,
                          const uint32_t *counts, uint64_t position) {
+  if (!counts && o->temperature <= 0.0f) return argmax(logits, s->vocab);
   memcpy(s->x, logits, (size_t)s->vocab * sizeof *s->x);
   if (counts) apply_penalties(s->x, o, counts, s->vocab);
   int32_t best = argmax(s->x, s->vocab);
