@@ -29,6 +29,10 @@ static const mtk_option_def *find_option(const mtk_option_def *defs, const char 
   return NULL;
 }
 
+bool mtk_cmd_has_option(const mtk_option_def *defs, const char *name) {
+  return defs && find_option(defs, name, strlen(name), 0);
+}
+
 /* The command's own, extra and common tables as one; caller frees. */
 static mtk_option_def *merge_tables(const mtk_cmd *cmd, const mtk_option_def *extra) {
   const mtk_option_def *tables[] = {cmd->options, extra, mtk_cmd_common_options};
@@ -39,7 +43,7 @@ static mtk_option_def *merge_tables(const mtk_cmd *cmd, const mtk_option_def *ex
   size_t at = 0;
   for (size_t i = 0; i < 3; i++) {
     for (const mtk_option_def *d = tables[i]; d && d->name; d++)
-      if (!find_option(all, d->name, strlen(d->name), 0)) all[at++] = *d; /* first one wins */
+      if (!mtk_cmd_has_option(all, d->name)) all[at++] = *d; /* first one wins */
   }
   return all;
 }
@@ -133,18 +137,13 @@ void mtk_cmd_line_finish(mtk_cmd_line *line) {
   mtk_free(line->args);
 }
 
-static bool has_option(const mtk_option_def *defs, const char *name) {
-  while (defs && defs->name && strcmp(defs->name, name) != 0) defs++;
-  return defs && defs->name;
-}
-
 /* Without those that stand in `above` already. */
 static void print_options(const char *title, const mtk_option_def *defs,
                           const mtk_option_def *above) {
   if (!table_len(defs)) return;
   mtk_cmd_print("\n%s:\n", title);
   for (; defs->name; defs++) {
-    if (has_option(above, defs->name)) continue;
+    if (mtk_cmd_has_option(above, defs->name)) continue;
     char left[64];
     snprintf(left, sizeof left, "%c%c%s --%s %s", defs->letter ? '-' : ' ',
              defs->letter ? defs->letter : ' ', defs->letter ? "," : " ", defs->name,

@@ -41,6 +41,7 @@ mtk_status mtk_cmd_parse(mtk_cmd_line *line, bool *help, const mtk_cmd *cmd, int
                          const char *const *argv, mtk_error *err);
 void mtk_cmd_line_finish(mtk_cmd_line *line);
 void mtk_cmd_help(const mtk_cmd *cmd, int argc, const char *const *argv);
+bool mtk_cmd_has_option(const mtk_option_def *defs, const char *name); /* defs may be NULL */
 /* Value of --name in raw arguments, or fallback: for `extra`. */
 const char *mtk_cmd_peek(int argc, const char *const *argv, const char *name, const char *fallback);
 

@@ -21,12 +21,6 @@ static const mtk_option_def g_options[] = {
     {"list", 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "list the formats and what they can do"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
-static bool has_option(const mtk_option_def *table, const char *name) {
-  for (; table && table->name; table++)
-    if (strcmp(table->name, name) == 0) return true;
-  return false;
-}
-
 /* Static memory: `first` (may be NULL), then the options of all formats; a name's first row
  * counts. Which of them the output's format has is checked when it is known. */
 const mtk_option_def *mtk_cmd_format_options(const mtk_option_def *first) {
@@ -38,7 +32,7 @@ const mtk_option_def *mtk_cmd_format_options(const mtk_option_def *first) {
   const mtk_format_v1 *f;
   for (size_t i = 0; (f = mtk_feature_at(MTK_EXT_FORMAT, i, NULL)); i++)
     for (const mtk_option_def *o = f->options; o && o->name && n < ROOM; o++)
-      if (!has_option(table, o->name)) table[n++] = *o;
+      if (!mtk_cmd_has_option(table, o->name)) table[n++] = *o;
   return table;
 }
 
@@ -134,7 +128,7 @@ static mtk_status format_options(mtk_option_values **out, const mtk_format_v1 *f
     /* --layout gguf names the format itself */
     const char *text = mtk_options_string(line->options, o->name);
     if (!strcmp(o->name, "layout") && text && !strcmp(text, format->id)) continue;
-    if (!has_option(format->options, o->name))
+    if (!mtk_cmd_has_option(format->options, o->name))
       return mtk_fail(err, MTK_E_INVALID, NULL, "format %s has no --%s", format->id, o->name);
     MTK_TRY(copy_option(*out, line->options, o, err));
   }

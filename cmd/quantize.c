@@ -76,8 +76,7 @@ static mtk_status pick_target(mtk_quantize_options *o, const mtk_cmd_line *line,
   if (mtk_cmd_plan_asked(line))
     return mtk_fail(err, MTK_E_INVALID, NULL,
                     "--to names one type for all; with a budget or a plan give --candidates");
-  for (const mtk_quant_target *t = o->quantizer->targets; t->name; t++)
-    if (!strcmp(t->name, to)) o->target = t;
+  o->target = mtk_cmd_find_target(o->quantizer, to);
   if (!o->target)
     return mtk_fail(err, MTK_E_INVALID, NULL,
                     "method %s has no target '%s'; 'mtk quantize --list' shows them", method, to);
@@ -155,13 +154,11 @@ static mtk_status report(const mtk_cmd_line *line, const outcome *o, const mtk_m
   const char *dir = mtk_options_string(line->options, "report");
   const mtk_quantize_report *r = o->rows;
   bool dry = mtk_options_flag(line->options, "dry-run");
-  if (dir) {
-    json_t *doc = outcome_json(line, o, model);
-    mtk_status st = mtk_cmd_quantize_report(dir, line, doc, r, o->verified, err);
-    json_decref(doc);
-    if (st != MTK_OK) return st;
-  }
-  if (line->json) return mtk_cmd_print_json(outcome_json(line, o, model), false, err);
+  json_t *doc = dir || line->json ? outcome_json(line, o, model) : NULL;
+  mtk_status st = dir ? mtk_cmd_quantize_report(dir, line, doc, r, o->verified, err) : MTK_OK;
+  if (line->json && st == MTK_OK) return mtk_cmd_print_json(doc, false, err);
+  json_decref(doc);
+  if (st != MTK_OK) return st;
   for (size_t i = 0; i < r->n_rows && (dry || line->verbose); i++) {
     const mtk_quantize_row *q = &r->rows[i];
     mtk_cmd_print("  %-34s %s -> %-8s %10s -> %-10s %s\n", q->name, mtk_dtype_get(q->from)->name,

@@ -138,6 +138,8 @@ mtk_status mtk_cmd_plan_open(mtk_cmd_plan **out, mtk_model *model, mtk_quantize_
                              const mtk_cmd_line *line, const mtk_format_v1 *format,
                              const mtk_cmd_calibration *c, mtk_error *err);
 void mtk_cmd_plan_close(mtk_cmd_plan *plan);
+/* The row of a method's table; NULL: it has none, or there is no method. */
+const mtk_quant_target *mtk_cmd_find_target(const mtk_quantizer_v1 *q, const char *name);
 /* Did every tensor get what the plan (may be NULL) says? */
 mtk_status mtk_cmd_plan_check(const mtk_cmd_plan *plan, const mtk_quantize_report *r,
                               mtk_error *err);
@@ -167,6 +169,8 @@ mtk_status mtk_cmd_imatrix_write(const char *path, const mtk_cmd_line *line,
  * *out in any case. */
 mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, mtk_model *source,
                            mtk_pool *pool, mtk_error *err);
+/* One norm of the errors over one of the values. */
+double mtk_cmd_relative_error(double error2, double norm2);
 /* Fields of one tensor into an object; sums by type; the same as text. */
 void mtk_cmd_compare_row_json(json_t *out, const mtk_compare_row *row);
 json_t *mtk_cmd_compare_json(const mtk_compare_report *report);

@@ -238,11 +238,13 @@ static mtk_status measure_losses(measurement *m, const mtk_calibration_options *
   mtk_cmd_plan *p = m->plan;
   mtk_variant *variants = mtk_alloc(p->n_groups, sizeof *variants);
   double *kld = mtk_alloc(p->n_groups, sizeof *kld);
+  size_t *reference = mtk_alloc(p->n_groups, sizeof *reference);
   size_t n = 0;
-  mtk_status st = variants && kld ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_status st =
+      variants && kld && reference ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   for (size_t i = 0; i < p->n_groups && st == MTK_OK; i++) {
     plan_group *g = &p->groups[i];
-    size_t at = reference_of(g, bits, m->model);
+    size_t at = reference[i] = reference_of(g, bits, m->model);
     if (at == g->n_options) continue; /* nothing is lost in any type */
     const candidate *c = candidate_of(m, g->options[at].candidate);
     variants[n++] = (mtk_variant){c->model, g->tensors, g->n_tensors};
@@ -251,7 +253,7 @@ static mtk_status measure_losses(measurement *m, const mtk_calibration_options *
   n = 0;
   for (size_t i = 0; i < p->n_groups && st == MTK_OK; i++) {
     plan_group *g = &p->groups[i];
-    size_t at = reference_of(g, bits, m->model);
+    size_t at = reference[i];
     if (at == g->n_options) continue;
     for (size_t j = 0; j < g->n_options; j++)
       g->options[j].kld = kld[n] * g->options[j].error / g->options[at].error;
@@ -259,6 +261,7 @@ static mtk_status measure_losses(measurement *m, const mtk_calibration_options *
   }
   mtk_free(variants);
   mtk_free(kld);
+  mtk_free(reference);
   return st;
 }
 

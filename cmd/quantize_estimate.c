@@ -1,6 +1,5 @@
 /* quantize_estimate.c: mtk quantize --dry-run: what the run would take, and what its result runs as
  * on which machine. Main thread only. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "quantize.h"
@@ -99,7 +98,7 @@ static uint64_t moment_bytes(const mtk_model *model, const mtk_quantize_report *
   for (size_t i = 0; i < r->n_rows; i++) {
     const mtk_tensor *t = mtk_model_tensor(model, r->rows[i].name);
     if (!t || r->rows[i].reason != MTK_QUANTIZED || r->rows[i].group != i) continue;
-    long at = strncmp(t->name, "blk.", 4) == 0 ? strtol(t->name + 4, NULL, 10) : -1;
+    long at = mtk_tensor_block(t->name);
     uint64_t k = (uint64_t)mtk_tensor_row_elems(t), n = (uint64_t)mtk_tensor_matrices(t);
     sum = (at == block ? sum : 0) + 4 * n * k * k;
     block = at;
@@ -115,7 +114,7 @@ static uint64_t calibration_bytes(const mtk_model *model, const mtk_cmd_line *li
   long block = -2;
   for (size_t i = 0; i < mtk_model_tensor_count(model); i++) {
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
-    long at = strncmp(t->name, "blk.", 4) == 0 ? strtol(t->name + 4, NULL, 10) : -1;
+    long at = mtk_tensor_block(t->name);
     uint64_t n = (uint64_t)mtk_tensor_rows(t) * (uint64_t)mtk_tensor_row_elems(t);
     sum = (at == block ? sum : 0) + 4 * n;
     block = at;

@@ -11,37 +11,48 @@ static mtk_status no_memory(mtk_error *err) {
   return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
 }
 
-static const mtk_quant_target *find_target(const mtk_quantizer_v1 *q, const char *type) {
+const mtk_quant_target *mtk_cmd_find_target(const mtk_quantizer_v1 *q, const char *name) {
   for (const mtk_quant_target *t = q ? q->targets : NULL; t && t->name; t++)
-    if (!strcmp(t->name, type) && !t->file_type) return t;
+    if (!strcmp(t->name, name)) return t;
   return NULL;
+}
+
+/* No mixture: a type of its own. */
+static const mtk_quant_target *find_type(const mtk_quantizer_v1 *q, const char *type) {
+  const mtk_quant_target *t = mtk_cmd_find_target(q, type);
+  return t && !t->file_type ? t : NULL;
 }
 
 const mtk_quant_target *plan_target(const mtk_quantizer_v1 **quantizer, const mtk_cmd_plan *plan,
                                     const char *type) {
-  const mtk_quant_target *t = find_target(plan->method, type);
+  const mtk_quant_target *t = find_type(plan->method, type);
   *quantizer = t ? plan->method : plan->rtn;
-  return t ? t : find_target(plan->rtn, type);
+  return t ? t : find_type(plan->rtn, type);
 }
 
 static const plan_option *chosen(const plan_group *g) { return &g->options[g->chosen]; }
+
+/* The group of a tensor, which is number *at in it; NULL: it is in none. */
+static const plan_group *find_group(size_t *at, const mtk_cmd_plan *p, const char *tensor) {
+  for (const plan_group *g = p->groups; g < p->groups + p->n_groups; g++)
+    for (*at = 0; *at < g->n_tensors; ++*at)
+      if (!strcmp(g->tensors[*at], tensor)) return g;
+  return NULL;
+}
 
 /* For mtk_quantize_options.plan. */
 static void choose(void *ctx, const char *tensor, const mtk_quantizer_v1 **quantizer,
                    const mtk_quant_target **target) {
   const mtk_cmd_plan *p = ctx;
   const mtk_quantizer_v1 *q = NULL;
-  *target = NULL;
-  for (size_t i = 0; i < p->n_groups; i++)
-    for (size_t j = 0; j < p->groups[i].n_tensors; j++) {
-      if (strcmp(p->groups[i].tensors[j], tensor) != 0) continue;
-      *target = plan_target(&q, p, chosen(&p->groups[i])->types[j]);
-      /* the embedding is looked up: its input has no second moments */
-      if (!strcmp(tensor, "token_embd.weight") && (q->needs & MTK_QUANT_NEEDS_SECOND_MOMENT))
-        q = p->rtn;
-      *quantizer = q;
-      return;
-    }
+  size_t at;
+  const plan_group *g = find_group(&at, p, tensor);
+  *target = g ? plan_target(&q, p, chosen(g)->types[at]) : NULL;
+  if (!g) return;
+  /* the embedding is looked up: its input has no second moments */
+  if (!strcmp(tensor, "token_embd.weight") && (q->needs & MTK_QUANT_NEEDS_SECOND_MOMENT))
+    q = p->rtn;
+  *quantizer = q;
 }
 
 /* ---- choosing -------------------------------------------------------------------------------- */
@@ -188,16 +199,20 @@ static json_t *short_json(const mtk_cmd_plan *p) {
 }
 
 json_t *mtk_cmd_plan_json(const mtk_cmd_plan *p) {
-  json_t *doc = short_json(p), *curve = json_array(), *same = json_object();
+  json_t *doc = short_json(p), *curve = json_array(), *same = json_object(), *seen = json_object();
   for (size_t i = 0; i < p->n_curve; i++)
     json_array_append_new(curve, point_json(p, p->curve[i]));
   for (size_t i = 0; p->budget_bytes && i < p->n_groups; i++)
     for (size_t j = 0; j < p->groups[i].n_options; j++) {
+      const char *candidate = p->groups[i].options[j].candidate;
       mtk_budget_point at;
-      const char *name = uniform(&at, p, p->groups[i].options[j].candidate);
+      if (json_object_get(seen, candidate)) continue;
+      json_object_set_new(seen, candidate, json_true());
+      const char *name = uniform(&at, p, candidate);
       if (name && !json_object_get(same, name))
         json_object_set_new(same, name, point_json(p, at));
     }
+  json_decref(seen);
   if (!p->budget_bytes) {
     json_decref(curve);
     json_decref(same);
@@ -320,11 +335,8 @@ static uint64_t fixed_bytes(const mtk_cmd_plan *p, const mtk_model *model) {
   uint64_t n = 0;
   for (size_t i = 0; i < mtk_model_tensor_count(model); i++) {
     const mtk_tensor *t = mtk_model_tensor_at(model, i);
-    bool found = false;
-    for (size_t g = 0; g < p->n_groups && !found; g++)
-      for (size_t j = 0; j < p->groups[g].n_tensors && !found; j++)
-        found = strcmp(p->groups[g].tensors[j], t->name) == 0;
-    if (!found) n += t->size_bytes;
+    size_t at;
+    if (!find_group(&at, p, t->name)) n += t->size_bytes;
   }
   return n;
 }

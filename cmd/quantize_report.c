@@ -13,22 +13,18 @@ typedef struct block_sum {
   double error2, norm2, elements, bytes;
 } block_sum;
 
-static long block_of(const char *name) {
-  return strncmp(name, "blk.", 4) == 0 ? strtol(name + 4, NULL, 10) : -1;
-}
-
 /* *out: one item per block and one for the rest (heap); returns their number, 0 = out of memory. */
 static size_t sum_blocks(block_sum **out, const mtk_quantize_report *r,
                          const mtk_compare_report *v) {
   long last = -1;
   for (size_t i = 0; i < r->n_rows; i++) {
-    long b = block_of(r->rows[i].name);
+    long b = mtk_tensor_block(r->rows[i].name);
     last = b > last && b < 100000 ? b : last;
   }
   size_t n = (size_t)(last + 2);
   *out = mtk_alloc(n, sizeof **out);
   for (size_t i = 0; *out && i < r->n_rows; i++) {
-    long b = block_of(r->rows[i].name);
+    long b = mtk_tensor_block(r->rows[i].name);
     block_sum *s = &(*out)[b >= 0 && b <= last ? (size_t)b : n - 1];
     s->bytes += (double)r->rows[i].bytes_after;
     if (i >= v->n_rows) continue;
@@ -39,7 +35,7 @@ static size_t sum_blocks(block_sum **out, const mtk_quantize_report *r,
   return *out ? n : 0;
 }
 
-static double error_of(const block_sum *s) { return s->norm2 > 0 ? sqrt(s->error2 / s->norm2) : 0; }
+static double error_of(const block_sum *s) { return mtk_cmd_relative_error(s->error2, s->norm2); }
 static double bits_of(const block_sum *s) {
   return s->elements > 0 ? 8 * s->bytes / s->elements : 0;
 }
@@ -185,7 +181,7 @@ static void put_tables(mtk_bytes *out, const mtk_cmd_line *line, const mtk_quant
     double share = c->elements ? 100.0 / (double)c->elements : 0;
     mtk_bytes_printf(out, "| %s | %s | %s | %.5f | %.4g | %.2f %% | ", c->name,
                      mtk_dtype_get(c->from)->name, mtk_dtype_get(c->to)->name,
-                     c->norm2 > 0 ? sqrt(c->error2 / c->norm2) : 0, c->max_error,
+                     mtk_cmd_relative_error(c->error2, c->norm2), c->max_error,
                      share * (double)c->zeros);
     if (c->saturated < 0) mtk_bytes_puts(out, "- |\n");
     else mtk_bytes_printf(out, "%.2f %% |\n", share * (double)c->saturated);

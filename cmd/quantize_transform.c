@@ -42,8 +42,7 @@ static mtk_status find_trial(mtk_quantize_options *into, const mtk_quantizer_v1 
   if (into->plan || !(into->quantizer->needs & MTK_QUANT_NEEDS_SECOND_MOMENT)) return MTK_OK;
   for (size_t m = 0; m < sizeof methods / sizeof methods[0]; m++) {
     *trial = mtk_quantizer_find(methods[m]);
-    for (const mtk_quant_target *t = *trial ? (*trial)->targets : NULL; t && t->name; t++)
-      if (!strcmp(t->name, into->target->name)) return MTK_OK;
+    if (mtk_cmd_find_target(*trial, into->target->name)) return MTK_OK;
   }
   return mtk_fail(err, MTK_E_UNSUPPORTED, NULL, "--equalize: there is no rtn to %s",
                   into->target->name);

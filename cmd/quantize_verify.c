@@ -30,10 +30,13 @@ static const char *const g_faults[] = {
 
 static double ratio(double a, double b) { return b > 0 ? a / b : 0; }
 
-/* One norm of the errors over one of the values. */
+double mtk_cmd_relative_error(double error2, double norm2) {
+  if (norm2 > 0) return sqrt(error2 / norm2);
+  return error2 > 0 ? 1 : 0;
+}
+
 static double relative_error(const mtk_compare_row *r) {
-  if (r->norm2 > 0) return sqrt(r->error2 / r->norm2);
-  return r->error2 > 0 ? 1 : 0;
+  return mtk_cmd_relative_error(r->error2, r->norm2);
 }
 
 static json_t *count_or_null(int64_t n) { return n < 0 ? json_null() : json_integer(n); }

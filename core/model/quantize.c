@@ -46,8 +46,7 @@ void mtk_mean_squares(float *mean, const float *sum, const int64_t *rows, int64_
 
 /* ---- quantization ------------------------------------------------------------------------- */
 
-/* Block index of "blk.N.…", -1 for other names. */
-static long block_of(const char *name) {
+long mtk_tensor_block(const char *name) {
   return strncmp(name, "blk.", 4) == 0 ? strtol(name + 4, NULL, 10) : -1;
 }
 
@@ -76,7 +75,7 @@ static const mtk_quant_target *choose_target(const mtk_quantizer_v1 **quantizer,
   mtk_quant_place place = {.struct_size = sizeof place,
                            .name = t->name,
                            .row_elems = mtk_tensor_row_elems(t),
-                           .block = block_of(t->name),
+                           .block = mtk_tensor_block(t->name),
                            .n_block = whole(model, "block_count"),
                            .n_head = whole(model, "attention.head_count"),
                            .n_head_kv = whole(model, "attention.head_count_kv"),
@@ -220,7 +219,7 @@ static mtk_status find_amax(mtk_model *model, member *members, mtk_quantize_row 
     if (rows[i].reason != MTK_QUANTIZED) continue;
     if (mtk_cancelled()) return mtk_fail(err, MTK_E_CANCELLED, NULL, "stopped");
     const mtk_arch_tensor *row = mtk_arch_row(arch, t->name);
-    members[i].block = block_of(t->name);
+    members[i].block = mtk_tensor_block(t->name);
     members[i].group = row ? row->fuse_group : NULL;
     members[i].n = mtk_tensor_matrices(t);
     bool experts = row && (row->flags & MTK_TENSOR_EXPERTS);

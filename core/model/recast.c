@@ -6,7 +6,6 @@
 #include <mtk/quantize.h>
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "model/model_impl.h"
@@ -149,7 +148,7 @@ static mtk_status measure_tensor(member *m, const mtk_arch_v1 *arch, const mtk_t
   int64_t n = mtk_tensor_matrices(t), rows = mtk_tensor_rows(t) / n;
   const mtk_arch_tensor *row = mtk_arch_row(arch, t->name);
   m->group = row ? row->fuse_group : NULL;
-  m->block = strncmp(t->name, "blk.", 4) == 0 ? strtol(t->name + 4, NULL, 10) : -1;
+  m->block = mtk_tensor_block(t->name);
   m->spans = mtk_alloc((size_t)n, sizeof *m->spans);
   if (!m->spans) return mtk_fail(err, MTK_E_NOMEM, t->name, "out of memory");
   for (int64_t i = 0; i < n; i++) MTK_TRY(measure(&m->spans[i], t, i * rows, rows, err));

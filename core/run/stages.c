@@ -1,7 +1,6 @@
 /* run/stages.c: see run/stages.h. */
 #include "run/stages.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* Rows of logits that are computed at once for the result. */
@@ -30,11 +29,6 @@ struct mtk_stages {
 
 /* ---- cutting -------------------------------------------------------------------------------- */
 
-/* Stage of a weight by its name: -1 = of what comes before or behind the blocks. */
-static long block_of(const char *name) {
-  return strncmp(name, "blk.", 4) == 0 ? strtol(name + 4, NULL, 10) : -1;
-}
-
 /* A stage begins at the first node whose weight belongs to it. */
 static mtk_status cut(mtk_stages *s, mtk_error *err) {
   const mtk_graph *g = s->graph;
@@ -45,7 +39,7 @@ static mtk_status cut(mtk_stages *s, mtk_error *err) {
   s->n_stages = 1;
   for (size_t i = 0; i < g->n_nodes; i++) {
     const mtk_graph_node *n = &g->nodes[i];
-    long b = n->weight >= 0 ? block_of(g->weights[n->weight].name) : -1;
+    long b = n->weight >= 0 ? mtk_tensor_block(g->weights[n->weight].name) : -1;
     bool begins = b > block || (n->weight >= 0 && b < 0 && block >= 0 && !head);
     if (n->weight < 0 || !begins) continue;
     head = b < 0;

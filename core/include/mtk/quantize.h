@@ -10,6 +10,9 @@
 extern "C" {
 #endif
 
+/* The N of "blk.N.attn_q.weight"; -1: of what comes before or behind the blocks. */
+long mtk_tensor_block(const char *name);
+
 /* Give every plain float tensor (and with `dequantize` every quantized one) of two or more
  * dimensions the type f32, f16 or bf16; outside scales are multiplied in. Vectors keep their
  * type. */
