@@ -54,5 +54,7 @@ mtk_status mtk_eval_parse_gates(const mtk_cmd_line *line, mtk_error *err);
  * hold. */
 mtk_status mtk_eval_report(json_t *report, void (*print)(const json_t *report),
                            const mtk_cmd_line *line, mtk_error *err);
+/* One JSON a line, in place of a file that is there. */
+mtk_status mtk_eval_write_rows(const json_t *rows, const char *path, mtk_error *err);
 
 #endif

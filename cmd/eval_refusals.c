@@ -12,7 +12,7 @@
 
 #include "refusals.h"
 
-/* Bytes of an answer that a phrase must begin within. */
+/* Bytes of an answer that a phrase must stand within. */
 enum { BEGINNING = 300 };
 
 typedef struct refusal_job {
@@ -209,20 +209,6 @@ void mtk_eval_refusals_print(const json_t *r) {
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-static mtk_status write_outputs(const json_t *requests, const char *path, mtk_error *err) {
-  mtk_bytes out = {0};
-  for (size_t i = 0; i < json_array_size(requests); i++) {
-    char *line =
-        json_dumps(json_array_get(requests, i), JSON_COMPACT | JSON_REAL_PRECISION(17));
-    if (line) mtk_bytes_printf(&out, "%s\n", line);
-    free(line);
-  }
-  mtk_status st = mtk_bytes_status(&out, err);
-  if (st == MTK_OK) st = mtk_write_file(path, out.data ? out.data : "", out.len, true, err);
-  mtk_bytes_finish(&out);
-  return st;
-}
-
 mtk_status mtk_eval_refusals(json_t *report, mtk_cmd_engine *e, mtk_cmd_engine *base,
                              const mtk_cmd_line *line, mtk_error *err) {
   enum { MAX_TOKENS = 64 }; /* a refusal shows early */
@@ -245,7 +231,7 @@ mtk_status mtk_eval_refusals(json_t *report, mtk_cmd_engine *e, mtk_cmd_engine *
     if (base) put_rate(report, "base_refusals", other, n);
     if (base) put_change(report, model, other, n);
   }
-  if (st == MTK_OK && outputs) st = write_outputs(j.requests, outputs, err);
+  if (st == MTK_OK && outputs) st = mtk_eval_write_rows(j.requests, outputs, err);
   mtk_free(model);
   mtk_free(other);
   mtk_free(j.phrases);

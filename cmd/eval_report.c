@@ -1,6 +1,6 @@
-/* eval_report.c: the end of mtk eval: --gate 'kld<0.05' sets conditions on the numbers of a report.
- * All are looked at; the command ends with exit code 3 and names those that do not hold. Main
- * thread only. */
+/* eval_report.c: the end of mtk eval: rows of --outputs; --gate 'kld<0.05' sets conditions on the
+ * numbers of a report. All are looked at; the command ends with exit code 3 and names those that do
+ * not hold. Main thread only. */
 #include "eval.h"
 
 #include <math.h>
@@ -95,5 +95,18 @@ mtk_status mtk_eval_report(json_t *report, void (*print)(const json_t *report),
   }
   print(report);
   json_decref(report);
+  return st;
+}
+
+mtk_status mtk_eval_write_rows(const json_t *rows, const char *path, mtk_error *err) {
+  mtk_bytes out = {0};
+  for (size_t i = 0; i < json_array_size(rows); i++) {
+    char *line = json_dumps(json_array_get(rows, i), JSON_COMPACT | JSON_REAL_PRECISION(17));
+    if (line) mtk_bytes_printf(&out, "%s\n", line);
+    free(line);
+  }
+  mtk_status st = mtk_bytes_status(&out, err);
+  if (st == MTK_OK) st = mtk_write_file(path, out.data ? out.data : "", out.len, true, err);
+  mtk_bytes_finish(&out);
   return st;
 }

@@ -54,8 +54,8 @@ static mtk_status grade_all(task *t, mtk_error *err) {
   return MTK_OK;
 }
 
-static mtk_status write_outputs(const task *t, const char *path, bool force, mtk_error *err) {
-  mtk_bytes out = {0};
+static mtk_status write_outputs(const task *t, const char *path, mtk_error *err) {
+  json_t *rows = json_array();
   for (size_t i = 0; i < t->n; i++) {
     const problem *p = &t->items[i];
     const mtk_bytes *text = &t->answers[i].text;
@@ -63,14 +63,10 @@ static mtk_status write_outputs(const task *t, const char *path, bool force, mtk
         json_pack("{s:s%,s:b,s:s}", "text", text->data ? text->data : "", text->len, "correct",
                   p->grade.verdict == MTK_VERDICT_PASS, "reason", p->grade.reason);
     if (row) json_object_update_missing(row, p->doc);
-    char *line = row ? json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(row);
-    if (line) mtk_bytes_printf(&out, "%s\n", line);
-    free(line);
+    if (row) json_array_append_new(rows, row);
   }
-  mtk_status st = mtk_bytes_status(&out, err);
-  if (st == MTK_OK) st = mtk_write_file(path, out.data ? out.data : "", out.len, force, err);
-  mtk_bytes_finish(&out);
+  mtk_status st = mtk_eval_write_rows(rows, path, err);
+  json_decref(rows);
   return st;
 }
 
@@ -142,7 +138,7 @@ mtk_status mtk_eval_task(mtk_cmd_engine *e, const mtk_cmd_line *line, const char
   if (st == MTK_OK)
     st = mtk_eval_generate(t.answers, t.n, e, mtk_options_int(line->options, "max-tokens"), err);
   if (st == MTK_OK) st = grade_all(&t, err);
-  if (st == MTK_OK && outputs) st = write_outputs(&t, outputs, true, err);
+  if (st == MTK_OK && outputs) st = write_outputs(&t, outputs, err);
   if (st == MTK_OK) st = report(&t, line, mtk_now_s() - start, err);
   for (size_t i = 0; i < t.n; i++) {
     json_decref(t.items[i].doc);
