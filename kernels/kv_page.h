@@ -41,12 +41,17 @@ static inline void kv_store_vector(kv_encode_fn *encode, mtk_dtype type, void *p
   const size_t bytes = kv_element_bytes(type);
   for (int64_t d = 0; d < dim; d += KV_BLOCK) {
     int64_t n = dim - d < KV_BLOCK ? dim - d : KV_BLOCK;
-    float block[KV_BLOCK] = {0};
+    float last[KV_BLOCK];
     uint8_t coded[KV_BLOCK * sizeof(float)];
-    const uint8_t *codes = type == MTK_F32 ? (const uint8_t *)(x + d) : coded;
+    const float *block = x + d;
+    const uint8_t *codes = (const uint8_t *)block;
     if (type != MTK_F32) {
-      memcpy(block, x + d, (size_t)n * sizeof *x);
+      if (n < KV_BLOCK) {
+        memset(last, 0, sizeof last);
+        block = memcpy(last, block, (size_t)n * sizeof *x);
+      }
       encode(type, coded, block);
+      codes = coded;
     }
     if (type == MTK_Q8_0) {
       memcpy((uint8_t *)page + kv_scale_offset(at, d, dim), codes, sizeof(uint16_t));
@@ -64,14 +69,17 @@ static inline void kv_store_vector(kv_encode_fn *encode, mtk_dtype type, void *p
   }
 }
 
-static inline void kv_store_key(kv_encode_fn *encode, mtk_dtype type, void *page, int64_t at,
-                                const float *k, int64_t head_dim) {
-  kv_store_vector(encode, type, page, at, k, head_dim, kv_key_index(at, head_dim), 16);
-}
-
-static inline void kv_store_value(kv_encode_fn *encode, mtk_dtype type, void *page, int64_t at,
-                                  const float *v, int64_t v_dim) {
-  kv_store_vector(encode, type, page, at, v, v_dim, at * v_dim, 1);
+/* mtk_kernels.kv_store by a level's encoder. */
+static inline void kv_store_tokens(kv_encode_fn *encode, mtk_dtype type, void *const *k_pages,
+                                   void *const *v_pages, const float *k, int64_t ld_k,
+                                   const float *v, int64_t ld_v, int64_t n_tokens, int64_t pos0,
+                                   int head_dim, int v_dim) {
+  for (int64_t t = 0; t < n_tokens; t++, k += ld_k, v += ld_v) {
+    int64_t page = (pos0 + t) / MTK_KV_PAGE, at = (pos0 + t) % MTK_KV_PAGE;
+    int64_t first = kv_key_index(at, head_dim);
+    kv_store_vector(encode, type, k_pages[page], at, k, head_dim, first, 16);
+    kv_store_vector(encode, type, v_pages[page], at, v, v_dim, at * v_dim, 1);
+  }
 }
 
 #endif

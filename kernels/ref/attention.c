@@ -24,11 +24,8 @@ static void encode_block(mtk_dtype type, void *coded, const float *block) {
 static void mtk_k_kv_store__ref(mtk_dtype type, void *const *k_pages, void *const *v_pages,
                                 const float *k, int64_t ld_k, const float *v, int64_t ld_v,
                                 int64_t n_tokens, int64_t pos0, int head_dim, int v_dim) {
-  for (int64_t t = 0; t < n_tokens; t++, k += ld_k, v += ld_v) {
-    int64_t page = (pos0 + t) / MTK_KV_PAGE, at = (pos0 + t) % MTK_KV_PAGE;
-    kv_store_key(encode_block, type, k_pages[page], at, k, head_dim);
-    kv_store_value(encode_block, type, v_pages[page], at, v, v_dim);
-  }
+  kv_store_tokens(encode_block, type, k_pages, v_pages, k, ld_k, v, ld_v, n_tokens, pos0, head_dim,
+                  v_dim);
 }
 
 /* Element d, at index i, of the vector of dim elements at position `at`. */

@@ -1,8 +1,8 @@
 /* kernels/simd/attention.h: attention over vectors (see attention_rows.h). Included once by
  * avx2/attention.c and avx512/attention.c.
  *
- * A block of TILE_ROWS query rows shares every load of K and V. Scratch: q[head_dim][TILE_ROWS],
- * o[rows][v_dim], a decoded tile, then whole score rows of the block. Pure functions; any thread
+ * A block of BLOCK_ROWS query rows shares every tile of K and V. Scratch: packed q, o[rows][v_dim],
+ * a decoded tile, then whole score rows of the block. Pure functions; any thread
  * may call on its own tokens, KV heads or ranges with its own scratch. */
 #include "families.h"
 #include "simd/attention_bwd.h"
@@ -37,41 +37,43 @@ static void encode_block(mtk_dtype type, void *coded, const float *block) {
 static void MTK_K(kv_store)(mtk_dtype type, void *const *k_pages, void *const *v_pages,
                             const float *k, int64_t ld_k, const float *v, int64_t ld_v,
                             int64_t n_tokens, int64_t pos0, int head_dim, int v_dim) {
-  for (int64_t t = 0; t < n_tokens; t++, k += ld_k, v += ld_v) {
-    int64_t page = (pos0 + t) / MTK_KV_PAGE, at = (pos0 + t) % MTK_KV_PAGE;
-    kv_store_key(encode_block, type, k_pages[page], at, k, head_dim);
-    kv_store_value(encode_block, type, v_pages[page], at, v, v_dim);
-  }
+  kv_store_tokens(encode_block, type, k_pages, v_pages, k, ld_k, v, ld_v, n_tokens, pos0, head_dim,
+                  v_dim);
 }
 
-/* Up to TILE_ROWS query rows on their way through the three steps. */
+/* Query rows that share every tile of keys and values once it is in the L1 cache, and decoded; half
+ * as many where their scores are more floats than SCORES and would leave the L2 cache. */
+enum { BLOCK_ROWS = 4 * TILE_ROWS, SCORES = 3 << 18 };
+
+/* Up to BLOCK_ROWS query rows on their way through the three steps. */
 typedef struct query_block {
   const mtk_attn_args *a;
   int64_t r0, rows;
-  key_range r[TILE_ROWS];
+  key_range r[BLOCK_ROWS];
   key_store k, v;
-  float *q, *o;  /* [head_dim][TILE_ROWS], [rows][v_dim] */
-  float *s;      /* [rows][ld_s]: column j - base for key j */
+  float *q, *o; /* packed, [rows][v_dim] */
+  float *s;     /* [rows][ld_s]: column j - base for key j */
   int64_t ld_s, base;
 } query_block;
 
 static int64_t block_rows(const mtk_attn_args *a, int64_t r0) {
   int64_t left = a->n_tokens * a->group - r0;
-  return left < TILE_ROWS ? left : TILE_ROWS;
+  int64_t most = BLOCK_ROWS * score_ld(a->n_keys) > SCORES ? BLOCK_ROWS / 2 : BLOCK_ROWS;
+  return left < most ? left : most;
 }
 
 static size_t MTK_K(attn_scratch_floats)(const mtk_attn_args *a) {
   int64_t rows = block_rows(a, 0);
-  return (size_t)(a->head_dim * TILE_ROWS + a->v_dim * rows + 16 + tile_floats(a->head_dim) +
-                  rows * score_ld(a->n_keys));
+  return (size_t)(query_floats(rows, a->head_dim) + a->v_dim * rows + 16 +
+                  tile_floats(a->head_dim) + rows * score_ld(a->n_keys));
 }
 
 /* The rows from r0. */
 static query_block begin_block(const mtk_attn_args *a, int64_t r0) {
-  const kv_decoder *decode = kv_decoders[a->kv_type].keys ? &kv_decoders[a->kv_type] : NULL;
   query_block b = {.a = a, .r0 = r0, .rows = block_rows(a, r0), .ld_s = score_ld(a->n_keys)};
+  const kv_decoder *decode = a->kv_type == MTK_F32 ? NULL : &kv_decoders[a->kv_type];
   b.q = a->scratch;
-  b.o = b.q + (int64_t)a->head_dim * TILE_ROWS;
+  b.o = b.q + query_floats(b.rows, a->head_dim);
   float *decoded = b.o + (b.rows * a->v_dim + 15) / 16 * 16;
   b.s = decoded + tile_floats(a->head_dim);
   b.k = (key_store){a->k_pages, MTK_KV_PAGE, 0, decode, decoded};
@@ -89,7 +91,7 @@ static void score_block(const query_block *b, int64_t from, int64_t to) {
     int64_t t = (b->r0 + i) / a->group, h = (b->r0 + i) % a->group;
     pack_query(b->q, i, a->q + t * a->ld_q + h * a->head_dim, a->head_dim, a->scale);
   }
-  score_keys(b->s, b->ld_s, b->base, b->q, b->rows, a->head_dim, &b->k, from, to);
+  score_keys(b->s, b->ld_s, b->base, b->q, b->rows, b->r, a->head_dim, &b->k, from, to);
 }
 
 /* Row i's scores to p in place; returns 1/den. */
@@ -107,7 +109,7 @@ static void mix_block(const query_block *b, const float *inv, int64_t ld_inv, in
   const mtk_attn_args *a = b->a;
   const int64_t vd = a->v_dim;
   memset(b->o, 0, (size_t)(b->rows * vd) * sizeof *b->o);
-  mix_ragged(b->o, vd, b->s, b->ld_s, b->base, b->rows, d0, d1, &b->v, b->r);
+  mix_keys(b->o, vd, b->s, b->ld_s, b->base, b->rows, d0, d1, &b->v, b->r);
   for (int64_t i = 0; i < b->rows; i++) {
     int64_t t = (b->r0 + i) / a->group, h = (b->r0 + i) % a->group;
     float *out = a->out + t * a->ld_out + h * vd;
@@ -116,9 +118,10 @@ static void mix_block(const query_block *b, const float *inv, int64_t ld_inv, in
 }
 
 static void MTK_K(attention)(const mtk_attn_args *a) {
-  for (int64_t r0 = 0; r0 < a->n_tokens * a->group; r0 += TILE_ROWS) {
+  for (int64_t r0 = 0, rows = 0; r0 < a->n_tokens * a->group; r0 += rows) {
     query_block b = begin_block(a, r0);
-    float inv[TILE_ROWS];
+    rows = b.rows;
+    float inv[BLOCK_ROWS];
     score_block(&b, b.base, b.r[b.rows - 1].hi);
     for (int64_t i = 0; i < b.rows; i++) inv[i] = weigh_row(&b, i);
     mix_block(&b, inv, 1, 0, a->v_dim);
@@ -128,8 +131,9 @@ static void MTK_K(attention)(const mtk_attn_args *a) {
 /* The last column of a row of scores keeps 1/den. */
 static void MTK_K(attention_step)(const mtk_attn_args *a, mtk_attn_step step, int64_t i0,
                                   int64_t i1) {
-  for (int64_t r0 = 0; r0 < a->group; r0 += TILE_ROWS) {
+  for (int64_t r0 = 0, rows = 0; r0 < a->group; r0 += rows) {
     query_block b = begin_block(a, r0);
+    rows = b.rows;
     b.s = a->scores + r0 * a->ld_scores;
     b.ld_s = a->ld_scores;
     float *inv = b.s + b.ld_s - 1;

@@ -94,15 +94,15 @@ static void bwd_tile(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t r
     pack_query(w->q_t, i, w->q + (i0 + i) * hd, hd, 1.0f);
     pack_query(w->d_out_t, i, w->d_out + (i0 + i) * vd, vd, 1.0f);
   }
-  score_keys(p, w->ld_s, 0, w->q_t, rows, hd, &k16, 0, r[rows - 1].hi);
-  score_keys(ds, w->ld_s, 0, w->d_out_t, rows, vd, &v16s, 0, r[rows - 1].hi);
+  score_keys(p, w->ld_s, 0, w->q_t, rows, r, hd, &k16, 0, r[rows - 1].hi);
+  score_keys(ds, w->ld_s, 0, w->d_out_t, rows, r, vd, &v16s, 0, r[rows - 1].hi);
   for (int64_t i = 0; i < rows; i++) {
     float sink = a->sinks ? a->sinks[(r0 + i0 + i) % a->group] : -INFINITY;
     differentiate_row(p + i * w->ld_s, ds + i * w->ld_s, w->dc, r[i], end, a->softcap, sink);
   }
   float *d_q = w->q_t; /* its queries are no longer needed: [rows][head_dim] fits */
   memset(d_q, 0, (size_t)(rows * hd) * sizeof *d_q);
-  mix_ragged(d_q, hd, ds, w->ld_s, 0, rows, 0, hd, &k, r);
+  mix_keys(d_q, hd, ds, w->ld_s, 0, rows, 0, hd, &k, r);
   for (int64_t i = 0; i < rows; i++) {
     int64_t t = (r0 + i0 + i) / a->group, h = (r0 + i0 + i) % a->group;
     float *to = a->d_q + t * a->ld_q + h * hd;

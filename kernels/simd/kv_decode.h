@@ -62,14 +62,17 @@ MTK_INLINE void decode_values(float *dst, int64_t ld, const uint8_t *page, int64
                               int64_t v_dim, int64_t d, int64_t cols, load_fn *load,
                               const int64_t bytes, const int scaled) {
   const uint8_t *src = page + (at * v_dim + d) * bytes;
+  const int64_t whole = cols / LANES * LANES;
   for (int64_t j = at; j < at + n; j++, src += v_dim * bytes, dst += ld) {
     vf scale = scaled ? load_scale(page + kv_scale_offset(j, d, v_dim)) : vf_set1(1.0f);
-    for (int64_t c = 0; c < cols; c += LANES) {
-      const uint8_t *p = src + c * bytes;
-      uint8_t tail[LANES * 4] = {0};
-      if (cols - c < LANES) p = memcpy(tail, p, (size_t)((cols - c) * bytes));
-      vf v = load(p);
+    for (int64_t c = 0; c < whole; c += LANES) {
+      vf v = load(src + c * bytes);
       vf_store(dst + c, scaled ? vf_mul(v, scale) : v);
+    }
+    if (whole < cols) {
+      uint8_t tail[LANES * 4] = {0};
+      vf v = load(memcpy(tail, src + whole * bytes, (size_t)((cols - whole) * bytes)));
+      vf_store(dst + whole, scaled ? vf_mul(v, scale) : v);
     }
   }
 }

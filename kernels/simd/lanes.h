@@ -136,8 +136,8 @@ MTK_INLINE void vf_zip(vf a, vf b, vf *lo, vf *hi) {
 
 #endif
 
-/* mtk_math_expf in every lane. */
-MTK_INLINE vf vf_exp(vf x) {
+/* mtk_math_expf in every lane; x <= MTK_EXPF_HIGHEST or NaN. */
+MTK_INLINE vf vf_exp_low(vf x) {
   const vf magic = vf_set1(MTK_EXPF_MAGIC);
   vf t = vf_fma(x, vf_set1(MTK_EXPF_LOG2E), magic);
   vf n = vf_sub(t, magic);
@@ -150,8 +150,12 @@ MTK_INLINE vf vf_exp(vf x) {
   p = vf_fma(p, r, vf_set1(1.0f));
   p = vf_fma(p, r, vf_set1(1.0f));
   p = vf_add_exponent(p, t);
-  p = vf_if_less(x, vf_set1(MTK_EXPF_LOWEST), vf_set1(0.0f), p);
-  return vf_if_less(vf_set1(MTK_EXPF_HIGHEST), x, vf_set1(INFINITY), p);
+  return vf_if_less(x, vf_set1(MTK_EXPF_LOWEST), vf_set1(0.0f), p);
+}
+
+/* mtk_math_expf in every lane. */
+MTK_INLINE vf vf_exp(vf x) {
+  return vf_if_less(vf_set1(MTK_EXPF_HIGHEST), x, vf_set1(INFINITY), vf_exp_low(x));
 }
 
 /* mtk_math_tanhf in every lane. */
