@@ -146,10 +146,10 @@ static float exp_row(float *s, int64_t lo, int64_t hi, float sink) {
   return v16_sum(den) + mtk_math_expf(sink - greatest);
 }
 
-/* Adds keys j0..j1 to the chains of rows: t->b holds their values, t->a and t->c stand at key j0 and
- * row 0. Rows see ranges with both ends ascending, so those that see one key lie together. A key
- * that a row does not see must not enter its chain, not even times zero: that would turn -0 into
- * +0. */
+/* Adds keys j0..j1 to the chains of rows: all->b holds their values, all->a and all->c stand at key
+ * j0 and row 0. Rows see ranges with both ends ascending, so those that see one key lie together. A
+ * key that a row does not see must not enter its chain, not even times zero: that would turn -0
+ * into +0. */
 static void mix_tile(const tile *all, int64_t rows, const key_range *r, int64_t j0, int64_t j1) {
   int64_t first = 0, end = 0; /* rows first..end-1 see key j */
   for (int64_t j = j0, to; j < j1; j = to) {
