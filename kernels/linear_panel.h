@@ -25,7 +25,7 @@ typedef struct mtk_k_panel_format {
   int split, block_bytes, code_offset, code_step, scale_offset, scale_step;
   int fifth_offset; /* of the u32 of fifth bits; 0 = none */
   int code_xor;
-  int by_k; /* codes as [k][16] */
+  int by_k;       /* codes as [k][16] */
   int head_bytes; /* superblocks: scales of a unit, before its codes (superblock.h) */
 } mtk_k_panel_format;
 
@@ -67,5 +67,10 @@ void mtk_k_panel_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
 /* f32 or bf16 panels from weights of any float type, decoded, grid folded in. */
 void mtk_k_panel_pack_f32(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
 void mtk_k_panel_pack_bf16(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
+
+/* The head of a mtk_linear_kernel.run. */
+#define MTK_K_RUN(name)                                                                            \
+  void name(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,             \
+            const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1)
 
 #endif

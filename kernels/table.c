@@ -35,7 +35,9 @@ static void lay_over(mtk_kernels *table, mtk_isa level) {
   for (int l = MTK_ISA_AVX2; l <= (int)level && l <= MTK_ISA_AVX512; l++) {
     for (int f = 0; f < FAMILIES; f++) overlays[l - MTK_ISA_AVX2][f](table);
   }
-  if (level >= MTK_ISA_AMX) mtk_k_linear_init__amx(table);
+  if (level < MTK_ISA_AMX) return;
+  mtk_k_linear_init__amx(table);
+  mtk_k_linear_k_init__amx(table);
 }
 
 enum { EAX, EBX, ECX, EDX };
@@ -61,6 +63,7 @@ static const isa_need needs[] = {
     {MTK_ISA_AVX512, 7, ECX, 11, "AVX2, FMA and F16C; this CPU has no AVX-512 VNNI"},
     {MTK_ISA_AMX, 7, EDX, 24, "AVX-512 F, BW, DQ, VL and VNNI; this CPU has no AMX"},
     {MTK_ISA_AMX, 7, EDX, 22, "AVX-512 F, BW, DQ, VL and VNNI; this CPU has no AMX-BF16"},
+    {MTK_ISA_AMX, 7, EDX, 25, "AVX-512 F, BW, DQ, VL and VNNI; this CPU has no AMX-INT8"},
 };
 
 /* Register state the OS must save (XCR0): SSE and AVX; for AVX-512 masks and both upper halves. */
@@ -130,7 +133,7 @@ static int tiles_agree(void) {
 }
 
 mtk_isa mtk_isa_best(const char **why) {
-  const char *reason = "AVX-512 F, BW, DQ, VL and VNNI, AMX-BF16";
+  const char *reason = "AVX-512 F, BW, DQ, VL and VNNI, AMX-BF16 and AMX-INT8";
   mtk_isa best = MTK_ISA_AMX;
   for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) {
     if (has_bit(&needs[i])) continue;

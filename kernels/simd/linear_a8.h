@@ -28,37 +28,13 @@ static size_t act_bytes(int64_t m, int64_t k) {
 /* Are codes read as all 8 bits (offset 128)? */
 MTK_INLINE int is_wide(block_type t) { return t.offset == 128; }
 
-/* Sums of 32 bytes, of each half. */
-MTK_INLINE void half_sums(int32_t sum[2], __m256i q) {
-  __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
-  __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-  fours = _mm256_hadd_epi32(fours, fours);
-  fours = _mm256_hadd_epi32(fours, fours);
-  sum[0] = _mm256_cvtsi256_si32(fours);
-  sum[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(fours, 1));
-}
-
 static void quantize(act_block *a, const float *x, int offset, int halves) {
-  enum { VECTORS = MTK_K_BLOCK / LANES, INFINITY_BITS = 0x7f800000 };
-  vi all = vi_set1(0), q[VECTORS];
-  MTK_UNROLL for (int v = 0; v < VECTORS; v++) { /* as bits, NaN > Inf > finite */
-    all = vi_max(all, vi_and(vf_as_vi(vf_load(x + v * LANES)), vi_set1(0x7fffffff)));
-  }
-  uint32_t bits = vi_max_lane(all);
-  float amax;
-  memcpy(&amax, &bits, sizeof amax);
-  memset(a, 0, sizeof *a);
-  if (bits >= INFINITY_BITS) a->d = NAN;
-  if (bits >= INFINITY_BITS || amax < 0x1p-100f) return;
-  a->d = amax / 127.0f;
-  vf inverse = vf_set1(127.0f / amax);
-  MTK_UNROLL for (int v = 0; v < VECTORS; v++) {
-    q[v] = vi_from_vf(vf_mul(vf_load(x + v * LANES), inverse));
-  }
-  __m256i bytes = vi_pack_bytes(q);
-  _mm256_storeu_si256((void *)a->q, bytes);
+  float inverse;
   int32_t sum[2];
-  half_sums(sum, bytes);
+  memset(a, 0, sizeof *a);
+  a->d = act_scale(x, MTK_K_BLOCK, &inverse);
+  if (inverse == 0.0f) return;
+  act_codes(a->q, sum, x, inverse);
   a->start[0] = -offset * (halves ? sum[0] : sum[0] + sum[1]);
   a->start[1] = halves ? -offset * sum[1] : 0;
   a->sum = (float)(sum[0] + sum[1]);

@@ -5,9 +5,7 @@
  * the end by `bias`, the sum of sub-scales times sums of q. Up to DIRECT_LIMIT activations multiply
  * codes as they are decoded, DIRECT_ROWS at a time; more work on one superblock of a tile's panels,
  * decoded once to bytes for ROWS activations. */
-#include "linear_panel.h"
-#include "simd/linear_lanes.h"
-#include "superblock.h"
+#include "simd/linear_super.h"
 
 #if MTK_LANES == 16
 enum { TILE = 6, DIRECT_ROWS = 8, DIRECT_LIMIT = 40 };
@@ -15,7 +13,6 @@ enum { TILE = 6, DIRECT_ROWS = 8, DIRECT_LIMIT = 40 };
 enum { TILE = 4, DIRECT_ROWS = 4, DIRECT_LIMIT = 4 };
 #endif
 enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, ROWS = 192 };
-enum { AHEAD = 4096 }; /* bytes prefetched, across panels too; to L2: L1 has too few fill buffers */
 
 /* ---- lanes: sums of a sub-block, and their product with its scale -------------------------- */
 /* A sub-block's sum begins at zero and takes `steps` registers of codes and activations (4 k a
@@ -32,9 +29,7 @@ MTK_INLINE vi sum_step(vi sum, vi codes, vi q, int levels) {
 MTK_INLINE vi add_scaled(vi total, vi sum, vi factor) {
   return _mm512_add_epi32(total, _mm512_mullo_epi32(sum, factor));
 }
-/* Pairs of int16: a pair a lane from bytes; its products summed; either as a factor. */
-MTK_INLINE vi pairs_from_i8(const void *p) { return _mm512_cvtepi8_epi16(vh_load(p)); }
-MTK_INLINE vi add_pairs(vi total, vi a, vi b) { return _mm512_dpwssd_epi32(total, a, b); }
+/* Either half of a pair as a factor. */
 MTK_INLINE vi first_factor(vi pairs) { return _mm512_srai_epi32(vi_slli(pairs, 16), 16); }
 MTK_INLINE vi second_factor(vi pairs) { return _mm512_srai_epi32(pairs, 16); }
 #else
@@ -51,145 +46,9 @@ MTK_INLINE vi sum_step(vi sum, vi codes, vi q, int levels) {
 MTK_INLINE vi add_scaled(vi total, vi sum, vi factor) {
   return _mm256_add_epi32(total, _mm256_madd_epi16(sum, factor));
 }
-MTK_INLINE vi pairs_from_i8(const void *p) { return _mm256_cvtepi8_epi16(vh_load(p)); }
-MTK_INLINE vi add_pairs(vi total, vi a, vi b) {
-  return _mm256_add_epi32(total, _mm256_madd_epi16(a, b));
-}
-MTK_INLINE vi first_factor(vi pairs) {
-  return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(pairs, 0xa0), 0xa0);
-}
-MTK_INLINE vi second_factor(vi pairs) {
-  return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(pairs, 0xf5), 0xf5);
-}
+MTK_INLINE vi first_factor(vi pairs) { return first_half(pairs); }
+MTK_INLINE vi second_factor(vi pairs) { return second_half(pairs); }
 #endif
-
-/* ---- activations: the same for all types ---------------------------------------- */
-typedef struct act_block {
-  int8_t q[MTK_K_SUPER];
-  int16_t sum16[16], sum32[8]; /* of q, by 16 and 32 */
-  float d;
-  int32_t pad[3];
-} act_block;
-
-static size_t act_bytes(int64_t m, int64_t k) {
-  return (size_t)(m * (k / MTK_K_SUPER)) * sizeof(act_block);
-}
-
-/* Largest element as unsigned bits: NaN > Inf > finite when signs are cleared. */
-MTK_INLINE uint32_t max_bits(const float *x) {
-  vi all = vi_set1(0);
-  for (int v = 0; v < MTK_K_SUPER; v += LANES) {
-    all = vi_max(all, vi_and(vf_as_vi(vf_load(x + v)), vi_set1(0x7fffffff)));
-  }
-  uint32_t bits[LANES], max = 0;
-  vi_store(bits, all);
-  for (int i = 0; i < LANES; i++) max = bits[i] > max ? bits[i] : max;
-  return max;
-}
-
-static void quantize(act_block *a, const float *x) {
-  enum { INFINITY_BITS = 0x7f800000 };
-  uint32_t bits = max_bits(x);
-  float amax;
-  memcpy(&amax, &bits, sizeof amax);
-  memset(a, 0, sizeof *a);
-  if (bits >= INFINITY_BITS) a->d = NAN;
-  if (bits >= INFINITY_BITS || amax < 0x1p-100f) return;
-  a->d = amax / 127.0f;
-  vf inverse = vf_set1(127.0f / amax);
-  for (int j = 0; j < 16; j++) {
-    int32_t q[16], sum = 0;
-    for (int v = 0; v < 16; v += LANES) {
-      vi_store(q + v, vi_from_vf(vf_mul(vf_load(x + 16 * j + v), inverse)));
-    }
-    for (int i = 0; i < 16; i++) {
-      a->q[16 * j + i] = (int8_t)q[i];
-      sum += q[i];
-    }
-    a->sum16[j] = (int16_t)sum;
-    a->sum32[j / 2] = (int16_t)(a->sum32[j / 2] + sum);
-  }
-}
-
-static void prepare(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0, int64_t m1,
-                    int64_t k) {
-  (void)m;
-  int64_t blocks = k / MTK_K_SUPER;
-  for (int64_t i = m0; i < m1; i++) {
-    for (int64_t b = 0; b < blocks; b++) {
-      quantize((act_block *)act + i * blocks + b, x + i * ldx + b * MTK_K_SUPER);
-    }
-  }
-}
-
-/* ---- reading panels; `type` is a compile-time constant, everything folds ------------------- */
-typedef struct job {
-  float *y;
-  const act_block *x;
-  const void *packed;
-  int64_t ldy, blocks, stride, n, k;
-  float scale;
-} job;
-
-/* A superblock of a panel; grid NULL or its 16 factors. */
-typedef struct unit {
-  const uint8_t *at;
-  const float *grid;
-} unit;
-
-MTK_INLINE unit unit_at(const mtk_k_super *f, const job *j, int64_t p, int64_t b) {
-  const float *grid = mtk_k_panel_grid(j->packed, j->stride, j->n, j->k, p);
-  unit u = {mtk_k_panel(j->packed, j->stride, p) + b * mtk_k_super_unit(f),
-            grid ? grid + b * (MTK_K_SUPER / MTK_K_BLOCK) * MTK_PANEL : NULL};
-  return u;
-}
-
-MTK_INLINE void prefetch_bytes(const uint8_t *p, int bytes) {
-  for (int i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T1);
-}
-
-/* d (0) or dmin (1) of lanes h * LANES and up, grid applied. */
-MTK_INLINE vf unit_d(unit u, int which, int h) {
-  vf d = load_f16(u.at + which * 2 * MTK_PANEL + 2 * LANES * h);
-  return u.grid ? vf_mul(d, vf_load(u.grid + h * LANES)) : d;
-}
-
-/* Scales of sub-blocks 2 * pair and the next as int16, and what the sums of q are multiplied by:
- * the minimums, or the scales again where codes have an offset. */
-MTK_INLINE vi unit_pair(const mtk_k_super *f, unit u, int part, int pair, int h) {
-  const uint8_t *at = u.at + (1 + f->has_min) * 2 * MTK_PANEL + (pair * MTK_PANEL + h * LANES) * 2;
-  return pairs_from_i8(at + part * (MTK_K_SUPER / f->sub) * MTK_PANEL);
-}
-MTK_INLINE vi unit_scales(const mtk_k_super *f, unit u, int pair, int h) {
-  vi bytes = unit_pair(f, u, 0, pair, h);
-  return f->nibbles ? vi_and(bytes, vi_set1(0x000f000f)) : bytes;
-}
-MTK_INLINE vi unit_bias(const mtk_k_super *f, unit u, int pair, int h) {
-  if (f->nibbles) return vi_and(vi_srli(unit_pair(f, u, 0, pair, h), 4), vi_set1(0x000f000f));
-  return unit_pair(f, u, f->has_min, pair, h);
-}
-
-/* Bits of group t in a plane of `bits` a code, moved to bit `to` of each byte. */
-MTK_INLINE vi plane_codes(const uint8_t *plane, int t, int bits, int to) {
-  const int from = t / (2 * bits) * bits;
-  vi v = vi_load(plane + 64 * (t % (2 * bits)));
-  v = from > to ? vi_srli(v, from - to) : from < to ? vi_slli(v, to - from) : v;
-  return vi_and(v, vi_set1(0x01010101 * (((1 << bits) - 1) << to)));
-}
-
-/* Codes of group t (4 k) of a quarter: unsigned bytes, or the numbers themselves (levels in
- * AVX2). */
-MTK_INLINE vi group_codes(const mtk_k_super *f, const uint8_t *quarter, int t, __m128i levels) {
-  vi c = plane_codes(quarter, t, f->low_bits, 0);
-  if (f->levels) return vi_lookup16(levels, c);
-  if (!f->high_bits) return c;
-  return vi_or(c, plane_codes(quarter + 128 * f->low_bits, t, f->high_bits, f->low_bits));
-}
-
-MTK_INLINE __m128i load_levels(void) {
-  __m128i v = _mm_loadu_si128((const __m128i *)(const void *)mtk_k_iq4_levels);
-  return _mm_add_epi8(v, _mm_set1_epi8((char)LEVELS_OFFSET));
-}
 
 /* acc + what a superblock adds, from its two sums. */
 MTK_INLINE vf finish(const mtk_k_super *f, vf acc, vi sum, vi bias, vf d, vf dmin, float d_a) {
@@ -200,21 +59,12 @@ MTK_INLINE vf finish(const mtk_k_super *f, vf acc, vi sum, vi bias, vf d, vf dmi
   return vf_fma(t, vf_set1(d_a), acc);
 }
 
-MTK_INLINE const int16_t *act_sums(const mtk_k_super *f, const act_block *x) {
-  return f->sub == 16 ? x->sum16 : x->sum32;
-}
-
-static void store_row(const job *j, float *y, int64_t col, vf acc) {
-  int64_t left = j->n - col;
-  if (left > 0) vf_store_n(y + col, vf_mul(acc, vf_set1(j->scale)), left);
-}
-
 /* ---- few rows ---------------------------------------- */
 /* One vector of a unit for rows x[r * ldx]. */
 MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u, int h,
                           const act_block *x, int64_t ldx) {
   const int subs = 64 / f->sub, steps = steps_of(f);
-  const __m128i levels = load_levels();
+  const __m128i levels = load_levels(LEVELS_OFFSET);
   vi total[DIRECT_ROWS], bias[DIRECT_ROWS];
   MTK_UNROLL for (int r = 0; r < rows; r++) total[r] = vi_set1(0);
   for (int quarter = 0; quarter < MTK_K_QUARTERS; quarter++) {
@@ -287,7 +137,7 @@ typedef struct weight_block {
 } weight_block;
 
 MTK_INLINE void decode_unit(const mtk_k_super *f, weight_block *w, unit u) {
-  const __m128i levels = load_levels();
+  const __m128i levels = load_levels(LEVELS_OFFSET);
   const int subs = 64 / f->sub;
   prefetch_bytes(u.at, mtk_k_super_unit(f));
   for (int h = 0; h < PARTS; h++) {
@@ -419,16 +269,21 @@ static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, i
 #define FOUR_OF(name, t) name##_##t##_1, name##_##t##_2, name##_##t##_3, name##_##t##_4
 #if MTK_LANES == 16
 #define FUNCTIONS(t)                                                                               \
-  FOUR_FNS(DIRECT_FN, t) DIRECT_FN(t, 5) DIRECT_FN(t, 6) DIRECT_FN(t, 7) DIRECT_FN(t, 8)           \
-  FOUR_FNS(TILE_FN, t) TILE_FN(t, 5) TILE_FN(t, 6)
+  FOUR_FNS(DIRECT_FN, t)                                                                           \
+  DIRECT_FN(t, 5)                                                                                  \
+  DIRECT_FN(t, 6) DIRECT_FN(t, 7) DIRECT_FN(t, 8) FOUR_FNS(TILE_FN, t) TILE_FN(t, 5) TILE_FN(t, 6)
 #define DIRECT_LIST(t)                                                                             \
   FOUR_OF(direct, t), direct_##t##_5, direct_##t##_6, direct_##t##_7, direct_##t##_8
-#define TILE_LIST(t)   FOUR_OF(tile, t), tile_##t##_5, tile_##t##_6
+#define TILE_LIST(t) FOUR_OF(tile, t), tile_##t##_5, tile_##t##_6
 #else
 #define FUNCTIONS(t)   FOUR_FNS(DIRECT_FN, t) FOUR_FNS(TILE_FN, t)
 #define DIRECT_LIST(t) FOUR_OF(direct, t)
 #define TILE_LIST(t)   FOUR_OF(tile, t)
 #endif
+
+static size_t act_bytes(int64_t m, int64_t k) {
+  return (size_t)(m * (k / MTK_K_SUPER)) * sizeof(act_block);
+}
 
 #define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
 #define SUPER_ROW(TYPE, t)                                                                         \
@@ -439,25 +294,18 @@ static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, i
   static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
     return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
   }                                                                                                \
-  static void run_##t(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,   \
-                      const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1) {          \
+  MTK_K_RUN(MTK_K(linear_##t));                                                                    \
+  MTK_K_RUN(MTK_K(linear_##t)) {                                                                   \
     (void)m;                                                                                       \
-    job j = {y,                                                                                    \
-             act,                                                                                  \
-             packed,                                                                               \
-             ldy,                                                                                  \
-             k / MTK_K_SUPER,                                                                      \
-             mtk_k_panel_stride(mtk_k_panel_format_of(TYPE), k),                                   \
-             n,                                                                                    \
-             k,                                                                                    \
-             ((const mtk_k_header *)packed)->scale};                                               \
+    job j = job_of(TYPE, y, ldy, act, packed, n, k);                                               \
     for (int64_t i = m0; i < m1; i += ROWS) {                                                      \
       run_rows(&kernels_##t, &j, i, mtk_k_min(ROWS, m1 - i), p0, p1);                              \
     }                                                                                              \
   }                                                                                                \
   static const mtk_linear_kernel row_##t = {                                                       \
-      NAME(t, a8), TYPE,    MTK_A8,  packed_bytes_##t,      mtk_k_panel_pack,                      \
-      act_bytes,   prepare, run_##t, mtk_k_panel_grid_bytes};
+      NAME(t, a8),           TYPE,      MTK_A8,  packed_bytes_##t,                                 \
+      mtk_k_panel_pack,      act_bytes, prepare, MTK_K(linear_##t),                                \
+      mtk_k_panel_grid_bytes};
 MTK_K_SUPERS(SUPER_ROW)
 
 void MTK_K(linear_k_init)(mtk_kernels *table);

@@ -196,4 +196,37 @@ MTK_INLINE vi vi_set1_bytes(const void *p) {
   return vi_set1(x);
 }
 
+/* ---- activations of a8 ---------------------------------------- */
+/* d_a of `count` elements, and in *inverse what makes them q: 0 where all q are 0. */
+MTK_INLINE float act_scale(const float *x, int count, float *inverse) {
+  enum { INFINITY_BITS = 0x7f800000 };
+  vi all = vi_set1(0);
+  MTK_UNROLL for (int v = 0; v < count; v += LANES) { /* as bits, NaN > Inf > finite */
+    all = vi_max(all, vi_and(vf_as_vi(vf_load(x + v)), vi_set1(0x7fffffff)));
+  }
+  uint32_t bits = vi_max_lane(all);
+  float amax;
+  memcpy(&amax, &bits, sizeof amax);
+  *inverse = 0.0f;
+  if (bits >= INFINITY_BITS) return NAN;
+  if (amax < 0x1p-100f) return 0.0f;
+  *inverse = 127.0f / amax;
+  return amax / 127.0f;
+}
+
+/* q[0..32) of x, and the sums of both halves. */
+MTK_INLINE void act_codes(int8_t *q, int32_t sum[2], const float *x, float inverse) {
+  vi v[32 / LANES];
+  MTK_UNROLL for (int i = 0; i < 32 / LANES; i++) {
+    v[i] = vi_from_vf(vf_mul(vf_load(x + i * LANES), vf_set1(inverse)));
+  }
+  __m256i bytes = vi_pack_bytes(v), pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
+  __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  fours = _mm256_hadd_epi32(fours, fours);
+  fours = _mm256_hadd_epi32(fours, fours);
+  _mm256_storeu_si256((void *)q, bytes);
+  sum[0] = _mm256_cvtsi256_si32(fours);
+  sum[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(fours, 1));
+}
+
 #endif

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/amx_emulated.h"
 #include "kernels/checkker.h"
 
 /* Where the f16 d and dmin of a superblock stand; dmin 0: none. */
@@ -113,8 +114,8 @@ static void compare(const mtk_kernels *k, const super_case *c) {
 static void test_rows(const mtk_kernels *k) {
   for (int t = 0; t < N_TYPES; t++) {
     for (int64_t m = 1; m <= 40; m++) {
-      super_case c = make_case(&types[t], m, ck_range(1, 70), SUPER * ck_range(1, 3), CK_NORMAL,
-                               W_RANDOM);
+      super_case c =
+          make_case(&types[t], m, ck_range(1, 70), SUPER * ck_range(1, 3), CK_NORMAL, W_RANDOM);
       compare(k, &c);
     }
     static const int64_t many[] = {97, 192, 195};
@@ -128,8 +129,8 @@ static void test_rows(const mtk_kernels *k) {
 static void test_columns(const mtk_kernels *k) {
   for (int t = 0; t < N_TYPES; t++) {
     for (int64_t n = 1; n <= 33; n++) {
-      super_case c = make_case(&types[t], ck_range(1, 9), n, SUPER * ck_range(1, 3), CK_NORMAL,
-                               W_RANDOM);
+      super_case c =
+          make_case(&types[t], ck_range(1, 9), n, SUPER * ck_range(1, 3), CK_NORMAL, W_RANDOM);
       compare(k, &c);
     }
     for (int64_t blocks = 1; blocks <= 9; blocks++) {
@@ -144,7 +145,7 @@ static void test_extremes(const mtk_kernels *k) {
   for (int t = 0; t < N_TYPES; t++) {
     for (int x = 0; x <= X_EXTREME; x++) {
       for (int w = 0; w < W_KINDS; w++) {
-        for (int64_t m = 1; m <= 7; m += 3) {
+        for (int64_t m = 1; m <= 22; m += 7) {
           super_case c = make_case(&types[t], m, ck_range(1, 50), SUPER * ck_range(1, 2), x, w);
           compare(k, &c);
         }
@@ -232,11 +233,26 @@ static void test_meaning(const mtk_kernels *k) {
   }
 }
 
+/* The AMX kernels, on any machine with AVX-512. */
+static void test_emulated(const mtk_kernels *k) {
+  static mtk_kernels amx;
+  if (k != ck_ref()) return;
+  if (!ck_amx_emulated(&amx)) {
+    printf("SKIP emulated AMX: this machine has no AVX-512\n");
+    return;
+  }
+  test_rows(&amx);
+  test_extremes(&amx);
+}
+
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
-      {"linear_k_meaning", test_meaning, NULL},   {"linear_k_rows", test_rows, NULL},
-      {"linear_k_columns", test_columns, NULL},   {"linear_k_extremes", test_extremes, NULL},
+      {"linear_k_meaning", test_meaning, NULL},
+      {"linear_k_rows", test_rows, NULL},
+      {"linear_k_columns", test_columns, NULL},
+      {"linear_k_extremes", test_extremes, NULL},
       {"linear_k_not_finite", test_not_finite, NULL},
+      {"linear_k_amx_emulated", test_emulated, NULL},
   };
   return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
 }
