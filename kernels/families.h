@@ -12,8 +12,9 @@
 void mtk_k_linear_init__ref(mtk_kernels *table);
 void mtk_k_linear_init__avx2(mtk_kernels *table);
 void mtk_k_linear_init__avx512(mtk_kernels *table);
-void mtk_k_linear_init__amx(mtk_kernels *table);   /* a16 */
-void mtk_k_linear_k_init__amx(mtk_kernels *table); /* a8 of superblocks */
+void mtk_k_linear_init__amx(mtk_kernels *table);    /* a16 */
+void mtk_k_linear_a8_init__amx(mtk_kernels *table); /* a8 of blocks */
+void mtk_k_linear_k_init__amx(mtk_kernels *table);  /* a8 of superblocks */
 
 /* Norms, rope, gates, sums, softmax, losses, optimizer. */
 void mtk_k_vector_init__ref(mtk_kernels *table);

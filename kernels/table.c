@@ -37,6 +37,7 @@ static void lay_over(mtk_kernels *table, mtk_isa level) {
   }
   if (level < MTK_ISA_AMX) return;
   mtk_k_linear_init__amx(table);
+  mtk_k_linear_a8_init__amx(table);
   mtk_k_linear_k_init__amx(table);
 }
 

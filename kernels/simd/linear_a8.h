@@ -4,52 +4,14 @@
  * start at -offset * sum(q), which is exact. Up to DIRECT_LIMIT activations decode codes in
  * registers; more work on chunks of CHUNK blocks, decoded once to bytes and float scales for ROWS
  * activations. */
-#include "simd/linear_block.h"
+#include "simd/linear_act.h"
 
 #if MTK_LANES == 16
 enum { TILE = 6, TILE_HALVES = 4, DIRECT_ROWS = 8, DIRECT_LIMIT = 40, MAX_DIRECT = 8 };
 #else
 enum { TILE = 2, TILE_HALVES = 2, DIRECT_ROWS = 4, DIRECT_LIMIT = 40, MAX_DIRECT = 4 };
 #endif
-enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, CHUNK = 16, ROWS = 192 };
-
-/* ---- activations ---------------------------------------- */
-typedef struct act_block {
-  int8_t q[MTK_K_BLOCK];
-  float d;
-  int32_t start[2]; /* -offset * sum(q): of the block, or of each half */
-  float sum;        /* sum(q) */
-} act_block;
-
-static size_t act_bytes(int64_t m, int64_t k) {
-  return (size_t)(m * mtk_k_blocks(k)) * sizeof(act_block);
-}
-
-/* Are codes read as all 8 bits (offset 128)? */
-MTK_INLINE int is_wide(block_type t) { return t.offset == 128; }
-
-static void quantize(act_block *a, const float *x, int offset, int halves) {
-  float inverse;
-  int32_t sum[2];
-  memset(a, 0, sizeof *a);
-  a->d = act_scale(x, MTK_K_BLOCK, &inverse);
-  if (inverse == 0.0f) return;
-  act_codes(a->q, sum, x, inverse);
-  a->start[0] = -offset * (halves ? sum[0] : sum[0] + sum[1]);
-  a->start[1] = halves ? -offset * sum[1] : 0;
-  a->sum = (float)(sum[0] + sum[1]);
-}
-
-MTK_INLINE void prepare_rows(block_type t, act_block *act, const float *x, int64_t ldx, int64_t m0,
-                             int64_t m1, int64_t k) {
-  int64_t blocks = mtk_k_blocks(k);
-  int offset = SIGNED_WIDE && is_wide(t) ? 0 : t.offset;
-  for (int64_t i = m0; i < m1; i++) {
-    for (int64_t b = 0; b < blocks; b++) {
-      quantize(&act[i * blocks + b], x + i * ldx + b * MTK_K_BLOCK, offset, t.halves);
-    }
-  }
-}
+enum { CHUNK = 16, ROWS = 192 };
 
 /* ---- tiles ---------------------------------------- */
 /* A decoded block of a panel. */
@@ -74,7 +36,7 @@ MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *
       MTK_UNROLL for (int r = 0; r < rows; r++) {
         MTK_UNROLL for (int v = 0; v < 2; v++) {
           if (half == 0 || t.halves)
-            start[r][v] = vi_set1(x[r * ldx + b].start[half]);
+            start[r][v] = vi_set1(act_row(x, r, ldx)[b].start[half]);
           else
             start[r][v] = sum[r][v];
           sum[r][v] = dot_begin(start[r][v], wide);
@@ -84,7 +46,7 @@ MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *
         vi w0 = vi_load(wb[0]->codes + 64 * g + 4 * lane[0]);
         vi w1 = vi_load(wb[1]->codes + 64 * g + 4 * lane[1]);
         MTK_UNROLL for (int r = 0; r < rows; r++) {
-          vi q = vi_set1_bytes(x[r * ldx + b].q + 4 * g);
+          vi q = vi_set1_bytes(act_row(x, r, ldx)[b].q + 4 * g);
           sum[r][0] = dot_step(sum[r][0], w0, q, wide);
           sum[r][1] = dot_step(sum[r][1], w1, q, wide);
         }
@@ -102,7 +64,7 @@ MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *
       }
     }
     MTK_UNROLL for (int r = 0; r < rows; r++) {
-      const act_block *a = &x[r * ldx + b];
+      const act_block *a = &act_row(x, r, ldx)[b];
       MTK_UNROLL for (int v = 0; v < 2; v++) {
         vf p = part[r][v];
         if (t.has_min) p = vf_fma(vf_load(wb[v]->scale[1] + lane[v]), vf_set1(a->sum), p);
@@ -119,14 +81,6 @@ typedef void tile_fn(float *acc, const act_block *x, int64_t ldx, const weight_b
                      int64_t count);
 
 /* ---- general m ---------------------------------------- */
-typedef struct a8_job {
-  float *y;
-  const act_block *x;
-  const void *packed;
-  int64_t ldy, blocks, stride, n, k;
-  float scale;
-} a8_job;
-
 MTK_INLINE void decode_chunk(block_type t, weight_block *dst, const a8_job *job, int64_t p,
                              int64_t b0, int64_t count) {
   const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
@@ -138,17 +92,6 @@ MTK_INLINE void decode_chunk(block_type t, weight_block *dst, const a8_job *job,
       MTK_UNROLL for (int h = 0; h < PARTS; h++) {
         vf_store(dst[b].scale[part] + h * LANES, block_scale(t, at, part, h));
       }
-    }
-  }
-}
-
-static void store_tile(const a8_job *job, const float *acc, int64_t m0, int64_t rows, int64_t p,
-                       int64_t panels) {
-  int64_t col0 = p * MTK_PANEL, cols = mtk_k_min(panels * MTK_PANEL, job->n - col0);
-  for (int64_t r = 0; r < rows; r++) {
-    float *y = job->y + (m0 + r) * job->ldy + col0;
-    for (int64_t c = 0; c < cols; c += LANES) {
-      vf_store_n(y + c, vf_mul(vf_load(acc + r * COLS + c), vf_set1(job->scale)), cols - c);
     }
   }
 }
@@ -167,8 +110,8 @@ MTK_INLINE void run_rows(block_type t, tile_fn *const *tiles, int64_t max_rows, 
       int64_t left = (rows + max_rows - 1) / max_rows; /* tiles of nearly the same height */
       for (int64_t r = 0; left > 0; r += height, left--) {
         height = (rows - r + left - 1) / left;
-        const act_block *x = job->x + (m0 + r) * job->blocks + b0;
-        tiles[height](acc + r * COLS, x, job->blocks, w, count);
+        const act_block *x = act_row(job->x, m0 + r, job->ldx) + b0;
+        tiles[height](acc + r * COLS, x, job->ldx, w, count);
       }
     }
     store_tile(job, acc, m0, rows, p, panels);
@@ -201,7 +144,7 @@ MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_
   const __m128i table = code_table(t);
   const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
   const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
-  const act_block *x = job->x + m0 * job->blocks;
+  const act_block *x = act_row(job->x, m0, job->ldx);
   vf acc[MAX_DIRECT][PARTS];
   MTK_UNROLL for (int a = 0; a < rows * panels; a++) {
     MTK_UNROLL for (int h = 0; h < PARTS; h++) acc[a][h] = vf_set1(0.0f);
@@ -220,7 +163,7 @@ MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_
         vf scale[2] = {block_scale(t, at, 0, h)};
         if (t.has_min || t.halves) scale[1] = block_scale(t, at, 1, h);
         MTK_UNROLL for (int r = 0; r < rows; r++) {
-          const act_block *a = x + r * job->blocks;
+          const act_block *a = act_row(x, r, job->ldx);
           vf *c = &acc[i * rows + r][h];
           *c = vf_fma(block_product(t, codes, a, scale), vf_set1(a->d), *c);
         }
@@ -311,10 +254,14 @@ static void run_direct(const direct_row *table, const a8_job *job, int64_t m0, i
   DIRECT_FN(t, 2, 1)                                                                               \
   DIRECT_FN(t, 3, 1)                                                                               \
   DIRECT_FN(t, 4, 1)                                                                               \
-  static const direct_row direct_##t[DIRECT_ROWS + 1] = {                                          \
-      {0, NULL, NULL},     DIRECT_ROW(t, 1, 4), DIRECT_ROW(t, 2, 1),                               \
-      DIRECT_ROW(t, 3, 1), DIRECT_ROW(t, 4, 1)};
+  static const direct_row direct_##t[DIRECT_ROWS + 1] = {{0, NULL, NULL},                          \
+                                                         DIRECT_ROW(t, 1, 4),                      \
+                                                         DIRECT_ROW(t, 2, 1),                      \
+                                                         DIRECT_ROW(t, 3, 1),                      \
+                                                         DIRECT_ROW(t, 4, 1)};
 #endif
+
+static size_t act_bytes(int64_t m, int64_t k) { return (size_t)(m * act_ld(mtk_k_blocks(k))); }
 
 #define NAME(t, a) "mtk_k_" #t "_" #a "_linear__" MTK_ISA_TEXT
 #define A8_ROW(TYPE, t, max_rows, TILES, LIST)                                                     \
@@ -326,21 +273,16 @@ static void run_direct(const direct_row *table, const a8_job *job, int64_t m0, i
   static void prepare_##t(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0,           \
                           int64_t m1, int64_t k) {                                                 \
     (void)m;                                                                                       \
-    prepare_rows(block_##t, act, x, ldx, m0, m1, k);                                               \
+    const int64_t blocks = mtk_k_blocks(k);                                                        \
+    for (int64_t i = m0; i < m1; i++) {                                                            \
+      prepare_row(block_##t, act_row(act, i, act_ld(blocks)), x + i * ldx, blocks);                \
+    }                                                                                              \
   }                                                                                                \
-  static void run_##t(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,   \
-                      const void *packed, int64_t n, int64_t k, int64_t p0, int64_t p1) {          \
+  MTK_K_RUN(MTK_K(linear_##t));                                                                    \
+  MTK_K_RUN(MTK_K(linear_##t)) {                                                                   \
     static tile_fn *const tiles[] = {NULL, LIST(t)};                                               \
     (void)m;                                                                                       \
-    a8_job job = {y,                                                                               \
-                  act,                                                                             \
-                  packed,                                                                          \
-                  ldy,                                                                             \
-                  mtk_k_blocks(k),                                                                 \
-                  mtk_k_panel_stride(mtk_k_panel_format_of(TYPE), k),                              \
-                  n,                                                                               \
-                  k,                                                                               \
-                  block_##t.closing * ((const mtk_k_header *)packed)->scale};                      \
+    a8_job job = job_of(block_##t, TYPE, y, ldy, act, packed, n, k);                               \
     if (m1 - m0 <= DIRECT_LIMIT) {                                                                 \
       if (m1 > m0) run_direct(direct_##t, &job, m0, m1 - m0, p0, p1);                              \
       return;                                                                                      \
@@ -350,8 +292,9 @@ static void run_direct(const direct_row *table, const a8_job *job, int64_t m0, i
     }                                                                                              \
   }                                                                                                \
   static const mtk_linear_kernel row_##t = {                                                       \
-      NAME(t, a8), TYPE,        MTK_A8,  packed_bytes_##t,      mtk_k_panel_pack,                  \
-      act_bytes,   prepare_##t, run_##t, mtk_k_panel_grid_bytes};
+      NAME(t, a8),           TYPE,      MTK_A8,      packed_bytes_##t,                             \
+      mtk_k_panel_pack,      act_bytes, prepare_##t, MTK_K(linear_##t),                            \
+      mtk_k_panel_grid_bytes};
 
 A8_ROW(MTK_Q8_0, q8_0, TILE, TILES_6, LIST_6)
 A8_ROW(MTK_Q4_0, q4_0, TILE, TILES_6, LIST_6)
@@ -364,10 +307,6 @@ A8_ROW(MTK_NVFP4, nvfp4, TILE_HALVES, TILES_4, LIST_4)
 
 void MTK_K(linear_a8_init)(mtk_kernels *table);
 void MTK_K(linear_a8_init)(mtk_kernels *table) {
-  static const mtk_linear_kernel *const rows[] = {&row_q8_0,  &row_q4_0, &row_q4_1,
-                                                  &row_q5_0,  &row_q5_1, &row_iq4_nl,
-                                                  &row_mxfp4, &row_nvfp4};
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    table->linear[rows[i]->type][MTK_A8] = rows[i];
-  }
+#define LAY(TYPE, t) table->linear[TYPE][MTK_A8] = &row_##t;
+  MTK_K_A8_BLOCKS(LAY)
 }

@@ -101,6 +101,7 @@ int ck_amx_emulated(mtk_kernels *table) {
   if (mtk_isa_best(NULL) < MTK_ISA_AVX512) return 0;
   mtk_kernels_init(table, MTK_ISA_AVX512);
   mtk_k_linear_init__amx_emulated(table);
+  mtk_k_linear_a8_init__amx_emulated(table);
   mtk_k_linear_k_init__amx_emulated(table);
   table->isa = MTK_ISA_AMX;
   table->isa_name = "amx";

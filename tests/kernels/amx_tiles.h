@@ -15,7 +15,9 @@ void ck_emulate_store(int t, void *base, int64_t stride);
 void ck_emulate_dpbf16ps(int c, int a, int b);
 void ck_emulate_dpbssd(int c, int a, int b);
 
-void mtk_k_linear_k_init__amx_emulated(mtk_kernels *table); /* amx_emulated_k.c */
+/* amx_emulated_a8.c, amx_emulated_k.c */
+void mtk_k_linear_a8_init__amx_emulated(mtk_kernels *table);
+void mtk_k_linear_k_init__amx_emulated(mtk_kernels *table);
 
 #undef _tile_loadconfig
 #undef _tile_release

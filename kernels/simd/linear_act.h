@@ -1,0 +1,85 @@
+/* kernels/simd/linear_act.h: what linear layers in a8 of block types share (formulas:
+ * linear_rules.h): activations in blocks of 32, and what a run works on. */
+#include "simd/linear_block.h"
+
+/* X(TYPE, name) for each type with one scale for 32 k, and for all types. */
+#define MTK_K_A8_WHOLE(X)                                                                          \
+  X(MTK_Q8_0, q8_0)                                                                                \
+  X(MTK_Q4_0, q4_0)                                                                                \
+  X(MTK_Q4_1, q4_1)                                                                                \
+  X(MTK_Q5_0, q5_0)                                                                                \
+  X(MTK_Q5_1, q5_1)                                                                                \
+  X(MTK_IQ4_NL, iq4_nl)                                                                            \
+  X(MTK_MXFP4, mxfp4)
+#define MTK_K_A8_BLOCKS(X) MTK_K_A8_WHOLE(X) X(MTK_NVFP4, nvfp4)
+
+/* ---- activations: rows of blocks, an odd number of cache lines apart ----------------------- */
+typedef struct act_block {
+  int8_t q[MTK_K_BLOCK];
+  float d;
+  int32_t start[2]; /* -offset * sum(q): of the block, or of each half */
+  float sum;        /* sum(q) */
+} act_block;
+
+/* Bytes from row to row: rows of a tile lie apart from each other in the cache. */
+MTK_INLINE int64_t act_ld(int64_t blocks) {
+  return ((blocks * (int64_t)sizeof(act_block) + 63) / 64 | 1) * 64;
+}
+MTK_INLINE act_block *act_row(const void *x, int64_t row, int64_t ld) {
+  return (act_block *)((uintptr_t)x + (uintptr_t)(row * ld));
+}
+
+/* Are codes read as all 8 bits (offset 128)? */
+MTK_INLINE int is_wide(block_type t) { return t.offset == 128; }
+
+static void quantize(act_block *a, const float *x, int offset, int halves) {
+  float inverse;
+  int32_t sum[2];
+  memset(a, 0, sizeof *a);
+  a->d = act_scale(x, MTK_K_BLOCK, &inverse);
+  if (inverse == 0.0f) return;
+  act_codes(a->q, sum, x, inverse);
+  a->start[0] = -offset * (halves ? sum[0] : sum[0] + sum[1]);
+  a->start[1] = halves ? -offset * sum[1] : 0;
+  a->sum = (float)(sum[0] + sum[1]);
+}
+
+MTK_INLINE void prepare_row(block_type t, act_block *a, const float *x, int64_t blocks) {
+  const int offset = SIGNED_WIDE && is_wide(t) ? 0 : t.offset;
+  for (int64_t b = 0; b < blocks; b++) {
+    quantize(&a[b], x + b * MTK_K_BLOCK, offset, t.halves);
+  }
+}
+
+/* ---- a run ---------------------------------------- */
+typedef struct a8_job {
+  float *y;
+  const void *x; /* activations */
+  const void *packed;
+  int64_t ldy, ldx, blocks, stride, n, k;
+  float scale;
+} a8_job;
+
+MTK_INLINE a8_job job_of(block_type t, mtk_dtype type, float *y, int64_t ldy, const void *act,
+                         const void *packed, int64_t n, int64_t k) {
+  a8_job job = {.y = y, .x = act, .packed = packed, .ldy = ldy, .n = n, .k = k};
+  job.blocks = mtk_k_blocks(k);
+  job.ldx = act_ld(job.blocks);
+  job.stride = mtk_k_panel_stride(mtk_k_panel_format_of(type), k);
+  job.scale = t.closing * ((const mtk_k_header *)packed)->scale;
+  return job;
+}
+
+enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL };
+
+/* acc[rows][COLS] to rows m0 and up, panels p and up of y. */
+static void store_tile(const a8_job *job, const float *acc, int64_t m0, int64_t rows, int64_t p,
+                       int64_t panels) {
+  int64_t col0 = p * MTK_PANEL, cols = mtk_k_min(panels * MTK_PANEL, job->n - col0);
+  for (int64_t r = 0; r < rows; r++) {
+    float *y = job->y + (m0 + r) * job->ldy + col0;
+    for (int64_t c = 0; c < cols; c += LANES) {
+      vf_store_n(y + c, vf_mul(vf_load(acc + r * COLS + c), vf_set1(job->scale)), cols - c);
+    }
+  }
+}
