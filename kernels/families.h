@@ -40,6 +40,7 @@ void mtk_k_encode_init__avx512(mtk_kernels *table);
 void mtk_k_peak_init__ref(mtk_kernels *table);
 void mtk_k_peak_init__avx2(mtk_kernels *table);
 void mtk_k_peak_init__avx512(mtk_kernels *table);
+void mtk_k_peak_init__amx(mtk_kernels *table);
 
 /* gemm_nn and gemm_tn. */
 void mtk_k_gemm_init__ref(mtk_kernels *table);

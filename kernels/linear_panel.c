@@ -192,8 +192,11 @@ static void pack_plain(uint8_t *panel, const mtk_wview *w, int64_t p) {
   int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), row = p * MTK_PANEL;
   int lanes = (int)mtk_k_min(MTK_PANEL, w->n - row);
   const uint8_t *src = (const uint8_t *)w->data + (row - w->row0) * row_bytes;
-  if (formats[w->type].elem_bytes == 4) {
-    mtk_k_interleave(panel, src, row_bytes, lanes, w->k, 0);
+  if (formats[w->type].elem_bytes == 4 || w->type == MTK_BF16) {
+    int64_t groups = w->k * formats[w->type].elem_bytes / 4;
+    mtk_k_interleave(panel, src, row_bytes, lanes, groups, 0);
+    for (int lane = 0; lane < lanes && w->type == MTK_BF16 && w->k % 2; lane++)
+      memcpy(panel + (groups * MTK_PANEL + lane) * 4, src + lane * row_bytes + groups * 4, 2);
     return;
   }
   for (int64_t k0 = 0; k0 < w->k; k0 += STEP)
@@ -221,12 +224,11 @@ static void pack_folded(uint8_t *panel, const mtk_wview *w, int64_t p, int bf16)
       int64_t count = mtk_k_min(CHUNK, w->k - k0);
       decode_chunk(v, w, p * MTK_PANEL + lane, k0, count);
       for (int64_t j = 0; j < count; j++) {
-        int64_t at = (k0 + j) * MTK_PANEL + lane;
         uint16_t half = mtk_f32_to_bf16(v[j]);
         if (bf16)
-          memcpy(panel + 2 * at, &half, sizeof half);
+          memcpy(panel + ((k0 + j) / 2 * MTK_PANEL + lane) * 4 + j % 2 * 2, &half, sizeof half);
         else
-          memcpy(panel + 4 * at, &v[j], sizeof v[j]);
+          memcpy(panel + ((k0 + j) * MTK_PANEL + lane) * 4, &v[j], sizeof v[j]);
       }
     }
   }

@@ -2,7 +2,7 @@
  * one row a lane. Packing is plain C and the same for all of them. No state, any thread.
  *
  * packed = header, panels, grid. A panel holds all K (padded to a multiple of 32) of 16 rows:
- *  - plain types: [k][16] elements;
+ *  - plain types: [k][16] elements; bf16: [k/2][16][2], as AMX multiplies it;
  *  - block types: units of `unit` blocks of 32 k, each unit the codes of its blocks, then their
  *    scales (unit chosen so that scales fill a cache line). Codes of a block: registers of 64
  *    bytes, register g, lane n = bytes 4g..4g+3 of row n's codes (q8_0: +128, unsigned), then for

@@ -39,6 +39,7 @@ static void lay_over(mtk_kernels *table, mtk_isa level) {
   mtk_k_linear_init__amx(table);
   mtk_k_linear_a8_init__amx(table);
   mtk_k_linear_k_init__amx(table);
+  mtk_k_peak_init__amx(table);
 }
 
 enum { EAX, EBX, ECX, EDX };

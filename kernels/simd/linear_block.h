@@ -126,32 +126,112 @@ MTK_INLINE void block_codes(uint8_t *dst, block_type t, panel_block at, __m128i 
 }
 
 /* ---- weights as floats ---------------------------------------- */
-/* Codes of group `group` (k 4*group and up), vector h of the panel, as the bytes that code_value
- * takes. */
-MTK_INLINE vi group_codes(block_type t, const uint8_t *codes, int h, int group) {
-  codes += 4 * LANES * h;
-  if (t.code == CODE_BYTE) return vi_load(codes + 64 * group);
-  int high = t.halves ? group % 4 / 2 : group / 4;
-  int at = t.halves ? group / 4 * 2 + group % 2 : group % 4;
-  vi nibbles = vi_and(vi_shift_right(vi_load(codes + 64 * at), 4 * high), vi_set1(0x0f0f0f0f));
-  if (t.code != CODE_FIVE) return nibbles;
-  vi fifth = vi_shift_right(vi_load(codes + 256), group);
-  return vi_or(nibbles, vi_slli(vi_and(fifth, vi_set1(0x01010101)), 4));
+/* Two k of a panel of a plain type, j (even) and j + 1, vector h of the panel. */
+#define LOAD2(t, elem)                                                                             \
+  MTK_INLINE void load2_##t(vf *w, const uint8_t *panel, int64_t j, int h) {                       \
+    const uint8_t *at = panel + (j * MTK_PANEL + h * LANES) * elem;                                \
+    w[0] = load_##t(at);                                                                           \
+    w[1] = load_##t(at + MTK_PANEL * elem);                                                        \
+  }
+LOAD2(f32, 4)
+LOAD2(f16, 2)
+/* bf16 of two k lie in one dword. */
+MTK_INLINE void unpack2(vf *w, vi pairs) {
+  w[0] = vi_as_vf(vi_slli(pairs, 16));
+  w[1] = vi_as_vf(vi_and(pairs, vi_set1(-65536)));
+}
+MTK_INLINE void load2_bf16(vf *w, const uint8_t *panel, int64_t j, int h) {
+  unpack2(w, vi_load(panel + j * MTK_PANEL * 2 + h * LANES * 4));
+}
+#if MTK_LANES == 16
+MTK_INLINE void f16_halves(vf *w, __m512i v) {
+  w[0] = vf_from_f16(_mm512_castsi512_si256(v));
+  w[1] = vf_from_f16(_mm512_extracti64x4_epi64(v, 1));
+}
+/* See load_f8_e4m3. */
+MTK_INLINE void load2_f8_e4m3(vf *w, const uint8_t *panel, int64_t j, int h) {
+  (void)h;
+  __m512i v = _mm512_cvtepi8_epi16(vh_load(panel + j * MTK_PANEL));
+  v = _mm512_and_si512(_mm512_slli_epi16(v, 7), _mm512_set1_epi16((short)0xbfff));
+  __m512i size = _mm512_and_si512(v, _mm512_set1_epi16(0x7fff));
+  __mmask32 is_nan = _mm512_cmpeq_epi16_mask(size, _mm512_set1_epi16(0x3f80));
+  f16_halves(w, _mm512_mask_mov_epi16(v, is_nan, _mm512_set1_epi16(0x7e00)));
+  w[0] = vf_mul(w[0], vf_set1(256.0f));
+  w[1] = vf_mul(w[1], vf_set1(256.0f));
+}
+MTK_INLINE void load2_f8_e5m2(vf *w, const uint8_t *panel, int64_t j, int h) {
+  (void)h;
+  f16_halves(w, _mm512_slli_epi16(_mm512_cvtepi8_epi16(vh_load(panel + j * MTK_PANEL)), 8));
+}
+#else
+LOAD2(f8_e4m3, 1)
+LOAD2(f8_e5m2, 1)
+#endif
+
+/* Two vectors of weights as pairs of bf16. exact: they are bf16 already; else they are rounded, and
+ * NaN among them must be the quiet one. */
+MTK_INLINE vi pack2(const vf *w, int exact) {
+  const vi upper = vi_set1(-65536);
+  vi even = vf_as_vi(w[0]), odd = vf_as_vi(w[1]);
+#if MTK_LANES == 16
+  vi high = vi_select(upper, odd, vi_srli(even, 16));
+  if (exact) return high;
+  vi low = vi_select(upper, vi_slli(odd, 16), even);
+  low = vi_or(low, vi_and(high, vi_set1(0x00010001))); /* half way: up if odd */
+  __mmask32 up = _mm512_cmpgt_epu16_mask(low, _mm512_set1_epi16((short)0x8000));
+  return _mm512_mask_sub_epi16(high, up, high, vi_set1(-1));
+#else
+  if (!exact) {
+    even = vf_as_vi(vf_round_quiet_bf16(w[0]));
+    odd = vf_as_vi(vf_round_quiet_bf16(w[1]));
+  }
+  return vi_or(vi_and(odd, upper), vi_srli(even, 16));
+#endif
+}
+MTK_INLINE void round2(vf *w) {
+#if MTK_LANES == 16
+  unpack2(w, pack2(w, 0));
+#else
+  w[0] = vf_round_quiet_bf16(w[0]);
+  w[1] = vf_round_quiet_bf16(w[1]);
+#endif
 }
 
-/* Byte i of each lane as the code's number (e2m1: twice the value, -0 kept). */
+/* Codes of group `group` (k 4*group and up), vector h of the panel: each byte's low bits are one.
+ * high: which nibble they are in. */
+MTK_INLINE vi group_codes(block_type t, const uint8_t *codes, int h, int group, int high) {
+  codes += 4 * LANES * h;
+  if (t.code == CODE_BYTE) return vi_load(codes + 64 * group);
+  int at = t.halves ? group / 4 * 2 + group % 2 : group % 4;
+  vi raw = vi_srli(vi_load(codes + 64 * at), 4 * high);
+  if (t.code != CODE_FIVE) return raw;
+  vi fifth = vi_slli(vi_shift_right(vi_load(codes + 256), group), 4);
+  return vi_select(vi_set1(0x10101010), fifth, raw);
+}
+
+/* The code in byte i of each lane as its number (e2m1: twice the value, -0 kept). */
 MTK_INLINE vf code_value(block_type t, vi codes, int i) {
+  static const float unsigned4[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  static const float signed4[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
   static const float e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, -0.0f, -1, -2, -3, -4, -6, -8, -12};
   static const float iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                 1,    13,   25,  38,  53,  69,  89,  113};
-  vi byte = vi_srli(codes, 8 * i);
-  if (t.code == CODE_E2M1) return vf_lookup16(e2m1, byte);
-  if (t.code == CODE_IQ4) return vf_lookup16(iq4, byte);
-  return vf_from_i32(vi_sub(vi_and(byte, vi_set1(0xff)), vi_set1(t.offset)));
+  if (t.code != CODE_BYTE && t.code != CODE_FIVE) {
+    const float *table = t.code == CODE_E2M1  ? e2m1
+                         : t.code == CODE_IQ4 ? iq4
+                         : t.offset           ? signed4
+                                              : unsigned4;
+    return vf_lookup16(table, vi_srli(codes, 8 * i));
+  }
+  /* 256 + code, by putting the code into the upper bits of a mantissa */
+  int mask = t.code == CODE_FIVE ? 31 : 255;
+  vi moved = i < 2 ? vi_slli(codes, 15 - 8 * i) : vi_srli(codes, 8 * i - 15);
+  vi bits = vi_select(vi_set1(mask << 15), moved, vi_set1(0x43800000));
+  return vf_sub(vi_as_vf(bits), vf_set1((float)(256 + t.offset)));
 }
 
-/* What a block's codes are multiplied by, and the minimum, for one vector of the panel. A d of E8M0
- * is two factors, d[0] and d[1], since 2^-127 alone is a denormal, which a16 would flush. */
+/* What a block's codes are multiplied by, and the minimum, for one vector of the panel. A d of
+ * E8M0 is two factors, d[0] and d[1], since 2^-127 alone is a denormal, which a16 would flush. */
 typedef struct float_scales {
   vf d[2], m, grid;
 } float_scales;
@@ -159,7 +239,7 @@ typedef struct float_scales {
 MTK_INLINE float_scales float_scales_of(block_type t, panel_block at, int h) {
   panel_block bare = {at.codes, at.scales, NULL};
   float_scales s = {.m = vf_set1(0.0f), .grid = vf_set1(1.0f)};
-  if (at.grid) s.grid = vf_load(at.grid + h * LANES);
+  if (at.grid) s.grid = vf_quiet(vf_load(at.grid + h * LANES));
   if (t.scale == SCALE_E8M0) {
     vi e = vi_from_u8(at.scales + h * LANES), half = vi_srli(e, 1);
     vf first = vi_as_vf(vi_slli(vi_add(half, vi_set1(64)), 23));
@@ -176,41 +256,32 @@ MTK_INLINE float_scales float_scales_of(block_type t, panel_block at, int h) {
   return s;
 }
 
-/* Weights k 4*group .. 4*group+3 of a block, which lie in its half `half`: exact, then times the
- * grid; round: to bf16, which types of few bits need only with a grid. */
+/* A block is read in RUNS runs of two groups; in which half of it one lies, in which nibbles. */
+enum { RUNS = 4 };
+MTK_INLINE int run_half(int run) { return run / 2; }
+MTK_INLINE int run_high(block_type t, int run) { return t.halves ? run % 2 : run / 2; }
+
+/* Weights k 4*group .. 4*group+3 of a block, group of `run`: exact, then times the grid. */
 MTK_INLINE void group_floats(vf *w, block_type t, panel_block at, const float_scales *s, int h,
-                             int half, int group, int round) {
+                             int run, int group) {
   vi codes = vi_set1(0);
-  if (t.code != CODE_E4M3) codes = group_codes(t, at.codes, h, group);
+  if (t.code == CODE_E4M3) {
+    load2_f8_e4m3(w, at.codes, 4 * group, h);
+    load2_f8_e4m3(w + 2, at.codes, 4 * group + 2, h);
+  } else {
+    codes = group_codes(t, at.codes, h, group, run_high(t, run));
+  }
   MTK_UNROLL for (int i = 0; i < 4; i++) {
-    vf v = t.code == CODE_E4M3 ? load_f8_e4m3(at.codes + (4 * group + i) * MTK_PANEL + h * LANES)
-                               : code_value(t, codes, i);
-    v = vf_mul(v, s->d[t.halves ? half : 0]);
+    vf v = t.code == CODE_E4M3 ? w[i] : code_value(t, codes, i);
+    v = vf_mul(v, s->d[t.halves ? run_half(run) : 0]);
     if (t.scale == SCALE_E8M0) v = vf_mul(v, s->d[1]);
     if (t.has_min) v = vf_add(v, s->m);
-    if (at.grid) v = vf_mul(v, s->grid);
-    if (round && at.grid)
-      v = vf_round_bf16(v);
-    else if (round && t.scale == SCALE_F16)
-      v = vf_round_quiet_bf16(v);
-    w[i] = v;
+    w[i] = at.grid ? vf_mul(v, s->grid) : v;
   }
 }
-
-/* Weights of a block as floats, [32 k][16] at dst. */
-MTK_INLINE void block_floats(float *dst, block_type t, panel_block at, int round) {
-  for (int h = 0; h < PARTS; h++) {
-    float_scales s = float_scales_of(t, at, h);
-    MTK_UNROLL for (int half = 0; half < 2; half++) {
-      for (int group = 4 * half; group < 4 * half + 4; group++) {
-        vf w[4];
-        group_floats(w, t, at, &s, h, half, group, round);
-        MTK_UNROLL for (int i = 0; i < 4; i++) {
-          vf_store(dst + (4 * group + i) * MTK_PANEL + h * LANES, w[i]);
-        }
-      }
-    }
-  }
+/* Are a block's weights exact in bf16? Types of few bits are, without a grid. */
+MTK_INLINE int exact_in_bf16(block_type t, panel_block at) {
+  return t.scale != SCALE_F16 && !at.grid;
 }
 
 #endif

@@ -17,6 +17,8 @@ MTK_INLINE void vi_store(void *p, vi v) { _mm512_storeu_si512(p, v); }
 MTK_INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
 MTK_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 MTK_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+/* Bits of a where mask has ones, of b elsewhere. */
+MTK_INLINE vi vi_select(vi mask, vi a, vi b) { return _mm512_ternarylogic_epi32(mask, a, b, 0xca); }
 MTK_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 MTK_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 MTK_INLINE vi vi_max(vi a, vi b) { return _mm512_max_epu32(a, b); }
@@ -87,6 +89,9 @@ MTK_INLINE void vi_store(void *p, vi v) { _mm256_storeu_si256(p, v); }
 MTK_INLINE vi vi_set1(int32_t x) { return _mm256_set1_epi32(x); }
 MTK_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 MTK_INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+MTK_INLINE vi vi_select(vi mask, vi a, vi b) {
+  return _mm256_or_si256(_mm256_and_si256(mask, a), _mm256_andnot_si256(mask, b));
+}
 MTK_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 MTK_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 MTK_INLINE vi vi_max(vi a, vi b) { return _mm256_max_epu32(a, b); }

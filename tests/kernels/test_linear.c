@@ -304,10 +304,10 @@ static void test_meaning(const mtk_kernels *k) { each_row(k, meaning); }
 /* ---- the AMX kernels, on any machine with AVX-512 ---------------------------------------- */
 static void whole_tiles(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
   static const int64_t rows[] = {7, 8, 15, 16, 17, 31, 32, 33, 48, 191, 192, 193};
-  static const int64_t depths[] = {32, 96, 512, 544, 1056};
+  static const int64_t depths[] = {32, 96, 512, 544, 1056, 2080};
   for (size_t i = 0; arith != MTK_A32 && i < sizeof rows / sizeof *rows; i++) {
     int64_t block = mtk_dtype_get(type)->block_elems;
-    int64_t depth = depths[ck_range(0, 4)] - (block == 1 ? ck_range(0, 31) : 0);
+    int64_t depth = depths[ck_range(0, 5)] - (block == 1 ? ck_range(0, 31) : 0);
     depth = (depth + block - 1) / block * block;
     linear_case c = make_case(type, arith, rows[i], ck_range(1, 50), depth, (ck_kind)(i % CK_KINDS),
                               CK_NORMAL, (int)ck_range(0, GRID_KINDS - 1));

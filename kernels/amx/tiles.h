@@ -1,0 +1,98 @@
+/* kernels/amx/tiles.h: products of many rows of x in a16 for simd/linear_float.h: two tiles of rows
+ * times two panels keep four tiles of sums over a chunk of k. Tiles of one product have the same
+ * height, so that few rows cost little: TDPBF16PS takes as long as its tile is high.
+ *
+ * Activations: rows of floats for m = 1, then the same rows in bf16. */
+#ifndef MTK_KERNELS_AMX_TILES_H
+#define MTK_KERNELS_AMX_TILES_H
+
+#include "amx/config.h"
+
+/* Tiles of equal height cover up to SPARE_ROWS more rows than there are. */
+enum { CHUNK = 512, DEPTH = 2048, SPARE_ROWS = (ROWS + TILE_SIDE - 1) / TILE_SIDE };
+typedef uint16_t tile_weight;
+
+/* A chunk of all rows in bf16, then the next chunk. */
+static int64_t act_ld(int64_t k) { return mtk_k_blocks(k) * MTK_K_BLOCK; }
+/* Bytes of a row of the chunk at k0: rows of a tile lie apart from each other in the cache. */
+static int64_t chunk_ld(int64_t k0, int64_t k) {
+  return (mtk_k_min(CHUNK, act_ld(k) - k0) + MTK_K_BLOCK) * 2;
+}
+static int64_t in_chunk(int64_t m, int64_t i, int64_t k0, int64_t k) {
+  int64_t before = m * act_ld(k) * 4 + (m + SPARE_ROWS) * (k0 / CHUNK) * (CHUNK + MTK_K_BLOCK) * 2;
+  return before + i * chunk_ld(k0, k);
+}
+static size_t act_bytes(mtk_arith arith, int64_t m, int64_t k) {
+  (void)arith;
+  int64_t last = (act_ld(k) - 1) / CHUNK * CHUNK;
+  return (size_t)in_chunk(m, m + SPARE_ROWS, last, k);
+}
+
+static void tile_rows(float *act, mtk_arith arith, int64_t m, int64_t m0, int64_t m1, int64_t k) {
+  (void)arith;
+  for (int64_t i = m0; i < m1; i++) {
+    const float *row = act + i * act_ld(k);
+    for (int64_t j = 0; j < act_ld(k); j += LANES) {
+      uint8_t *to = (uint8_t *)act + in_chunk(m, i, j / CHUNK * CHUNK, k) + j % CHUNK * 2;
+      vi upper = vi_srli(vf_as_vi(vf_load(row + j)), 16);
+      _mm256_storeu_si256((void *)to, _mm512_cvtepi32_epi16(upper));
+    }
+  }
+}
+
+/* acc[2 or 1 tiles of `height` rows][COLS] += x * w over `blocks` tiles of k; ld in bytes. */
+MTK_INLINE void tile_product(float *acc, const uint8_t *x, int64_t ld, int64_t height,
+                             const int both, const uint8_t *w0, const uint8_t *w1, int64_t blocks,
+                             upcoming *next) {
+  enum { SUM_LD = COLS * sizeof(float), TILE_BYTES = TILE_SIDE * 64 };
+  float *c0 = acc, *c1 = acc + height * COLS;
+  const uint8_t *x1 = x + height * ld;
+  _tile_loadd(0, c0, SUM_LD);
+  _tile_loadd(1, c0 + TILE_SIDE, SUM_LD);
+  if (both) {
+    _tile_loadd(2, c1, SUM_LD);
+    _tile_loadd(3, c1 + TILE_SIDE, SUM_LD);
+  }
+  for (int64_t b = 0; b < blocks; b++) {
+    _tile_loadd(6, w0 + b * TILE_BYTES, 64);
+    _tile_loadd(4, x + b * 64, ld);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, w1 + b * TILE_BYTES, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    if (both) {
+      _tile_loadd(5, x1 + b * 64, ld);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    fetch_step(next);
+  }
+  _tile_stored(0, c0, SUM_LD);
+  _tile_stored(1, c0 + TILE_SIDE, SUM_LD);
+  if (both) {
+    _tile_stored(2, c1, SUM_LD);
+    _tile_stored(3, c1 + TILE_SIDE, SUM_LD);
+  }
+}
+
+/* acc[rows][COLS] += rows m0 .. of x, columns k0 .. k0+count, times w. */
+NOINLINE void products(const float_job *job, float *acc, int64_t m0, int64_t rows, int64_t k0,
+                       int64_t count, const void *const *w, upcoming *next) {
+  int64_t ld = chunk_ld(k0, job->k), blocks = count / MTK_K_BLOCK;
+  int64_t n_tiles = (rows + TILE_SIDE - 1) / TILE_SIDE, height = (rows + n_tiles - 1) / n_tiles;
+  const uint8_t *x = (const uint8_t *)job->act + in_chunk(job->m, m0, k0, job->k);
+  fetch_in_steps(next, blocks * ((n_tiles + 1) / 2));
+  tiles_begin(height, TILE_ROW);
+  for (; n_tiles > 0; n_tiles -= 2, acc += 2 * height * COLS, x += 2 * height * ld) {
+    if (n_tiles > 1)
+      tile_product(acc, x, ld, height, 1, w[0], w[1], blocks, next);
+    else
+      tile_product(acc, x, ld, height, 0, w[0], w[1], blocks, next);
+  }
+  _tile_release();
+}
+
+MTK_INLINE void put_weights(uint16_t *dst, int64_t j, int h, const vf *w, int round) {
+  vi_store(dst + j * MTK_PANEL + 2 * h * LANES, pack2(w, !round));
+}
+
+#endif

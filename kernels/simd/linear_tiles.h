@@ -1,0 +1,157 @@
+/* kernels/simd/linear_tiles.h: products of many rows of x for simd/linear_float.h, with sums in
+ * registers: lanes over n, a tile of `rows` activations x 2 vectors.
+ *
+ * Activations are rows of floats for m = 1, and then the same once more as tiles: of `height` rows
+ * each, k by k, so that a product reads one stream. */
+#ifndef MTK_KERNELS_SIMD_LINEAR_TILES_H
+#define MTK_KERNELS_SIMD_LINEAR_TILES_H
+
+/* Heights of tiles. a16 keeps two chains each, so half the rows. */
+#define UP_TO_3(X)  X(1) X(2) X(3)
+#define UP_TO_6(X)  UP_TO_3(X) X(4) X(5) X(6)
+#define UP_TO_12(X) UP_TO_6(X) X(7) X(8) X(9) X(10) X(11) X(12)
+#if MTK_LANES == 16
+enum { TILE_A32 = 12, TILE_A16 = 6 };
+#define HEIGHTS_A32 UP_TO_12
+#define HEIGHTS_A16 UP_TO_6
+#else
+enum { TILE_A32 = 6, TILE_A16 = 3 };
+#define HEIGHTS_A32 UP_TO_6
+#define HEIGHTS_A16 UP_TO_3
+#endif
+enum { CHUNK = 128, DEPTH = 1024, SPARE_ROWS = 0, FETCH_K = MTK_K_BLOCK };
+typedef float tile_weight;
+
+/* ---- activations ---------------------------------------- */
+static int64_t act_ld(int64_t k) { return mtk_k_blocks(k) * MTK_K_BLOCK; }
+static int64_t tile_height(mtk_arith arith, int64_t m) {
+  return mtk_k_min(arith == MTK_A16 ? TILE_A16 : TILE_A32, m);
+}
+static int64_t rows_in_tiles(int64_t height, int64_t m) {
+  return (m + height - 1) / height * height;
+}
+static size_t act_bytes(mtk_arith arith, int64_t m, int64_t k) {
+  return (size_t)((m + rows_in_tiles(tile_height(arith, m), m)) * act_ld(k)) * sizeof(float);
+}
+/* Row i, column j of a batch in its tile: a chunk of all rows, then the next chunk. A single row is
+ * its tile. */
+static int64_t in_tile(int64_t height, int64_t m, int64_t i, int64_t j, int64_t k) {
+  if (m == 1) return j;
+  int64_t j0 = j / CHUNK * CHUNK, width = mtk_k_min(CHUNK, act_ld(k) - j0);
+  return m * act_ld(k) + rows_in_tiles(height, m) * j0 + i / height * height * width +
+         (j - j0) * height + i % height;
+}
+
+/* Rows m0 .. m1 to their tiles, four at a time where they lie in one. */
+static void tile_rows(float *act, mtk_arith arith, int64_t m, int64_t m0, int64_t m1, int64_t k) {
+  int64_t height = tile_height(arith, m), ld = act_ld(k), count;
+  for (int64_t i = m0; i < m1 && m > 1; i += count) {
+    count = i % height + 4 <= height && i + 4 <= m1 ? 4 : 1;
+    for (int64_t j0 = 0; j0 < ld; j0 += CHUNK) {
+      const float *row = act + i * ld + j0;
+      float *to = act + in_tile(height, m, i, j0, k);
+      int64_t width = mtk_k_min(CHUNK, ld - j0);
+      for (int64_t j = 0; j < width && count == 1; j++) to[j * height] = row[j];
+      for (int64_t j = 0; j < width && count == 4; j += 4) {
+        __m128 v[4];
+        MTK_UNROLL for (int r = 0; r < 4; r++) v[r] = _mm_loadu_ps(row + r * ld + j);
+        _MM_TRANSPOSE4_PS(v[0], v[1], v[2], v[3]);
+        MTK_UNROLL for (int c = 0; c < 4; c++) _mm_storeu_ps(to + (j + c) * height, v[c]);
+      }
+    }
+  }
+}
+
+/* ---- acc[rows][COLS] += x[count][rows, step apart] * w[count][16 a panel] ------------------- */
+MTK_INLINE void tile_a32(const int rows, float *acc, const float *x, int64_t step,
+                         const float *const *w, int64_t count, upcoming *next) {
+  vf c[TILE_A32][2];
+  MTK_UNROLL for (int r = 0; r < rows; r++) {
+    c[r][0] = vf_load(acc + r * COLS);
+    c[r][1] = vf_load(acc + r * COLS + LANES);
+  }
+  const float *w0 = w[0], *w1 = w[1];
+  for (int64_t j = 0, end = 0; j < count; j++, x += step) {
+    if (j == end) {
+      fetch_step(next);
+      end += FETCH_K;
+    }
+    vf b0 = vf_load(w0 + j * MTK_PANEL), b1 = vf_load(w1 + j * MTK_PANEL);
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      vf a = vf_set1(x[r]);
+      c[r][0] = vf_fma(a, b0, c[r][0]);
+      c[r][1] = vf_fma(a, b1, c[r][1]);
+    }
+  }
+  MTK_UNROLL for (int r = 0; r < rows; r++) {
+    vf_store(acc + r * COLS, c[r][0]);
+    vf_store(acc + r * COLS + LANES, c[r][1]);
+  }
+}
+
+MTK_INLINE void tile_a16(const int rows, float *acc, const float *x, int64_t step,
+                         const float *const *w, int64_t count, upcoming *next) {
+  const float *w0 = w[0], *w1 = w[1];
+  for (int64_t k0 = 0; k0 < count; k0 += MTK_K_BLOCK) {
+    fetch_step(next);
+    vf c[2][TILE_A16][2]; /* even, odd */
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      c[0][r][0] = c[0][r][1] = c[1][r][0] = c[1][r][1] = vf_set1(0.0f);
+    }
+    for (int64_t j = k0; j < k0 + MTK_K_BLOCK; j += 2) {
+      MTK_UNROLL for (int odd = 0; odd < 2; odd++, x += step) {
+        vf b0 = vf_load(w0 + (j + odd) * MTK_PANEL), b1 = vf_load(w1 + (j + odd) * MTK_PANEL);
+        MTK_UNROLL for (int r = 0; r < rows; r++) {
+          vf a = vf_set1(x[r]);
+          c[odd][r][0] = vf_fma(a, b0, c[odd][r][0]);
+          c[odd][r][1] = vf_fma(a, b1, c[odd][r][1]);
+        }
+      }
+    }
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      MTK_UNROLL for (int v = 0; v < 2; v++) {
+        float *at = acc + r * COLS + v * LANES;
+        vf_store(at, vf_add(vf_load(at), vf_add(c[0][r][v], c[1][r][v])));
+      }
+    }
+  }
+}
+
+typedef void tile_fn(float *acc, const float *x, int64_t step, const float *const *w, int64_t count,
+                     upcoming *next);
+#define TILE(a, r)                                                                                 \
+  NOINLINE void tile_##a##_##r(float *acc, const float *x, int64_t step, const float *const *w,    \
+                               int64_t count, upcoming *next) {                                    \
+    tile_##a(r, acc, x, step, w, count, next);                                                     \
+  }
+#define TILE_ENTRY(a, r) [r] = tile_##a##_##r,
+#define A32_TILE(r)      TILE(a32, r)
+#define A16_TILE(r)      TILE(a16, r)
+#define A32_ENTRY(r)     TILE_ENTRY(a32, r)
+#define A16_ENTRY(r)     TILE_ENTRY(a16, r)
+HEIGHTS_A32(A32_TILE)
+HEIGHTS_A16(A16_TILE)
+static tile_fn *const tiles[][TILE_A32 + 1] = {
+    [MTK_A32] = {HEIGHTS_A32(A32_ENTRY)}, [MTK_A16] = {HEIGHTS_A16(A16_ENTRY)}};
+
+/* acc[rows][COLS] += rows m0 .. of x, columns k0 .. k0+count, times w. */
+NOINLINE void products(const float_job *job, float *acc, int64_t m0, int64_t rows, int64_t k0,
+                       int64_t count, const void *const *w, upcoming *next) {
+  int64_t height = tile_height(job->kernel->arith, job->m), r = 0;
+  const float *weights[2] = {w[0], MTK_LANES == 8 ? (const float *)w[0] + LANES : w[1]};
+  fetch_in_steps(next, (rows + height - 1) / height * ((count + FETCH_K - 1) / FETCH_K));
+  while (r < rows) {
+    int64_t n = mtk_k_min(height - (m0 + r) % height, rows - r);
+    const float *x = job->act + in_tile(height, job->m, m0 + r, k0, job->k);
+    tiles[job->kernel->arith][n](acc + r * COLS, x, height, weights, count, next);
+    r += n;
+  }
+}
+
+MTK_INLINE void put_weights(float *dst, int64_t j, int h, vf *w, int round) {
+  if (round) round2(w);
+  vf_store(dst + j * MTK_PANEL + h * LANES, w[0]);
+  vf_store(dst + (j + 1) * MTK_PANEL + h * LANES, w[1]);
+}
+
+#endif
