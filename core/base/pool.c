@@ -25,6 +25,12 @@ typedef struct worker {
   pthread_t thread;
 } worker;
 
+/* Tasks next .. end-1 are not claimed yet; as long as a cache line. */
+typedef struct share {
+  _Atomic int64_t next;
+  int64_t end, unused[6];
+} share;
+
 struct mtk_pool {
   int size;
   int started;      /* workers whose thread runs */
@@ -38,8 +44,8 @@ struct mtk_pool {
   /* the open run: written before the epoch opens, read only by those inside */
   mtk_task_fn fn;
   void *ctx;
-  int64_t n_tasks, chunk;
-  _Atomic int64_t next;
+  int64_t chunk;
+  share *shares; /* one a worker */
 };
 
 static inline void cpu_relax(void) {
@@ -50,14 +56,17 @@ static inline void cpu_relax(void) {
 #endif
 }
 
-static void work(mtk_pool *pool, int index) {
-  for (;;) {
-    int64_t first = atomic_fetch_add_explicit(&pool->next, pool->chunk, memory_order_relaxed);
-    if (first >= pool->n_tasks) return;
-    int64_t left = pool->n_tasks - first;
-    int64_t end = first + (left < pool->chunk ? left : pool->chunk);
+static void work_on(mtk_pool *pool, share *s, int index) {
+  while (atomic_load_explicit(&s->next, memory_order_relaxed) < s->end) {
+    int64_t first = atomic_fetch_add_explicit(&s->next, pool->chunk, memory_order_relaxed);
+    int64_t end = first + pool->chunk < s->end ? first + pool->chunk : s->end;
     for (int64_t task = first; task < end; task++) pool->fn(pool->ctx, task, index);
   }
+}
+
+static void work(mtk_pool *pool, int index) {
+  for (int i = 0; i < pool->size; i++)
+    work_on(pool, &pool->shares[(index + i) % pool->size], index);
 }
 
 /* Waits for an epoch that is open and not `last`; returns it, or 0 to stop. */
@@ -129,7 +138,8 @@ mtk_status mtk_pool_create(mtk_pool **out, int n_threads, mtk_error *err) {
   pthread_cond_init(&pool->wake, NULL);
   pthread_cond_init(&pool->done, NULL);
   pool->workers = mtk_alloc((size_t)pool->size, sizeof *pool->workers);
-  if (!pool->workers) {
+  pool->shares = mtk_alloc((size_t)pool->size, sizeof *pool->shares);
+  if (!pool->workers || !pool->shares) {
     mtk_pool_destroy(pool);
     return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for the thread pool");
   }
@@ -159,6 +169,7 @@ void mtk_pool_destroy(mtk_pool *pool) {
   pthread_mutex_destroy(&pool->sleep_mutex);
   pthread_mutex_destroy(&pool->run_mutex);
   mtk_free(pool->workers);
+  mtk_free(pool->shares);
   mtk_free(pool);
 }
 
@@ -194,9 +205,11 @@ void mtk_pool_run(mtk_pool *pool, int64_t n_tasks, mtk_task_fn fn, void *ctx) {
   int64_t chunk = n_tasks / ((int64_t)pool->size * CHUNKS_PER_WORKER);
   pool->fn = fn;
   pool->ctx = ctx;
-  pool->n_tasks = n_tasks;
   pool->chunk = chunk > 1 ? chunk : 1;
-  atomic_store(&pool->next, 0);
+  for (int i = 0; i < pool->size; i++) {
+    atomic_store_explicit(&pool->shares[i].next, n_tasks * i / pool->size, memory_order_relaxed);
+    pool->shares[i].end = n_tasks * (i + 1) / pool->size;
+  }
   open_run(pool);
   work(pool, 0);
   close_run(pool);

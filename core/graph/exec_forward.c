@@ -49,27 +49,38 @@ static void prepare(mtk_exec *e, const mtk_graph_node *n, const mtk_weight *w) {
 }
 
 /* Linear layers that are computed together: neighbours on one input. */
-enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_BLOCK = 96 };
+enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_BLOCK = 96, ROW_GRAIN = 16 };
 
 typedef struct linear_job {
   const mtk_weight *w;
   float *y;
   const void *act;
-  int64_t m, n_panels, panel_block, n_row_blocks;
-  int64_t end; /* tasks of the group up to this layer's last */
+  int64_t n_panels;
+  int64_t end; /* tasks of a part up to this layer's last */
 } linear_job;
 
-/* Row blocks vary fastest, so that a block of weights is read from memory once. */
+/* The layers of a group on m rows. Rows are cut into parts, one a thread where there are enough, so
+ * that a thread has the same rows in every layer; in a part row blocks vary fastest, so that a block
+ * of weights is read from memory once. */
+typedef struct linear_group {
+  linear_job layers[MAX_GROUP];
+  int64_t m, part_rows, row_blocks, panel_block; /* row_blocks: of a part */
+  int64_t part_tasks;
+} linear_group;
+
 static void run_linear_task(void *ctx, int64_t task, int worker) {
   (void)worker;
-  const linear_job *j = ctx;
-  int64_t before = 0;
-  for (; task >= j->end; j++) before = j->end;
+  const linear_group *g = ctx;
+  const linear_job *j = g->layers;
+  int64_t row = task / g->part_tasks * g->part_rows, before = 0;
+  int64_t row_end = row + g->part_rows < g->m ? row + g->part_rows : g->m;
+  for (task %= g->part_tasks; task >= j->end; j++) before = j->end;
   task -= before;
-  int64_t m0 = task % j->n_row_blocks * ROW_BLOCK, p0 = task / j->n_row_blocks * j->panel_block;
-  int64_t m1 = m0 + ROW_BLOCK < j->m ? m0 + ROW_BLOCK : j->m;
-  int64_t p1 = p0 + j->panel_block < j->n_panels ? p0 + j->panel_block : j->n_panels;
-  j->w->kernel->run(j->y, j->w->n, j->act, j->m, m0, m1, j->w->packed, j->w->n, j->w->k, p0, p1);
+  int64_t m0 = row + task % g->row_blocks * ROW_BLOCK, p0 = task / g->row_blocks * g->panel_block;
+  int64_t m1 = m0 + ROW_BLOCK < row_end ? m0 + ROW_BLOCK : row_end;
+  int64_t p1 = p0 + g->panel_block < j->n_panels ? p0 + g->panel_block : j->n_panels;
+  if (m0 >= m1) return;
+  j->w->kernel->run(j->y, j->w->n, j->act, g->m, m0, m1, j->w->packed, j->w->n, j->w->k, p0, p1);
 }
 
 static bool joins(const mtk_exec *e, const mtk_graph_node *first, const mtk_graph_node *n) {
@@ -80,32 +91,33 @@ static bool joins(const mtk_exec *e, const mtk_graph_node *first, const mtk_grap
 }
 
 size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes) {
-  linear_job group[MAX_GROUP];
+  linear_group g = {.m = mtk_exec_rows(e, n->in[0])};
   size_t count = 1;
   while (count < n_nodes && count < MAX_GROUP && joins(e, n, n + count)) count++;
-  int64_t m = mtk_exec_rows(e, n->in[0]), threads = mtk_pool_size(e->pool), panels = 0, tasks = 0;
-  if (m == 0) return count;
+  int64_t threads = mtk_pool_size(e->pool), panels = 0;
+  if (g.m == 0) return count;
   prepare(e, n, e->weights[n->weight]);
   double flops = 0.0;
   for (size_t i = 0; i < count; i++) {
     const mtk_weight *w = e->weights[n[i].weight];
-    group[i] = (linear_job){.w = w, .y = mtk_exec_data(e, n[i].out[0]), .m = m,
-                            .act = e->ws->act[w->kernel->arith],
-                            .n_panels = (w->n + MTK_PANEL - 1) / MTK_PANEL,
-                            .n_row_blocks = (m + ROW_BLOCK - 1) / ROW_BLOCK};
-    panels += group[i].n_panels;
-    flops += 2.0 * (double)m * (double)w->n * (double)w->k;
+    g.layers[i] = (linear_job){.w = w, .y = mtk_exec_data(e, n[i].out[0]),
+                               .act = e->ws->act[w->kernel->arith],
+                               .n_panels = (w->n + MTK_PANEL - 1) / MTK_PANEL};
+    panels += g.layers[i].n_panels;
+    flops += 2.0 * (double)g.m * (double)w->n * (double)w->k;
   }
   bool alone = threads == 1 || flops < 100e3;
-  int64_t block = alone ? panels : panels / (4 * threads) / PANEL_GRAIN * PANEL_GRAIN;
-  if (block < PANEL_GRAIN) block = PANEL_GRAIN;
-  if (m > ROW_BLOCK && block > 2 * PANEL_GRAIN) block = 2 * PANEL_GRAIN;
+  int64_t parts = g.m < threads * ROW_BLOCK ? (g.m + ROW_BLOCK - 1) / ROW_BLOCK : threads;
+  g.part_rows = ((g.m + parts - 1) / parts + ROW_GRAIN - 1) / ROW_GRAIN * ROW_GRAIN;
+  g.row_blocks = (g.part_rows + ROW_BLOCK - 1) / ROW_BLOCK;
+  g.panel_block = alone ? panels : panels / (4 * threads) / PANEL_GRAIN * PANEL_GRAIN;
+  if (g.panel_block < PANEL_GRAIN) g.panel_block = PANEL_GRAIN;
+  if (g.m > ROW_BLOCK && g.panel_block > 2 * PANEL_GRAIN) g.panel_block = 2 * PANEL_GRAIN;
   for (size_t i = 0; i < count; i++) {
-    group[i].panel_block = block;
-    tasks += group[i].n_row_blocks * ((group[i].n_panels + block - 1) / block);
-    group[i].end = tasks;
+    int64_t blocks = (g.layers[i].n_panels + g.panel_block - 1) / g.panel_block;
+    g.layers[i].end = g.part_tasks += g.row_blocks * blocks;
   }
-  mtk_pool_run(alone ? NULL : e->pool, tasks, run_linear_task, group);
+  mtk_pool_run(alone ? NULL : e->pool, parts * g.part_tasks, run_linear_task, &g);
   return count;
 }
 
