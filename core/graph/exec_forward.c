@@ -60,8 +60,8 @@ typedef struct linear_job {
 } linear_job;
 
 /* The layers of a group on m rows. Rows are cut into parts, one a thread where there are enough, so
- * that a thread has the same rows in every layer; in a part row blocks vary fastest, so that a block
- * of weights is read from memory once. */
+ * that a thread has the same rows in every layer; in a part row blocks vary fastest, so that a
+ * block of weights is read from memory once. */
 typedef struct linear_group {
   linear_job layers[MAX_GROUP];
   int64_t m, part_rows, row_blocks, panel_block; /* row_blocks: of a part */

@@ -5,8 +5,9 @@
 
 Each row is quantized by mtk, and by llama.cpp where it has the type (with the same importance matrix, if the method has
 one); both files are evaluated by `mtk eval --kld BASE`, llama.cpp's only if a tensor differs. Types that both have take
-in the embedding and the head too; mixtures (_m) choose for themselves. Size is that of all tensors. Calibration: the last 500,000 bytes of the text; evaluation: its first windows. Needs gguf and, for the
-comparison, llama-cpp-python. Rows go to OUT.csv at once; what is there is not computed again; OUT.md at the end.
+in the embedding and the head too; mixtures (_m) choose for themselves. Size is that of all tensors. Calibration: the
+last 500,000 bytes of the text; evaluation: its first windows. Needs gguf and, for the comparison, llama-cpp-python.
+Rows go to OUT.csv at once; what is there is not computed again; OUT.md at the end.
 """
 import argparse
 import json
