@@ -57,7 +57,7 @@ def is_pure(kind):
 def by_mtk(a, row, folder):
     kind, method = row.split(" ", 1)
     out = folder / ("ours" if kind in FOLDERS else "ours.gguf")
-    options = METHODS[method] + (["--embeddings"] if is_pure(kind) else [])
+    options = (["--embeddings"] if is_pure(kind) else []) + METHODS[method]
     if "--imatrix" in options:
         options.append(importance_matrix(a, folder))
     if "--calibration" in options:

@@ -4,30 +4,17 @@
 every matrix in the type, the embedding too; mtk does not compare afterwards, as llama.cpp does not,
 but digests its source.
 
-  quantize_llama.py --child IN OUT FTYPE     one run of llama.cpp
+  quantize_llama.py --child IN OUT TYPE      one run of llama.cpp
 """
-import ctypes
-import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 
-# llama_ftype of llama.h: plain mixtures of one type where there are some.
-TYPES = {"q8_0": 7, "q4_0": 2, "q4_1": 3, "q5_0": 8, "q5_1": 9, "q4_k": 14, "q5_k": 16, "q6_k": 18}
+import llama_quantize
 
-
-def child(src, dst, ftype):
-    import llama_cpp
-    quiet = llama_cpp.llama_log_callback(lambda *a: None)
-    llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.nthread, params.ftype, params.pure = 1, ftype, True
-    if llama_cpp.llama_model_quantize(src.encode(), dst.encode(), ctypes.byref(params)):
-        sys.exit("llama.cpp failed")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_utime
-          + resource.getrusage(resource.RUSAGE_SELF).ru_stime)
+TYPES = ("q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k")
 
 
 def cpu(command):
@@ -46,17 +33,17 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "out.gguf")
         start = cpu([sys.executable, "-c", "import llama_cpp"])
-        for name, ftype in TYPES.items():
+        for name in TYPES:
             ours, theirs = [], []
             for _ in range(rounds):
                 ours.append(cpu([mtk, "quantize", src, out, "--to", name, "--embeddings", "-t", "1",
                                  "--no-verify", "--force", "-q"]))
-                theirs.append(cpu([sys.executable, __file__, "--child", src, out, str(ftype)]) - start)
+                theirs.append(cpu([sys.executable, __file__, "--child", src, out, name]) - start)
             a, b = min(ours), min(theirs)
             print(f"| {name} | {a:.2f} | {b:.2f} | {b / a:.2f} | {gigabytes / a:.2f} |", flush=True)
 
 
 if sys.argv[1] == "--child":
-    child(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    llama_quantize.quantize(*sys.argv[2:5], pure=True)
 else:
     main()
