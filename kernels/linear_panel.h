@@ -68,6 +68,11 @@ void mtk_k_panel_pack(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
 void mtk_k_panel_pack_f32(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
 void mtk_k_panel_pack_bf16(void *packed, const mtk_wview *w, int64_t p0, int64_t p1);
 
+/* mtk_linear_kernel.packed_bytes of a type, packed_bytes_NAME. */
+#define MTK_K_PACKED_BYTES(TYPE, t)                                                                \
+  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
+    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
+  }
 /* The head of a mtk_linear_kernel.run. */
 #define MTK_K_RUN(name)                                                                            \
   void name(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0, int64_t m1,             \

@@ -15,6 +15,11 @@ typedef struct tile_config { /* Intel SDM vol. 1, 18.2 */
   uint8_t rows[16];
 } tile_config;
 
+/* A tile of sums of AMX-INT8 in memory. */
+typedef struct sum_tile {
+  int32_t row[TILE_SIDE][TILE_SIDE];
+} sum_tile;
+
 static void tiles_begin(int64_t rows, int depth) {
   _Alignas(64) tile_config config = {.palette = 1};
   for (int i = 0; i < 8; i++) {

@@ -11,7 +11,6 @@
 #include "families.h"
 #include "simd/linear_act.h"
 
-#define NOINLINE static __attribute__((noinline)) /* tile loads do not tell what they read */
 enum { CHUNK = 16, ROWS = 128, TILE_WORTH_ROWS = 13 };
 
 /* ---- activations: those of avx512, then d_a [block][rows], then the sums alike -------------- */
@@ -69,10 +68,6 @@ MTK_INLINE void decode(block_type t, weight_block *dst, const a8_job *job, int64
 }
 
 /* ---- products of 16 activations and a panel ---------------------------------------- */
-typedef struct sum_tile {
-  int32_t row[TILE_SIDE][MTK_PANEL];
-} sum_tile;
-
 MTK_INLINE void sum_block(sum_tile *sum, const act_block *x, int64_t ldx, const weight_block *w) {
   _tile_zero(0);
   _tile_loadd(4, x->q, ldx);
@@ -149,9 +144,7 @@ static void run_rows(const kernels *f, const a8_job *job, int64_t m, int64_t m0,
 /* ---- per type ---------------------------------------- */
 #define NAME(t, a) "mtk_k_" #t "_" #a "_linear__amx"
 #define A8_ROW(TYPE, t)                                                                            \
-  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
-    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
-  }                                                                                                \
+  MTK_K_PACKED_BYTES(TYPE, t)                                                                      \
   static void prepare_##t(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0,           \
                           int64_t m1, int64_t k) {                                                 \
     prepare(block_##t, act, x, ldx, m, m0, m1, k);                                                 \

@@ -12,9 +12,8 @@
 #include "families.h"
 #include "simd/linear_super.h"
 
-#define NOINLINE static __attribute__((noinline)) /* tile loads do not tell what they read */
-enum { PANELS = 2, COLS = PANELS * MTK_PANEL, ROWS = 256, TILES_WORTH_ROWS = 12 };
-enum { PLANES = 2, SUM_TILES = PANELS * PLANES, LEVELS_OFFSET = 128 };
+enum { ROWS = 256, TILES_WORTH_ROWS = 12 };
+enum { PLANES = 2, SUM_TILES = TILE_PANELS * PLANES, LEVELS_OFFSET = 128 };
 
 /* Tiles are read whole: up to 15 rows past the last one. */
 static size_t act_bytes(int64_t m, int64_t k) {
@@ -71,10 +70,6 @@ MTK_INLINE void decode(const mtk_k_super *f, weight_block *w, unit u) {
 }
 
 /* ---- products of 16 activations and two panels ---------------------------------------- */
-typedef struct sum_tile {
-  int32_t row[TILE_SIDE][MTK_PANEL];
-} sum_tile;
-
 MTK_INLINE void sum_quarter(const int8_t *q, int64_t ld, const weight_block *const *w,
                             int quarter) {
   _tile_loadd(4, q + 64 * quarter, ld);
@@ -91,7 +86,7 @@ MTK_INLINE void sum_quarter(const int8_t *q, int64_t ld, const weight_block *con
 /* acc[..][COLS] of 4 activations from row on. */
 MTK_INLINE void finish_rows(const mtk_k_super *f, float *acc, const act_block *x, int64_t ldx,
                             const weight_block *const *w, const sum_tile *sums, int row) {
-  MTK_UNROLL for (int i = 0; i < PANELS; i++) {
+  MTK_UNROLL for (int i = 0; i < TILE_PANELS; i++) {
     const vf d = vf_load(w[i]->d), dmin = f->has_min ? vf_load(w[i]->dmin) : d;
     const int pairs = f->has_min ? MTK_K_SUPER / f->sub / 2 : 0;
     vi msum[4];
@@ -148,25 +143,20 @@ typedef struct kernels {
 
 static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, int64_t p0,
                      int64_t p1) {
-  _Alignas(64) weight_block scratch[PANELS];
+  _Alignas(64) weight_block scratch[TILE_PANELS];
   _Alignas(64) float acc[ROWS * COLS];
   int64_t tiles = (rows + TILE_SIDE - 1) / TILE_SIDE;
   int64_t height = ((rows + tiles - 1) / tiles + 3) / 4 * 4; /* few rows take little time */
   tiles_begin(height, TILE_ROW);
-  for (int64_t p = p0; p < p1; p += PANELS) {
-    int64_t panels = mtk_k_min(PANELS, p1 - p);
-    const weight_block *const w[PANELS] = {&scratch[0], &scratch[panels - 1]};
+  for (int64_t p = p0; p < p1; p += TILE_PANELS) {
+    int64_t panels = mtk_k_min(TILE_PANELS, p1 - p);
+    const weight_block *const w[TILE_PANELS] = {&scratch[0], &scratch[panels - 1]};
     memset(acc, 0, (size_t)(rows * COLS) * sizeof *acc);
     for (int64_t b = 0; b < j->blocks; b++) {
       for (int64_t i = 0; i < panels; i++) f->decode(&scratch[i], unit_at(f->format, j, p + i, b));
       f->multiply(acc, j->x + m0 * j->blocks + b, j->blocks, w, rows, height);
     }
-    for (int64_t r = 0; r < rows; r++) {
-      float *y = j->y + (m0 + r) * j->ldy;
-      for (int64_t i = 0; i < panels; i++) {
-        store_row(j, y, (p + i) * MTK_PANEL, vf_load(acc + r * COLS + i * MTK_PANEL));
-      }
-    }
+    store_tile(j, acc, m0, rows, p, panels);
   }
 }
 
@@ -178,9 +168,7 @@ static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, i
                              const weight_block *const *w, int64_t rows, int64_t height) {         \
     multiply(&mtk_k_super_##t, acc, x, ldx, w, rows, height);                                      \
   }                                                                                                \
-  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
-    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
-  }                                                                                                \
+  MTK_K_PACKED_BYTES(TYPE, t)                                                                      \
   MTK_K_RUN(mtk_k_linear_##t##__avx512); /* simd/linear_k.h */                                     \
   static MTK_K_RUN(run_##t) {                                                                      \
     static const kernels f = {&mtk_k_super_##t, decode_##t, multiply_##t};                         \

@@ -267,9 +267,7 @@ static size_t act_bytes(int64_t m, int64_t k) { return (size_t)(m * act_ld(mtk_k
 #define A8_ROW(TYPE, t, max_rows, TILES, LIST)                                                     \
   TILES(t)                                                                                         \
   DIRECTS(t)                                                                                       \
-  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
-    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
-  }                                                                                                \
+  MTK_K_PACKED_BYTES(TYPE, t)                                                                      \
   static void prepare_##t(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0,           \
                           int64_t m1, int64_t k) {                                                 \
     (void)m;                                                                                       \

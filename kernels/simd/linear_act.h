@@ -1,6 +1,7 @@
 /* kernels/simd/linear_act.h: what linear layers in a8 of block types share (formulas:
  * linear_rules.h): activations in blocks of 32, and what a run works on. */
 #include "simd/linear_block.h"
+#include "simd/linear_sums.h"
 
 /* X(TYPE, name) for each type with one scale for 32 k, and for all types. */
 #define MTK_K_A8_WHOLE(X)                                                                          \
@@ -70,16 +71,9 @@ MTK_INLINE a8_job job_of(block_type t, mtk_dtype type, float *y, int64_t ldy, co
   return job;
 }
 
-enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL };
-
 /* acc[rows][COLS] to rows m0 and up, panels p and up of y. */
-static void store_tile(const a8_job *job, const float *acc, int64_t m0, int64_t rows, int64_t p,
-                       int64_t panels) {
-  int64_t col0 = p * MTK_PANEL, cols = mtk_k_min(panels * MTK_PANEL, job->n - col0);
-  for (int64_t r = 0; r < rows; r++) {
-    float *y = job->y + (m0 + r) * job->ldy + col0;
-    for (int64_t c = 0; c < cols; c += LANES) {
-      vf_store_n(y + c, vf_mul(vf_load(acc + r * COLS + c), vf_set1(job->scale)), cols - c);
-    }
-  }
+MTK_INLINE void store_tile(const a8_job *job, const float *acc, int64_t m0, int64_t rows, int64_t p,
+                           int64_t panels) {
+  const int64_t col0 = p * MTK_PANEL, cols = mtk_k_min(panels * MTK_PANEL, job->n - col0);
+  store_sums(job->y + m0 * job->ldy + col0, job->ldy, acc, rows, cols, job->scale);
 }

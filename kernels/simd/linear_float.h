@@ -7,8 +7,9 @@
  * unchanged; DEPTH k are done for all panels before more, so that the activations stay in L2. */
 #include "families.h"
 #include "simd/linear_block.h"
+#include "simd/linear_sums.h"
 
-enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, ROWS = 192 };
+enum { ROWS = 192 };
 enum { FEW_ROWS = 16 }; /* read weights faster than they are fetched ahead line by line */
 #if MTK_LANES == 16
 enum { GEMV_A32 = 4, GEMV_A16 = 4 };
@@ -16,7 +17,6 @@ enum { GEMV_A32 = 4, GEMV_A16 = 4 };
 enum { GEMV_A32 = 4, GEMV_A16 = 2 };
 #endif
 
-#define NOINLINE static __attribute__((noinline)) /* keeps float work between MXCSR changes */
 enum { FTZ_DAZ = 0x8040 };
 static unsigned flush_on(int flush) {
   unsigned old = _mm_getcsr();
@@ -106,18 +106,10 @@ static void prepare_a16(void *act, const float *x, int64_t ldx, int64_t m, int64
 }
 
 /* ---- general m ---------------------------------------- */
-/* y of a tile to acc, or back times `scale`. */
+/* y of a tile to acc: store_sums takes it back. */
 NOINLINE void load_sums(float *acc, const float *y, int64_t ldy, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; r++, y += ldy, acc += COLS) {
     for (int64_t c = 0; c < cols; c += LANES) vf_store(acc + c, vf_load_n(y + c, cols - c));
-  }
-}
-NOINLINE void store_sums(float *y, int64_t ldy, const float *acc, int64_t rows, int64_t cols,
-                         float scale) {
-  for (int64_t r = 0; r < rows; r++, y += ldy, acc += COLS) {
-    for (int64_t c = 0; c < cols; c += LANES) {
-      vf_store_n(y + c, vf_mul(vf_load(acc + c), vf_set1(scale)), cols - c);
-    }
   }
 }
 
@@ -348,9 +340,7 @@ MTK_INLINE const void *block_chunk(block_type t, const int a16, void *dst, const
     call;                                                                                          \
   }
 #define RUN(TYPE, t, A, a)                                                                         \
-  static void run_##t##_##a(float *y, int64_t ldy, const void *act, int64_t m, int64_t m0,         \
-                            int64_t m1, const void *packed, int64_t n, int64_t k, int64_t p0,      \
-                            int64_t p1) {                                                          \
+  static MTK_K_RUN(run_##t##_##a) {                                                                \
     static const float_kernel kernel = {TYPE, MTK_##A, decode_##t##_##a, gemv_##t##_##a##_many,    \
                                         gemv_##t##_##a##_one};                                     \
     run_float(&kernel, y, ldy, act, m, m0, m1, packed, n, k, p0, p1);                              \
@@ -410,12 +400,9 @@ PLAIN(MTK_F8_E5M2, f8_e5m2, A16, a16, 1)
 BLOCKS(BLOCK, A16, a16)
 
 /* ---- table rows ---------------------------------------- */
-#define BYTES(TYPE, t, A, a)                                                                       \
-  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
-    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
-  }
-BYTES(MTK_F8_E4M3, f8_e4m3, , )
-BYTES(MTK_F8_E5M2, f8_e5m2, , )
+#define BYTES(TYPE, t, A, a) MTK_K_PACKED_BYTES(TYPE, t)
+MTK_K_PACKED_BYTES(MTK_F8_E4M3, f8_e4m3)
+MTK_K_PACKED_BYTES(MTK_F8_E5M2, f8_e5m2)
 BLOCKS(BYTES, , )
 
 /* Weights whose grid is folded in: f32 and decoded types of a32, as f32; f32, f16, bf16 and decoded
@@ -440,8 +427,8 @@ static size_t no_grid_bytes(int64_t n, int64_t k) {
   ROW(TYPE, A16, t, a16, folded_bytes_bf16, mtk_k_panel_pack_bf16, run_bf16_a16, no_grid_bytes)
 
 #ifndef MTK_TILES
-BYTES(MTK_F16, f16, , )
-BYTES(MTK_BF16, bf16, , )
+MTK_K_PACKED_BYTES(MTK_F16, f16)
+MTK_K_PACKED_BYTES(MTK_BF16, bf16)
 static size_t folded_bytes_f32(int64_t n, int64_t k) {
   return mtk_k_panel_folded_bytes(MTK_F32, n, k);
 }

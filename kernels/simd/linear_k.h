@@ -12,7 +12,7 @@ enum { TILE = 6, DIRECT_ROWS = 8, DIRECT_LIMIT = 40 };
 #else
 enum { TILE = 4, DIRECT_ROWS = 4, DIRECT_LIMIT = 4 };
 #endif
-enum { COLS = 2 * LANES, TILE_PANELS = COLS / MTK_PANEL, ROWS = 192 };
+enum { ROWS = 192 };
 
 /* ---- lanes: sums of a sub-block, and their product with its scale -------------------------- */
 /* A sub-block's sum begins at zero and takes `steps` registers of codes and activations (4 k a
@@ -120,7 +120,9 @@ MTK_INLINE void direct(const mtk_k_super *f, const int rows, const job *j, int64
   }
   for (int h = 0; h < PARTS; h++) {
     for (int r = 0; r < rows; r++) {
-      store_row(j, j->y + (row + r) * j->ldy, p * MTK_PANEL + h * LANES, acc[h][r]);
+      const int64_t col = p * MTK_PANEL + h * LANES, left = j->n - col;
+      float *y = j->y + (row + r) * j->ldy + col;
+      if (left > 0) vf_store_n(y, vf_mul(acc[h][r], vf_set1(j->scale)), left);
     }
   }
 }
@@ -231,12 +233,7 @@ static void run_tiles(const kernels *f, const job *j, int64_t m0, int64_t rows, 
         f->tile[height](acc + r * COLS, j->x + (m0 + r) * j->blocks + b, j->blocks, w);
       }
     }
-    for (int64_t r = 0; r < rows; r++) {
-      float *y = j->y + (m0 + r) * j->ldy;
-      for (int64_t c = 0; c < panels * MTK_PANEL; c += LANES) {
-        store_row(j, y, p * MTK_PANEL + c, vf_load(acc + r * COLS + c));
-      }
-    }
+    store_tile(j, acc, m0, rows, p, panels);
   }
 }
 
@@ -291,9 +288,7 @@ static size_t act_bytes(int64_t m, int64_t k) {
   static void decode_##t(weight_block *w, unit u) { decode_unit(&mtk_k_super_##t, w, u); }         \
   static const kernels kernels_##t = {                                                             \
       &mtk_k_super_##t, {NULL, DIRECT_LIST(t)}, {NULL, TILE_LIST(t)}, decode_##t};                 \
-  static size_t packed_bytes_##t(int64_t n, int64_t k) {                                           \
-    return mtk_k_panel_packed_bytes(TYPE, n, k);                                                   \
-  }                                                                                                \
+  MTK_K_PACKED_BYTES(TYPE, t)                                                                      \
   MTK_K_RUN(MTK_K(linear_##t));                                                                    \
   MTK_K_RUN(MTK_K(linear_##t)) {                                                                   \
     (void)m;                                                                                       \

@@ -2,6 +2,7 @@
  * linear_rules.h; panels: superblock.h): activations of a8 in blocks of 256, reading panels. */
 #include "linear_panel.h"
 #include "simd/linear_lanes.h"
+#include "simd/linear_sums.h"
 #include "superblock.h"
 
 enum { AHEAD = 4096 }; /* bytes prefetched, across panels too; to L2: L1 has too few fill buffers */
@@ -145,7 +146,9 @@ MTK_INLINE const int16_t *act_sums(const mtk_k_super *f, const act_block *x) {
   return f->sub == 16 ? x->sum16 : x->sum32;
 }
 
-static void store_row(const job *j, float *y, int64_t col, vf acc) {
-  int64_t left = j->n - col;
-  if (left > 0) vf_store_n(y + col, vf_mul(acc, vf_set1(j->scale)), left);
+/* acc[rows][COLS] to rows m0 and up, panels p and up of y. */
+MTK_INLINE void store_tile(const job *j, const float *acc, int64_t m0, int64_t rows, int64_t p,
+                           int64_t panels) {
+  const int64_t col0 = p * MTK_PANEL, cols = mtk_k_min(panels * MTK_PANEL, j->n - col0);
+  store_sums(j->y + m0 * j->ldy + col0, j->ldy, acc, rows, cols, j->scale);
 }
