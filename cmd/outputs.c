@@ -115,11 +115,15 @@ mtk_status mtk_cmd_outputs_close(mtk_cmd_outputs *o, mtk_status st, mtk_error *e
 
 /* ---- what was written ------------------------------------------------------------------------ */
 
-/* "DIR/NAME.gguf" was written as "DIR/NAME-00001-of-00002.gguf" and so on. Finish with globfree. */
+/* "DIR/NAME.gguf" was written as "DIR/NAME-00001-of-00002.gguf" and so on; not other models whose
+ * names begin the same. Finish with globfree. */
 static bool find_parts(glob_t *out, const char *path) {
+#define FIVE_DIGITS "[0-9][0-9][0-9][0-9][0-9]"
   const char *dot = strrchr(path, '.');
   size_t stem = dot ? (size_t)(dot - path) : strlen(path);
-  char *pattern = mtk_asprintf("%.*s-*-of-*%s", (int)stem, path, path + stem);
+  char *pattern = mtk_asprintf("%.*s-" FIVE_DIGITS "-of-" FIVE_DIGITS "%s", (int)stem, path,
+                               path + stem);
+#undef FIVE_DIGITS
   bool found = pattern && glob(pattern, 0, NULL, out) == 0;
   mtk_free(pattern);
   return found;
