@@ -397,19 +397,20 @@ static bool holds_weights(const char *name) {
 
 /* What the source has beside its tensors. A folder may have them in several formats. */
 static uint64_t source_metadata(const char *path, const mtk_model *model) {
-  uint64_t n = 0, tensors = mtk_cmd_model_bytes(model);
   DIR *dir = opendir(path);
-  for (struct dirent *d; dir && (d = readdir(dir));) {
+  if (!dir) {
+    uint64_t all = mtk_cmd_output_bytes(path), tensors = mtk_cmd_model_bytes(model);
+    return all > tensors ? all - tensors : 0;
+  }
+  uint64_t n = 0;
+  for (struct dirent *d; (d = readdir(dir));) {
     char *file =
         holds_weights(d->d_name) || d->d_name[0] == '.' ? NULL : mtk_path_join(path, d->d_name);
     if (file && !mtk_path_is_dir(file)) n += mtk_cmd_output_bytes(file);
     mtk_free(file);
   }
-  if (dir)
-    closedir(dir);
-  else
-    n = mtk_cmd_output_bytes(path);
-  return dir ? n : n > tensors ? n - tensors : 0;
+  closedir(dir);
+  return n;
 }
 
 /* What a file takes beside its tensors, at most: what the source has there (a folder's JSON files

@@ -271,8 +271,7 @@ static mtk_status open_encoding(encoding *e, mtk_model *model, const char *name,
     return mtk_fail(err, MTK_E_INTERNAL, name, "is not waiting to be quantized");
   e->recode = e->t->read_ctx;
   MTK_TRY(mtk_outputs_scratch(&e->out, mtk_model_outputs(model), name, err));
-  size_t bytes = (size_t)mtk_tensor_rows(e->t) * mtk_tensor_row_bytes(e->t);
-  e->there = mtk_output_has(e->out, name, bytes);
+  e->there = mtk_output_has(e->out, name, e->t->size_bytes);
   return e->there ? MTK_OK : give_statistics(e->recode, stats, err);
 }
 
