@@ -95,14 +95,15 @@ static void sink(mtk_candidate *heap, int64_t n, int64_t at) {
   }
 }
 
-/* The k best candidates of the row, sorted; n if k is 0 or more. */
+/* The k best candidates of the row, sorted; k in 1..vocab. */
 static int64_t gather_top_k(mtk_sampler *s, int64_t k) {
   mtk_candidate *heap = s->candidates;
-  for (int64_t i = 0; i < s->vocab; i++) {
-    if (i >= k && !(s->x[i] > heap[0].x)) continue; /* equal ones with lower ids stay */
-    heap[i < k ? i : 0] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
-    if (i >= k) sink(heap, k, 0);
-    for (int64_t j = i + 1 == k ? k / 2 : 0; j-- > 0;) sink(heap, k, j);
+  for (int64_t i = 0; i < k; i++) heap[i] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
+  for (int64_t j = k / 2; j-- > 0;) sink(heap, k, j);
+  for (int64_t i = k; i < s->vocab; i++) {
+    if (!(s->x[i] > heap[0].x)) continue; /* equal ones with lower ids stay */
+    heap[0] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
+    sink(heap, k, 0);
   }
   qsort(heap, (size_t)k, sizeof *heap, compare_rank);
   return k;
@@ -144,7 +145,8 @@ static int64_t gather_nucleus(mtk_sampler *s, double top_p) {
     int64_t n = gather_likely(s, (double)least);
     qsort(s->candidates, (size_t)n, sizeof *s->candidates, compare_rank);
     int64_t cut = cut_top_p(s->candidates, n, top_p, sum);
-    if (cut < n || least <= 0.0f) return cut > 0 ? cut : gather_top_k(s, 1);
+    if (least <= 0.0f || sum_of(s->candidates, cut) >= top_p * sum)
+      return cut > 0 ? cut : gather_top_k(s, 1);
   }
 }
 
