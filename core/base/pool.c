@@ -206,9 +206,10 @@ void mtk_pool_run(mtk_pool *pool, int64_t n_tasks, mtk_task_fn fn, void *ctx) {
   pool->fn = fn;
   pool->ctx = ctx;
   pool->chunk = chunk > 1 ? chunk : 1;
-  for (int i = 0; i < pool->size; i++) {
-    atomic_store_explicit(&pool->shares[i].next, n_tasks * i / pool->size, memory_order_relaxed);
-    pool->shares[i].end = n_tasks * (i + 1) / pool->size;
+  for (int64_t i = 0, end = 0; i < pool->size; i++) { /* the caller's is never empty */
+    atomic_store_explicit(&pool->shares[i].next, end, memory_order_relaxed);
+    end = (n_tasks * (i + 1) + pool->size - 1) / pool->size;
+    pool->shares[i].end = end;
   }
   open_run(pool);
   work(pool, 0);

@@ -176,12 +176,6 @@ static void value_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_
   }
 }
 
-static bool is_shared(const mtk_exec *e, const mtk_graph_node *n, int64_t pairs, double flops) {
-  int group = n->attrs.n_head / n->attrs.n_head_kv;
-  return is_uneven(e, pairs) && flops >= FLOPS_WORTH_SHARING &&
-         e->ws->score_floats >= (size_t)(pairs * group * score_ld(e->step));
-}
-
 static void run_shared(mtk_exec *e, const mtk_graph_node *n, int64_t pairs, double flops) {
   int64_t parts = pairs * mtk_pool_size(e->pool), group = n->attrs.n_head / n->attrs.n_head_kv;
   mtk_exec_split(e, n, parts, 1, flops / 2.0 / (double)parts, score_items);
@@ -199,12 +193,12 @@ void mtk_exec_run_attention(mtk_exec *e, const mtk_graph_node *n) {
     dots += (double)q->n_rows * ((double)q->pos0 + 0.5 * (double)q->n_rows);
   }
   if (blocks == 0) return;
-  int64_t heads = n->attrs.n_head_kv;
+  int64_t heads = n->attrs.n_head_kv, pairs = step->n_seqs * heads;
   double flops = 4.0 * dots * (double)mtk_exec_width(e, n->in[0]);
-  mtk_exec_split(e, n, step->n_seqs * heads, 1,
+  mtk_exec_split(e, n, pairs, 1,
                  2.0 * (double)step->n_tokens * n->attrs.head_dim / step->n_seqs, store_kv);
-  if (is_shared(e, n, step->n_seqs * heads, flops))
-    run_shared(e, n, step->n_seqs * heads, flops);
+  if (is_uneven(e, pairs) && flops >= FLOPS_WORTH_SHARING)
+    run_shared(e, n, pairs, flops);
   else
     mtk_exec_split(e, n, blocks * heads, 1, flops / (double)(blocks * heads), attend_items);
 }

@@ -54,7 +54,6 @@ enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_BLOCK = 96, ROW_GRAIN = 16 };
 typedef struct linear_job {
   const mtk_weight *w;
   float *y;
-  const void *act;
   int64_t n_panels;
   int64_t end; /* tasks of a part up to this layer's last */
 } linear_job;
@@ -64,6 +63,7 @@ typedef struct linear_job {
  * block of weights is read from memory once. */
 typedef struct linear_group {
   linear_job layers[MAX_GROUP];
+  const void *act;
   int64_t m, part_rows, row_blocks, panel_block; /* row_blocks: of a part */
   int64_t part_tasks;
 } linear_group;
@@ -80,7 +80,7 @@ static void run_linear_task(void *ctx, int64_t task, int worker) {
   int64_t m1 = m0 + ROW_BLOCK < row_end ? m0 + ROW_BLOCK : row_end;
   int64_t p1 = p0 + g->panel_block < j->n_panels ? p0 + g->panel_block : j->n_panels;
   if (m0 >= m1) return;
-  j->w->kernel->run(j->y, j->w->n, j->act, g->m, m0, m1, j->w->packed, j->w->n, j->w->k, p0, p1);
+  j->w->kernel->run(j->y, j->w->n, g->act, g->m, m0, m1, j->w->packed, j->w->n, j->w->k, p0, p1);
 }
 
 static bool joins(const mtk_exec *e, const mtk_graph_node *first, const mtk_graph_node *n) {
@@ -97,11 +97,11 @@ size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes
   int64_t threads = mtk_pool_size(e->pool), panels = 0;
   if (g.m == 0) return count;
   prepare(e, n, e->weights[n->weight]);
+  g.act = e->ws->act[e->weights[n->weight]->kernel->arith];
   double flops = 0.0;
   for (size_t i = 0; i < count; i++) {
     const mtk_weight *w = e->weights[n[i].weight];
     g.layers[i] = (linear_job){.w = w, .y = mtk_exec_data(e, n[i].out[0]),
-                               .act = e->ws->act[w->kernel->arith],
                                .n_panels = (w->n + MTK_PANEL - 1) / MTK_PANEL};
     panels += g.layers[i].n_panels;
     flops += 2.0 * (double)g.m * (double)w->n * (double)w->k;
