@@ -18,13 +18,12 @@ import math
 import os
 import pathlib
 import struct
-import subprocess
 import tempfile
 
 import numpy
 
 from random_gguf import BLOCK_256, GGML_TYPES
-from results import append, load
+from results import append, load, run
 
 HERE = pathlib.Path(__file__).resolve().parent
 CTX, CHUNKS, SHORT = 512, 5, 64
@@ -60,13 +59,6 @@ def pad(folder):
     config.update(hidden_size=PADDED, head_dim=64, num_attention_heads=12, num_key_value_heads=4)
     config["rms_norm_eps"] *= DIM / PADDED
     (folder / "config.json").write_text(json.dumps(config))
-
-
-def run(*command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stderr}")
-    return done.stdout
 
 
 def source(a, folder, padded):

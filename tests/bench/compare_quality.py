@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 
 from llama_quantize import FTYPES, quantize
-from results import append, load
+from results import append, load, run
 
 HERE = pathlib.Path(__file__).resolve().parent
 TAIL = 500_000
@@ -41,13 +41,6 @@ FOLDERS = ("fp8", "fp8-channel", "fp8-block", "int8", "int4", "mxfp8")  # types 
 ROWS = ([f"{t} rtn" for t in PLAIN] + [f"{t} imatrix" for t in WEIGHTED]
         + [f"{t} gptq" for t in ("q4_0", "q4_k_m", "mxfp4")] + ["mxfp4 awq gptq"]
         + [f"nvfp4 {m}" for m in ("four-over-six", "sweep", "sweep imatrix", "gptq", "awq sweep", "awq gptq")])
-
-
-def run(*command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stderr}")
-    return done.stdout
 
 
 def is_pure(kind):

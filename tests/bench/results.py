@@ -1,5 +1,15 @@
-"""Rows of measurements in a CSV file that grows while a long comparison runs, so that it can be resumed."""
+"""What long comparisons share: running a command, and rows of measurements in a CSV file that grows, so that it can be
+resumed."""
 import csv
+import subprocess
+
+
+def run(*command):
+    """What a command prints; the program ends if it fails."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return done.stdout
 
 
 def load(path):
