@@ -25,6 +25,7 @@ for t in 1 2; do
 done
 cmp report1 report2 || fail "the report depends on the threads"
 jq -e '[.source_files[]] | length > 2 and all' report1 >/dev/null || fail "digests of the source"
+echo 'of another model' >parts-0.5b-00001-of-00003.gguf
 run_quiet 0 "$MTK" quantize model parts.gguf --to q8_0 --split-max-tensors 20 -q
 grep -q '28 tensors' out || fail "split output: $(cat out)"
 run_quiet 0 "$MTK" verify q.gguf --source model -q
@@ -132,6 +133,7 @@ for n in 1 2; do
 done
 run_quiet 1 "$MTK" quantize huge.safetensors parts.gguf --to f16 -q --split-max-tensors 1
 [ -z "$(find . -name 'parts-*.gguf' -newer huge.safetensors)" ] || fail "a wrong output in parts keeps its name"
+[ -e parts-0.5b-00001-of-00003.gguf ] || fail "another model's part was set aside"
 
 # the report that people read
 run_quiet 0 "$MTK" quantize model r.gguf --to q4_0 -q --report report
