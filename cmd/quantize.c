@@ -282,7 +282,7 @@ static mtk_status check_outputs(const mtk_cmd_line *line, mtk_error *err) {
   const mtk_option_values *o = line->options;
   bool dry = mtk_options_flag(o, "dry-run"), force = mtk_options_flag(o, "force");
   bool verify = !dry && !mtk_options_flag(o, "no-verify");
-  bool replace = force || mtk_options_flag(o, "resume");
+  bool replace = mtk_cmd_replaces(line);
   const char *dir = mtk_options_string(o, "report");
   if (dir && !verify)
     return mtk_fail(err, MTK_E_INVALID, NULL, "--report needs the comparison that --%s leaves out",

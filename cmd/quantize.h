@@ -130,6 +130,8 @@ const mtk_model *mtk_cmd_calibration_part(mtk_calibration_options *out,
   }
 typedef struct mtk_cmd_plan mtk_cmd_plan;
 bool mtk_cmd_plan_asked(const mtk_cmd_line *line);
+/* May small files beside DST be replaced? With --resume they are those of the interrupted run. */
+bool mtk_cmd_replaces(const mtk_cmd_line *line);
 /* "q4_k", "mixed types": what --to or the plan asks for. */
 const char *mtk_cmd_target_name(const mtk_cmd_line *line);
 /* *out stays NULL when no plan is asked for; else o->plan is set, and the plan is attached to the

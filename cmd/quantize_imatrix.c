@@ -236,9 +236,7 @@ mtk_status mtk_cmd_imatrix_write(const char *path, const mtk_cmd_line *line,
     const mtk_input_stats *s = mtk_cmd_calibration_stats(c, rows->rows[i].name);
     if (s) st = add_stats(out, rows->rows[i].name, s, err);
   }
-  bool replace = mtk_options_flag(line->options, "force") ||
-                 mtk_options_flag(line->options, "resume"); /* its own of the interrupted run */
-  mtk_write_options o = {.struct_size = sizeof o, .force = replace};
+  mtk_write_options o = {.struct_size = sizeof o, .force = mtk_cmd_replaces(line)};
   if (st == MTK_OK) st = gguf->write_model(out, path, &o, err);
   mtk_model_destroy(out);
   return st;

@@ -224,16 +224,18 @@ json_t *mtk_cmd_plan_json(const mtk_cmd_plan *p) {
   return doc;
 }
 
+bool mtk_cmd_replaces(const mtk_cmd_line *line) {
+  return mtk_options_flag(line->options, "force") || mtk_options_flag(line->options, "resume");
+}
+
 static mtk_status write_plan(const mtk_cmd_plan *p, const mtk_cmd_line *line, mtk_error *err) {
   const char *path = mtk_options_string(line->options, "plan-out");
-  bool replace = mtk_options_flag(line->options, "force") ||
-                 mtk_options_flag(line->options, "resume"); /* its own of the interrupted run */
   if (!path) return MTK_OK;
   json_t *doc = mtk_cmd_plan_json(p);
   char *text = json_dumps(doc, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
   json_decref(doc);
   if (!text) return no_memory(err);
-  mtk_status st = mtk_write_file(path, text, strlen(text), replace, err);
+  mtk_status st = mtk_write_file(path, text, strlen(text), mtk_cmd_replaces(line), err);
   free(text);
   return st;
 }
