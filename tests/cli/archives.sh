@@ -1,7 +1,7 @@
 # Models inside tar and zip files: every good archive gives the bytes of the model, in place where
 # nothing is compressed; every hostile one is refused in one line; readers of other formats work.
 . "$(dirname "$0")/_common.sh"
-"$MTK" convert --list --json | grep -q '"archive"' || skip "the archive plugin is not built"
+grep -q '"archive"' <("$MTK" convert --list --json) || skip "the archive plugin is not built"
 tiny="$MTK_SRC/tests/golden/formats/tiny"
 
 python3 "$MTK_SRC/tests/oracle/make_archive_corpus.py" made bomb
@@ -46,7 +46,7 @@ tar cf gguf.tar m.gguf
 grep -q '"format": "gguf in an archive"' out || fail "no GGUF was seen in gguf.tar"
 cp "$MTK_SRC/formats/torch/corpus/zip_fine.pt" x.pt
 tar czf pt.tar.gz x.pt
-"$MTK" inspect pt.tar.gz | grep -q '^format *torch in an archive' || fail "no checkpoint in pt.tar.gz"
+grep -q '^format *torch in an archive' <("$MTK" inspect pt.tar.gz) || fail "no checkpoint in pt.tar.gz"
 tar cf lora.tar -C "$(dirname "$tiny")" tiny-lora
 "$MTK" convert "$tiny" merged --adapter lora.tar -q >/dev/null
 "$MTK" convert "$tiny" merged2 --adapter "$tiny-lora" -q >/dev/null

@@ -20,7 +20,7 @@ fails() { # fails CODE PATTERN COMMAND...: exit code and one matching line on st
 import json, sys
 names = {p["name"] for p in json.load(sys.stdin)}
 assert {"hf", "gguf", "arch-decoder", "quant-weights", "finetune-sft", "serve-openai"} <= names, names'
-"$MTK" plugin info gguf | grep -q 'mtk.format/1 gguf'
+grep -q 'mtk.format/1 gguf' <("$MTK" plugin info gguf)
 fails 1 'no such plugin' "$MTK" plugin info nothing
 fails 2 'unknown verb' "$MTK" plugin remove gguf
 fails 1 'no such plugin file' "$MTK" plugin check "$work/none.so"

@@ -84,7 +84,7 @@ shared mo .input_scale
 convert mo ct --layout compressed-tensors
 shared ct .weight_global_scale
 shared ct .input_global_scale
-layouts scales ct .self_attn.k_scale | grep -q k_scale || fail "no k_scale for vLLM"
+grep -q k_scale <(layouts scales ct .self_attn.k_scale) || fail "no k_scale for vLLM"
 [ "$(jq .quantization_config.kv_cache_scheme.num_bits ct/config.json)" = 8 ] || fail "no kv_cache_scheme"
 quantize base more --to nvfp4 --act nvfp4 --act-headroom 2 --layout modelopt "${calibration[@]}"
 quantize base less --to nvfp4 --act nvfp4 --act-percentile 99 --layout modelopt "${calibration[@]}"

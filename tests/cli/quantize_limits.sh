@@ -21,7 +21,7 @@ rm one.gguf two.gguf
 # ---- what a dry run says
 # What sanitizers keep beside the program's memory is no part of the estimate.
 besides=0
-if ldd "$MTK" | grep -Eq 'lib(a|t|ub)san'; then besides=4e9; fi
+if grep -Eq 'lib(a|t|ub)san' <(ldd "$MTK"); then besides=4e9; fi
 for to in nvfp4 fp8 q4_k; do
   run_quiet 0 "$MTK" quantize model dry --to $to --dry-run --json -q -t 2
   mv out dry.json

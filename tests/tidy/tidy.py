@@ -231,8 +231,18 @@ C_RULES = (check_lines, check_file_length, check_head_comment, check_functions, 
            check_includes)
 
 
+def check_pipes(path, text):
+    """grep -q leaves at the first match; under pipefail its writer's SIGPIPE then fails, now and then."""
+    if "pipefail" not in text and not path.startswith("tests/cli/"):
+        return []
+    return [(n, "a pipe into grep -q: use grep -q PATTERN <(command)")
+            for n, l in enumerate(text.split("\n"), 1) if re.search(r"[^|]\| *grep -\w*q", l)]
+
+
 def check_text(path, text):
     rules = C_RULES if path.endswith((".c", ".h")) else (check_lines,)
+    if path.endswith(".sh"):
+        rules += (check_pipes,)
     if path.startswith("tests/oracle/"):  # scripts full of literal test data
         rules = ()
     return [(line, message) for rule in rules for line, message in rule(path, text)]
@@ -338,6 +348,10 @@ EXAMPLES = (
     ("build.sh", "y" * 120, None),
     ("build.sh", "y" * 121, "121 columns"),
     ("tests/oracle/make_golden.py", "y" * 101, None),
+    ("tests/cli/a.sh", "x | grep -q y\n", "a pipe into grep -q"),
+    ("build.sh", "set -o pipefail\nx | grep -Eq y\n", "a pipe into grep -q"),
+    ("examples/a.sh", "x | grep -q y\n", None),
+    ("tests/cli/a.sh", "x || grep -q y z\n", None),
     ("core/base/a.c", "int a;\n", "does not open"),
     ("core/base/a.c", "/* x */\n" + "int a;\n" * 799, None),
     ("core/base/a.c", "/* x */\n" + "int a;\n" * 800, "file of 801"),
