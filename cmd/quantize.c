@@ -263,6 +263,7 @@ static mtk_status quantize(mtk_quantize_report *r, inputs *in, mtk_model *model,
                     "no tensor can be quantized to %s: already quantized (--requantize allows it) "
                     "or no row length fits",
                     o->target ? o->target->name : "the types of the plan");
+  MTK_TRY(mtk_cmd_keeps_tensors(in->format, model, r, err));
   if (!dry) MTK_TRY(mtk_cmd_outputs_open(&in->outputs, line, in->format, line->args[1], err));
   mtk_model_set_outputs(model, in->outputs.outputs);
   if (c && moments) MTK_TRY(mtk_cmd_calibration_encode(c, model, r, err));
@@ -339,6 +340,7 @@ mtk_status mtk_cmd_quantize_run(const mtk_cmd_line *line, const char *repeats, m
   inputs in = {.outputs.repeats = repeats};
   MTK_TRY(pick_target(&o, line, err));
   MTK_TRY(output_format(&in.format, line, err));
+  if (o.target) MTK_TRY(mtk_cmd_keeps_target(in.format, o.quantizer, o.target, line, err));
   mtk_model *model = NULL;
   mtk_quantize_report r = {0};
   bool dry = o.sizes_only = mtk_options_flag(line->options, "dry-run");

@@ -11,6 +11,14 @@
  * DST, which stays as it is: MTK_E_CHECK names the first difference. */
 mtk_status mtk_cmd_quantize_run(const mtk_cmd_line *line, const char *repeats, mtk_error *err);
 
+/* quantize_keeps.c: can files of the format hold what a method makes for a target? Of a type: the
+ * refusal names others. Of all tensors of the report, once they are quantized. */
+mtk_status mtk_cmd_keeps_target(const mtk_format_v1 *format, const mtk_quantizer_v1 *q,
+                                const mtk_quant_target *t, const mtk_cmd_line *line,
+                                mtk_error *err);
+mtk_status mtk_cmd_keeps_tensors(const mtk_format_v1 *format, const mtk_model *model,
+                                 const mtk_quantize_report *r, mtk_error *err);
+
 /* quantize_estimate.c: what a run would take, and what its result runs as (--dry-run). */
 typedef struct mtk_cmd_estimate {
   double seconds; /* 0: cannot be told */

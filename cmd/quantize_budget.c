@@ -43,10 +43,9 @@ static mtk_status pick(mtk_quantize_options *o, const mtk_cmd_plan *plan, const 
                        mtk_error *err) {
   mtk_cmd_plan as = *plan;
   if (plan->method->needs & MTK_QUANT_NEEDS_SECOND_MOMENT) as.method = plan->rtn;
+  MTK_TRY(plan_check_type(&as, name, "--candidates", err));
   o->target = plan_target(&o->quantizer, &as, name);
-  if (o->target) return MTK_OK;
-  return mtk_fail(err, MTK_E_INVALID, "--candidates",
-                  "there is no type '%s'; 'mtk quantize --list' shows them", name);
+  return MTK_OK;
 }
 
 static mtk_status open_candidate(candidate *c, const measurement *m, const char *source,
@@ -64,8 +63,8 @@ static mtk_status open_candidate(candidate *c, const measurement *m, const char 
 }
 
 /* "a,b,c" */
-static mtk_status open_candidates(measurement *m, const char *names, const char *source,
-                                  const mtk_quantize_options *o, mtk_error *err) {
+static mtk_status name_candidates(measurement *m, const char *names, mtk_error *err) {
+  mtk_quantize_options unused;
   size_t cap = 1;
   for (const char *p = names; *p; p++) cap += *p == ',';
   m->candidates = mtk_alloc(cap, sizeof *m->candidates);
@@ -75,7 +74,7 @@ static mtk_status open_candidates(measurement *m, const char *names, const char 
     candidate *c = &m->candidates[m->n_candidates++];
     c->name = mtk_arena_strndup(m->plan->arena, p, n);
     if (!c->name) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-    MTK_TRY(open_candidate(c, m, source, o, err));
+    MTK_TRY(pick(&unused, m->plan, c->name, err));
     p += n + (p[n] == ',');
   }
   return MTK_OK;
@@ -279,13 +278,14 @@ mtk_status plan_measure(mtk_cmd_plan *plan, const char *source, const mtk_model 
                         const mtk_quantize_options *o, const mtk_cmd_line *line,
                         const mtk_cmd_calibration *c, uint64_t budget_bytes, mtk_error *err) {
   measurement m = {.plan = plan, .model = model, .n_tensors = mtk_model_tensor_count(model)};
-  const char *names = mtk_options_string(line->options, "candidates");
   double bits = 8.0 * (double)budget_bytes / (double)(plan->params ? plan->params : 1);
   int64_t tokens = mtk_options_int(line->options, "sensitivity-tokens");
   mtk_calibration_options text;
   const mtk_model *base = mtk_cmd_calibration_part(&text, c, tokens, o->pool);
-  mtk_status st = run_calibration(&m, base, &text, err);
-  if (st == MTK_OK) st = open_candidates(&m, names ? names : plan->candidates, source, o, err);
+  mtk_status st = name_candidates(&m, plan->candidates, err);
+  if (st == MTK_OK) st = run_calibration(&m, base, &text, err);
+  for (size_t i = 0; i < m.n_candidates && st == MTK_OK; i++)
+    st = open_candidate(&m.candidates[i], &m, source, o, err);
   if (st == MTK_OK) st = measure_errors(&m, o->pool, err);
   if (st == MTK_OK) st = make_groups(&m, err);
   if (st == MTK_OK) st = measure_losses(&m, &text, base, bits, err);

@@ -68,9 +68,7 @@ static const char *find_runs(const mtk_quant_target *t, const mtk_cmd_estimate *
     if (!exact && !(begins(t->name, r->target) && !begins(t->name, "fp8"))) continue;
     if (!r->act || (e->act && strcmp(r->act, e->act) == 0)) return r->on[device];
   }
-  return e->gguf                                    ? g_gguf
-         : mtk_dtype_get(t->dtype)->block_elems > 1 ? "written as bf16: folders have no such type"
-                                                    : "weights are read as bf16";
+  return e->gguf ? g_gguf : "weights are read as bf16";
 }
 
 /* "W8A8 ...", or where that differs by type "nvfp4: W4A16 ...; fp8: W8A8 ...". */

@@ -30,6 +30,17 @@ const mtk_quant_target *plan_target(const mtk_quantizer_v1 **quantizer, const mt
   return t ? t : find_type(plan->rtn, type);
 }
 
+mtk_status plan_check_type(const mtk_cmd_plan *p, const char *type, const char *place,
+                           mtk_error *err) {
+  const mtk_quantizer_v1 *q;
+  const mtk_quant_target *t = plan_target(&q, p, type);
+  if (!t)
+    return mtk_fail(err, MTK_E_INVALID, place,
+                    "there is no type '%.40s'; 'mtk quantize --list' shows them", type);
+  mtk_status st = mtk_cmd_keeps_target(p->format, q, t, p->line, err);
+  return st == MTK_OK ? st : mtk_fail_in(err, st, place);
+}
+
 static const plan_option *chosen(const plan_group *g) { return &g->options[g->chosen]; }
 
 /* The group of a tensor, which is number *at in it; NULL: it is in none. */
@@ -263,15 +274,13 @@ static mtk_status read_strings(const char ***out, mtk_arena *arena, const json_t
 
 static mtk_status check_names(const mtk_cmd_plan *p, const plan_group *g, const mtk_model *model,
                               const char *path, mtk_error *err) {
-  const mtk_quantizer_v1 *q;
   for (size_t i = 0; i < g->n_tensors; i++) {
     if (!mtk_model_tensor(model, g->tensors[i]))
       return mtk_fail(err, MTK_E_NOT_FOUND, path, "the model has no tensor %.200s", g->tensors[i]);
-    for (size_t j = 0; j < g->n_options; j++)
-      if (!plan_target(&q, p, g->options[j].types[i]))
-        return mtk_fail(err, MTK_E_INVALID, path,
-                        "%.200s: there is no type '%.40s'; 'mtk quantize --list' shows them",
-                        g->tensors[i], g->options[j].types[i]);
+    for (size_t j = 0; j < g->n_options; j++) {
+      mtk_status st = plan_check_type(p, g->options[j].types[i], g->tensors[i], err);
+      if (st != MTK_OK) return mtk_fail_in(err, st, path);
+    }
   }
   return MTK_OK;
 }
@@ -466,7 +475,10 @@ static mtk_status fill(mtk_cmd_plan *p, const mtk_model *model, const mtk_quanti
   p->method = o->quantizer;
   p->rtn = mtk_quantizer_find("rtn");
   p->params = mtk_model_param_count(model);
-  p->candidates = gguf ? "q2_k,q3_k,q4_k,q5_k,q6_k,q8_0" : "nvfp4,fp8,bf16";
+  p->format = format;
+  p->line = line;
+  p->candidates = mtk_options_string(line->options, "candidates");
+  if (!p->candidates) p->candidates = gguf ? "q2_k,q3_k,q4_k,q5_k,q6_k,q8_0" : "nvfp4,fp8,bf16";
   MTK_TRY(read_budget(&budget, line, model, format, err));
   mtk_quantize_options all = *o;
   all.embeddings |= gguf; /* loaders of folders take no quantized embedding */

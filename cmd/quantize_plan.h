@@ -25,7 +25,9 @@ typedef struct plan_group {
 struct mtk_cmd_plan {
   mtk_arena *arena; /* owns all below */
   const mtk_quantizer_v1 *method, *rtn; /* rtn has what the method has not */
-  const char *candidates;               /* by default */
+  const char *candidates;               /* "a,b,c" */
+  const mtk_format_v1 *format;          /* of the output */
+  const mtk_cmd_line *line;
   plan_group *groups;
   size_t n_groups;
   uint64_t fixed_bytes;          /* of tensors that are in no group */
@@ -38,6 +40,9 @@ struct mtk_cmd_plan {
 /* The row of a type in the method's table or else in rtn's; NULL: neither has it. */
 const mtk_quant_target *plan_target(const mtk_quantizer_v1 **quantizer, const mtk_cmd_plan *plan,
                                     const char *type);
+/* Is there such a type, and can the output hold it? place: where it is named. */
+mtk_status plan_check_type(const mtk_cmd_plan *plan, const char *type, const char *place,
+                           mtk_error *err);
 
 /* quantize_budget.c: fill the groups with what is measured over the calibration text. */
 mtk_status plan_measure(mtk_cmd_plan *plan, const char *source, const mtk_model *model,

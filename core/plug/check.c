@@ -6,17 +6,19 @@
 #include <mtk/ext/server.h>
 #include <mtk/ext/verifier.h>
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Features of version 1.0: a plugin may bring larger structs, never smaller ones. */
+/* Features of version 1.0: a plugin may bring larger structs, never smaller ones. Members that were
+ * appended since do not count. */
 static const struct {
   const char *id;
   size_t struct_size;
 } features[] = {
-    {MTK_EXT_FORMAT, sizeof(mtk_format_v1)},   {MTK_EXT_ARCH, sizeof(mtk_arch_v1)},
-    {MTK_EXT_QUANTIZER, sizeof(mtk_quantizer_v1)}, {MTK_EXT_RECIPE, sizeof(mtk_recipe_v1)},
-    {MTK_EXT_SERVER, sizeof(mtk_server_v1)},   {MTK_EXT_VERIFIER, sizeof(mtk_verifier_v1)},
+    {MTK_EXT_FORMAT, offsetof(mtk_format_v1, keeps)}, {MTK_EXT_ARCH, sizeof(mtk_arch_v1)},
+    {MTK_EXT_QUANTIZER, sizeof(mtk_quantizer_v1)},    {MTK_EXT_RECIPE, sizeof(mtk_recipe_v1)},
+    {MTK_EXT_SERVER, sizeof(mtk_server_v1)},          {MTK_EXT_VERIFIER, sizeof(mtk_verifier_v1)},
 };
 
 static bool refuse(mtk_refusal *out, const char *fmt, ...) MTK_PRINTF(2, 3);
@@ -36,14 +38,15 @@ static bool abi_fits(mtk_refusal *out, const mtk_abi_block *abi) {
   if (abi->major != MTK_ABI_MAJOR)
     return refuse(out, "ABI major %u, this host has %d", abi->major, MTK_ABI_MAJOR);
   if (abi->minor > MTK_ABI_MINOR)
-    return refuse(out, "ABI %u.%u, this host has only %d.%d", abi->major, abi->minor,
-                  MTK_ABI_MAJOR, MTK_ABI_MINOR);
+    return refuse(out, "ABI %u.%u, this host has only %d.%d", abi->major, abi->minor, MTK_ABI_MAJOR,
+                  MTK_ABI_MINOR);
   if (abi->pointer_size != sizeof(void *))
     return refuse(out, "pointers of %u bytes, this host's have %zu", abi->pointer_size,
                   sizeof(void *));
   if (abi->layout_hash != MTK_LAYOUT_HASH)
-    return refuse(out, "struct layout %016llx, this host has %016llx: build it against the headers "
-                       "of this version",
+    return refuse(out,
+                  "struct layout %016llx, this host has %016llx: build it against the headers "
+                  "of this version",
                   (unsigned long long)abi->layout_hash, (unsigned long long)MTK_LAYOUT_HASH);
   return true;
 }

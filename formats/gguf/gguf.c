@@ -103,6 +103,7 @@ static const mtk_format_v1 gguf_format = {
     .write_model = gguf_write_model,
     .read_adapter = gguf_read_adapter,
     .write_adapter = gguf_write_adapter,
+    .keeps = gguf_keeps,
 };
 
 MTK_PLUGIN_DEFINE("gguf", MTK_PLUGIN_VERSION, "reads and writes GGUF models and LoRA adapters",

@@ -122,6 +122,7 @@ mtk_value gguf_string(const char *s, size_t len);
 /* write.c, adapter.c */
 mtk_status gguf_write_model(mtk_model *model, const char *path, const mtk_write_options *options,
                             mtk_error *err);
+bool gguf_keeps(const mtk_tensor *t);
 mtk_status gguf_read_adapter_bytes(mtk_adapter *adapter, const uint8_t *data, size_t size,
                                    const char *path, mtk_error *err);
 mtk_status gguf_read_adapter(mtk_adapter *adapter, const char *path, mtk_error *err);

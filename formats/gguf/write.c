@@ -62,13 +62,15 @@ static bool holds_scales(const mtk_tensor *t) {
          (mtk_tensor_scale_count(t) == 1 || per_expert);
 }
 
+bool gguf_keeps(const mtk_tensor *t) { return gguf_type_by_dtype(t->dtype) && holds_scales(t); }
+
 /* The type a tensor gets: its own if possible, f32 for vectors, else bf16. */
 static mtk_status choose_dtype(writer *w, const mtk_tensor *t, mtk_dtype *out) {
   const mtk_dtype_info *info = mtk_dtype_get(t->dtype);
   bool narrow = t->dtype == MTK_BF16 || t->dtype == MTK_F16;
   bool vector = t->n_dims <= 1 || ends_with(t->name, ".bias"); /* experts' biases are 2-d */
   *out = t->dtype;
-  if (gguf_type_by_dtype(t->dtype) && holds_scales(t)) {
+  if (gguf_keeps(t)) {
     if (vector && narrow) *out = MTK_F32;
     return MTK_OK;
   }

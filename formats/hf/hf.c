@@ -57,6 +57,7 @@ static const mtk_format_v1 hf_format = {
     .write_model = hf_write_model,
     .read_adapter = hf_read_adapter,
     .write_adapter = hf_write_adapter,
+    .keeps = hf_keeps,
 };
 
 MTK_PLUGIN_DEFINE("hf", MTK_PLUGIN_VERSION,

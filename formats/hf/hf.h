@@ -157,6 +157,7 @@ typedef enum hf_layout {
   HF_BLOCKS   /* gpt-oss's experts: X_blocks, X_scales (MXFP4) */
 } hf_layout;
 hf_layout hf_layout_of(const mtk_tensor *t, hf_acts acts);
+bool hf_keeps(const mtk_tensor *t);
 /* A linear weight of the model under its name in the folder. */
 bool hf_is_linear(const mtk_tensor *t, const char *hf_name);
 /* "model.layers.0.mlp.up_proj.weight" -> a new string: the module's name. */

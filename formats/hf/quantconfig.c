@@ -49,6 +49,8 @@ hf_layout hf_layout_of(const mtk_tensor *t, hf_acts acts) {
   return mx ? HF_MXFP8 : HF_DEQUANT;
 }
 
+bool hf_keeps(const mtk_tensor *t) { return hf_layout_of(t, HF_ACTS_USUAL) != HF_DEQUANT; }
+
 bool hf_is_linear(const mtk_tensor *t, const char *hf_name) {
   return t->n_dims == 2 && is_weight(hf_name) && strcmp(t->name, "token_embd.weight") != 0;
 }

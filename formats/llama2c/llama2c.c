@@ -17,6 +17,8 @@ static int llama2c_probe(const char *path, const uint8_t *head, size_t n) {
   return ours ? 92 : 0;
 }
 
+static bool llama2c_keeps(const mtk_tensor *t) { return t->dtype == MTK_F32 && !t->scales; }
+
 static const mtk_format_v1 llama2c_format = {
     .struct_size = sizeof(mtk_format_v1),
     .id = "llama2c",
@@ -26,6 +28,7 @@ static const mtk_format_v1 llama2c_format = {
     .probe = llama2c_probe,
     .read_model = llama2c_read_model,
     .write_model = llama2c_write_model,
+    .keeps = llama2c_keeps,
 };
 
 MTK_PLUGIN_DEFINE("llama2c", MTK_PLUGIN_VERSION, "reads llama2.c checkpoints, writes version 0",

@@ -35,6 +35,12 @@ static int mistral_probe(const char *path, const uint8_t *head, size_t n) {
   return lora ? 110 : 0;
 }
 
+/* The weights lie in a safetensors file. */
+static bool mistral_keeps(const mtk_tensor *t) {
+  const mtk_format_v1 *hf = mtk_format_find("hf");
+  return !hf || mtk_format_keeps(hf, t);
+}
+
 static const mtk_format_v1 mistral_format = {
     .struct_size = sizeof(mtk_format_v1),
     .id = "mistral",
@@ -46,6 +52,7 @@ static const mtk_format_v1 mistral_format = {
     .write_model = mistral_write_model,
     .read_adapter = mistral_read_adapter,
     .write_adapter = mistral_write_adapter,
+    .keeps = mistral_keeps,
 };
 
 MTK_PLUGIN_DEFINE("mistral", MTK_PLUGIN_VERSION,

@@ -35,6 +35,7 @@ static const mtk_format_v1 npz_format = {
     .probe = npz_probe,
     .read_model = npz_read_model,
     .write_model = npz_write_model,
+    .keeps = npz_keeps,
 };
 
 MTK_PLUGIN_DEFINE("npz", MTK_PLUGIN_VERSION, "reads and writes NumPy arrays", "Apache-2.0",

@@ -34,5 +34,6 @@ mtk_status npz_read_bytes(mtk_model *model, const uint8_t *data, size_t size, co
                           mtk_error *err);
 mtk_status npz_write_model(mtk_model *model, const char *path, const mtk_write_options *options,
                            mtk_error *err);
+bool npz_keeps(const mtk_tensor *t);
 
 #endif

@@ -39,6 +39,8 @@ static bool is_wanted(const char *const *names, size_t n, const char *name) {
   return n == 0;
 }
 
+bool npz_keeps(const mtk_tensor *t) { return npy_descr(t->dtype) && !t->scales; }
+
 static mtk_status plan_member(writer *w, const mtk_tensor *t, size_t *n_widened) {
   member *m = &w->members[w->n++];
   char *name = mtk_asprintf("%s.npy", t->name);
@@ -48,7 +50,7 @@ static mtk_status plan_member(writer *w, const mtk_tensor *t, size_t *n_widened)
   if (strlen(m->name) > 65000)
     return mtk_fail(w->err, MTK_E_LIMIT, NULL, "a tensor's name is too long for a zip file");
   m->tensor = t;
-  m->dtype = npy_descr(t->dtype) && !t->scales ? t->dtype : MTK_F32;
+  m->dtype = npz_keeps(t) ? t->dtype : MTK_F32;
   *n_widened += m->dtype != t->dtype;
   MTK_TRY(npy_header(&m->header, m->dtype, t->n_dims, t->shape, w->err));
   uint64_t n = (uint64_t)(mtk_tensor_rows(t) * mtk_tensor_row_elems(t));

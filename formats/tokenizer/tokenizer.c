@@ -242,6 +242,11 @@ mtk_status tokenizer_write_model(mtk_model *model, const char *path,
   return status;
 }
 
+static bool keeps_nothing(const mtk_tensor *t) {
+  (void)t;
+  return false;
+}
+
 static const mtk_format_v1 tokenizer_format = {
     .struct_size = sizeof(mtk_format_v1),
     .id = "tokenizer",
@@ -251,6 +256,7 @@ static const mtk_format_v1 tokenizer_format = {
     .probe = tokenizer_probe,
     .read_model = tokenizer_read_model,
     .write_model = tokenizer_write_model,
+    .keeps = keeps_nothing,
 };
 
 MTK_PLUGIN_DEFINE("tokenizer", MTK_PLUGIN_VERSION,

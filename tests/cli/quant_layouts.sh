@@ -135,7 +135,7 @@ refuses 1 "128 x 128" "$MTK" quantize base dst --to nvfp4 --layout deepseek -q
 refuses 1 "needs the scale of its activations" "$MTK" quantize base dst --to fp8 --layout modelopt -q
 refuses 1 "compressed-tensors" "$MTK" quantize "$MTK_SRC/examples/petit/model" dst --to int4 --layout modelopt -q
 refuses 2 "needs --calibration" "$MTK" quantize base dst --to nvfp4 --act nvfp4 -q
-refuses 2 "no layout has fp8 activations on q4_k" "$MTK" quantize base dst --to q4_k --act fp8 -q
+refuses 2 "no layout has fp8 activations on q4_k" "$MTK" quantize base dst.gguf --to q4_k --act fp8 -q
 refuses 2 "no layout has nvfp4 activations on int4" "$MTK" quantize base dst --to int4 --act nvfp4 -q
 refuses 1 "no nvfp4 weights with fp8" "$MTK" quantize base dst --to nvfp4 --act fp8 "${calibration[@]}" -q
 refuses 2 "needs --calibration" "$MTK" quantize base dst --to nvfp4 --kv-cache-scales fp8 -q

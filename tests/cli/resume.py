@@ -116,8 +116,8 @@ def other_runs():
 
 def full_disk():
     """A limit on the size of files acts like a full disk."""
-    for out in ("d.safetensors", "d.gguf", "d"):
-        command = [MTK, "quantize", "large.safetensors", out, "--to", "fp8"]
+    for out, to in (("d.safetensors", "fp8"), ("d.gguf", "q8_0"), ("d", "fp8")):
+        command = [MTK, "quantize", "large.safetensors", out, "--to", to]
         run(*command, "-q")
         whole = outputs(out)
         clean(out)

@@ -170,6 +170,12 @@ static const void *get_tiny(const char *id, size_t index) {
   return index == 0 && strcmp(id, MTK_EXT_FORMAT) == 0 ? tiny_feature : NULL;
 }
 
+/* A format from before members were appended. */
+static const mtk_format_v1 old_format = {.struct_size = offsetof(mtk_format_v1, keeps), .id = "x"};
+static const void *get_old(const char *id, size_t index) {
+  return index == 0 && strcmp(id, MTK_EXT_FORMAT) == 0 ? &old_format : NULL;
+}
+
 START_TEST(entries) {
   const mtk_plugin_entry_t good = {
       .abi = {MTK_ABI_MAGIC, MTK_ABI_MAJOR, MTK_ABI_MINOR, sizeof(void *), {0}, MTK_LAYOUT_HASH},
@@ -186,6 +192,11 @@ START_TEST(entries) {
   ck_assert_int_eq(good.init(mtk_host_get(), NULL), MTK_OK);
   ck_assert(!mtk_plugin_features_fit(&r, &good));
   ck_assert_msg(strstr(r.why, "mtk.format/1 number 0 has 16 bytes"), "%s", r.why);
+  mtk_plugin_entry_t old = good;
+  old.get = get_old;
+  ck_assert_msg(mtk_plugin_features_fit(&r, &old), "%s", r.why);
+  mtk_tensor any = {.name = "any"};
+  ck_assert(mtk_format_keeps(&old_format, &any));
   mtk_plugin_entry_t bad = good;
   bad.struct_size = 24;
   ck_assert(!mtk_plugin_entry_fits(&r, &bad, "x"));

@@ -5,6 +5,8 @@
 #include <mtk/model.h>
 #include <mtk/option.h>
 
+#include <stddef.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -47,7 +49,16 @@ typedef struct mtk_format_v1 {
   mtk_status (*read_adapter)(mtk_adapter *adapter, const char *path, mtk_error *err);
   mtk_status (*write_adapter)(const mtk_adapter *adapter, const mtk_model *base, const char *path,
                               const mtk_write_options *options, mtk_error *err);
+  /* Does write_model keep the type and the outside scales of such a tensor (name, shape, type and
+   * scales; no values)? Where not it writes another type, with a warning. NULL: of all it can
+   * write. */
+  bool (*keeps)(const mtk_tensor *t);
 } mtk_format_v1;
+
+static inline bool mtk_format_keeps(const mtk_format_v1 *f, const mtk_tensor *t) {
+  bool says = f->struct_size > offsetof(mtk_format_v1, keeps) && f->keeps;
+  return !says || f->keeps(t);
+}
 
 #ifdef __cplusplus
 }
