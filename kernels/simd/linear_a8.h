@@ -231,7 +231,7 @@ static void run_direct(const direct_row *table, const a8_job *job, int64_t m0, i
   { panels, direct_##t##_##rows##x##panels, direct_##t##_##rows##x1 }
 #if MTK_LANES == 16
 #define DIRECTS(t)                                                                                 \
-  DIRECT_FN(t, 1, 8)                                                                               \
+  DIRECT_FN(t, 1, 4)                                                                               \
   DIRECT_FN(t, 1, 1)                                                                               \
   DIRECT_FN(t, 2, 4)                                                                               \
   DIRECT_FN(t, 2, 1)                                                                               \
@@ -244,7 +244,7 @@ static void run_direct(const direct_row *table, const a8_job *job, int64_t m0, i
   DIRECT_FN(t, 7, 1)                                                                               \
   DIRECT_FN(t, 8, 1)                                                                               \
   static const direct_row direct_##t[DIRECT_ROWS + 1] = {                                          \
-      {0, NULL, NULL},     DIRECT_ROW(t, 1, 8), DIRECT_ROW(t, 2, 4),                               \
+      {0, NULL, NULL},     DIRECT_ROW(t, 1, 4), DIRECT_ROW(t, 2, 4),                               \
       DIRECT_ROW(t, 3, 2), DIRECT_ROW(t, 4, 2), DIRECT_ROW(t, 5, 1),                               \
       DIRECT_ROW(t, 6, 1), DIRECT_ROW(t, 7, 1), DIRECT_ROW(t, 8, 1)};
 #else

@@ -11,8 +11,9 @@ nobody wants. llama.cpp leaves it out: nothing in a whole model, much in two lay
 
 Both sides do the same work: a prompt of 512 of which only the last logits are read, then 64 tokens one by one; then 8
 and 32 sequences of 16 tokens each that decode 16 more together, logits of each read. Ids are drawn, nothing is sampled.
-llama.cpp runs through its C API with one thread count for all, n_ubatch 512, the KV cache in f16 (its default), and
-flash attention on or off, whichever was faster in the warm-up. mtk runs as `mtk bench` with one run to warm up.
+Both keep keys and values in f16 (llama.cpp's default). llama.cpp runs through its C API with one thread count for all,
+n_ubatch 512, and flash attention on or off, whichever was faster in the warm-up. mtk runs as `mtk bench` with one run to
+warm up.
 
 All types with the default three rounds take about an hour and a half on two quiet cores, --quick a quarter of an hour;
 after every file the time left is printed. Every finished row goes to OUT.csv at once, and what is in there is not
@@ -123,7 +124,8 @@ def mtk_rates(binary, path, threads, sequences):
     """sequences -> (prompt, decode) rates."""
     single = sequences == [1]
     command = [binary, "bench", path, "-p", str(PROMPT if single else SHORT), "-n", str(GENERATE if single else STEPS),
-               "-s", ",".join(map(str, sequences)), "-t", str(threads), "-r", "1", "--no-limits", "--json", "-q"]
+               "-s", ",".join(map(str, sequences)), "-t", str(threads), "-r", "1", "--kv-cache", "f16", "--no-limits",
+               "--json", "-q"]
     out = subprocess.run(command, check=True, capture_output=True)
     return {r["sequences"]: (r["prompt_tokens_per_s"], r["generated_tokens_per_s"],
                              r["prompt"]["gops"] * 1e9 / r["prompt_tokens_per_s"])
