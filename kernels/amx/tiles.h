@@ -1,5 +1,5 @@
 /* kernels/amx/tiles.h: products of many rows of x in a16 for simd/linear_float.h: two tiles of rows
- * times two panels keep four tiles of sums over a chunk of k. Tiles of one product have the same
+ * times two panels keep four tiles of sums over DEPTH k. Tiles of one product have the same
  * height, so that few rows cost little: TDPBF16PS takes as long as its tile is high.
  *
  * Activations: rows of floats for m = 1, then the same rows in bf16. */
@@ -9,23 +9,23 @@
 #include "amx/config.h"
 
 /* Tiles of equal height cover up to SPARE_ROWS more rows than there are. */
-enum { CHUNK = 512, DEPTH = 2048, SPARE_ROWS = (ROWS + TILE_SIDE - 1) / TILE_SIDE };
+enum { ROWS = 256, DEPTH = 2048, SPARE_ROWS = (ROWS + TILE_SIDE - 1) / TILE_SIDE };
 typedef uint16_t tile_weight;
 
-/* A chunk of all rows in bf16, then the next chunk. */
+/* DEPTH columns of all rows in bf16, then the next ones. */
 static int64_t act_ld(int64_t k) { return mtk_k_blocks(k) * MTK_K_BLOCK; }
-/* Bytes of a row of the chunk at k0: rows of a tile lie apart from each other in the cache. */
-static int64_t chunk_ld(int64_t k0, int64_t k) {
-  return (mtk_k_min(CHUNK, act_ld(k) - k0) + MTK_K_BLOCK) * 2;
+/* Bytes of a row of those at k0: rows of a tile lie apart from each other in the cache. */
+static int64_t depth_ld(int64_t k0, int64_t k) {
+  return (mtk_k_min(DEPTH, act_ld(k) - k0) + MTK_K_BLOCK) * 2;
 }
-static int64_t in_chunk(int64_t m, int64_t i, int64_t k0, int64_t k) {
-  int64_t before = m * act_ld(k) * 4 + (m + SPARE_ROWS) * (k0 / CHUNK) * (CHUNK + MTK_K_BLOCK) * 2;
-  return before + i * chunk_ld(k0, k);
+static int64_t in_depth(int64_t m, int64_t i, int64_t k0, int64_t k) {
+  int64_t before = m * act_ld(k) * 4 + (m + SPARE_ROWS) * (k0 / DEPTH) * (DEPTH + MTK_K_BLOCK) * 2;
+  return before + i * depth_ld(k0, k);
 }
 static size_t act_bytes(mtk_arith arith, int64_t m, int64_t k) {
   (void)arith;
-  int64_t last = (act_ld(k) - 1) / CHUNK * CHUNK;
-  return (size_t)in_chunk(m, m + SPARE_ROWS, last, k);
+  int64_t last = (act_ld(k) - 1) / DEPTH * DEPTH;
+  return (size_t)in_depth(m, m + SPARE_ROWS, last, k);
 }
 
 static void tile_rows(float *act, mtk_arith arith, int64_t m, int64_t m0, int64_t m1, int64_t k) {
@@ -33,27 +33,34 @@ static void tile_rows(float *act, mtk_arith arith, int64_t m, int64_t m0, int64_
   for (int64_t i = m0; i < m1; i++) {
     const float *row = act + i * act_ld(k);
     for (int64_t j = 0; j < act_ld(k); j += LANES) {
-      uint8_t *to = (uint8_t *)act + in_chunk(m, i, j / CHUNK * CHUNK, k) + j % CHUNK * 2;
+      uint8_t *to = (uint8_t *)act + in_depth(m, i, j / DEPTH * DEPTH, k) + j % DEPTH * 2;
       vi upper = vi_srli(vf_as_vi(vf_load(row + j)), 16);
       _mm256_storeu_si256((void *)to, _mm512_cvtepi32_epi16(upper));
     }
   }
 }
 
-/* acc[2 or 1 tiles of `height` rows][COLS] += x * w over `blocks` tiles of k; ld in bytes. */
-MTK_INLINE void tile_product(float *acc, const uint8_t *x, int64_t ld, int64_t height,
+/* acc[2 or 1 tiles of `height` rows][COLS] = (first) or += x * w over `blocks` tiles of k; ld in
+ * bytes. Fetches as many rows of sums ahead at y. */
+MTK_INLINE void tile_product(float *acc, int first, const uint8_t *x, int64_t ld, int64_t height,
                              const int both, const uint8_t *w0, const uint8_t *w1, int64_t blocks,
-                             upcoming *next) {
+                             const float *y, int64_t ldy, upcoming *next) {
   enum { SUM_LD = COLS * sizeof(float), TILE_BYTES = TILE_SIDE * 64 };
   float *c0 = acc, *c1 = acc + height * COLS;
   const uint8_t *x1 = x + height * ld;
-  _tile_loadd(0, c0, SUM_LD);
-  _tile_loadd(1, c0 + TILE_SIDE, SUM_LD);
-  if (both) {
-    _tile_loadd(2, c1, SUM_LD);
-    _tile_loadd(3, c1 + TILE_SIDE, SUM_LD);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  if (!first) {
+    _tile_loadd(0, c0, SUM_LD);
+    _tile_loadd(1, c0 + TILE_SIDE, SUM_LD);
+    if (both) {
+      _tile_loadd(2, c1, SUM_LD);
+      _tile_loadd(3, c1 + TILE_SIDE, SUM_LD);
+    }
   }
-  for (int64_t b = 0; b < blocks; b++) {
+  for (int64_t b = 0, row = 0; b < blocks; b++) {
     _tile_loadd(6, w0 + b * TILE_BYTES, 64);
     _tile_loadd(4, x + b * 64, ld);
     _tile_dpbf16ps(0, 4, 6);
@@ -65,6 +72,7 @@ MTK_INLINE void tile_product(float *acc, const uint8_t *x, int64_t ld, int64_t h
       _tile_dpbf16ps(3, 5, 7);
     }
     fetch_step(next);
+    for (; row < (b + 1) * 2 * TILE_SIDE / blocks; row++) fetch_sums(y + row * ldy);
   }
   _tile_stored(0, c0, SUM_LD);
   _tile_stored(1, c0 + TILE_SIDE, SUM_LD);
@@ -74,19 +82,25 @@ MTK_INLINE void tile_product(float *acc, const uint8_t *x, int64_t ld, int64_t h
   }
 }
 
-/* acc[rows][COLS] += rows m0 .. of x, columns k0 .. k0+count, times w. */
-NOINLINE void products(const float_job *job, float *acc, int64_t m0, int64_t rows, int64_t k0,
-                       int64_t count, const void *const *w, upcoming *next) {
-  int64_t ld = chunk_ld(k0, job->k), blocks = count / MTK_K_BLOCK;
+/* Sums of rows m0 .. of x, columns k0 .. k0+count, times w. */
+NOINLINE void products(const float_job *job, const sums_at *to, int64_t m0, int64_t rows,
+                       int64_t k0, int64_t count, const void *const *w, upcoming *next) {
+  _Alignas(64) float acc[2 * TILE_SIDE * COLS];
+  int64_t ld = depth_ld(k0, job->k), blocks = count / MTK_K_BLOCK;
   int64_t n_tiles = (rows + TILE_SIDE - 1) / TILE_SIDE, height = (rows + n_tiles - 1) / n_tiles;
-  const uint8_t *x = (const uint8_t *)job->act + in_chunk(job->m, m0, k0, job->k);
+  const uint8_t *x = (const uint8_t *)job->act + in_depth(job->m, m0, k0, job->k);
+  float *y = to->y;
   fetch_in_steps(next, blocks * ((n_tiles + 1) / 2));
   tiles_begin(height, TILE_ROW);
-  for (; n_tiles > 0; n_tiles -= 2, acc += 2 * height * COLS, x += 2 * height * ld) {
-    if (n_tiles > 1)
-      tile_product(acc, x, ld, height, 1, w[0], w[1], blocks, next);
+  for (int64_t n; rows > 0; rows -= n, x += n * ld, y += n * to->ldy) {
+    n = mtk_k_min(2 * height, rows);
+    const float *after = y + n * to->ldy;
+    if (!to->first) load_sums(acc, y, to->ldy, n, to->cols);
+    if (n > height)
+      tile_product(acc, to->first, x, ld, height, 1, w[0], w[1], blocks, after, to->ldy, next);
     else
-      tile_product(acc, x, ld, height, 0, w[0], w[1], blocks, next);
+      tile_product(acc, to->first, x, ld, height, 0, w[0], w[1], blocks, after, to->ldy, next);
+    store_sums(y, to->ldy, acc, n, to->cols, to->scale);
   }
   _tile_release();
 }

@@ -1,16 +1,15 @@
 /* kernels/simd/linear_float.h: linear layers in arithmetics a32 and a16, every storage type.
  *
  * Lanes run over n (rows of W) and each chain runs over k in order, so the bits do not depend on
- * tiles. m = 1 decodes in registers; everything else works on chunks of CHUNK k of two panels,
- * decoded once for ROWS activations: to floats for the tiles of simd/linear_tiles.h, to pairs of
- * bf16 for those of kernels/amx. Sums between chunks are kept as floats, which continues the chains
- * unchanged; DEPTH k are done for all panels before more, so that the activations stay in L2. */
+ * tiles. m = 1 decodes in registers; everything else decodes DEPTH k of two panels once for ROWS
+ * activations: to floats for the tiles of simd/linear_tiles.h, to pairs of bf16 for those of
+ * kernels/amx. A tile keeps its sums over these k in registers; in between y holds them as floats,
+ * which continues the chains unchanged. DEPTH k are done for all panels before more, so that the
+ * activations stay in L2. */
 #include "families.h"
 #include "simd/linear_block.h"
 #include "simd/linear_sums.h"
 
-enum { ROWS = 192 };
-enum { FEW_ROWS = 16 }; /* read weights faster than they are fetched ahead line by line */
 #if MTK_LANES == 16
 enum { GEMV_A32 = 4, GEMV_A16 = 4 };
 #else
@@ -48,26 +47,37 @@ typedef struct float_job {
   int flush; /* MXCSR FTZ and DAZ while the chains run */
 } float_job;
 
-/* What is wanted next, fetched a little at each step of the work before: packed weights, and rows
- * of y that are about to be written. */
+/* Columns of y that sums of k0 and up go to: first if k0 is 0, else they hold the sums before. */
+typedef struct sums_at {
+  float *y;
+  int64_t ldy, cols;
+  int first;
+  float scale; /* 1 if more sums follow */
+} sums_at;
+
+/* Weights that are wanted next, fetched into L2 a little at each step of the work before. */
 typedef struct upcoming {
   const uint8_t *panels[TILE_PANELS];
-  const float *y;
-  int64_t lines, lines_a_step, ldy, rows, rows_a_step;
+  int64_t line, lines, lines_a_step;
 } upcoming;
 MTK_INLINE void fetch_in_steps(upcoming *next, int64_t steps) {
   next->lines_a_step = (next->lines + steps - 1) / steps;
-  next->rows_a_step = (next->rows + steps - 1) / steps;
 }
 MTK_INLINE void fetch_step(upcoming *next) {
-  for (int64_t n = mtk_k_min(next->lines_a_step, next->lines); n > 0; n--) {
-    next->lines--;
-    for (int i = 0; i < TILE_PANELS; i++) prefetch(next->panels[i] + 64 * next->lines, 0);
+  int64_t end = mtk_k_min(next->line + next->lines_a_step, next->lines);
+  for (; next->line < end; next->line++) {
+    for (int i = 0; i < TILE_PANELS; i++) prefetch(next->panels[i] + 64 * next->line, 0);
   }
-  for (int64_t n = mtk_k_min(next->rows_a_step, next->rows); n > 0; n--) {
-    next->rows--;
-    const uint8_t *row = (const uint8_t *)(next->y + next->rows * next->ldy);
-    for (int at = 0; at < COLS * 4; at += 64) prefetch(row + at, 0);
+}
+/* A row of y that is written soon. */
+MTK_INLINE void fetch_sums(const float *y) {
+  for (int at = 0; at < COLS; at += 16) prefetch((const uint8_t *)(y + at), 0);
+}
+
+/* Columns of y to acc[rows][COLS]: store_sums takes them back. */
+NOINLINE void load_sums(float *acc, const float *y, int64_t ldy, int64_t rows, int64_t cols) {
+  for (int64_t r = 0; r < rows; r++, y += ldy, acc += COLS) {
+    for (int64_t c = 0; c < cols; c += LANES) vf_store(acc + c, vf_load_n(y + c, cols - c));
   }
 }
 
@@ -78,15 +88,20 @@ MTK_INLINE void fetch_step(upcoming *next) {
 #endif
 
 /* ---- activations ---------------------------------------- */
+enum { PREPARE_ROWS = 4 }; /* as rows and as tiles while they are in the cache */
+
 #ifndef MTK_TILES
 static size_t act_bytes_a32(int64_t m, int64_t k) { return act_bytes(MTK_A32, m, k); }
 
 static void prepare_a32(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0, int64_t m1,
                         int64_t k) {
-  for (int64_t i = m0; i < m1; i++) {
-    memcpy((float *)act + i * act_ld(k), x + i * ldx, (size_t)k * sizeof(float));
+  for (int64_t i = m0, end; i < m1; i = end) {
+    end = mtk_k_min(i + PREPARE_ROWS, m1);
+    for (int64_t r = i; r < end; r++) {
+      memcpy((float *)act + r * act_ld(k), x + r * ldx, (size_t)k * sizeof(float));
+    }
+    tile_rows(act, MTK_A32, m, i, end, k);
   }
-  tile_rows(act, MTK_A32, m, m0, m1, k);
 }
 #endif
 
@@ -94,25 +109,21 @@ static size_t act_bytes_a16(int64_t m, int64_t k) { return act_bytes(MTK_A16, m,
 
 static void prepare_a16(void *act, const float *x, int64_t ldx, int64_t m, int64_t m0, int64_t m1,
                         int64_t k) {
-  for (int64_t i = m0; i < m1; i++) {
-    float *row = (float *)act + i * act_ld(k);
-    for (int64_t j = 0; j < mtk_k_blocks(k) * MTK_K_BLOCK; j += LANES) {
-      int64_t left = k - j;
-      vf v = left > 0 ? vf_load_n(x + i * ldx + j, left) : vf_set1(0.0f);
-      vf_store(row + j, vf_round_bf16(v));
+  for (int64_t i = m0, end; i < m1; i = end) {
+    end = mtk_k_min(i + PREPARE_ROWS, m1);
+    for (int64_t r = i; r < end; r++) {
+      float *row = (float *)act + r * act_ld(k);
+      for (int64_t j = 0; j < act_ld(k); j += LANES) {
+        int64_t left = k - j;
+        vf v = left > 0 ? vf_load_n(x + r * ldx + j, left) : vf_set1(0.0f);
+        vf_store(row + j, vf_round_bf16(v));
+      }
     }
+    tile_rows(act, MTK_A16, m, i, end, k);
   }
-  tile_rows(act, MTK_A16, m, m0, m1, k);
 }
 
 /* ---- general m ---------------------------------------- */
-/* y of a tile to acc: store_sums takes it back. */
-NOINLINE void load_sums(float *acc, const float *y, int64_t ldy, int64_t rows, int64_t cols) {
-  for (int64_t r = 0; r < rows; r++, y += ldy, acc += COLS) {
-    for (int64_t c = 0; c < cols; c += LANES) vf_store(acc + c, vf_load_n(y + c, cols - c));
-  }
-}
-
 /* Where the weights k0 .. k0+count of panels p .. lie, about. */
 static upcoming upcoming_at(const float_job *job, int64_t p, int64_t k0, int64_t count) {
   int64_t blocks = mtk_k_blocks(job->k), bytes = job->stride * mtk_k_blocks(count) / blocks;
@@ -127,35 +138,25 @@ static upcoming upcoming_at(const float_job *job, int64_t p, int64_t k0, int64_t
 /* Rows m0 .. m0+rows times panels p .. p+panels, k0 .. k1 of the sums. */
 static void run_panels(const float_job *job, int64_t m0, int64_t rows, int64_t p, int64_t panels,
                        int64_t k0, int64_t k1) {
-  _Alignas(64) uint8_t scratch[TILE_PANELS][CHUNK * MTK_PANEL * sizeof(tile_weight)];
-  _Alignas(64) float acc[(ROWS + SPARE_ROWS) * COLS];
-  float *y = job->y + m0 * job->ldy + p * MTK_PANEL;
-  int64_t cols = mtk_k_min(panels * MTK_PANEL, job->n - p * MTK_PANEL);
-  memset(acc, 0, (size_t)((rows + SPARE_ROWS) * COLS) * sizeof *acc);
-  if (k0 > 0) load_sums(acc, y, job->ldy, rows, cols);
-  for (int64_t j = k0; j < k1; j += CHUNK) {
-    int64_t count = mtk_k_min(CHUNK, k1 - j);
-    if (job->kernel->arith == MTK_A16) count = mtk_k_blocks(count) * MTK_K_BLOCK;
-    const void *w[TILE_PANELS] = {0};
-    for (int64_t i = 0; i < panels; i++) {
-      const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p + i);
-      const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p + i);
-      w[i] = job->kernel->decode(scratch[i], panel, grid, j, count);
-    }
-    if (panels < TILE_PANELS) w[TILE_PANELS - 1] = w[0];
-    int more = j + CHUNK < k1;
-    upcoming next = upcoming_at(job, more ? p : p + TILE_PANELS, more ? j + CHUNK : k0, CHUNK);
-    if (rows <= FEW_ROWS) next.lines = 0;
-    next.y = y;
-    next.ldy = job->ldy;
-    next.rows = more ? 0 : rows;
-    unsigned csr = flush_on(job->flush);
-    products(job, acc, m0, rows, j, count, w, &next);
-    _mm_setcsr(csr);
+  _Alignas(64) uint8_t scratch[TILE_PANELS][DEPTH * MTK_PANEL * sizeof(tile_weight)];
+  const mtk_k_header *header = job->packed;
+  sums_at to = {.y = job->y + m0 * job->ldy + p * MTK_PANEL,
+                .ldy = job->ldy,
+                .cols = mtk_k_min(panels * MTK_PANEL, job->n - p * MTK_PANEL),
+                .first = k0 == 0,
+                .scale = k1 == job->k ? header->scale : 1.0f};
+  int64_t count = k1 - k0;
+  if (job->kernel->arith == MTK_A16) count = mtk_k_blocks(count) * MTK_K_BLOCK;
+  const void *w[TILE_PANELS] = {0};
+  for (int64_t i = 0; i < panels; i++) {
+    const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p + i);
+    const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p + i);
+    w[i] = job->kernel->decode(scratch[i], panel, grid, k0, count);
   }
+  if (panels < TILE_PANELS) w[TILE_PANELS - 1] = w[0];
+  upcoming next = upcoming_at(job, p + TILE_PANELS, k0, count);
   unsigned csr = flush_on(job->flush);
-  float scale = ((const mtk_k_header *)job->packed)->scale;
-  store_sums(y, job->ldy, acc, rows, cols, k1 == job->k ? scale : 1.0f);
+  products(job, &to, m0, rows, k0, count, w, &next);
   _mm_setcsr(csr);
 }
 

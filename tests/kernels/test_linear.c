@@ -216,7 +216,8 @@ static void adversarial(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
 }
 
 static void large(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
-  static const int64_t sizes[][3] = {{64, 70, 320}, {200, 33, 64}, {1, 200, 2048}, {2, 17, 4096}};
+  static const int64_t sizes[][3] = {
+      {64, 70, 320}, {260, 33, 64}, {1, 200, 2048}, {14, 40, 2304}, {2, 17, 4096}};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     int64_t block = mtk_dtype_get(type)->block_elems, k_full = (sizes[i][2] + block - 1) / block;
     linear_case c = make_case(type, arith, sizes[i][0], sizes[i][1], k_full * block, CK_OUTLIER,
