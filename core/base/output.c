@@ -243,8 +243,8 @@ static void leave_the_past(mtk_output *o) {
 }
 
 int mtk_write_whole(int fd, const void *data, size_t n) {
-  for (const char *p = data; n;) {
-    ssize_t done = write(fd, p, n);
+  for (const char *p = data; n;) { /* calls of several MB take twice as long per byte */
+    ssize_t done = write(fd, p, n < BUFFER_BYTES ? n : BUFFER_BYTES);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return done < 0 ? errno : EIO;
     p += done;

@@ -182,11 +182,21 @@ static void pack_group(uint8_t *qs, const uint8_t *packed, size_t half) {
   }
 }
 
+/* Eight bytes below 16 -> four: the first of two neighbours in the low half. */
+static uint32_t join_halves(uint64_t x) {
+  x = (x | x >> 4) & 0x00ff00ff00ff00ff;
+  x = (x | x >> 8) & 0x0000ffff0000ffff;
+  return (uint32_t)(x | x >> 16);
+}
+
 void hf_unpack_group(uint8_t *packed, const uint8_t *qs, size_t half) {
-  for (size_t e = 0; e < 2 * half; e += 2) {
-    uint8_t low = (uint8_t)(e < half ? qs[e] & 15 : qs[e - half] >> 4);
-    uint8_t high = (uint8_t)(e + 1 < half ? qs[e + 1] & 15 : qs[e + 1 - half] >> 4);
-    packed[e / 2] = (uint8_t)(low | high << 4);
+  for (size_t at = 0; at < half; at += 8) {
+    uint64_t q;
+    memcpy(&q, qs + at, 8);
+    uint32_t low = join_halves(q & 0x0f0f0f0f0f0f0f0f);
+    uint32_t high = join_halves(q >> 4 & 0x0f0f0f0f0f0f0f0f);
+    memcpy(packed + at / 2, &low, 4);
+    memcpy(packed + (half + at) / 2, &high, 4);
   }
 }
 

@@ -81,20 +81,23 @@ static mtk_status uneven(hf_store *s, const mtk_tensor *t) {
  * the latter. */
 static mtk_status put_packed(hf_store *s, mtk_output *out, const mtk_tensor *t, const void *rows,
                              int64_t row0, int64_t n_rows) {
-  size_t k = (size_t)mtk_tensor_row_elems(t), n = (size_t)n_rows * k, group = beside_group(t);
-  size_t block = mtk_dtype_get(t->dtype)->block_elems, bytes = t->dtype == MTK_Q8_0 ? n : n / 2;
-  uint8_t *packed = mtk_alloc(bytes, 1), *beside = NULL;
-  if (!packed) return no_memory(s);
-  if (group) beside = s->beside + (size_t)row0 * k / group;
-  mtk_status status = MTK_OK;
-  if (t->dtype == MTK_NVFP4 || t->dtype == MTK_MXFP4) {
-    hf_unpack_rows(t->dtype, packed, beside, rows, n / block);
-  } else if (!hf_int_unpack(t->dtype, packed, beside, rows, n / block)) {
-    status = uneven(s, t);
+  uint8_t packed[32 << 10]; /* stays in the cache on its way into the file */
+  const mtk_dtype_info *info = mtk_dtype_get(t->dtype);
+  size_t block = info->block_elems, per_block = t->dtype == MTK_Q8_0 ? block : block / 2;
+  size_t k = (size_t)mtk_tensor_row_elems(t), n_blocks = (size_t)n_rows * k / block;
+  size_t group = beside_group(t), step = sizeof packed / per_block;
+  for (size_t at = 0; at < n_blocks; at += step) {
+    size_t n = n_blocks - at < step ? n_blocks - at : step;
+    const uint8_t *blocks = (const uint8_t *)rows + at * info->block_bytes;
+    uint8_t *beside = group ? s->beside + ((size_t)row0 * k + at * block) / group : NULL;
+    if (t->dtype == MTK_NVFP4 || t->dtype == MTK_MXFP4) {
+      hf_unpack_rows(t->dtype, packed, beside, blocks, n);
+    } else if (!hf_int_unpack(t->dtype, packed, beside, blocks, n)) {
+      return uneven(s, t);
+    }
+    if (out) MTK_TRY(mtk_output_write(out, packed, n * per_block, s->err));
   }
-  if (status == MTK_OK && out) status = mtk_output_write(out, packed, bytes, s->err);
-  mtk_free(packed);
-  return status;
+  return MTK_OK;
 }
 
 /* q8_0 blocks -> signed bytes. */
