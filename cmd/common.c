@@ -107,7 +107,7 @@ static int add_option(mtk_bytes *out, const mtk_option_values *o, const mtk_opti
 mtk_status mtk_cmd_provenance(mtk_bytes *out, const mtk_cmd_line *line, const char *const *sources,
                               int n_sources, mtk_error *err) {
   mtk_digests *digests = NULL;
-  MTK_TRY(mtk_digests_start(&digests, sources, n_sources, false, err));
+  MTK_TRY(mtk_digests_start(&digests, sources, n_sources, 0, err));
   mtk_status st = mtk_cmd_provenance_with(out, line, digests, err);
   mtk_digests_destroy(digests);
   return st;

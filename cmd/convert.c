@@ -181,7 +181,8 @@ static mtk_status convert_adapter(const mtk_cmd_line *line, mtk_error *err) {
   mtk_status st = mtk_model_load(&base, mtk_options_string(line->options, "base"), err);
   if (st == MTK_OK) st = mtk_adapter_load(&adapter, line->args[0], err);
   if (st == MTK_OK) st = mtk_adapter_fit(adapter, base, err);
-  if (st == MTK_OK) st = mtk_cmd_provenance(&provenance, line, line->args, 1, err);
+  const char *sources[] = {line->args[0], mtk_options_string(line->options, "base")};
+  if (st == MTK_OK) st = mtk_cmd_provenance(&provenance, line, sources, 2, err);
   mtk_write_options opt = {.struct_size = sizeof opt,
                            .force = mtk_options_flag(line->options, "force"),
                            .provenance = provenance.data};

@@ -55,7 +55,8 @@ static mtk_status open_resumable(mtk_cmd_outputs *o, const char *dst, const char
 mtk_status mtk_cmd_outputs_begin(mtk_cmd_outputs *o, const char *const *sources, int n_sources,
                                  const mtk_pool *pool, mtk_error *err) {
   if (o->repeats) return MTK_OK;
-  return mtk_digests_start(&o->digests, sources, n_sources, mtk_pool_size(pool) > 1, err);
+  int n_threads = mtk_pool_size(pool);
+  return mtk_digests_start(&o->digests, sources, n_sources, n_threads > 1 ? n_threads : 0, err);
 }
 
 mtk_status mtk_cmd_outputs_open(mtk_cmd_outputs *o, const mtk_cmd_line *line,

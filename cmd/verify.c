@@ -171,8 +171,8 @@ static mtk_status verify(const mtk_cmd_line *line, const char *const *sources, i
   outcome o = {0};
   mtk_status st = mtk_cmd_pool(&pool, line, err);
   if (st == MTK_OK) st = mtk_model_load(&artefact, line->args[0], err);
-  if (st == MTK_OK) st = check_sources(&o, artefact, sources, n, err);
   if (st == MTK_OK) st = mtk_model_load(&source, sources[0], err);
+  if (st == MTK_OK) st = check_sources(&o, artefact, sources, n, err);
   if (st == MTK_OK) st = mtk_model_compare(&o.values, artefact, source, pool, err);
   mtk_model_destroy(source);
   if (st == MTK_OK) st = repeat(&o, line, artefact, sources, n, err);

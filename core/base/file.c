@@ -26,6 +26,10 @@ static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static open_file *g_files; /* under the lock */
 static atomic_size_t g_read_bytes;
 
+static _Thread_local void (*g_opened)(const char *path);
+
+void mtk_file_watch(void (*opened)(const char *path)) { g_opened = opened; }
+
 static void remember(open_file *f) {
   pthread_mutex_lock(&g_lock);
   f->next = g_files;
@@ -102,6 +106,7 @@ mtk_status mtk_file_open(mtk_file **out, const char *path, mtk_error *err) {
     return status;
   }
   remember(opened);
+  if (g_opened && kind == MTK_MOUNT_OUTSIDE) g_opened(path);
   *out = file;
   return MTK_OK;
 }

@@ -40,6 +40,10 @@ mtk_status mtk_mount_list(const char *path,
 void *mtk_alloc_pages(size_t bytes);
 void mtk_free_pages(void *ptr, size_t bytes);
 
+/* Called for every file that this thread opens from now on, but not for members of mounts; NULL:
+ * no more. */
+void mtk_file_watch(void (*opened)(const char *path));
+
 /* A thread that leaves all signals to the program's own. 0 or errno. */
 int mtk_thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg);
 

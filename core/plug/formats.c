@@ -143,7 +143,9 @@ mtk_status mtk_model_load(mtk_model **out, const char *path, mtk_error *err) {
   mtk_model *model = mtk_model_create();
   if (!model) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
   mtk_status status = mtk_model_set_source(model, format->id, path, err);
+  mtk_reading *reading = mtk_reading_begin(path);
   if (status == MTK_OK) status = format->read_model(model, path, err);
+  mtk_reading_end(reading, status == MTK_OK);
   if (status == MTK_E_NOMEM) (void)mtk_fail(err, status, path, "out of memory"); /* of a warning */
   if (status == MTK_OK) *out = model;
   else mtk_model_destroy(model);
@@ -155,7 +157,9 @@ mtk_status mtk_adapter_load(mtk_adapter **out, const char *path, mtk_error *err)
   MTK_TRY(mtk_format_probe(&format, path, MTK_FORMAT_ADAPTER, err));
   mtk_adapter *adapter = mtk_adapter_create();
   if (!adapter) return mtk_fail(err, MTK_E_NOMEM, path, "out of memory");
+  mtk_reading *reading = mtk_reading_begin(path);
   mtk_status status = format->read_adapter(adapter, path, err);
+  mtk_reading_end(reading, status == MTK_OK);
   if (status == MTK_OK) *out = adapter;
   else mtk_adapter_destroy(adapter);
   return status;

@@ -8,6 +8,19 @@
 void mtk_plugin_mark_used(const mtk_plugin_info *info);
 bool mtk_plugin_was_used(const mtk_plugin_info *info);
 
+/* sources.c: between begin and end (NULL: memory was short) the files that this thread opens are
+ * those of the source; ok: it was read. */
+typedef struct mtk_reading mtk_reading;
+mtk_reading *mtk_reading_begin(const char *source);
+void mtk_reading_end(mtk_reading *reading, bool ok);
+/* The files of a source, in the arena: those that its reader opened, if this process has read it
+ * (whole: also what it left in a folder); else the file, or all files of the folder. */
+typedef struct mtk_source_file {
+  const char *path, *name; /* name: "a.gguf", "folder/config.json" */
+} mtk_source_file;
+mtk_status mtk_source_list(mtk_source_file **items, size_t *n, mtk_arena *arena, const char *source,
+                           bool whole, mtk_error *err);
+
 typedef struct mtk_refusal {
   char why[256];
 } mtk_refusal;

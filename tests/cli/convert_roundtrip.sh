@@ -29,6 +29,9 @@ cmp "$tiny/model.safetensors" whole/model.safetensors || fail "shards lost somet
 "$MTK" convert "$lora" lora.gguf --base "$tiny" -q
 "$MTK" convert lora.gguf lora --base "$tiny" -q
 [ -e lora/adapter_model.safetensors ] || fail "no adapter folder"
+for name in adapter_model.safetensors config.json model.safetensors; do
+  grep -aq "\"name\": \".*/$name\"" lora.gguf || fail "the provenance of the adapter lacks $name"
+done
 
 touch there.gguf
 refuses 1 'exists' "$MTK" convert "$tiny" there.gguf

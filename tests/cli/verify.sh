@@ -99,6 +99,21 @@ grep -q 'gives the same bytes' out || fail "another tokenizer, again: $(cat out)
 printf ' ' >>given.json
 refuses 3 'made from another given.json' "$MTK" verify given.gguf --source model --source given.json -q
 
+# digests are of what was read: no second copy of the weights, all parts of a split file, the base of an adapter
+names() { "$MTK" inspect "$1" --provenance --json -q | jq -r '.sources[].name' | tr '\n' ' '; }
+cp -r model twice
+cp twice/model.safetensors twice/consolidated.safetensors
+echo 'no weights' >twice/pytorch_model.bin
+run_quiet 0 "$MTK" quantize twice t.gguf --to nvfp4 -q
+[[ "$(names t.gguf)" == *twice/config.json*twice/model.safetensors*twice/tokenizer.json* ]] || fail "$(names t.gguf)"
+[[ "$(names t.gguf)" != *consolidated* && "$(names t.gguf)" != *pytorch* ]] || fail "digested: $(names t.gguf)"
+echo more >>twice/pytorch_model.bin
+run_quiet 0 "$MTK" verify t.gguf --source twice -q
+run_quiet 0 "$MTK" quantize parts-00001-of-00002.gguf p.gguf --to q4_0 --requantize -q
+[ "$(names p.gguf)" = "parts-00001-of-00002.gguf parts-00002-of-00002.gguf " ] || fail "parts: $(names p.gguf)"
+run_quiet 0 "$MTK" verify p.gguf --source parts-00001-of-00002.gguf -q
+grep -q 'gives the same bytes' out || fail "parts, again: $(cat out)"
+
 # another source, and a tensor that is gone
 cp -r model other
 printf ' ' >>other/config.json

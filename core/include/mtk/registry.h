@@ -54,14 +54,16 @@ mtk_status mtk_adapter_load(mtk_adapter **out, const char *path, mtk_error *err)
 const mtk_quantizer_v1 *mtk_quantizer_find(const char *method);
 
 /* JSON text {"mtk":version,"plugins":[{name,version,sha256}...], ...} for artefacts: command line
- * options as given, digests of source files (path base names), plugins that took part. */
+ * options as given, digests of all files of the sources (path base names), plugins that took
+ * part. */
 mtk_status mtk_provenance_json(mtk_bytes *out, const char *command, int n_args,
                                const char *const *args, const char *const *sources, int n_sources,
                                mtk_error *err);
-/* The digests of the sources (paths are copied), computed when they are wanted; threaded: from now
- * on, on a thread of its own, so that other work can go on. destroy waits for it. */
+/* The digests of the sources' files (of a model or adapter that was read: those that its reader
+ * opened; else all of a folder), computed when they are wanted; n_threads > 0: from now on, on so
+ * many threads of their own, so that other work can go on. destroy waits for them. */
 typedef struct mtk_digests mtk_digests;
-mtk_status mtk_digests_start(mtk_digests **out, const char *const *sources, int n, bool threaded,
+mtk_status mtk_digests_start(mtk_digests **out, const char *const *sources, int n, int n_threads,
                              mtk_error *err);
 void mtk_digests_destroy(mtk_digests *digests);
 /* mtk_provenance_json with digests that were started before; waits for them. */
