@@ -174,7 +174,6 @@ static char *rename_bad(const char *path) {
 mtk_status mtk_cmd_output_set_aside(const char *path, mtk_status st, mtk_error *err) {
   glob_t parts;
   char *name = NULL;
-  if (st == MTK_E_CANCELLED) return st;
   if (mtk_path_exists(path))
     name = rename_bad(path);
   else if (find_parts(&parts, path)) {

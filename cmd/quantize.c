@@ -299,8 +299,7 @@ static mtk_status compare(mtk_compare_report *out, const mtk_cmd_line *line, inp
                           mtk_pool *pool, mtk_error *err) {
   if (!in->changed) MTK_TRY(mtk_model_load(&in->loaded, line->args[0], err));
   mtk_model *source = in->changed ? in->changed : in->loaded;
-  mtk_status st = mtk_cmd_compare(out, line->args[1], source, pool, err);
-  return st == MTK_OK ? st : mtk_cmd_output_set_aside(line->args[1], st, err);
+  return mtk_cmd_compare(out, line->args[1], source, pool, err);
 }
 
 static mtk_status verify_and_report(const mtk_cmd_line *line, const mtk_quantize_report *r,

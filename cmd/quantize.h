@@ -176,7 +176,7 @@ mtk_status mtk_cmd_imatrix_write(const char *path, const mtk_cmd_line *line,
                                  mtk_error *err);
 
 /* quantize_verify.c: an artefact, which may be split and is loaded anew, beside its source. Finish
- * *out in any case. */
+ * *out in any case. One that cannot be read as a model does not keep its name. */
 mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, mtk_model *source,
                            mtk_pool *pool, mtk_error *err);
 /* One norm of the errors over one of the values. */

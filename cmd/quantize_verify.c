@@ -11,7 +11,11 @@ mtk_status mtk_cmd_compare(mtk_compare_report *out, const char *artefact, mtk_mo
   mtk_model *copy = NULL;
   char *path = mtk_cmd_output_first(artefact);
   mtk_status st = path ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  if (st == MTK_OK) st = mtk_model_load(&copy, path, err);
+  if (st == MTK_OK) {
+    st = mtk_model_load(&copy, path, err);
+    if (st == MTK_E_FORMAT || st == MTK_E_UNSUPPORTED)
+      st = mtk_cmd_output_set_aside(artefact, st, err);
+  }
   if (st == MTK_OK) st = mtk_model_compare(out, copy, source, pool, err);
   mtk_model_destroy(copy);
   mtk_free(path);
@@ -26,7 +30,8 @@ static const char *const g_faults[] = {
     [MTK_COMPARE_SHAPE] = "the tensor has another shape",
     [MTK_COMPARE_NOT_FINITE] = "a scale or value is NaN or infinite",
     [MTK_COMPARE_LOST_BLOCK] = "the scale of a block is zero, but the block was not",
-    [MTK_COMPARE_FUSED] = "its scale is not that of its fused group (q/k/v or gate/up)"};
+    [MTK_COMPARE_FUSED] = "its scale is not that of its fused group (q/k/v or gate/up)",
+    [MTK_COMPARE_UNREADABLE] = "the values cannot be read"};
 
 static double ratio(double a, double b) { return b > 0 ? a / b : 0; }
 

@@ -275,9 +275,13 @@ static void compare_task(void *ctx, int64_t task, int worker) {
   void *buffers[2] = {NULL, NULL};
   const void *raw = NULL, *source_raw = NULL;
   p->status = fetch_rows(&want, &buffers[0], &source_raw, j->source, row0, n, &p->error);
-  if (p->status == MTK_OK)
-    p->status = fetch_rows(&got, &buffers[1], &raw, j->copy, row0, n, &p->error);
-  if (p->status == MTK_OK) {
+  mtk_status st = p->status;
+  if (st == MTK_OK) st = fetch_rows(&got, &buffers[1], &raw, j->copy, row0, n, &p->error);
+  if (st == MTK_E_NOMEM)
+    p->status = st;
+  else if (p->status == MTK_OK && st != MTK_OK)
+    note_fault(&p->sums, MTK_COMPARE_UNREADABLE, row0);
+  if (st == MTK_OK) {
     for (int64_t r = 0; r < n; r++)
       compare_row(&p->sums, j, row0 + r, got + r * j->k, want + r * j->k);
     size_t blocks = (size_t)(n * j->k) / mtk_dtype_get(j->copy->dtype)->block_elems;

@@ -150,6 +150,24 @@ run_quiet 1 "$MTK" quantize huge.safetensors parts.gguf --to f16 -q --split-max-
 [ -z "$(find . -name 'parts-*.gguf' -newer huge.safetensors)" ] || fail "a wrong output in parts keeps its name"
 [ -e parts-0.5b-00001-of-00003.gguf ] || fail "another model's part was set aside"
 
+# a comparison that could not be made says nothing of the output
+python3 - <<'PY'
+import json, struct
+data = struct.pack("<256f", *(i % 17 - 8 for i in range(256)))
+header = json.dumps({"m.weight": {"dtype": "F32", "shape": [2, 128], "data_offsets": [0, len(data)]}}).encode()
+open("small.safetensors", "wb").write(struct.pack("<Q", len(header)) + header + data)
+PY
+written=0
+for ((n = 0, last = 0; n - last < 60; n++)); do # some allocations can be done without
+  if ! MTK_ALLOC_FAIL=$n "$MTK" quantize small.safetensors small.gguf --to q4_0 -q -t 1 >out 2>err; then
+    last=$n
+    [ -z "$(find . -name 'small.gguf.bad-*')" ] || fail "allocation $n: set aside: $(cat err)"
+    [ ! -e small.gguf ] || written=$((written + 1))
+  fi
+  rm -f small.gguf
+done
+[ $written -gt 10 ] || fail "only $written allocations failed in the comparison"
+
 # the report that people read
 run_quiet 0 "$MTK" quantize model r.gguf --to q4_0 -q --report report
 python3 - <<'PY'

@@ -163,6 +163,39 @@ START_TEST(shapes) {
 }
 END_TEST
 
+static mtk_status fail_to_read(const mtk_tensor *t, void *dst, int64_t row0, int64_t n_rows,
+                               mtk_error *e) {
+  (void)dst, (void)row0, (void)n_rows;
+  return mtk_fail(e, *(const mtk_status *)t->read_ctx, t->name, "cannot be read");
+}
+
+/* Of the copy that is a fault, unless memory is short; of the source no comparison was made. */
+START_TEST(unreadable) {
+  float x[N * K];
+  fill(x, 1);
+  mtk_status why = MTK_E_FORMAT;
+  mtk_compare_report r;
+  mtk_model *good = new_model(NULL), *bad = new_model(NULL);
+  add(good, "w", MTK_F32, x, NULL);
+  mtk_tensor t = {.name = "w",
+                  .dtype = MTK_F32,
+                  .n_dims = 2,
+                  .shape = {N, K},
+                  .size_bytes = sizeof x,
+                  .read = fail_to_read,
+                  .read_ctx = &why};
+  ok(mtk_model_add_tensor(bad, &t, &err));
+  ck_assert_int_eq(fault_of(bad, good, 0, 0), MTK_COMPARE_UNREADABLE);
+  ck_assert_int_eq(mtk_model_compare(&r, good, bad, NULL, &err), MTK_E_FORMAT);
+  mtk_compare_report_finish(&r);
+  why = MTK_E_NOMEM;
+  ck_assert_int_eq(mtk_model_compare(&r, bad, good, NULL, &err), MTK_E_NOMEM);
+  mtk_compare_report_finish(&r);
+  mtk_model_destroy(good);
+  mtk_model_destroy(bad);
+}
+END_TEST
+
 /* q and k of a block share their scale; another block, and tensors that were kept, need not. */
 START_TEST(fused) {
   float x[N * K], one = 1, two = 2, three = 3;
@@ -197,6 +230,7 @@ int main(void) {
   tcase_add_test(c, threads);
   tcase_add_test(c, scales);
   tcase_add_test(c, shapes);
+  tcase_add_test(c, unreadable);
   tcase_add_test(c, fused);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);

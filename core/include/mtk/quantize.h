@@ -168,7 +168,8 @@ typedef enum mtk_compare_fault {
   MTK_COMPARE_SHAPE,      /* it has another shape */
   MTK_COMPARE_NOT_FINITE, /* a scale or value is NaN or infinite where the source is finite */
   MTK_COMPARE_LOST_BLOCK, /* zeros where the source is above smallest scale times largest level */
-  MTK_COMPARE_FUSED /* another scale, of it or its input, than a member of its fused group */
+  MTK_COMPARE_FUSED,      /* another scale, of it or its input, than a member of its fused group */
+  MTK_COMPARE_UNREADABLE  /* its values cannot be read */
 } mtk_compare_fault;
 
 /* Scales of blocks are counted by their power of two: item i has 2^(i-48) to 2^(i-47), the first
@@ -197,7 +198,8 @@ typedef struct mtk_compare_report {
 
 /* Compare every tensor of a model with the one it was made from, value by value, in chunks of rows
  * on the pool (may be NULL); the numbers do not depend on its size. The source's rows of q and k
- * get the copy's pairing. Faults are in the report, not errors. Finish the report in any case. */
+ * get the copy's pairing. Faults of the copy are in the report; errors say nothing of it. Finish
+ * the report in any case. */
 mtk_status mtk_model_compare(mtk_compare_report *report, const mtk_model *copy, mtk_model *source,
                              mtk_pool *pool, mtk_error *err);
 void mtk_compare_report_finish(mtk_compare_report *report);
