@@ -11,6 +11,10 @@
 /* Tiles of equal height cover up to SPARE_ROWS more rows than there are. */
 enum { ROWS = 256, DEPTH = 2048, SPARE_ROWS = (ROWS + TILE_SIDE - 1) / TILE_SIDE };
 typedef uint16_t tile_weight;
+static int64_t depth_of(int64_t rows) {
+  (void)rows;
+  return DEPTH;
+}
 
 /* DEPTH columns of all rows in bf16, then the next ones. */
 static int64_t act_ld(int64_t k) { return mtk_k_blocks(k) * MTK_K_BLOCK; }

@@ -1,8 +1,8 @@
 /* kernels/simd/linear_float.h: linear layers in arithmetics a32 and a16, every storage type.
  *
  * Lanes run over n (rows of W) and each chain runs over k in order, so the bits do not depend on
- * tiles. m = 1 decodes in registers; everything else decodes DEPTH k of two panels once for ROWS
- * activations: to floats for the tiles of simd/linear_tiles.h, to pairs of bf16 for those of
+ * tiles. m = 1 decodes in registers; everything else decodes up to DEPTH k of two panels once for
+ * ROWS activations: to floats for the tiles of simd/linear_tiles.h, to pairs of bf16 for those of
  * kernels/amx. A tile keeps its sums over these k in registers; in between y holds them as floats,
  * which continues the chains unchanged. DEPTH k are done for all panels before more, so that the
  * activations stay in L2. */
@@ -142,22 +142,26 @@ static void run_panels(const float_job *job, int64_t m0, int64_t rows, int64_t p
   const mtk_k_header *header = job->packed;
   sums_at to = {.y = job->y + m0 * job->ldy + p * MTK_PANEL,
                 .ldy = job->ldy,
-                .cols = mtk_k_min(panels * MTK_PANEL, job->n - p * MTK_PANEL),
-                .first = k0 == 0,
-                .scale = k1 == job->k ? header->scale : 1.0f};
-  int64_t count = k1 - k0;
-  if (job->kernel->arith == MTK_A16) count = mtk_k_blocks(count) * MTK_K_BLOCK;
-  const void *w[TILE_PANELS] = {0};
-  for (int64_t i = 0; i < panels; i++) {
-    const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p + i);
-    const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p + i);
-    w[i] = job->kernel->decode(scratch[i], panel, grid, k0, count);
+                .cols = mtk_k_min(panels * MTK_PANEL, job->n - p * MTK_PANEL)};
+  int64_t depth = depth_of(rows);
+  for (int64_t j = k0; j < k1; j += depth) {
+    int64_t count = mtk_k_min(depth, k1 - j);
+    to.first = j == 0;
+    to.scale = j + count == job->k ? header->scale : 1.0f;
+    if (job->kernel->arith == MTK_A16) count = mtk_k_blocks(count) * MTK_K_BLOCK;
+    const void *w[TILE_PANELS] = {0};
+    for (int64_t i = 0; i < panels; i++) {
+      const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p + i);
+      const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p + i);
+      w[i] = job->kernel->decode(scratch[i], panel, grid, j, count);
+    }
+    if (panels < TILE_PANELS) w[TILE_PANELS - 1] = w[0];
+    int more = j + depth < k1;
+    upcoming next = upcoming_at(job, more ? p : p + TILE_PANELS, more ? j + depth : k0, count);
+    unsigned csr = flush_on(job->flush);
+    products(job, &to, m0, rows, j, count, w, &next);
+    _mm_setcsr(csr);
   }
-  if (panels < TILE_PANELS) w[TILE_PANELS - 1] = w[0];
-  upcoming next = upcoming_at(job, p + TILE_PANELS, k0, count);
-  unsigned csr = flush_on(job->flush);
-  products(job, &to, m0, rows, k0, count, w, &next);
-  _mm_setcsr(csr);
 }
 
 static void run_rows(const float_job *job, int64_t m0, int64_t rows, int64_t p0, int64_t p1) {
