@@ -22,7 +22,7 @@ enum { TILE_A32 = 6, TILE_A16 = 3 };
 enum { ROWS = 192, DEPTH = 1024, FETCH_K = MTK_K_BLOCK };
 typedef float tile_weight;
 /* Decoded k at a time: what few rows multiply stays in L1. */
-static int64_t depth_of(int64_t rows) { return rows <= 2 * TILE_A32 ? 128 : DEPTH; }
+static int64_t depth_of(int64_t rows) { return rows <= 4 * TILE_A32 ? 128 : DEPTH; }
 
 /* ---- activations ---------------------------------------- */
 static int64_t act_ld(int64_t k) { return mtk_k_blocks(k) * MTK_K_BLOCK; }
