@@ -1,8 +1,11 @@
 /* kernels/amx/linear_a8.c: a8 linear layers of block types on AMX-INT8 tiles.
  *
  * A tile sums one block of 32 k of 16 activations and a panel; meanwhile vectors multiply the sums
- * of the block before the last by its scales. Activations that fill no tile run as in avx512, as
- * does nvfp4: sums of 16 k make tiles no faster. Pure, any thread. */
+ * of earlier blocks by their scales. While tiles are at work a core has one 512-bit multiplier
+ * instead of two, so multiplications are what counts, conversions among them: sums get BIAS, which
+ * makes their bits the float FLOAT_BIAS + sum, and fma(d, that, -FLOAT_BIAS * d) is d * sum rounded
+ * once, wherever FLOAT_BIAS * d is exact. Few activations run as in avx512, as does nvfp4: sums of
+ * 16 k make tiles no faster. Pure, any thread. */
 #define MTK_LANES 16
 #ifndef MTK_K
 #define MTK_K(name) mtk_k_##name##__amx
@@ -11,131 +14,251 @@
 #include "families.h"
 #include "simd/linear_act.h"
 
-enum { CHUNK = 16, ROWS = 128, TILE_WORTH_ROWS = 13 };
+/* Blocks decoded at once (an even number), rows at once, rows that tiles are worth. */
+enum { CHUNK = 18, ROWS = 128, TILES_WORTH_ROWS = 6 };
+/* 1.5 * 2^23 and its bits: around it neighbouring floats are 1 apart. */
+static const float FLOAT_BIAS = 0x1.8p23f;
+enum { BIAS = 0x4b400000 };
 
-/* ---- activations: those of avx512, then d_a [block][rows], then the sums alike -------------- */
-/* Tiles are read whole: up to 15 rows past the last one. */
-static int64_t padded(int64_t m) { return m + TILE_SIDE - 1; }
+/* ---- activations: those of avx512, then units ---------------------------------------- */
+/* A unit is what one tile holds: a block of 16 rows; or, where there are few rows, two blocks of
+ * HALF rows, the second behind the first in k and in rows, zeros beside them. First come d and the
+ * sum of q of each row of the tile, then the tile. Units of the same rows lie together. */
+enum { HALF = TILE_SIDE / 2 };
+typedef struct act_unit {
+  float d[TILE_SIDE], sum[TILE_SIDE];
+  int8_t q[];
+} act_unit;
 
-static size_t act_bytes(int64_t m, int64_t k) {
-  int64_t blocks = mtk_k_blocks(k);
-  return (size_t)(padded(m) * (act_ld(blocks) + blocks * 2 * (int64_t)sizeof(float)));
+static int64_t tiles_of(int64_t rows) { return (rows + TILE_SIDE - 1) / TILE_SIDE; }
+/* Blocks of a unit where there are m rows in all. */
+static int64_t per_unit(int64_t m) { return m <= HALF ? 2 : 1; }
+static int64_t unit_bytes(int64_t per) {
+  return (int64_t)sizeof(act_unit) + TILE_SIDE * MTK_K_BLOCK * per;
+}
+MTK_INLINE act_unit *unit_after(const void *x, int64_t per, int64_t count) {
+  return (act_unit *)((uintptr_t)x + (uintptr_t)(count * unit_bytes(per)));
 }
 
-MTK_INLINE float *act_factors(const void *act, int64_t m, int64_t blocks) {
-  return (float *)(void *)act_row(act, padded(m), act_ld(blocks));
+/* The units that row i is in. */
+MTK_INLINE act_unit *act_units(const void *act, int64_t m, int64_t blocks, int64_t i) {
+  const int64_t per = per_unit(m);
+  return unit_after(act_row(act, m, act_ld(blocks)), per,
+                    i / TILE_SIDE * ((blocks + per - 1) / per));
+}
+
+static size_t act_bytes(int64_t m, int64_t k) {
+  const int64_t blocks = mtk_k_blocks(k), per = per_unit(m);
+  const int64_t units = tiles_of(m) * ((blocks + per - 1) / per);
+  return (size_t)(m * act_ld(blocks) + units * unit_bytes(per));
+}
+
+/* Row `row` of units of `per` blocks, from the first of them; a NULL: zeros. */
+MTK_INLINE void put_row(act_unit *units, const int64_t per, int64_t row, const act_block *a,
+                        int64_t blocks) {
+  for (int64_t b = 0; b < blocks + blocks % per; b++) {
+    act_unit *u = unit_after(units, per, b / per);
+    const int64_t part = b % per, at = part * HALF + row;
+    const act_block *from = a && b < blocks ? &a[b] : NULL;
+    int8_t *q = u->q + at * per * MTK_K_BLOCK;
+    if (per == 2) memset(q + (1 - part) * MTK_K_BLOCK, 0, MTK_K_BLOCK);
+    _mm256_storeu_si256((void *)(q + part * MTK_K_BLOCK), from ? vh_load(from->q) : vh_set1(0));
+    u->d[at] = from ? from->d : 0.0f;
+    u->sum[at] = from ? from->sum : 0.0f;
+  }
 }
 
 MTK_INLINE void prepare(block_type t, void *act, const float *x, int64_t ldx, int64_t m, int64_t m0,
                         int64_t m1, int64_t k) {
-  const int64_t blocks = mtk_k_blocks(k), ld = padded(m);
-  float *d = act_factors(act, m, blocks), *sum = d + blocks * ld;
+  const int64_t blocks = mtk_k_blocks(k);
   for (int64_t i = m0; i < m1; i++) {
     act_block *a = act_row(act, i, act_ld(blocks));
     prepare_row(t, a, x + i * ldx, blocks);
-    for (int64_t b = 0; b < blocks; b++) {
-      d[b * ld + i] = a[b].d;
-      if (t.has_min) sum[b * ld + i] = a[b].sum;
+    if (m < TILES_WORTH_ROWS) continue;
+    act_unit *units = act_units(act, m, blocks, i);
+    const int64_t row = i % TILE_SIDE, end = i + 1 < m ? row + 1 : TILE_SIDE / per_unit(m);
+    for (int64_t r = row; r < end; r++, a = NULL) { /* tiles are read whole */
+      if (m <= HALF)
+        put_row(units, 2, r, a, blocks);
+      else
+        put_row(units, 1, r, a, blocks);
     }
   }
 }
 
 /* ---- weights ---------------------------------------- */
-/* A decoded block of a panel. */
-typedef struct weight_block {
-  int8_t codes[8][TILE_ROW]; /* rows of 4 k */
-  float scale[MTK_PANEL], min[MTK_PANEL];
-} weight_block;
+/* Decoded blocks of a panel. */
+typedef struct weight_chunk {
+  int8_t codes[CHUNK][8][TILE_ROW]; /* rows of 4 k */
+  float d[CHUNK][MTK_PANEL], lift[CHUNK][MTK_PANEL], min[CHUNK][MTK_PANEL];
+} weight_chunk;
 
-MTK_INLINE void decode(block_type t, weight_block *dst, const a8_job *job, int64_t p, int64_t b0,
-                       int64_t count) {
+/* Returns whether sums may be biased: lift = -FLOAT_BIAS * d is exact. It may not be with a grid,
+ * is not for Inf and NaN; and of a tiny d products could leave a zero whose sign matters. */
+MTK_INLINE int decode_blocks(block_type t, weight_chunk *w, const a8_job *job, int64_t p,
+                             int64_t b0, int64_t count) {
   const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
   const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
   const __m128i table = code_table(t);
+  __mmask16 inexact = grid ? 1 : 0;
   for (int64_t b = 0; b < count; b++) {
     panel_block at = block_at(t, panel, grid, b0 + b);
     vi codes[8];
-    MTK_UNROLL for (int line = 0; line <= t.code_bytes / 64; line++) {
-      prefetch(at.codes + 64 * line, AHEAD);
-    }
     block_registers(codes, t, at, 0, table);
     MTK_UNROLL for (int g = 0; g < 8; g++) {
-      vi_store(dst[b].codes[g], _mm512_sub_epi8(codes[g], _mm512_set1_epi8((char)t.offset)));
+      vi_store(w->codes[b][g], _mm512_sub_epi8(codes[g], _mm512_set1_epi8((char)t.offset)));
     }
-    vf_store(dst[b].scale, block_scale(t, at, 0, 0));
-    if (t.has_min) vf_store(dst[b].min, block_scale(t, at, 1, 0));
+    const vf d = block_scale(t, at, 0, 0);
+    vf_store(w->d[b], d);
+    vf_store(w->lift[b], vf_mul(d, vf_set1(-FLOAT_BIAS)));
+    inexact |= _mm512_cmp_ps_mask(vf_abs(d), vf_set1(0x1p100f), _CMP_NLT_UQ);
+    if (t.scale == SCALE_E8M0) inexact |= _mm512_cmp_ps_mask(d, vf_set1(0x1p-40f), _CMP_LT_OQ);
+    if (t.has_min) vf_store(w->min[b], block_scale(t, at, 1, 0));
+  }
+  return !inexact;
+}
+
+/* ---- products of units and a panel ---------------------------------------- */
+/* What a product is compiled for; per: blocks of a unit. */
+typedef struct shape {
+  int has_min, biased, per;
+} shape;
+
+/* acc += block b; its sums and rows of x are at `row` and up of the tile. */
+MTK_INLINE void finish_block(const shape s, vf *acc, const sum_tile *sums, const act_unit *x,
+                             const int row, const weight_chunk *w, int64_t b) {
+  const vf d = vf_load(w->d[b]), lift = vf_load(w->lift[b]);
+  const vf min = s.has_min ? vf_load(w->min[b]) : d;
+  MTK_UNROLL for (int r = 0; r < TILE_SIDE / s.per; r++) {
+    const vi sum = vi_load(sums->row[row + r]);
+    vf p = s.biased ? vf_fma(vi_as_vf(vi_add(sum, vi_set1(BIAS))), d, lift)
+                    : vf_mul(d, vf_from_i32(sum));
+    if (s.has_min) p = vf_fma(min, vf_set1(x->sum[row + r]), p);
+    acc[r] = vf_fma(p, vf_set1(x->d[row + r]), acc[r]);
   }
 }
 
-/* ---- products of 16 activations and a panel ---------------------------------------- */
-MTK_INLINE void sum_block(sum_tile *sum, const act_block *x, int64_t ldx, const weight_block *w) {
-  _tile_zero(0);
-  _tile_loadd(4, x->q, ldx);
-  _tile_loadd(6, w->codes, TILE_ROW);
-  _tile_dpbssd(0, 4, 6);
-  _tile_stored(0, sum->row, TILE_ROW);
-}
+/* `groups` runs of units of the blocks at work, `jump` units between one's end and the next. */
+typedef struct unit_runs {
+  const act_unit *units;
+  int64_t groups, jump;
+} unit_runs;
 
-MTK_INLINE void finish_block(block_type t, vf *acc, const sum_tile *sums, const float *d,
-                             const float *sum, const weight_block *w) {
-  const vf scale = vf_load(w->scale), min = t.has_min ? vf_load(w->min) : scale;
-  MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) {
-    vf p = vf_mul(scale, vf_from_i32(vi_load(sums->row[r])));
-    if (t.has_min) p = vf_fma(min, vf_set1(sum[r]), p);
-    acc[r] = vf_fma(p, vf_set1(d[r]), acc[r]);
-  }
-}
+/* Packed weights to prefetch, so many lines a unit. */
+typedef struct upcoming {
+  const uint8_t *at;
+  int64_t lines;
+} upcoming;
 
-/* acc[16][COLS] continued over `count` blocks of one panel; ldx in bytes. */
-MTK_INLINE void multiply(block_type t, float *acc, const act_block *x, int64_t ldx, const float *d,
-                         const float *sum, int64_t ld, const weight_block *w, int64_t count) {
-  enum { AT_ONCE = 4, LAG = 2 };
+/* acc[groups * rows][COLS] begun, or continued, over `count` blocks of one panel. The tiles of a
+ * group are begun while sums of the one before are finished. */
+MTK_INLINE void multiply(const shape s, float *acc, unit_runs x, const weight_chunk *w,
+                         int64_t count, int begin, upcoming next) {
+  enum { AT_ONCE = 4, LAG = 3 };
+  const int rows = TILE_SIDE / s.per, depth = s.per * MTK_K_BLOCK;
+  const int64_t units = (count + s.per - 1) / s.per, end = units * x.groups;
+  const act_unit *to_sum = x.units, *to_finish = x.units;
+  int64_t summed = 0, finished = 0; /* units of the group */
   _Alignas(64) sum_tile sums[AT_ONCE];
   vf c[TILE_SIDE];
-  MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) c[r] = vf_load(acc + r * COLS);
-  for (int64_t b = 0; b < count + LAG; b++) {
-    if (b < count) sum_block(&sums[b % AT_ONCE], x + b, ldx, w + b);
-    if (b < LAG) continue;
-    const int64_t at = b - LAG;
-    finish_block(t, c, &sums[at % AT_ONCE], d + at * ld, sum + at * ld, w + at);
+  MTK_UNROLL for (int r = 0; r < rows; r++) c[r] = vf_set1(0.0f);
+/* Starts unit u, stores the sums of the one before the last and finishes the one before that. */
+#define STEP(sum, a, codes_, u)                                                                    \
+  if ((u) < end) {                                                                                 \
+    _tile_loadd(a, to_sum->q, depth);                                                              \
+    _tile_loadd(codes_, w->codes[summed * s.per], TILE_ROW);                                       \
+    to_sum = unit_after(to_sum, s.per, 1);                                                         \
+    if (++summed == units) {                                                                       \
+      to_sum = unit_after(to_sum, s.per, x.jump);                                                  \
+      summed = 0;                                                                                  \
+    }                                                                                              \
+  }                                                                                                \
+  if ((u) >= 2 && (u) < end + 2) _tile_stored(sum, sums[(u) % AT_ONCE].row, TILE_ROW);             \
+  if ((u) < end) {                                                                                 \
+    _tile_zero(sum);                                                                               \
+    _tile_dpbssd(sum, a, codes_);                                                                  \
+  }                                                                                                \
+  for (int64_t i = next.lines; i > 0; i--, next.at += 64) prefetch(next.at, 0);                    \
+  if ((u) >= LAG && (u) < end + LAG) {                                                             \
+    const sum_tile *done = &sums[((u)-LAG + 2) % AT_ONCE];                                         \
+    const int64_t b = finished * s.per;                                                            \
+    if (finished == 0 && !begin) {                                                                 \
+      MTK_UNROLL for (int r = 0; r < rows; r++) c[r] = vf_load(acc + r * COLS);                    \
+    }                                                                                              \
+    finish_block(s, c, done, to_finish, 0, w, b);                                                  \
+    if (s.per == 2 && b + 1 < count) finish_block(s, c, done, to_finish, HALF, w, b + 1);          \
+    to_finish = unit_after(to_finish, s.per, 1);                                                   \
+    if (++finished == units) {                                                                     \
+      MTK_UNROLL for (int r = 0; r < rows; r++) {                                                  \
+        vf_store(acc + r * COLS, c[r]);                                                            \
+        c[r] = vf_set1(0.0f);                                                                      \
+      }                                                                                            \
+      to_finish = unit_after(to_finish, s.per, x.jump);                                            \
+      acc += rows * COLS;                                                                          \
+      finished = 0;                                                                                \
+    }                                                                                              \
   }
-  MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) vf_store(acc + r * COLS, c[r]);
+  for (int64_t u = 0; u < end + LAG; u += 2) {
+    STEP(0, 4, 6, u)
+    STEP(1, 5, 7, u + 1)
+  }
+#undef STEP
 }
 
-typedef struct kernels {
-  void (*decode)(weight_block *dst, const a8_job *job, int64_t p, int64_t b0, int64_t count);
-  void (*multiply)(float *acc, const act_block *x, int64_t ldx, const float *d, const float *sum,
-                   int64_t ld, const weight_block *w, int64_t count);
-} kernels;
+typedef void multiply_fn(float *acc, unit_runs x, const weight_chunk *w, int64_t count, int begin,
+                         upcoming next);
+#define MULTIPLY(min, biased, per)                                                                 \
+  NOINLINE void multiply_##min##biased##per(float *acc, unit_runs x, const weight_chunk *w,        \
+                                            int64_t count, int begin, upcoming next) {             \
+    multiply((shape){min, biased, per}, acc, x, w, count, begin, next);                            \
+  }
+MULTIPLY(0, 0, 1)
+MULTIPLY(0, 0, 2)
+MULTIPLY(0, 1, 1)
+MULTIPLY(0, 1, 2)
+MULTIPLY(1, 0, 1)
+MULTIPLY(1, 0, 2)
+MULTIPLY(1, 1, 1)
+MULTIPLY(1, 1, 2)
+/* [has_min][biased][blocks of a unit - 1] */
+static multiply_fn *const multiplies[2][2][2] = {
+    {{multiply_001, multiply_002}, {multiply_011, multiply_012}},
+    {{multiply_101, multiply_102}, {multiply_111, multiply_112}}};
 
-static void run_chunks(const kernels *f, const a8_job *job, int64_t m, int64_t m0, int64_t rows,
-                       int64_t p, int64_t panels) {
-  _Alignas(64) weight_block scratch[TILE_PANELS][CHUNK];
+typedef int decode_fn(weight_chunk *w, const a8_job *job, int64_t p, int64_t b0, int64_t count);
+
+/* Rows m0 .. m1, at most ROWS with those before them in m0's tile; panels p .. p+panels. */
+static void run_chunks(int has_min, decode_fn *decode, const a8_job *job, int64_t m, int64_t m0,
+                       int64_t m1, int64_t p, int64_t panels) {
+  _Alignas(64) weight_chunk w;
   _Alignas(64) float acc[ROWS * COLS];
-  const int64_t ld = padded(m);
-  const float *d = act_factors(job->x, m, job->blocks) + m0, *sum = d + job->blocks * ld;
-  memset(acc, 0, (size_t)(rows * COLS) * sizeof *acc);
-  for (int64_t b = 0; b < job->blocks; b += CHUNK) {
-    int64_t count = mtk_k_min(CHUNK, job->blocks - b);
-    for (int64_t i = 0; i < panels; i++) f->decode(scratch[i], job, p + i, b, count);
-    for (int64_t r = 0; r < rows; r += TILE_SIDE) {
-      const act_block *x = act_row(job->x, m0 + r, job->ldx) + b;
-      const int64_t at = b * ld + r;
-      for (int64_t i = 0; i < panels; i++) {
-        f->multiply(acc + r * COLS + i * MTK_PANEL, x, job->ldx, d + at, sum + at, ld, scratch[i],
-                    count);
-      }
+  const int64_t per = per_unit(m), base = m0 / TILE_SIDE * TILE_SIDE;
+  const int64_t chunks = (job->blocks + CHUNK - 1) / CHUNK;
+  unit_runs x = {act_units(job->x, m, job->blocks, base), tiles_of(m1 - base), 0};
+  for (int64_t i = 0, b = 0, count; i < chunks; i++, b += count) {
+    count = (job->blocks - b) / (chunks - i); /* chunks of nearly the same length */
+    count = i + 1 < chunks ? (count + 1) / 2 * 2 : job->blocks - b;
+    const int64_t units = (count + per - 1) / per, bytes = job->stride * count / job->blocks;
+    x.jump = (job->blocks + per - 1) / per - units;
+    for (int64_t j = 0; j < panels; j++) {
+      const int biased = decode(&w, job, p + j, b, count);
+      upcoming next = {mtk_k_panel(job->packed, job->stride, p + j),
+                       bytes / (units * x.groups * 64) + 1};
+      next.at += i + 1 < chunks ? job->stride * (b + count) / job->blocks : panels * job->stride;
+      multiplies[has_min][biased][per - 1](acc + j * MTK_PANEL, x, &w, count, i == 0, next);
     }
+    x.units = unit_after(x.units, per, units);
   }
-  store_tile(job, acc, m0, rows, p, panels);
+  store_tile(job, acc + (m0 - base) * COLS, m0, m1 - m0, p, panels);
 }
 
-static void run_rows(const kernels *f, const a8_job *job, int64_t m, int64_t m0, int64_t m1,
-                     int64_t p0, int64_t p1) {
-  tiles_begin(TILE_SIDE, MTK_K_BLOCK);
-  for (int64_t i = m0; i < m1; i += ROWS) {
+static void run_tiles(int has_min, decode_fn *decode, const a8_job *job, int64_t m, int64_t m0,
+                      int64_t m1, int64_t p0, int64_t p1) {
+  tiles_begin(TILE_SIDE, (int)(MTK_K_BLOCK * per_unit(m)));
+  for (int64_t i = m0, end; i < m1; i = end) {
+    end = mtk_k_min(m1, (i / TILE_SIDE + ROWS / TILE_SIDE) * TILE_SIDE);
     for (int64_t p = p0; p < p1; p += TILE_PANELS) {
-      run_chunks(f, job, m, i, mtk_k_min(ROWS, m1 - i), p, mtk_k_min(TILE_PANELS, p1 - p));
+      run_chunks(has_min, decode, job, m, i, end, p, mtk_k_min(TILE_PANELS, p1 - p));
     }
   }
   _tile_release();
@@ -149,21 +272,18 @@ static void run_rows(const kernels *f, const a8_job *job, int64_t m, int64_t m0,
                           int64_t m1, int64_t k) {                                                 \
     prepare(block_##t, act, x, ldx, m, m0, m1, k);                                                 \
   }                                                                                                \
-  NOINLINE void decode_##t(weight_block *dst, const a8_job *job, int64_t p, int64_t b0,            \
-                           int64_t count) {                                                        \
-    decode(block_##t, dst, job, p, b0, count);                                                     \
-  }                                                                                                \
-  NOINLINE void multiply_##t(float *acc, const act_block *x, int64_t ldx, const float *d,          \
-                             const float *sum, int64_t ld, const weight_block *w, int64_t count) { \
-    multiply(block_##t, acc, x, ldx, d, sum, ld, w, count);                                        \
+  NOINLINE int decode_##t(weight_chunk *w, const a8_job *job, int64_t p, int64_t b0,               \
+                          int64_t count) {                                                         \
+    return decode_blocks(block_##t, w, job, p, b0, count);                                         \
   }                                                                                                \
   MTK_K_RUN(mtk_k_linear_##t##__avx512); /* simd/linear_a8.h */                                    \
   static MTK_K_RUN(run_##t) {                                                                      \
-    static const kernels f = {decode_##t, multiply_##t};                                           \
-    const int64_t rest = (m1 - m0) % TILE_SIDE, end = rest < TILE_WORTH_ROWS ? m1 - rest : m1;     \
+    if (m1 - m0 < TILES_WORTH_ROWS) {                                                              \
+      mtk_k_linear_##t##__avx512(y, ldy, act, m, m0, m1, packed, n, k, p0, p1);                    \
+      return;                                                                                      \
+    }                                                                                              \
     a8_job job = job_of(block_##t, TYPE, y, ldy, act, packed, n, k);                               \
-    if (m0 < end) run_rows(&f, &job, m, m0, end, p0, p1);                                          \
-    if (end < m1) mtk_k_linear_##t##__avx512(y, ldy, act, m, end, m1, packed, n, k, p0, p1);       \
+    run_tiles(block_##t.has_min, decode_##t, &job, m, m0, m1, p0, p1);                             \
   }                                                                                                \
   static const mtk_linear_kernel row_##t = {                                                       \
       NAME(t, a8), TYPE,        MTK_A8,  packed_bytes_##t,      mtk_k_panel_pack,                  \
