@@ -8,11 +8,10 @@
 #include "kernels/checkker.h"
 #include "kernels/linear_bench.h"
 
-static const mtk_dtype types[] = {MTK_F32,  MTK_F16,  MTK_BF16, MTK_F8_E4M3, MTK_F8_E5M2,
-                                  MTK_Q8_0, MTK_Q4_0, MTK_Q4_1, MTK_MXFP4,   MTK_NVFP4,
-                                  MTK_Q5_0, MTK_Q5_1, MTK_IQ4_NL, MTK_MXFP8,
-                                  MTK_Q2_K, MTK_Q3_K, MTK_Q4_K, MTK_Q5_K,    MTK_Q6_K,
-                                  MTK_IQ4_XS, MTK_F6_E2M3, MTK_F8_E4M3FNUZ};
+static const mtk_dtype types[] = {
+    MTK_F32,   MTK_F16,   MTK_BF16, MTK_F8_E4M3, MTK_F8_E5M2, MTK_Q8_0,       MTK_Q4_0, MTK_Q4_1,
+    MTK_MXFP4, MTK_NVFP4, MTK_Q5_0, MTK_Q5_1,    MTK_IQ4_NL,  MTK_MXFP8,      MTK_Q2_K, MTK_Q3_K,
+    MTK_Q4_K,  MTK_Q5_K,  MTK_Q6_K, MTK_IQ4_XS,  MTK_F6_E2M3, MTK_F8_E4M3FNUZ};
 enum { N_TYPES = sizeof types / sizeof *types };
 static const char *const arith_names[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
 
@@ -250,20 +249,36 @@ static void edge(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
 }
 static void test_edge(const mtk_kernels *k) { each_row(k, edge); }
 
-/* ---- special activations of a8: NaN and Inf give NaN, nothing else breaks ------------------ */
+/* ---- special numbers in a8: NaN and Inf give NaN or Inf, nothing else breaks --------------- */
+/* y of k's kernel, which is that of the reference but for which NaN it is. */
+static const float *same_but_nan(const mtk_kernels *k, linear_case *c) {
+  const float *want = run_case(ck_ref()->linear[c->w.type][MTK_A8], c, 0);
+  const float *got = run_case(k->linear[c->w.type][MTK_A8], c, 0);
+  for (int64_t j = 0; j < c->m * c->ldy; j++) {
+    int same = isnan(want[j]) ? isnan(got[j]) : memcmp(&want[j], &got[j], 4) == 0;
+    if (!same) ck_fail("%s: special number, y[%lld]", c->text, (long long)j);
+  }
+  return got;
+}
 static void special(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
   if (arith != MTK_A8) return;
   static const float specials[] = {NAN, -NAN, INFINITY, -INFINITY, 0x1p-101f, 3e38f, -3e38f};
   for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
     linear_case c = make_case(type, arith, 3, 20, 512, CK_NORMAL, CK_NORMAL, GRID_NONE);
     ((float *)(uintptr_t)c.x)[c.ldx + 70] = specials[i];
-    const float *want = run_case(ck_ref()->linear[type][arith], &c, 0);
-    const float *got = run_case(k->linear[type][arith], &c, 0);
-    for (int64_t j = 0; j < c.m * c.ldy; j++) {
-      int same = isnan(want[j]) ? isnan(got[j]) : memcmp(&want[j], &got[j], 4) == 0;
-      if (!same) ck_fail("%s: special %zu at %lld", c.text, i, (long long)j);
-    }
-    if (!isfinite(specials[i]) && !isnan(got[c.ldy])) ck_fail("%s: NaN lost", c.text);
+    const float *y = same_but_nan(k, &c);
+    if (!isfinite(specials[i]) && !isnan(y[c.ldy])) ck_fail("%s: NaN lost", c.text);
+    ck_free_all();
+  }
+  /* of weights: the scale of the first block of most types, f16 Inf or 2^-127, NaN, zero */
+  static const uint8_t scales[][2] = {{0x00, 0x7c}, {0xff, 0xff}, {0x00, 0x00}};
+  static const int64_t rows[] = {3, 8, 17};
+  for (int i = 0; i < 9; i++) {
+    linear_case c = make_case(type, arith, rows[i / 3], 20, 512, CK_NORMAL, CK_NORMAL, GRID_NONE);
+    uint8_t *row = (uint8_t *)(uintptr_t)c.w.data + 5 * mtk_dtype_bytes(type, 512);
+    memcpy(row, scales[i % 3], sizeof scales[i % 3]);
+
+    same_but_nan(k, &c);
     ck_free_all();
   }
 }
@@ -324,13 +339,17 @@ static void test_amx_emulated(const mtk_kernels *k) {
   }
   each_row(&amx, whole_tiles);
   each_row(&amx, edge);
+  each_row(&amx, special);
 }
 
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
-      {"linear_meaning", test_meaning, NULL},         {"linear_tails", test_tails, NULL},
-      {"linear_adversarial", test_adversarial, NULL}, {"linear_large", test_large, ck_bench_linear},
-      {"linear_a16_denormal_edge", test_edge, NULL},  {"linear_a8_special", test_special, NULL},
+      {"linear_meaning", test_meaning, NULL},
+      {"linear_tails", test_tails, NULL},
+      {"linear_adversarial", test_adversarial, NULL},
+      {"linear_large", test_large, ck_bench_linear},
+      {"linear_a16_denormal_edge", test_edge, NULL},
+      {"linear_a8_special", test_special, NULL},
       {"linear_amx_emulated", test_amx_emulated, NULL},
   };
   return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
