@@ -102,15 +102,15 @@ static mtk_status list_files(mtk_digests *d, const char *const *sources, int n, 
   return MTK_OK;
 }
 
-/* Files that are no larger than half of the memory together stay in it, whatever the order they
- * are read in. Of others only one is read at a time, beside those who read the model. */
+/* Files that together take no more than three quarters of the memory stay in it, whatever the order
+ * they are read in. Of others only one is read at a time, beside those who read the model. */
 static int useful_threads(const mtk_digests *d, int n_threads) {
   uint64_t bytes = 0, pages = (uint64_t)sysconf(_SC_PHYS_PAGES);
   for (size_t i = 0; i < d->n; i++) {
     struct stat st;
     if (stat(d->files[i].file.path, &st) == 0) bytes += (uint64_t)st.st_size;
   }
-  if (n_threads > 1 && bytes > pages * (uint64_t)sysconf(_SC_PAGESIZE) / 2) n_threads = 1;
+  if (n_threads > 1 && bytes > pages * (uint64_t)sysconf(_SC_PAGESIZE) / 4 * 3) n_threads = 1;
   return d->n < (size_t)n_threads ? (int)d->n : n_threads;
 }
 
