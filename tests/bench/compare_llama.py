@@ -12,7 +12,7 @@ nobody wants. llama.cpp leaves it out: nothing in a whole model, much in two lay
 Both sides do the same work: a prompt of 512 of which only the last logits are read, then 64 tokens one by one; then 8
 and 32 sequences of 16 tokens each that decode 16 more together, logits of each read. Ids are drawn, nothing is sampled.
 Both keep keys and values in f16 (llama.cpp's default). llama.cpp runs through its C API with one thread count for all,
-n_ubatch 512, and flash attention on or off, whichever was faster in the warm-up. mtk runs as `mtk bench` with one run to
+n_ubatch 512, and flash attention on or off, whichever was faster in the warm-up. mtk runs as `mtk bench`, one run to
 warm up.
 
 All types with the default three rounds take about an hour and a half on two quiet cores, --quick a quarter of an hour;

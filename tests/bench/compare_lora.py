@@ -3,8 +3,8 @@
 
     compare_lora.py MTK FOLDER [ROUNDS]      (FOLDER: a Llama-like model as transformers reads it)
 
-Both train rank 16 on every linear layer of the blocks in f32 with AdamW: steps of 8 sequences of 256 tokens, every token
-learnt. The first step of PyTorch is not counted; mtk's time is that of all its steps. Peak memory is that of a process.
+Both train rank 16 on every linear layer of the blocks in f32 with AdamW: steps of 8 sequences of 256 tokens, every
+token learnt. The first step of PyTorch is not counted; mtk's time is that of all its steps. Peak memory is a process's.
 """
 import json
 import pathlib
@@ -37,7 +37,8 @@ print(rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 
 
 def torch_rate(folder, threads):
-    out = subprocess.run([sys.executable, "-c", TORCH, folder, str(threads)], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-c", TORCH, folder, str(threads)]
+    out = subprocess.run(command, check=True, capture_output=True, text=True)
     return tuple(map(float, out.stdout.split()))
 
 
@@ -46,9 +47,10 @@ def mtk_rate(binary, folder, threads, scratch):
     with open(data, "w") as f:
         for s in range(BATCH * STEPS):
             f.write(json.dumps({"ids": [1000 + (s * 131 + i * 17) % 19000 for i in range(LENGTH)]}) + "\n")
-    command = [binary, "finetune", folder, "--data", data, "--out", scratch + "/out", "--force", "--rank", RANK, "--steps",
-               STEPS, "--batch-tokens", BATCH * LENGTH, "--save-every", 0, "--threads", threads, "--json", "-q"]
-    run = subprocess.run(["/usr/bin/time", "-v"] + [str(c) for c in command], check=True, capture_output=True, text=True)
+    command = ["/usr/bin/time", "-v", binary, "finetune", folder, "--data", data, "--out", scratch + "/out", "--force",
+               "--rank", RANK, "--steps", STEPS, "--batch-tokens", BATCH * LENGTH, "--save-every", 0,
+               "--threads", threads, "--json", "-q"]
+    run = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True)
     done = json.loads(run.stdout.strip().splitlines()[-1])
     peak = int(re.search(r"Maximum resident set size \(kbytes\): (\d+)", run.stderr).group(1))
     return done["tokens"] / done["seconds"], peak / 1000
