@@ -14,57 +14,36 @@
 #include "families.h"
 #include "simd/linear_act.h"
 
-/* Blocks decoded at once (an even number), rows at once, rows that tiles are worth. */
-enum { CHUNK = 18, ROWS = 128, TILES_WORTH_ROWS = 6 };
+/* Blocks decoded at once, rows at once, rows that tiles are worth. */
+enum { CHUNK = 18, ROWS = 128, TILES_WORTH_ROWS = 12 };
 /* 1.5 * 2^23 and its bits: around it neighbouring floats are 1 apart. */
 static const float FLOAT_BIAS = 0x1.8p23f;
 enum { BIAS = 0x4b400000 };
 
-/* ---- activations: those of avx512, then units ---------------------------------------- */
-/* A unit is what one tile holds: a block of 16 rows; or, where there are few rows, two blocks of
- * HALF rows, the second behind the first in k and in rows, zeros beside them. First come d and the
- * sum of q of each row of the tile, then the tile. Units of the same rows lie together. */
-enum { HALF = TILE_SIDE / 2 };
+/* ---- activations: those of avx512, then blocks of 16 rows [tile of rows][block] -------------- */
 typedef struct act_unit {
   float d[TILE_SIDE], sum[TILE_SIDE];
-  int8_t q[];
+  int8_t q[TILE_SIDE][MTK_K_BLOCK];
 } act_unit;
 
 static int64_t tiles_of(int64_t rows) { return (rows + TILE_SIDE - 1) / TILE_SIDE; }
-/* Blocks of a unit where there are m rows in all. */
-static int64_t per_unit(int64_t m) { return m <= HALF ? 2 : 1; }
-static int64_t unit_bytes(int64_t per) {
-  return (int64_t)sizeof(act_unit) + TILE_SIDE * MTK_K_BLOCK * per;
-}
-MTK_INLINE act_unit *unit_after(const void *x, int64_t per, int64_t count) {
-  return (act_unit *)((uintptr_t)x + (uintptr_t)(count * unit_bytes(per)));
+
+static size_t act_bytes(int64_t m, int64_t k) {
+  const int64_t blocks = mtk_k_blocks(k);
+  return (size_t)(m * act_ld(blocks) + tiles_of(m) * blocks * (int64_t)sizeof(act_unit));
 }
 
 /* The units that row i is in. */
 MTK_INLINE act_unit *act_units(const void *act, int64_t m, int64_t blocks, int64_t i) {
-  const int64_t per = per_unit(m);
-  return unit_after(act_row(act, m, act_ld(blocks)), per,
-                    i / TILE_SIDE * ((blocks + per - 1) / per));
+  return (act_unit *)(void *)act_row(act, m, act_ld(blocks)) + i / TILE_SIDE * blocks;
 }
 
-static size_t act_bytes(int64_t m, int64_t k) {
-  const int64_t blocks = mtk_k_blocks(k), per = per_unit(m);
-  const int64_t units = tiles_of(m) * ((blocks + per - 1) / per);
-  return (size_t)(m * act_ld(blocks) + units * unit_bytes(per));
-}
-
-/* Row `row` of units of `per` blocks, from the first of them; a NULL: zeros. */
-MTK_INLINE void put_row(act_unit *units, const int64_t per, int64_t row, const act_block *a,
-                        int64_t blocks) {
-  for (int64_t b = 0; b < blocks + blocks % per; b++) {
-    act_unit *u = unit_after(units, per, b / per);
-    const int64_t part = b % per, at = part * HALF + row;
-    const act_block *from = a && b < blocks ? &a[b] : NULL;
-    int8_t *q = u->q + at * per * MTK_K_BLOCK;
-    if (per == 2) memset(q + (1 - part) * MTK_K_BLOCK, 0, MTK_K_BLOCK);
-    _mm256_storeu_si256((void *)(q + part * MTK_K_BLOCK), from ? vh_load(from->q) : vh_set1(0));
-    u->d[at] = from ? from->d : 0.0f;
-    u->sum[at] = from ? from->sum : 0.0f;
+/* Row `row` of units; a NULL: zeros. */
+MTK_INLINE void put_row(act_unit *units, int64_t row, const act_block *a, int64_t blocks) {
+  for (int64_t b = 0; b < blocks; b++) {
+    _mm256_storeu_si256((void *)units[b].q[row], a ? vh_load(a[b].q) : vh_set1(0));
+    units[b].d[row] = a ? a[b].d : 0.0f;
+    units[b].sum[row] = a ? a[b].sum : 0.0f;
   }
 }
 
@@ -75,13 +54,9 @@ MTK_INLINE void prepare(block_type t, void *act, const float *x, int64_t ldx, in
     act_block *a = act_row(act, i, act_ld(blocks));
     prepare_row(t, a, x + i * ldx, blocks);
     if (m < TILES_WORTH_ROWS) continue;
-    act_unit *units = act_units(act, m, blocks, i);
-    const int64_t row = i % TILE_SIDE, end = i + 1 < m ? row + 1 : TILE_SIDE / per_unit(m);
+    const int64_t row = i % TILE_SIDE, end = i + 1 < m ? row + 1 : TILE_SIDE;
     for (int64_t r = row; r < end; r++, a = NULL) { /* tiles are read whole */
-      if (m <= HALF)
-        put_row(units, 2, r, a, blocks);
-      else
-        put_row(units, 1, r, a, blocks);
+      put_row(act_units(act, m, blocks, i), r, a, blocks);
     }
   }
 }
@@ -119,22 +94,17 @@ MTK_INLINE int decode_blocks(block_type t, weight_chunk *w, const a8_job *job, i
 }
 
 /* ---- products of units and a panel ---------------------------------------- */
-/* What a product is compiled for; per: blocks of a unit. */
-typedef struct shape {
-  int has_min, biased, per;
-} shape;
-
-/* acc += block b; its sums and rows of x are at `row` and up of the tile. */
-MTK_INLINE void finish_block(const shape s, vf *acc, const sum_tile *sums, const act_unit *x,
-                             const int row, const weight_chunk *w, int64_t b) {
+/* acc += block b. */
+MTK_INLINE void finish_block(const int has_min, const int biased, vf *acc, const sum_tile *sums,
+                             const act_unit *x, const weight_chunk *w, int64_t b) {
   const vf d = vf_load(w->d[b]), lift = vf_load(w->lift[b]);
-  const vf min = s.has_min ? vf_load(w->min[b]) : d;
-  MTK_UNROLL for (int r = 0; r < TILE_SIDE / s.per; r++) {
-    const vi sum = vi_load(sums->row[row + r]);
-    vf p = s.biased ? vf_fma(vi_as_vf(vi_add(sum, vi_set1(BIAS))), d, lift)
-                    : vf_mul(d, vf_from_i32(sum));
-    if (s.has_min) p = vf_fma(min, vf_set1(x->sum[row + r]), p);
-    acc[r] = vf_fma(p, vf_set1(x->d[row + r]), acc[r]);
+  const vf min = has_min ? vf_load(w->min[b]) : d;
+  MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) {
+    const vi sum = vi_load(sums->row[r]);
+    vf p = biased ? vf_fma(vi_as_vf(vi_add(sum, vi_set1(BIAS))), d, lift)
+                  : vf_mul(d, vf_from_i32(sum));
+    if (has_min) p = vf_fma(min, vf_set1(x->sum[r]), p);
+    acc[r] = vf_fma(p, vf_set1(x->d[r]), acc[r]);
   }
 }
 
@@ -150,26 +120,25 @@ typedef struct upcoming {
   int64_t lines;
 } upcoming;
 
-/* acc[groups * rows][COLS] begun, or continued, over `count` blocks of one panel. The tiles of a
+/* acc[groups * 16][COLS] begun, or continued, over `count` blocks of one panel. The tiles of a
  * group are begun while sums of the one before are finished. */
-MTK_INLINE void multiply(const shape s, float *acc, unit_runs x, const weight_chunk *w,
-                         int64_t count, int begin, upcoming next) {
+MTK_INLINE void multiply(const int has_min, const int biased, float *acc, unit_runs x,
+                         const weight_chunk *w, int64_t count, int begin, upcoming next) {
   enum { AT_ONCE = 4, LAG = 3 };
-  const int rows = TILE_SIDE / s.per, depth = s.per * MTK_K_BLOCK;
-  const int64_t units = (count + s.per - 1) / s.per, end = units * x.groups;
+  const int64_t end = count * x.groups;
   const act_unit *to_sum = x.units, *to_finish = x.units;
   int64_t summed = 0, finished = 0; /* units of the group */
   _Alignas(64) sum_tile sums[AT_ONCE];
   vf c[TILE_SIDE];
-  MTK_UNROLL for (int r = 0; r < rows; r++) c[r] = vf_set1(0.0f);
+  MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) c[r] = vf_set1(0.0f);
 /* Starts unit u, stores the sums of the one before the last and finishes the one before that. */
 #define STEP(sum, a, codes_, u)                                                                    \
   if ((u) < end) {                                                                                 \
-    _tile_loadd(a, to_sum->q, depth);                                                              \
-    _tile_loadd(codes_, w->codes[summed * s.per], TILE_ROW);                                       \
-    to_sum = unit_after(to_sum, s.per, 1);                                                         \
-    if (++summed == units) {                                                                       \
-      to_sum = unit_after(to_sum, s.per, x.jump);                                                  \
+    _tile_loadd(a, to_sum->q, MTK_K_BLOCK);                                                        \
+    _tile_loadd(codes_, w->codes[summed], TILE_ROW);                                               \
+    to_sum++;                                                                                      \
+    if (++summed == count) {                                                                       \
+      to_sum += x.jump;                                                                            \
       summed = 0;                                                                                  \
     }                                                                                              \
   }                                                                                                \
@@ -180,21 +149,19 @@ MTK_INLINE void multiply(const shape s, float *acc, unit_runs x, const weight_ch
   }                                                                                                \
   for (int64_t i = next.lines; i > 0; i--, next.at += 64) prefetch(next.at, 0);                    \
   if ((u) >= LAG && (u) < end + LAG) {                                                             \
-    const sum_tile *done = &sums[((u)-LAG + 2) % AT_ONCE];                                         \
-    const int64_t b = finished * s.per;                                                            \
+    const sum_tile *done = &sums[((u) + 2 - LAG) % AT_ONCE];                                       \
     if (finished == 0 && !begin) {                                                                 \
-      MTK_UNROLL for (int r = 0; r < rows; r++) c[r] = vf_load(acc + r * COLS);                    \
+      MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) c[r] = vf_load(acc + r * COLS);               \
     }                                                                                              \
-    finish_block(s, c, done, to_finish, 0, w, b);                                                  \
-    if (s.per == 2 && b + 1 < count) finish_block(s, c, done, to_finish, HALF, w, b + 1);          \
-    to_finish = unit_after(to_finish, s.per, 1);                                                   \
-    if (++finished == units) {                                                                     \
-      MTK_UNROLL for (int r = 0; r < rows; r++) {                                                  \
+    finish_block(has_min, biased, c, done, to_finish, w, finished);                                \
+    to_finish++;                                                                                   \
+    if (++finished == count) {                                                                     \
+      MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) {                                             \
         vf_store(acc + r * COLS, c[r]);                                                            \
         c[r] = vf_set1(0.0f);                                                                      \
       }                                                                                            \
-      to_finish = unit_after(to_finish, s.per, x.jump);                                            \
-      acc += rows * COLS;                                                                          \
+      to_finish += x.jump;                                                                         \
+      acc += TILE_SIDE * COLS;                                                                     \
       finished = 0;                                                                                \
     }                                                                                              \
   }
@@ -207,23 +174,18 @@ MTK_INLINE void multiply(const shape s, float *acc, unit_runs x, const weight_ch
 
 typedef void multiply_fn(float *acc, unit_runs x, const weight_chunk *w, int64_t count, int begin,
                          upcoming next);
-#define MULTIPLY(min, biased, per)                                                                 \
-  NOINLINE void multiply_##min##biased##per(float *acc, unit_runs x, const weight_chunk *w,        \
-                                            int64_t count, int begin, upcoming next) {             \
-    multiply((shape){min, biased, per}, acc, x, w, count, begin, next);                            \
+#define MULTIPLY(min, biased)                                                                      \
+  NOINLINE void multiply_##min##biased(float *acc, unit_runs x, const weight_chunk *w,             \
+                                       int64_t count, int begin, upcoming next) {                  \
+    multiply(min, biased, acc, x, w, count, begin, next);                                          \
   }
-MULTIPLY(0, 0, 1)
-MULTIPLY(0, 0, 2)
-MULTIPLY(0, 1, 1)
-MULTIPLY(0, 1, 2)
-MULTIPLY(1, 0, 1)
-MULTIPLY(1, 0, 2)
-MULTIPLY(1, 1, 1)
-MULTIPLY(1, 1, 2)
-/* [has_min][biased][blocks of a unit - 1] */
-static multiply_fn *const multiplies[2][2][2] = {
-    {{multiply_001, multiply_002}, {multiply_011, multiply_012}},
-    {{multiply_101, multiply_102}, {multiply_111, multiply_112}}};
+MULTIPLY(0, 0)
+MULTIPLY(0, 1)
+MULTIPLY(1, 0)
+MULTIPLY(1, 1)
+/* [has_min][biased] */
+static multiply_fn *const multiplies[2][2] = {{multiply_00, multiply_01},
+                                              {multiply_10, multiply_11}};
 
 typedef int decode_fn(weight_chunk *w, const a8_job *job, int64_t p, int64_t b0, int64_t count);
 
@@ -232,29 +194,28 @@ static void run_chunks(int has_min, decode_fn *decode, const a8_job *job, int64_
                        int64_t m1, int64_t p, int64_t panels) {
   _Alignas(64) weight_chunk w;
   _Alignas(64) float acc[ROWS * COLS];
-  const int64_t per = per_unit(m), base = m0 / TILE_SIDE * TILE_SIDE;
+  const int64_t base = m0 / TILE_SIDE * TILE_SIDE;
   const int64_t chunks = (job->blocks + CHUNK - 1) / CHUNK;
   unit_runs x = {act_units(job->x, m, job->blocks, base), tiles_of(m1 - base), 0};
   for (int64_t i = 0, b = 0, count; i < chunks; i++, b += count) {
     count = (job->blocks - b) / (chunks - i); /* chunks of nearly the same length */
-    count = i + 1 < chunks ? (count + 1) / 2 * 2 : job->blocks - b;
-    const int64_t units = (count + per - 1) / per, bytes = job->stride * count / job->blocks;
-    x.jump = (job->blocks + per - 1) / per - units;
+    const int64_t bytes = job->stride * count / job->blocks;
+    x.jump = job->blocks - count;
     for (int64_t j = 0; j < panels; j++) {
       const int biased = decode(&w, job, p + j, b, count);
       upcoming next = {mtk_k_panel(job->packed, job->stride, p + j),
-                       bytes / (units * x.groups * 64) + 1};
+                       bytes / (count * x.groups * 64) + 1};
       next.at += i + 1 < chunks ? job->stride * (b + count) / job->blocks : panels * job->stride;
-      multiplies[has_min][biased][per - 1](acc + j * MTK_PANEL, x, &w, count, i == 0, next);
+      multiplies[has_min][biased](acc + j * MTK_PANEL, x, &w, count, i == 0, next);
     }
-    x.units = unit_after(x.units, per, units);
+    x.units += count;
   }
   store_tile(job, acc + (m0 - base) * COLS, m0, m1 - m0, p, panels);
 }
 
 static void run_tiles(int has_min, decode_fn *decode, const a8_job *job, int64_t m, int64_t m0,
                       int64_t m1, int64_t p0, int64_t p1) {
-  tiles_begin(TILE_SIDE, (int)(MTK_K_BLOCK * per_unit(m)));
+  tiles_begin(TILE_SIDE, MTK_K_BLOCK);
   for (int64_t i = m0, end; i < m1; i = end) {
     end = mtk_k_min(m1, (i / TILE_SIDE + ROWS / TILE_SIDE) * TILE_SIDE);
     for (int64_t p = p0; p < p1; p += TILE_PANELS) {
