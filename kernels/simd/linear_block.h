@@ -44,11 +44,11 @@ MTK_INLINE panel_block block_at(block_type t, const uint8_t *panel, const float 
 }
 
 /* How far ahead of `at`, the place in its panel, to prefetch when `panels` panels are read side by
- * side: AHEAD bytes, at the end of the panel in the one that comes next in its place. Into L2: L1
- * has too few fill buffers for the latency of memory. */
-enum { AHEAD = 1024 };
+ * side, AHEAD bytes in all; at the end of the panel in the one that comes next in its place. Into
+ * L2: L1 has too few fill buffers for the latency of memory. */
+enum { AHEAD = 4096 };
 MTK_INLINE int64_t ahead_of(int64_t at, int panels, int64_t stride) {
-  return at + AHEAD < stride ? AHEAD : AHEAD + (panels - 1) * stride;
+  return at + AHEAD / panels < stride ? AHEAD / panels : AHEAD / panels + (panels - 1) * stride;
 }
 MTK_INLINE void prefetch(const uint8_t *p, int64_t ahead) {
   _mm_prefetch((const char *)p + ahead, _MM_HINT_T1);
