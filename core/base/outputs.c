@@ -34,25 +34,25 @@ static void hash_words(uint64_t h[4], const uint8_t *p, size_t n) {
     }
 }
 
-/* False: the range cannot be read. */
-static bool hash_range(uint64_t *out, int fd, uint64_t from, uint64_t end) {
+/* 0, or an errno: why the range cannot be read. */
+static int hash_range(uint64_t *out, int fd, uint64_t from, uint64_t end) {
   uint64_t h[4] = {end - from, 1, 2, 3};
   uint8_t *buffer = mtk_alloc(READ_BYTES + 32, 1);
-  bool ok = buffer != NULL;
-  while (ok && from < end) {
+  int bad = buffer ? 0 : ENOMEM;
+  while (!bad && from < end) {
     size_t want = end - from < READ_BYTES ? (size_t)(end - from) : READ_BYTES, have = 0;
-    while (ok && have < want) {
+    while (!bad && have < want) {
       ssize_t n = pread(fd, buffer + have, want - have, (off_t)(from + have));
-      ok = n > 0 || (n < 0 && errno == EINTR);
       if (n > 0) have += (size_t)n;
+      else if (n == 0 || errno != EINTR) bad = n < 0 ? errno : EIO;
     }
-    if (ok) memset(buffer + have, 0, 32);
-    if (ok) hash_words(h, buffer, (have + 31) / 32 * 32);
+    if (!bad) memset(buffer + have, 0, 32);
+    if (!bad) hash_words(h, buffer, (have + 31) / 32 * 32);
     from += have;
   }
   mtk_free(buffer);
   *out = h[0] ^ h[1] * 3 ^ h[2] * 5 ^ h[3] * 7;
-  return ok;
+  return bad;
 }
 
 uint64_t mtk_outputs_verified(const mtk_outputs *o, const char *name, int fd) {
@@ -60,7 +60,7 @@ uint64_t mtk_outputs_verified(const mtk_outputs *o, const char *name, int fd) {
   for (size_t i = 0; i < o->n_marks; i++) {
     const output_mark *m = &o->marks[i];
     if (strcmp(m->name, name) != 0) continue;
-    if (m->end <= at || !hash_range(&hash, fd, at, m->end) || hash != m->hash) continue;
+    if (m->end <= at || hash_range(&hash, fd, at, m->end) || hash != m->hash) continue;
     at = m->end;
   }
   return at;
@@ -68,10 +68,11 @@ uint64_t mtk_outputs_verified(const mtk_outputs *o, const char *name, int fd) {
 
 int mtk_outputs_mark(mtk_outputs *o, const char *name, int fd, uint64_t from, uint64_t end) {
   uint64_t hash;
-  if (!hash_range(&hash, fd, from, end)) return errno ? errno : EIO;
+  int bad = hash_range(&hash, fd, from, end);
+  if (bad) return bad;
   char *line = mtk_asprintf("%016llx %llu %s\n", (unsigned long long)hash,
                             (unsigned long long)end, name);
-  int bad = line ? mtk_write_whole(o->journal, line, strlen(line)) : ENOMEM;
+  bad = line ? mtk_write_whole(o->journal, line, strlen(line)) : ENOMEM;
   mtk_free(line);
   o->n_made += !bad;
   return bad;

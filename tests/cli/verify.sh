@@ -161,6 +161,7 @@ written=0
 for ((n = 0, last = 0; n - last < 60; n++)); do # some allocations can be done without
   if ! MTK_ALLOC_FAIL=$n "$MTK" quantize small.safetensors small.gguf --to q4_0 -q -t 1 >out 2>err; then
     last=$n
+    grep -qi memory err || fail "allocation $n: $(cat err)"
     [ -z "$(find . -name 'small.gguf.bad-*')" ] || fail "allocation $n: set aside: $(cat err)"
     [ ! -e small.gguf ] || written=$((written + 1))
   fi
