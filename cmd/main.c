@@ -99,7 +99,8 @@ int main(int argc, char **argv) {
   }
   mtk_status st = run_command(cmd, argc - 1, (const char *const *)(argv + 1), &err);
   if (st != MTK_OK) {
-    if (err.code == MTK_OK) mtk_fail(&err, st, NULL, st == MTK_E_NOMEM ? "out of memory" : "failed");
+    if (err.code == MTK_OK)
+      mtk_fail(&err, st, NULL, st == MTK_E_NOMEM ? "out of memory" : "failed");
     mtk_cmd_report_error(cmd->name, &err);
   }
   return exit_code(st);
