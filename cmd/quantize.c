@@ -277,8 +277,11 @@ static mtk_status refuse_existing(const char *path, bool unless, mtk_error *err)
   return mtk_fail(err, MTK_E_EXISTS, path, "exists; --force overwrites it");
 }
 
-/* What can be refused before anything is read. Going on with a run replaces the small files that
- * it wrote beside DST. */
+bool mtk_cmd_replaces(const mtk_cmd_line *line) {
+  return mtk_options_flag(line->options, "force") || mtk_options_flag(line->options, "resume");
+}
+
+/* What can be refused before anything is read. */
 static mtk_status check_outputs(const mtk_cmd_line *line, mtk_error *err) {
   const mtk_option_values *o = line->options;
   bool dry = mtk_options_flag(o, "dry-run"), force = mtk_options_flag(o, "force");

@@ -10,6 +10,8 @@
 /* quantize.c: the command, or (repeats: the provenance of DST) the command again, compared with
  * DST, which stays as it is: MTK_E_CHECK names the first difference. */
 mtk_status mtk_cmd_quantize_run(const mtk_cmd_line *line, const char *repeats, mtk_error *err);
+/* May small files beside DST be replaced? With --resume they are those of the interrupted run. */
+bool mtk_cmd_replaces(const mtk_cmd_line *line);
 
 /* quantize_keeps.c: can files of the format hold what a method makes for a target? Of a type: the
  * refusal names others. Of all tensors of the report, once they are quantized. */
@@ -138,8 +140,6 @@ const mtk_model *mtk_cmd_calibration_part(mtk_calibration_options *out,
   }
 typedef struct mtk_cmd_plan mtk_cmd_plan;
 bool mtk_cmd_plan_asked(const mtk_cmd_line *line);
-/* May small files beside DST be replaced? With --resume they are those of the interrupted run. */
-bool mtk_cmd_replaces(const mtk_cmd_line *line);
 /* "q4_k", "mixed types": what --to or the plan asks for. */
 const char *mtk_cmd_target_name(const mtk_cmd_line *line);
 /* *out stays NULL when no plan is asked for; else o->plan is set, and the plan is attached to the

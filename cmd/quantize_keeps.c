@@ -5,17 +5,17 @@
 
 /* A weight as `t` makes it: of 128 x 256 values, so that no usual grid or block covers it whole. */
 static bool keeps(const mtk_format_v1 *format, const mtk_quant_target *t) {
-  mtk_tensor w = {.name = "blk.0.ffn_up.weight", .dtype = t->dtype, .n_dims = 2};
-  w.shape[0] = 128;
-  w.shape[1] = 256;
-  w.scale_n = t->scale_n > 0 ? t->scale_n : w.shape[0];
-  w.scale_k = t->scale_k > 0 ? t->scale_k : w.shape[1];
-  float *ones = mtk_alloc((size_t)(w.shape[0] * w.shape[1]), sizeof *ones);
-  for (int64_t i = 0; ones && i < w.shape[0] * w.shape[1]; i++) ones[i] = 1;
+  enum { ROWS = 128, COLS = 256 };
+  static float ones[ROWS * COLS]; /* as many scales as there may be */
+  mtk_tensor w = {.name = "blk.0.ffn_up.weight",
+                  .dtype = t->dtype,
+                  .n_dims = 2,
+                  .shape = {ROWS, COLS},
+                  .scale_n = t->scale_n > 0 ? t->scale_n : ROWS,
+                  .scale_k = t->scale_k > 0 ? t->scale_k : COLS};
+  for (int i = 0; i < ROWS * COLS; i++) ones[i] = 1;
   if (t->scale_n >= 0) w.scales = ones;
-  bool kept = mtk_format_keeps(format, &w);
-  mtk_free(ones);
-  return kept;
+  return mtk_format_keeps(format, &w);
 }
 
 /* "a model folder", "a .gguf file" */

@@ -235,10 +235,6 @@ json_t *mtk_cmd_plan_json(const mtk_cmd_plan *p) {
   return doc;
 }
 
-bool mtk_cmd_replaces(const mtk_cmd_line *line) {
-  return mtk_options_flag(line->options, "force") || mtk_options_flag(line->options, "resume");
-}
-
 static mtk_status write_plan(const mtk_cmd_plan *p, const mtk_cmd_line *line, mtk_error *err) {
   const char *path = mtk_options_string(line->options, "plan-out");
   if (!path) return MTK_OK;
