@@ -1,5 +1,6 @@
-/* run/kv.h: the pages of a KV cache. A page holds 64 positions of all layers and KV heads; memory
- * of a page is allocated when it is first taken and kept for reuse. One thread. */
+/* run/kv.h: the pages of a KV cache. A page holds 64 positions of all layers and KV heads. Pages
+ * get their memory several at a time (a slab, in huge pages), when the first of them is taken, and
+ * keep it for reuse. One thread. */
 #ifndef MTK_RUN_KV_H
 #define MTK_RUN_KV_H
 
@@ -10,6 +11,7 @@ typedef struct mtk_kv_pool {
   void **pages;    /* per page its block, NULL until first taken */
   int32_t *unused; /* stack of free page numbers */
   int32_t n_pages, n_unused;
+  int32_t slab_pages;
   size_t page_bytes;
 } mtk_kv_pool;
 
