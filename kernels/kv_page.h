@@ -69,6 +69,17 @@ static inline void kv_store_vector(kv_encode_fn *encode, mtk_dtype type, void *p
   }
 }
 
+/* The lines that the keys of a group of 16 and the value at `at` take: one key is written to all of
+ * its group's, and without this they would come from memory one by one. */
+static inline void kv_fetch(const void *k_page, const void *v_page, int64_t at, size_t bytes,
+                            int64_t head_dim, int64_t v_dim) {
+  enum { LINE = 64 };
+  const uint8_t *k = (const uint8_t *)k_page + (size_t)(at / 16 * 16 * head_dim) * bytes;
+  const uint8_t *v = (const uint8_t *)v_page + (size_t)(at * v_dim) * bytes;
+  for (size_t i = 0; i < (size_t)head_dim * 16 * bytes; i += LINE) __builtin_prefetch(k + i, 1, 3);
+  for (size_t i = 0; i < (size_t)v_dim * bytes; i += LINE) __builtin_prefetch(v + i, 1, 3);
+}
+
 /* mtk_kernels.kv_store by a level's encoder. */
 static inline void kv_store_tokens(kv_encode_fn *encode, mtk_dtype type, void *const *k_pages,
                                    void *const *v_pages, const float *k, int64_t ld_k,
@@ -77,6 +88,8 @@ static inline void kv_store_tokens(kv_encode_fn *encode, mtk_dtype type, void *c
   for (int64_t t = 0; t < n_tokens; t++, k += ld_k, v += ld_v) {
     int64_t page = (pos0 + t) / MTK_KV_PAGE, at = (pos0 + t) % MTK_KV_PAGE;
     int64_t first = kv_key_index(at, head_dim);
+    if (t == 0 || at % 16 == 0)
+      kv_fetch(k_pages[page], v_pages[page], at, kv_element_bytes(type), head_dim, v_dim);
     kv_store_vector(encode, type, k_pages[page], at, k, head_dim, first, 16);
     kv_store_vector(encode, type, v_pages[page], at, v, v_dim, at * v_dim, 1);
   }

@@ -76,8 +76,8 @@ static query_block begin_block(const mtk_attn_args *a, int64_t r0) {
   b.o = b.q + query_floats(b.rows, a->head_dim);
   float *decoded = b.o + (b.rows * a->v_dim + 15) / 16 * 16;
   b.s = decoded + tile_floats(a->head_dim);
-  b.k = (key_store){a->k_pages, MTK_KV_PAGE, 0, decode, decoded};
-  b.v = (key_store){a->v_pages, MTK_KV_PAGE, a->v_dim, decode, decoded};
+  b.k = (key_store){a->k_pages, MTK_KV_PAGE, 0, decode, decoded, a->k_after};
+  b.v = (key_store){a->v_pages, MTK_KV_PAGE, a->v_dim, decode, decoded, a->v_after};
   for (int64_t i = 0; i < b.rows; i++)
     b.r[i] = seen(a->pos0 + (r0 + i) / a->group, a->n_keys, a->window, a->bidirectional);
   b.base = b.r[0].lo / MTK_KV_PAGE * MTK_KV_PAGE;

@@ -13,12 +13,13 @@
 
 /* Keys or values in pages of per_page positions (a multiple of 16 where keys are interleaved). ld:
  * distance of two positions where they are plain rows. decode: NULL for pages of f32; else tiles go
- * through `scratch`, tile_floats long. */
+ * through `scratch`, tile_floats long. after: fetched while the last page is read; or NULL. */
 typedef struct key_store {
   const void *const *pages;
   int64_t per_page, ld;
   const kv_decoder *decode;
   float *scratch;
+  const void *after;
 } key_store;
 
 static inline int64_t element_bytes(const key_store *s) {
@@ -82,7 +83,7 @@ static void score_keys(float *s, int64_t ld_s, int64_t base, const float *q, int
   while (j0 < j1) {
     int64_t at = j0 % k->per_page, left = k->per_page - at < j1 - j0 ? k->per_page - at : j1 - j0;
     const uint8_t *page = k->pages[j0 / k->per_page];
-    const uint8_t *next = left < j1 - j0 ? k->pages[j0 / k->per_page + 1] : NULL;
+    const uint8_t *next = left < j1 - j0 ? k->pages[j0 / k->per_page + 1] : k->after;
     t.c = s + j0 - base;
     t.cols = LANES == 16 && left <= 16 ? 16 : TILE_COLS;
     t.ahead = next ? next + at * head_dim * bytes : NULL;
@@ -182,7 +183,7 @@ static void mix_keys(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64
     int64_t at = j0 % v->per_page, left = v->per_page - at;
     j1 = left < end - j0 ? j0 + left : end;
     const void *page = v->pages[j0 / v->per_page];
-    const uint8_t *next = j1 < end ? v->pages[j1 / v->per_page] : NULL;
+    const uint8_t *next = j1 < end ? v->pages[j1 / v->per_page] : v->after;
     for (int64_t d = d0; d < d1; d += t.cols) {
       t.cols = tile_next_cols(d1 - d);
       t.ahead = next ? next + d * bytes : NULL;

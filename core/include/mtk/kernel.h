@@ -100,6 +100,7 @@ typedef struct mtk_attn_args {
   const float *sinks; /* [group] or NULL */
   float *scratch;
   mtk_dtype kv_type; /* of the pages */
+  const void *k_after, *v_after; /* pages that the next call begins with, to be fetched; or NULL */
   /* Of attention_step only: [group][ld_scores], shared by the threads, 64-byte aligned; ld_scores a
    * multiple of 16 and at least n_keys rounded up to 64, plus 16. */
   float *scores;
