@@ -6,7 +6,8 @@
  * and the bits stay. run_attention is called by the driving thread; the rest runs on the pool. */
 #include "graph/exec_ops.h"
 
-/* Below this much work per node three waits for the threads cost more than an even split gives. */
+/* Below this much work per node three waits for the threads cost more than an even split gives; and
+ * below as much per row, rows are not worth cutting. */
 static const double FLOPS_WORTH_SHARING = 1e6;
 enum { COLUMNS = 32 }; /* values are shared in multiples of this */
 
@@ -15,21 +16,30 @@ static const mtk_step_seq *seq_of(const mtk_exec *e, const mtk_graph_node *n, in
   return &e->step->seqs[pair / n->attrs.n_head_kv];
 }
 
+/* Where a pair's keys and values lie in the blocks of its pages. */
+typedef struct kv_place {
+  size_t k, v;
+} kv_place;
+
+static kv_place place_of(const mtk_exec *e, const mtk_graph_node *n, int64_t pair) {
+  size_t k_bytes = mtk_kv_page_bytes(e->step->kv_type, n->attrs.head_dim);
+  size_t v_bytes = mtk_kv_page_bytes(e->step->kv_type, n->attrs.v_dim);
+  size_t head = (size_t)(pair % n->attrs.n_head_kv);
+  size_t at = (size_t)n->attrs.layer * e->step->kv_layer_stride + head * (k_bytes + v_bytes);
+  return (kv_place){at, at + k_bytes};
+}
+
 /* Pointers to pages p0 .. p1-1 of a pair at k[p] and, for V, k[p1 + p]; k lies in the worker's
  * scratch behind `floats` floats. */
 static void **page_pointers(const mtk_exec *e, const mtk_graph_node *n, int64_t pair, int64_t p0,
                             int64_t p1, size_t floats, int worker) {
-  const mtk_exec_step *step = e->step;
-  const mtk_step_seq *s = seq_of(e, n, pair);
-  int64_t head = pair % n->attrs.n_head_kv;
-  size_t k_bytes = mtk_kv_page_bytes(step->kv_type, n->attrs.head_dim);
-  size_t v_bytes = mtk_kv_page_bytes(step->kv_type, n->attrs.v_dim);
-  size_t at = (size_t)n->attrs.layer * step->kv_layer_stride + (size_t)head * (k_bytes + v_bytes);
+  const int32_t *pages = seq_of(e, n, pair)->pages;
+  const kv_place at = place_of(e, n, pair);
   void **k = (void **)(void *)(mtk_exec_scratch(e, worker) + (floats + 15) / 16 * 16);
   for (int64_t i = p0; i < p1; i++) {
-    uint8_t *page = (uint8_t *)step->kv_pages[s->pages[i]] + at;
-    k[i] = page;
-    k[i + p1] = page + k_bytes;
+    uint8_t *block = e->step->kv_pages[pages[i]];
+    k[i] = block + at.k;
+    k[i + p1] = block + at.v;
   }
   return k;
 }
@@ -86,6 +96,26 @@ static void set_pages(mtk_attn_args *a, const mtk_exec *e, const mtk_graph_node 
   a->v_pages = (const void *const *)(k + n_pages);
 }
 
+/* The page that the next pair begins with, if it sees the same keys of its sequence. */
+static void set_after(mtk_attn_args *a, const mtk_exec *e, const mtk_graph_node *n, int64_t pair) {
+  if (++pair == e->step->n_seqs * (int64_t)n->attrs.n_head_kv) return;
+  const mtk_step_seq *s = seq_of(e, n, pair);
+  int64_t page = first_key(a) / MTK_KV_PAGE;
+  if (page >= mtk_kv_pages_for(s->pos0 + s->n_rows)) return;
+  const uint8_t *block = e->step->kv_pages[s->pages[page]];
+  const kv_place at = place_of(e, n, pair);
+  a->k_after = block + at.k;
+  a->v_after = block + at.v;
+}
+
+/* The block of queries of a pair from token t0 on. */
+static void attend(mtk_exec *e, const mtk_graph_node *n, int64_t pair, int64_t t0, int worker) {
+  mtk_attn_args a = block_args(e, n, pair, t0, worker);
+  set_pages(&a, e, n, pair, first_key(&a), a.n_keys, worker);
+  set_after(&a, e, n, pair);
+  e->k->attention(&a);
+}
+
 /* Items: (query block of all sequences, KV head). */
 static void attend_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64_t i1, int worker) {
   int64_t heads = n->attrs.n_head_kv, block = 0;
@@ -94,12 +124,37 @@ static void attend_items(mtk_exec *e, const mtk_graph_node *n, int64_t i0, int64
     for (int64_t t0 = 0; t0 < seq->n_rows; t0 += MTK_QUERY_BLOCK, block++) {
       for (int64_t h = 0; h < heads; h++) {
         int64_t item = block * heads + h;
-        if (item < i0 || item >= i1) continue;
-        mtk_attn_args a = block_args(e, n, s * heads + h, t0, worker);
-        set_pages(&a, e, n, s * heads + h, first_key(&a), a.n_keys, worker);
-        e->k->attention(&a);
+        if (item >= i0 && item < i1) attend(e, n, s * heads + h, t0, worker);
       }
     }
+  }
+}
+
+/* ---- one token of each of many sequences ---------------------------------------------------- */
+
+double mtk_exec_attention_flops(const mtk_exec *e, const mtk_graph_node *n) {
+  double dots = 0.0;
+  for (int s = 0; s < e->step->n_seqs; s++) {
+    const mtk_step_seq *q = &e->step->seqs[s];
+    dots += (double)q->n_rows * ((double)q->pos0 + 0.5 * (double)q->n_rows);
+  }
+  return 4.0 * dots * (double)mtk_exec_width(e, n->in[0]);
+}
+
+bool mtk_exec_attends_by_rows(const mtk_exec *e, const mtk_graph_node *n) {
+  const mtk_exec_step *step = e->step;
+  if (step->n_tokens != step->n_seqs || step->n_seqs < 4 * mtk_pool_size(e->pool)) return false;
+  for (int s = 0; s < step->n_seqs; s++)
+    if (step->seqs[s].row0 != s) return false;
+  return mtk_exec_attention_flops(e, n) < FLOPS_WORTH_SHARING * (double)step->n_seqs;
+}
+
+void mtk_exec_attend_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                          int worker) {
+  int64_t heads = n->attrs.n_head_kv;
+  for (int64_t pair = r0 * heads; pair < r1 * heads; pair++) {
+    store_kv(e, n, pair, pair + 1, worker);
+    attend(e, n, pair, 0, worker);
   }
 }
 
@@ -186,15 +241,11 @@ static void run_shared(mtk_exec *e, const mtk_graph_node *n, int64_t pairs, doub
 void mtk_exec_run_attention(mtk_exec *e, const mtk_graph_node *n) {
   const mtk_exec_step *step = e->step;
   int64_t blocks = 0;
-  double dots = 0.0;
-  for (int s = 0; s < step->n_seqs; s++) {
-    const mtk_step_seq *q = &step->seqs[s];
-    blocks += (q->n_rows + MTK_QUERY_BLOCK - 1) / MTK_QUERY_BLOCK;
-    dots += (double)q->n_rows * ((double)q->pos0 + 0.5 * (double)q->n_rows);
-  }
+  for (int s = 0; s < step->n_seqs; s++)
+    blocks += (step->seqs[s].n_rows + MTK_QUERY_BLOCK - 1) / MTK_QUERY_BLOCK;
   if (blocks == 0) return;
   int64_t heads = n->attrs.n_head_kv, pairs = step->n_seqs * heads;
-  double flops = 4.0 * dots * (double)mtk_exec_width(e, n->in[0]);
+  double flops = mtk_exec_attention_flops(e, n);
   mtk_exec_split(e, n, pairs, 1,
                  2.0 * (double)step->n_tokens * n->attrs.head_dim / step->n_seqs, store_kv);
   if (is_uneven(e, pairs) && flops >= FLOPS_WORTH_SHARING)

@@ -1,37 +1,11 @@
-/* exec_forward.c: how each forward op is split into tasks and handed to the kernels. run_* are
- * called by the driving thread; the range functions below them run on the pool. */
+/* exec_forward.c: which function runs each forward op, and how linear layers are split into tasks
+ * and handed to the kernels. run_* are called by the driving thread. */
 #include "graph/exec_ops.h"
-
-#include <string.h>
-
-/* ---- embedding ------------------------------------------------------------------------------ */
-
-static void embed_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
-  const mtk_weight *w = e->weights[n->weight];
-  int64_t d = w->k;
-  float *y = mtk_exec_data(e, n->out[0]);
-  for (int64_t r = r0; r < r1; r++) {
-    int64_t id = 0;
-    if (n->attrs.lookup == MTK_LOOKUP_ID) id = e->step->ids[r];
-    if (n->attrs.lookup == MTK_LOOKUP_POSITION) id = e->ws->pos[r];
-    mtk_error error;
-    if (id >= w->n)
-      mtk_exec_fail(e, (mtk_fail(&error, MTK_E_LIMIT, w->name, "has no row %lld", (long long)id),
-                        &error));
-    else if (w->value)
-      memcpy(y + r * d, w->value + id * d, (size_t)d * sizeof *y);
-    else if (w->fetch_row(y + r * d, w, id, mtk_exec_scratch(e, worker), &error) != MTK_OK)
-      mtk_exec_fail(e, &error);
-  }
-}
-
-static void run_embed(mtk_exec *e, const mtk_graph_node *n) {
-  mtk_exec_split(e, n, e->step->n_tokens, 1, 4.0 * (double)e->weights[n->weight]->k, embed_rows);
-}
 
 /* ---- linear --------------------------------------------------------------------------------- */
 
-static void prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+void mtk_exec_prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                           int worker) {
   (void)worker;
   const mtk_weight *w = e->weights[n->weight];
   int64_t m = mtk_exec_rows(e, n->in[0]);
@@ -40,12 +14,22 @@ static void prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64
 }
 
 /* Neighbouring layers on the same input (q, k, v; gate, up) share one prepared activation. */
-static void prepare(mtk_exec *e, const mtk_graph_node *n, const mtk_weight *w) {
-  mtk_prepared *have = &e->prepared[w->kernel->arith];
-  if (have->x == n->in[0] && !have->sorted_by && have->kernel->prepare == w->kernel->prepare)
-    return;
-  mtk_exec_split(e, n, mtk_exec_rows(e, n->in[0]), 4, 4.0 * (double)w->k, prepare_rows);
-  *have = (mtk_prepared){n->in[0], w->kernel, 0};
+bool mtk_exec_is_prepared(const mtk_exec *e, const mtk_graph_node *n) {
+  const mtk_linear_kernel *kernel = e->weights[n->weight]->kernel;
+  const mtk_prepared *have = &e->prepared[kernel->arith];
+  return have->x == n->in[0] && !have->sorted_by && have->kernel->prepare == kernel->prepare;
+}
+
+void mtk_exec_set_prepared(mtk_exec *e, const mtk_graph_node *n) {
+  const mtk_linear_kernel *kernel = e->weights[n->weight]->kernel;
+  e->prepared[kernel->arith] = (mtk_prepared){n->in[0], kernel, 0};
+}
+
+static void prepare(mtk_exec *e, const mtk_graph_node *n) {
+  if (mtk_exec_is_prepared(e, n)) return;
+  mtk_exec_split(e, n, mtk_exec_rows(e, n->in[0]), 4,
+                 MTK_PREPARE_FLOPS * (double)e->weights[n->weight]->k, mtk_exec_prepare_rows);
+  mtk_exec_set_prepared(e, n);
 }
 
 /* Linear layers that are computed together: neighbours on one input. */
@@ -96,7 +80,7 @@ size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes
   while (count < n_nodes && count < MAX_GROUP && joins(e, n, n + count)) count++;
   int64_t threads = mtk_pool_size(e->pool), panels = 0;
   if (g.m == 0) return count;
-  prepare(e, n, e->weights[n->weight]);
+  prepare(e, n);
   g.act = e->ws->act[e->weights[n->weight]->kernel->arith];
   double flops = 0.0;
   for (size_t i = 0; i < count; i++) {
@@ -123,151 +107,10 @@ size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes
 
 static void run_linear(mtk_exec *e, const mtk_graph_node *n) { mtk_exec_run_linears(e, n, 1); }
 
-/* ---- rows ----------------------------------------------------------------------------------- */
-
-static void rmsnorm_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
-  (void)worker;
-  const mtk_weight *w = e->weights[n->weight];
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->rmsnorm(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                w->value, n->attrs.eps, (r1 - r0) * (d / w->k), w->k);
-}
-
-static void layernorm_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
-                           int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->layernorm(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                  e->weights[n->weight]->value, n->attrs.eps, r1 - r0, d);
-}
-
-static void add_row_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  float *y = mtk_exec_data(e, n->out[0]) + r0 * d;
-  const float *x = mtk_exec_data(e, n->in[0]) + r0 * d;
-  if (y != x) memcpy(y, x, (size_t)((r1 - r0) * d) * sizeof *y);
-  e->k->add_row(y, e->weights[n->weight]->value, r1 - r0, d, d);
-}
-
-static void rope_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
-  (void)worker;
-  const mtk_attrs *a = &n->attrs;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->rope(mtk_exec_data(e, n->out[0]) + r0 * d, d, mtk_exec_data(e, n->in[0]) + r0 * d, d,
-             mtk_exec_cos_sin(e, a->rope_table) + r0 * a->rope_dim, r1 - r0, a->n_head,
-             a->head_dim, a->rope_dim, a->interleaved, n->op == MTK_OP_ROPE_DX);
-}
-
-static void silu_mul_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
-                          int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->silu_mul(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                 mtk_exec_data(e, n->in[1]) + r0 * d, (r1 - r0) * d);
-}
-
-static void gelu_mul_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
-                          int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->gelu_mul(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                 n->n_in > 1 ? mtk_exec_data(e, n->in[1]) + r0 * d : NULL,
-                 n->attrs.activation == MTK_GELU_ERF, (r1 - r0) * d);
-}
-
-static void softcap_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
-                         int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->softcap(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                n->attrs.softcap, (r1 - r0) * d);
-}
-
-static void slice_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
-  (void)worker;
-  int64_t heads = n->attrs.n_head > 1 ? n->attrs.n_head : 1, d = n->attrs.n_column;
-  int64_t from = mtk_exec_width(e, n->in[0]) / heads;
-  const float *x = mtk_exec_data(e, n->in[0]) + n->attrs.column;
-  float *y = mtk_exec_data(e, n->out[0]);
-  r0 *= heads;
-  r1 *= heads;
-  for (int64_t r = r0; r < r1; r++) memcpy(y + r * d, x + r * from, (size_t)d * sizeof *y);
-}
-
-static void join_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
-  (void)worker;
-  const mtk_attrs *at = &n->attrs;
-  int64_t heads = at->n_head, left = at->head_dim - at->v_dim, right = at->v_dim;
-  bool shared = mtk_exec_width(e, n->in[1]) == right;
-  const float *a = mtk_exec_data(e, n->in[0]), *b = mtk_exec_data(e, n->in[1]);
-  float *y = mtk_exec_data(e, n->out[0]) + r0 * heads * at->head_dim;
-  for (int64_t i = r0 * heads; i < r1 * heads; i++, y += left + right) {
-    memcpy(y, a + i * left, (size_t)left * sizeof *y);
-    memcpy(y + left, b + (shared ? i / heads : i) * right, (size_t)right * sizeof *y);
-  }
-}
-
-static void add_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->add(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-            mtk_exec_data(e, n->in[1]) + r0 * d, (r1 - r0) * d);
-}
-
-static void add_scaled_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
-                            int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->add_scaled(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                   mtk_exec_data(e, n->in[1]) + r0 * d, n->attrs.scale, (r1 - r0) * d);
-}
-
-static void scale_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->scale(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-              n->attrs.scale, (r1 - r0) * d);
-}
-
-static void select_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  const float *x = mtk_exec_data(e, n->in[0]);
-  float *y = mtk_exec_data(e, n->out[0]);
-  for (int64_t r = r0; r < r1; r++)
-    memcpy(y + r * d, x + e->step->output_rows[r] * d, (size_t)d * sizeof *y);
-}
-
-static void cross_entropy_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
-                               int worker) {
-  (void)worker;
-  int64_t v = mtk_exec_width(e, n->in[0]);
-  const float *x = mtk_exec_data(e, n->in[0]);
-  float *loss = mtk_exec_data(e, n->out[0]);
-  for (int64_t r = r0; r < r1; r++)
-    loss[r] = e->k->logsumexp(x + r * v, v) - x[r * v + e->step->targets[r]];
-}
-
-/* The range function of each op that works row by row. */
-static const mtk_range_fn row_ops[MTK_OP_COUNT] = {
-    [MTK_OP_RMSNORM] = rmsnorm_rows,       [MTK_OP_ADD_ROW] = add_row_rows,
-    [MTK_OP_ROPE] = rope_rows,             [MTK_OP_ROPE_DX] = rope_rows,
-    [MTK_OP_SILU_MUL] = silu_mul_rows,     [MTK_OP_ADD] = add_rows,
-    [MTK_OP_ADD_SCALED] = add_scaled_rows, [MTK_OP_SCALE] = scale_rows,
-    [MTK_OP_SELECT] = select_rows,         [MTK_OP_CROSS_ENTROPY] = cross_entropy_rows,
-    [MTK_OP_GELU_MUL] = gelu_mul_rows,     [MTK_OP_SOFTCAP] = softcap_rows,
-    [MTK_OP_SLICE] = slice_rows,           [MTK_OP_GELU] = gelu_mul_rows,
-    [MTK_OP_LAYERNORM] = layernorm_rows,   [MTK_OP_JOIN_HEADS] = join_rows,
-};
-
-static void run_rows(mtk_exec *e, const mtk_graph_node *n) {
-  double flops = (mtk_op_get(n->op)->flops + 1.0) * (double)mtk_exec_width(e, n->in[0]);
-  mtk_exec_split(e, n, mtk_exec_rows(e, n->out[0]), 1, flops, row_ops[n->op]);
-}
+static void run_rows(mtk_exec *e, const mtk_graph_node *n) { mtk_exec_run_rows(e, n, 1); }
 
 mtk_run_fn *const mtk_exec_forward_ops[MTK_OP_COUNT] = {
-    [MTK_OP_EMBED] = run_embed,      [MTK_OP_RMSNORM] = run_rows,
+    [MTK_OP_EMBED] = run_rows,       [MTK_OP_RMSNORM] = run_rows,
     [MTK_OP_LINEAR] = run_linear,    [MTK_OP_ADD_ROW] = run_rows,
     [MTK_OP_ROPE] = run_rows,        [MTK_OP_ROPE_DX] = run_rows,
     [MTK_OP_ATTENTION] = mtk_exec_run_attention, [MTK_OP_SILU_MUL] = run_rows,

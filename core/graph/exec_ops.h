@@ -52,9 +52,23 @@ extern mtk_run_fn *const mtk_exec_backward_ops[MTK_OP_COUNT];
  * thread alone when flops_per_item * n_items is not worth waking the others. */
 void mtk_exec_split(mtk_exec *e, const mtk_graph_node *n, int64_t n_items, int64_t grain,
                     double flops_per_item, mtk_range_fn fn);
+/* Threads that so much work is worth: 1 or all. */
+int mtk_exec_threads_worth(const mtk_exec *e, double flops);
 /* The LINEAR node n, together with those of the n_nodes nodes from it on that follow directly and
  * have the same input (q, k, v; gate, up): one run of the pool. How many that were. */
 size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes);
+/* Does the node work row by row, in this step? Such a node, together with those of the n_nodes
+ * nodes from it on that chain to it, and with the preparation for a linear layer behind them: one
+ * run of the pool. How many nodes that were. */
+bool mtk_exec_is_by_rows(const mtk_exec *e, const mtk_graph_node *n);
+size_t mtk_exec_run_rows(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes);
+/* Prepare rows of a LINEAR node's input; does the prepared activation hold them; note that it
+ * does. */
+enum { MTK_PREPARE_FLOPS = 4 }; /* a column, about */
+void mtk_exec_prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
+                           int worker);
+bool mtk_exec_is_prepared(const mtk_exec *e, const mtk_graph_node *n);
+void mtk_exec_set_prepared(mtk_exec *e, const mtk_graph_node *n);
 /* Rows of a frozen weight that LINEAR_DX decodes at a time. */
 int64_t mtk_exec_decode_rows(const mtk_weight *w);
 /* Make *buffer hold at least `want` elements of `size` bytes; old contents are lost. */
@@ -64,6 +78,11 @@ mtk_status mtk_exec_reserve_moe(mtk_exec *e, const mtk_graph_node *n, mtk_error 
 /* An ATTENTION node (exec_attention.c), and the floats of scores that threads share in the running
  * step. */
 void mtk_exec_run_attention(mtk_exec *e, const mtk_graph_node *n);
+double mtk_exec_attention_flops(const mtk_exec *e, const mtk_graph_node *n);
+/* May its rows be computed one by one: does each sequence bring one, and are they enough and short
+ * enough to go evenly into the threads? Then: store and attend rows r0..r1. */
+bool mtk_exec_attends_by_rows(const mtk_exec *e, const mtk_graph_node *n);
+void mtk_exec_attend_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker);
 size_t mtk_exec_score_floats(const mtk_exec *e);
 /* At a MOE_LINEAR node: the first sorted row of each expert ([n_expert + 1]), and the input of a
  * sorted row. */

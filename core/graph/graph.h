@@ -182,6 +182,9 @@ typedef struct mtk_op_info {
   mtk_rows_rule rows;
   mtk_width_rule width[MTK_OP_MAX_OUT];
   bool same_width;   /* all inputs have one width */
+  /* A result row needs no values but the same row of the inputs; of attention, where every sequence
+   * of a step brings one row. */
+  bool by_rows;
   unsigned in_place; /* bit i: the first result may take the memory of input i */
   mtk_cost_rule cost;
   double flops;
@@ -192,6 +195,9 @@ typedef struct mtk_op_info {
 } mtk_op_info;
 
 const mtk_op_info *mtk_op_get(mtk_op op);
+/* May one run of the threads take rows through both nodes, the second right behind the first? */
+bool mtk_graph_chains(const mtk_graph *g, const mtk_graph_node *first,
+                      const mtk_graph_node *second);
 
 /* For derivative rules. Append a node; its first result. */
 mtk_node_value mtk_backward_add(mtk_backward *b, mtk_op op, const mtk_node_value *in, int n_in,

@@ -92,6 +92,22 @@ static void share_in_place(mtk_plan *p, const mtk_graph *g, mtk_node_value outsi
   }
 }
 
+bool mtk_graph_chains(const mtk_graph *g, const mtk_graph_node *first,
+                      const mtk_graph_node *second) {
+  return mtk_op_get(first->op)->by_rows && mtk_op_get(second->op)->by_rows &&
+         g->values[first->out[0]].rows == g->values[second->out[0]].rows;
+}
+
+/* In a chain some rows are at its last node while others are at the first: what is read in it lives
+ * to its end. */
+static void outlive_chains(const mtk_graph *g, int32_t *owner_last) {
+  for (size_t v = 0; v < g->n_values; v++) {
+    size_t i = (size_t)owner_last[v];
+    while (i + 1 < g->n_nodes && mtk_graph_chains(g, &g->nodes[i], &g->nodes[i + 1])) i++;
+    owner_last[v] = (int32_t)i;
+  }
+}
+
 /* One block of memory to place. */
 typedef struct block {
   size_t size, offset;
@@ -172,6 +188,7 @@ mtk_status mtk_plan_create(mtk_plan **out, const mtk_graph *g, const mtk_plan_op
     find_lives(p, g, o->keep, o->n_keep);
     plan_strips(p, g, o);
     share_in_place(p, g, o->outside, owner_last);
+    outlive_chains(g, owner_last);
     const int64_t rows[2] = {o->max_tokens, o->max_outputs};
     status = place_all(p, g, rows, o->outside, owner_last, blocks, near, err);
   }
