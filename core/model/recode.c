@@ -304,6 +304,7 @@ static mtk_status encode_all(encoding *all, size_t n, int64_t matrix, mtk_error 
       if (q && q->release) q->release(prepared);
       prepared = NULL;
       q = own;
+      t->pool = all[i].recode->pool;
       st = q->prepare(&prepared, t, err);
     }
     t->prepared = own == q ? prepared : NULL;

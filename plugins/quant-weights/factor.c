@@ -1,10 +1,11 @@
-/* factor.c: the factor that error propagation needs. Pure functions; any thread.
+/* factor.c: the factor that error propagation needs. Any thread; the work is shared with a pool.
  *
  * GPTQ (Frantar et al., arXiv 2210.17323) takes the upper Cholesky factor u of the inverse of H:
  * inverse(H) = u^T u. With H = r r^T, r upper triangular (Cholesky from the last row up), u is
  * inverse(r), so that H itself is never inverted. All is done in double, because the diagonal spans
  * many orders of magnitude, and on the transposes (t = r^T and v = u^T, lower triangular), whose
- * rows are contiguous. Every element is one chain in fixed order: vector width changes no bit. */
+ * rows are contiguous. Every element is one chain in fixed order: neither the width of vectors nor
+ * blocks nor threads change a bit. */
 #include "gptq.h"
 
 #include <math.h>
@@ -56,63 +57,165 @@ GPTQ_WIDE static void subtract(double *y, const double *x, double s, int64_t n) 
   for (int64_t i = 0; i < n; i++) y[i] -= s * x[i];
 }
 
-/* t = factor in place; false if the matrix is not positive definite. Rows j1-1 .. j0 of a block are
- * finished first, then the rows below j0 get all of them at once. */
-static bool factorize(double *t, int64_t k) {
-  for (int64_t j1 = k; j1 > 0; j1 -= BLOCK) {
-    int64_t j0 = j1 > BLOCK ? j1 - BLOCK : 0;
-    for (int64_t j = j1 - 1; j >= j0; j--) {
-      double *row = t + j * k, root = sqrt(row[j]);
-      if (!(root > 0) || !isfinite(root)) return false;
-      row[j] = root;
-      for (int64_t i = 0; i < j; i++) row[i] /= root;
-      for (int64_t l = j0; l < j; l++) subtract(t + l * k, row, row[l], l + 1);
+typedef double vector __attribute__((vector_size(64), aligned(8)));
+enum { TILE_ROWS = 4, TILE_VECTORS = 2, TILE_COLUMNS = 16 };
+
+/* Columns of a matrix whose element (row, step) is at a[row * row_step + step * step]. */
+typedef struct operand {
+  const double *a;
+  int64_t row, step;
+} operand;
+
+/* c[r][x] -= a[r][s] * b[s][x], s ascending, for a tile that stays in registers. b: rows ld_b
+ * apart. */
+GPTQ_WIDE static void subtract_tile(double *c, int64_t ld_c, operand a, const double *b,
+                                    int64_t ld_b, int64_t steps) {
+  vector sum[TILE_ROWS][TILE_VECTORS];
+  for (int r = 0; r < TILE_ROWS; r++)
+    for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] = ((const vector *)(c + r * ld_c))[v];
+  for (int64_t s = 0; s < steps; s++, b += ld_b) {
+    const vector *x = (const vector *)b;
+    for (int r = 0; r < TILE_ROWS; r++) {
+      double factor = a.a[r * a.row + s * a.step];
+      for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] -= factor * x[v];
     }
-    for (int64_t l = 0; l < j0; l++)
-      for (int64_t j = j1 - 1; j >= j0; j--) subtract(t + l * k, t + j * k, t[j * k + l], l + 1);
-    if (j0 == 0) break;
+  }
+  for (int r = 0; r < TILE_ROWS; r++)
+    for (int v = 0; v < TILE_VECTORS; v++) ((vector *)(c + r * ld_c))[v] = sum[r][v];
+}
+
+/* ---- Cholesky -------------------------------------------------------------------------------- */
+
+/* The triangle t; the rows j0 .. j1-1, at most BLOCK, are being eliminated. j0 divides by BLOCK. */
+typedef struct elimination {
+  double *t;
+  int64_t k, j0, j1;
+} elimination;
+
+/* The block's own triangle; false if it is not positive definite. */
+static bool solve_diagonal(const elimination *e) {
+  for (int64_t j = e->j1 - 1; j >= e->j0; j--) {
+    double *row = e->t + j * e->k, root = sqrt(row[j]);
+    if (!(root > 0) || !isfinite(root)) return false;
+    row[j] = root;
+    for (int64_t i = e->j0; i < j; i++) row[i] /= root;
+    for (int64_t l = e->j0; l < j; l++)
+      subtract(e->t + l * e->k + e->j0, row + e->j0, row[l], l + 1 - e->j0);
   }
   return true;
 }
 
-/* t = inverse(t) in place: row i is (unit row i - sum over l < i of t_il * row l) / t_ii. */
-static void invert(double *t, double *coefficients, int64_t k) {
-  for (int64_t i = 0; i < k; i++) {
-    double *row = t + i * k, diagonal = row[i];
-    memcpy(coefficients, row, (size_t)i * sizeof *row);
-    memset(row, 0, (size_t)i * sizeof *row);
-    for (int64_t l = 0; l < i; l++) subtract(row, t + l * k, coefficients[l], l + 1);
-    for (int64_t l = 0; l < i; l++) row[l] /= diagonal;
-    row[i] = 1.0 / diagonal;
+/* Task: BLOCK columns left of it. */
+static void solve_columns(void *ctx, int64_t task, int worker) {
+  (void)worker;
+  const elimination *e = ctx;
+  int64_t c = task * BLOCK;
+  for (int64_t j = e->j1 - 1; j >= e->j0; j--) {
+    double *row = e->t + j * e->k, root = row[j];
+    for (int64_t i = c; i < c + BLOCK; i++) row[i] /= root;
+    for (int64_t l = e->j0; l < j; l++) subtract(e->t + l * e->k + c, row + c, row[l], BLOCK);
   }
 }
 
-static mtk_status factor(gptq_factor *f, const float *h, double damp, mtk_error *err) {
+/* Task: BLOCK rows above it lose what the block has of them. Tiles at the diagonal write beyond
+ * it, where nothing is read. */
+static void update_rows(void *ctx, int64_t task, int worker) {
+  (void)worker;
+  const elimination *e = ctx;
+  const double *last = e->t + (e->j1 - 1) * e->k;
+  int64_t l0 = task * BLOCK, l1 = l0 + BLOCK;
+  for (int64_t c = 0; c < l1; c += TILE_COLUMNS)
+    for (int64_t l = c > l0 ? c : l0; l < l1; l += TILE_ROWS)
+      subtract_tile(e->t + l * e->k + c, e->k, (operand){last + l, 1, -e->k}, last + c, -e->k,
+                    e->j1 - e->j0);
+}
+
+/* t = factor in place, zeros right of the diagonal; false if the matrix is not positive definite.
+ */
+static bool factorize(double *t, int64_t k, mtk_pool *pool) {
+  elimination e = {t, k, 0, k};
+  for (; e.j1 > 0; e.j1 = e.j0) {
+    e.j0 = (e.j1 - 1) / BLOCK * BLOCK;
+    if (!solve_diagonal(&e)) return false;
+    mtk_pool_run(pool, e.j0 / BLOCK, solve_columns, &e);
+    mtk_pool_run(pool, e.j0 / BLOCK, update_rows, &e);
+  }
+  for (int64_t i = 0; i < k; i++) memset(t + i * k + i + 1, 0, (size_t)(k - i - 1) * sizeof *t);
+  return true;
+}
+
+/* ---- inverse --------------------------------------------------------------------------------- */
+
+/* Rows i0 .. i1-1 of t, at most BLOCK, are being inverted; i0 divides by BLOCK. */
+typedef struct inversion {
+  double *t;
+  double *rows; /* [BLOCK][k] they as they were, zeros behind the last */
+  int64_t k, i0, i1;
+} inversion;
+
+/* Task: BLOCK columns of them: row i is (unit row i - sum over l < i of t_il * row l) / t_ii. */
+static void invert_columns(void *ctx, int64_t task, int worker) {
+  (void)worker;
+  enum { DEPTH = 256 }; /* steps whose columns of a tile stay in the L1 cache */
+  const inversion *v = ctx;
+  int64_t c0 = task * BLOCK, c1 = c0 + BLOCK < v->i1 ? c0 + BLOCK : v->i1;
+  double y[BLOCK][BLOCK] = {{0}};
+  for (int64_t c = c0; c < c0 + BLOCK; c += TILE_COLUMNS)
+    for (int64_t l = c0; l < v->i0; l += DEPTH)
+      for (int64_t r = 0; r < BLOCK; r += TILE_ROWS)
+        subtract_tile(&y[r][c - c0], BLOCK, (operand){v->rows + r * v->k + l, v->k, 1},
+                      v->t + l * v->k + c, v->k, l + DEPTH < v->i0 ? DEPTH : v->i0 - l);
+  for (int64_t i = v->i0; i < v->i1; i++) {
+    const double *row = v->rows + (i - v->i0) * v->k;
+    double *to = y[i - v->i0];
+    for (int64_t l = v->i0; l < i; l++) subtract(to, y[l - v->i0], row[l], c1 - c0);
+    for (int64_t c = c0; c < c1 && c < i; c++) to[c - c0] /= row[i];
+    if (i >= c0 && i < c1) to[i - c0] = 1.0 / row[i];
+    memcpy(v->t + i * v->k + c0, to, (size_t)(c1 - c0) * sizeof *to);
+  }
+}
+
+/* t = inverse(t) in place. rows: [BLOCK][k]. */
+static void invert(double *t, double *rows, int64_t k, mtk_pool *pool) {
+  inversion v = {t, rows, k, 0, 0};
+  for (; v.i0 < k; v.i0 = v.i1) {
+    v.i1 = v.i0 + BLOCK < k ? v.i0 + BLOCK : k;
+    size_t bytes = (size_t)((v.i1 - v.i0) * k) * sizeof *t;
+    memset(rows, 0, (size_t)(BLOCK * k) * sizeof *t);
+    memcpy(rows, t + v.i0 * k, bytes);
+    mtk_pool_run(pool, v.i0 / BLOCK + 1, invert_columns, &v);
+  }
+}
+
+/* ---- the factor ------------------------------------------------------------------------------ */
+
+static mtk_status factor(gptq_factor *f, const float *h, double damp, mtk_pool *pool,
+                         mtk_error *err) {
   int64_t k = f->k;
   size_t elements;
   if (!mtk_mul_ok((size_t)k, (size_t)k, &elements))
     return mtk_fail(err, MTK_E_NOMEM, NULL, "too large");
-  double *t = mtk_alloc(elements, sizeof *t), *row = mtk_alloc((size_t)k, sizeof *row);
-  mtk_status st = t && row ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  double *t = mtk_alloc(elements, sizeof *t), *rows = mtk_alloc((size_t)(BLOCK * k), sizeof *rows);
+  mtk_status st = t && rows ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK) {
     load(t, f, h, damp);
-    if (!factorize(t, k))
+    if (!factorize(t, k, pool))
       st = mtk_fail(err, MTK_E_INVALID, "--damp",
                     "the activation statistics are singular: raise --damp or calibrate on more "
                     "tokens");
   }
   if (st == MTK_OK) {
-    invert(t, row, k);
+    invert(t, rows, k, pool);
     for (int64_t i = 0; i < k; i++)
       for (int64_t j = 0; j < k; j++) f->u[i * k + j] = j < i ? 0.0f : (float)t[j * k + i];
   }
-  mtk_free(row);
+  mtk_free(rows);
   mtk_free(t);
   return st;
 }
 
 mtk_status gptq_factor_create(gptq_factor **out, const float *h, int64_t k, double damp,
-                              bool act_order, mtk_error *err) {
+                              bool act_order, mtk_pool *pool, mtk_error *err) {
   size_t elements;
   gptq_factor *f = mtk_alloc(1, sizeof *f);
   if (!f || !mtk_mul_ok((size_t)k, (size_t)k, &elements)) {
@@ -127,7 +230,7 @@ mtk_status gptq_factor_create(gptq_factor **out, const float *h, int64_t k, doub
                       ? MTK_OK
                       : mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   if (st == MTK_OK) st = order_columns(f, h, act_order, err);
-  if (st == MTK_OK) st = factor(f, h, damp, err);
+  if (st == MTK_OK) st = factor(f, h, damp, pool, err);
   if (st == MTK_OK)
     *out = f;
   else

@@ -23,7 +23,7 @@ mtk_status gptq_prepare(void **prepared, const mtk_quant_tensor *t, mtk_error *e
   gptq_factor *f = NULL;
   MTK_TRY(gptq_factor_create(&f, t->second_moment, mtk_tensor_row_elems(t->source),
                              mtk_options_float(t->options, "damp"),
-                             !mtk_options_flag(t->options, "no-act-order"), err));
+                             !mtk_options_flag(t->options, "no-act-order"), t->pool, err));
   *prepared = f;
   return MTK_OK;
 }

@@ -24,9 +24,9 @@ typedef struct gptq_factor {
 } gptq_factor;
 
 /* h: [k][k], symmetric. damp: share of the mean diagonal that is added to it. A column that was
- * never active is given the mean diagonal. */
+ * never active is given the mean diagonal. pool: may be NULL. */
 mtk_status gptq_factor_create(gptq_factor **out, const float *h, int64_t k, double damp,
-                              bool act_order, mtk_error *err);
+                              bool act_order, mtk_pool *pool, mtk_error *err);
 void gptq_factor_destroy(gptq_factor *f);
 
 /* ---- grid.c: storage types as rows of grids whose scales are fixed ----------------------------

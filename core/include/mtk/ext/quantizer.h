@@ -47,6 +47,7 @@ typedef struct mtk_quant_tensor {
   const float *importance;    /* [k] mean of x^2 of each column's input */
   const float *second_moment; /* [k][k] mean of x x^T; only if the method needs it */
   void *prepared;             /* what prepare returned */
+  mtk_pool *pool;             /* for the work of prepare; may be NULL */
 } mtk_quant_tensor;
 
 /* What a method must be given: calibration makes it. */
