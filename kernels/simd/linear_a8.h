@@ -7,7 +7,7 @@
 #include "simd/linear_act.h"
 
 #if MTK_LANES == 16
-enum { TILE = 6, TILE_HALVES = 4, DIRECT_ROWS = 8, DIRECT_LIMIT = 40, MAX_DIRECT = 8 };
+enum { TILE = 6, TILE_HALVES = 4, DIRECT_ROWS = 8, DIRECT_LIMIT = 40, MAX_DIRECT = 16 };
 #else
 enum { TILE = 2, TILE_HALVES = 2, DIRECT_ROWS = 4, DIRECT_LIMIT = 40, MAX_DIRECT = 4 };
 #endif
@@ -239,14 +239,18 @@ static void run_direct(const direct_row *table, const a8_job *job, int64_t m0, i
   DIRECT_FN(t, 3, 1)                                                                               \
   DIRECT_FN(t, 4, 2)                                                                               \
   DIRECT_FN(t, 4, 1)                                                                               \
+  DIRECT_FN(t, 5, 2)                                                                               \
   DIRECT_FN(t, 5, 1)                                                                               \
+  DIRECT_FN(t, 6, 2)                                                                               \
   DIRECT_FN(t, 6, 1)                                                                               \
+  DIRECT_FN(t, 7, 2)                                                                               \
   DIRECT_FN(t, 7, 1)                                                                               \
+  DIRECT_FN(t, 8, 2)                                                                               \
   DIRECT_FN(t, 8, 1)                                                                               \
   static const direct_row direct_##t[DIRECT_ROWS + 1] = {                                          \
       {0, NULL, NULL},     DIRECT_ROW(t, 1, 4), DIRECT_ROW(t, 2, 4),                               \
-      DIRECT_ROW(t, 3, 2), DIRECT_ROW(t, 4, 2), DIRECT_ROW(t, 5, 1),                               \
-      DIRECT_ROW(t, 6, 1), DIRECT_ROW(t, 7, 1), DIRECT_ROW(t, 8, 1)};
+      DIRECT_ROW(t, 3, 2), DIRECT_ROW(t, 4, 2), DIRECT_ROW(t, 5, 2),                               \
+      DIRECT_ROW(t, 6, 2), DIRECT_ROW(t, 7, 2), DIRECT_ROW(t, 8, 2)};
 #else
 #define DIRECTS(t)                                                                                 \
   DIRECT_FN(t, 1, 4)                                                                               \
