@@ -50,7 +50,8 @@ typedef struct bench {
   mtk_batch_item *items;  /* [max_sequences] */
   double *times;          /* [2][repeat] */
   mtk_sha256 *hash;
-  json_t *runs, *peaks, *other; /* other: of --compare; may be NULL */
+  json_t *runs, *peaks, *loads;
+  json_t *other; /* of --compare; may be NULL */
 } bench;
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -104,6 +105,7 @@ static mtk_status alloc_buffers(bench *b, mtk_error *err) {
   b->times = mtk_alloc((size_t)b->repeat, 2 * sizeof *b->times);
   b->runs = json_array();
   b->peaks = json_array();
+  b->loads = json_array();
   if (b->ids && b->items && b->times && b->runs && b->peaks) return MTK_OK;
   return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
 }
@@ -237,7 +239,6 @@ static mtk_status run_settings(bench *b, mtk_error *err) {
     if (!b->line->json) bench_print_peak(doc);
     json_array_append_new(b->peaks, doc);
   }
-  if (!b->line->json) mtk_cmd_print("engine: %s\n", mtk_engine_description(b->e.engine));
   int64_t vocab = mtk_engine_vocab(b->e.engine);
   for (int64_t s = 0; s < b->max_sequences; s++)
     for (int64_t i = 0; i < b->positions; i++)
@@ -248,6 +249,20 @@ static mtk_status run_settings(bench *b, mtk_error *err) {
       for (int s = 0; s < b->sequences.n; s++)
         MTK_TRY(
             run_setting(b, b->depths.items[d], b->prompts.items[p], b->sequences.items[s], err));
+  return MTK_OK;
+}
+
+/* Engine of one thread count; what it says of itself, and how long its weights took. */
+static mtk_status open_engine(bench *b, int64_t positions, int threads, mtk_error *err) {
+  double start = mtk_now_s();
+  MTK_TRY(mtk_cmd_engine_open_model(&b->e, b->line, b->source.model, b->max_sequences, positions,
+                                    threads, err));
+  double s = mtk_now_s() - start, rate = (double)mtk_cmd_model_bytes(b->source.model) / s * 1e-9;
+  json_array_append_new(b->loads, json_pack("{s:i,s:f,s:f}", "threads", mtk_pool_size(b->e.pool),
+                                            "seconds", s, "gb_per_s", rate));
+  if (!b->line->json)
+    mtk_cmd_print("engine: %s; ready in %.3f s (%.2f GB/s)\n", mtk_engine_description(b->e.engine),
+                  s, rate);
   return MTK_OK;
 }
 
@@ -271,10 +286,11 @@ static mtk_status report(bench *b, const char *engine, uint64_t weight_bytes, mt
   const char *why = "";
   mtk_isa_best(&why);
   json_t *doc = json_pack(
-      "{s:s,s:s,s:O,s:o,s:s,s:s,s:I,s:I,s:O}", "report", "mtk bench 1", "version", mtk_version(),
-      "limits", b->peaks, "settings", settings_json(b), "engine", engine, "machine", why,
-      "weight_bytes", (json_int_t)weight_bytes, "file_bytes",
-      (json_int_t)mtk_cmd_model_bytes(b->source.model), "runs", b->runs);
+      "{s:s,s:s,s:O,s:O,s:o,s:s,s:s,s:I,s:I,s:O}", "report", "mtk bench 1", "version",
+      mtk_version(), "limits", b->peaks, "loads", b->loads, "settings",
+      settings_json(b), "engine", engine, "machine", why, "weight_bytes",
+      (json_int_t)weight_bytes, "file_bytes", (json_int_t)mtk_cmd_model_bytes(b->source.model),
+      "runs", b->runs);
   mtk_status st = b->other ? bench_compare(doc, b->other, b->line, err) : MTK_OK;
   mtk_status printed = MTK_OK;
   if (b->line->json && (st == MTK_OK || st == MTK_E_CHECK))
@@ -298,8 +314,7 @@ static mtk_status run_all(bench *b, mtk_error *err) {
   char *engine = NULL;
   uint64_t weight_bytes = 0;
   for (int i = 0; i < b->threads.n && st == MTK_OK; i++) {
-    st = mtk_cmd_engine_open_model(&b->e, b->line, b->source.model, b->max_sequences, positions,
-                                   (int)b->threads.items[i], err);
+    st = open_engine(b, positions, (int)b->threads.items[i], err);
     if (st != MTK_OK) break;
     st = run_settings(b, err);
     mtk_free(engine);
@@ -322,6 +337,7 @@ static mtk_status run(const mtk_cmd_line *line, mtk_error *err) {
   mtk_free(b.times);
   json_decref(b.runs);
   json_decref(b.peaks);
+  json_decref(b.loads);
   json_decref(b.other);
   return st;
 }

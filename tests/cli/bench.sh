@@ -33,6 +33,7 @@ run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 7,20 -n 3 -s 1,3 -t 1
 cp out all.json
 [ ! -s err ] || fail "stderr: $(cat err)"
 check all.json 'r["report"] == "mtk bench 1" and len(r["runs"]) == 8 and len(r["limits"]) == 2'
+check all.json '[x["threads"] for x in r["loads"]] == [1, 2] and all(x["seconds"] > 0 for x in r["loads"])'
 check all.json 'r["settings"] == {"model": "tiny.json", "arch": "llama", "activations": "default", "kv_cache": "f32",
  "dtype": "q8_0", "seed": 1, "layers": 3, "layers_of_shape": 3}'
 check all.json 'all(l[k] > 0 for l in r["limits"] for k in
