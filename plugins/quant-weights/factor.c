@@ -57,7 +57,7 @@ GPTQ_WIDE static void subtract(double *y, const double *x, double s, int64_t n) 
   for (int64_t i = 0; i < n; i++) y[i] -= s * x[i];
 }
 
-typedef double vector __attribute__((vector_size(64), aligned(8)));
+typedef double vector __attribute__((vector_size(64), aligned(8), may_alias));
 enum { TILE_ROWS = 4, TILE_VECTORS = 2, TILE_COLUMNS = 16 };
 
 /* Columns of a matrix whose element (row, step) is at a[row * row_step + step * step]. */
