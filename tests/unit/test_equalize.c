@@ -443,6 +443,53 @@ START_TEST(every_grid) {
 }
 END_TEST
 
+/* Where neighbours correlate by rho^distance, the inverse of H has two bands, and all of a column's
+ * error that can be mended goes to the next one: w_j+1 += rho * (w_j - q_j). K fills no whole
+ * blocks of the factorization; threads change nothing. */
+START_TEST(error_goes_to_the_neighbour) {
+  enum { N = 3, K = 736, BYTES = 34 };
+  static float x[N * K], h[K * K];
+  static uint8_t bytes[2][N * K / 32 * BYTES];
+  const double rho = 0.75;
+  const mtk_quantizer_v1 *gptq = mtk_quantizer_find("gptq");
+  mtk_option_values *options = mtk_options_create(gptq->options);
+  mtk_error err = {0};
+  ok(mtk_options_set(options, "damp", "0", &err), &err);
+  for (int i = 0; i < N * K; i++) x[i] = (float)mtk_normal(5, 5, (uint64_t)i);
+  for (int i = 0; i < K; i++)
+    for (int j = 0; j < K; j++) h[i * K + j] = (float)pow(rho, abs(i - j));
+  mtk_tensor w = {.name = "w", .dtype = MTK_F32, .n_dims = 2, .shape = {N, K}, .data = x};
+  mtk_quant_tensor q = {.struct_size = sizeof q, .source = &w, .target = target_of(gptq, "q8_0"),
+                        .second_moment = h, .options = options};
+  mtk_pool *pool;
+  ok(mtk_pool_create(&pool, 2, &err), &err);
+  for (int threads = 0; threads < 2; threads++) {
+    q.pool = threads ? pool : NULL;
+    ok(gptq->prepare(&q.prepared, &q, &err), &err);
+    ok(gptq->encode(&q, bytes[threads], x, 0, N, &err), &err);
+    gptq->release(q.prepared);
+  }
+  ck_assert_int_eq(memcmp(bytes[0], bytes[1], sizeof bytes[0]), 0);
+  int same = 0;
+  for (int r = 0; r < N; r++) {
+    double left = 0;
+    for (int j = 0; j < K; j++) {
+      const uint8_t *block = bytes[0] + (r * K + j) / 32 * BYTES;
+      uint16_t d;
+      memcpy(&d, block, sizeof d);
+      double scale = (double)mtk_f16_to_f32(d), value = (double)x[r * K + j] + rho * left;
+      int code = ((const int8_t *)block)[2 + j % 32];
+      double nearest = fmax(-128, fmin(127, nearbyint(value / scale)));
+      same += code == (int)nearest;
+      left = value - code * scale;
+    }
+  }
+  ck_assert_int_ge(same, N * K - N * K / 500); /* ties go either way */
+  mtk_pool_destroy(pool);
+  mtk_options_destroy(options);
+}
+END_TEST
+
 /* Outside a test: 1 if there is no gptq, so that every_grid fails. */
 static int count_targets(void) {
   mtk_error err = {0};
@@ -570,6 +617,7 @@ int main(void) {
   tcase_add_loop_test(tc, search_helps, 0, (int)(sizeof searches / sizeof searches[0]));
   tcase_add_loop_test(tc, every_grid, 0, count_targets());
   tcase_add_test(tc, seldom_chosen_experts);
+  tcase_add_test(tc, error_goes_to_the_neighbour);
   tcase_add_test(tc, experts_by_gptq);
   tcase_add_test(tc, biases_keep_the_mean);
   suite_add_tcase(suite, tc);
