@@ -73,6 +73,11 @@ mtk_status mtk_cmd_keeps_tensors(const mtk_format_v1 *format, const mtk_model *m
       return mtk_fail(err, MTK_E_INVALID, t->name,
                       "format %s cannot hold a matrix of this name and shape as %s: --keep it",
                       format->id, r->rows[i].target->name);
+    /* Its loader asks for the scales of all other NVFP4 matrices (llama-cpp-python 0.3.36). */
+    if (matrix && t->dtype == MTK_NVFP4 && t->scales && strcmp(format->id, "gguf") == 0 &&
+        strcmp(t->name, "token_embd.weight") == 0)
+      mtk_log(MTK_LOG_WARN, "%s: llama.cpp refuses a file whose embedding is %s: for it, leave out "
+              "--embeddings, or --keep '%s'", t->name, r->rows[i].target->name, t->name);
   }
   return MTK_OK;
 }

@@ -134,6 +134,13 @@ nothing_left bad
 jq -n '{mtk_plan: 1, tensors: {"blk.0.ffn_up.weight": "fp8"}}' >plan.json
 refuses 2 'a .gguf file cannot hold fp8' "$MTK" quantize model bad.gguf --plan plan.json -q
 nothing_left bad.gguf
+# an embedding that llama.cpp does not read is said so; without it, nothing is
+for embedding in --embeddings ""; do
+  # shellcheck disable=SC2086
+  "$MTK" quantize model warned.gguf --to nvfp4 $embedding -f --no-verify >out 2>err || fail "$(cat err)"
+  count=$(grep -c "llama.cpp refuses a file whose embedding is nvfp4.*leave out --embeddings" err || true)
+  [ "$count" = "$([ -n "$embedding" ] && echo 1 || echo 0)" ] || fail "$count warnings: $(cat err)"
+done
 refuses 2 'candidates: a model folder cannot hold q4_0' "$MTK" quantize model bad --target-bits 5 \
   --candidates nvfp4,q4_0 --calibration text.txt -q
 nothing_left bad
