@@ -26,15 +26,11 @@ static void run_range(void *ctx, int64_t task, int worker) {
   j->fn(j->e, j->n, i0, i1 < j->n_items ? i1 : j->n_items, worker);
 }
 
-int mtk_exec_threads_worth(const mtk_exec *e, double flops) {
-  return flops < FLOPS_WORTH_A_THREAD ? 1 : mtk_pool_size(e->pool);
-}
-
 void mtk_exec_split(mtk_exec *e, const mtk_graph_node *n, int64_t n_items, int64_t grain,
                     double flops_per_item, mtk_range_fn fn) {
   if (n_items <= 0) return;
-  int threads = mtk_exec_threads_worth(e, flops_per_item * (double)n_items);
-  if (threads == 1) {
+  int threads = mtk_pool_size(e->pool);
+  if (threads == 1 || flops_per_item * (double)n_items < FLOPS_WORTH_A_THREAD) {
     fn(e, n, 0, n_items, 0);
     return;
   }

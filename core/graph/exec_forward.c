@@ -27,7 +27,7 @@ void mtk_exec_set_prepared(mtk_exec *e, const mtk_graph_node *n) {
 
 static void prepare(mtk_exec *e, const mtk_graph_node *n) {
   if (mtk_exec_is_prepared(e, n)) return;
-  mtk_exec_split(e, n, mtk_exec_rows(e, n->in[0]), 4,
+  mtk_exec_split(e, n, mtk_exec_rows(e, n->in[0]), MTK_PREPARE_GRAIN,
                  MTK_PREPARE_FLOPS * (double)e->weights[n->weight]->k, mtk_exec_prepare_rows);
   mtk_exec_set_prepared(e, n);
 }

@@ -18,6 +18,12 @@ typedef struct mtk_prepared {
   int32_t sorted_by; /* 1 + value of the expert ids that order its rows; 0 = rows as they are */
 } mtk_prepared;
 
+/* Nodes that rows are taken through in one run (exec_rows.c). */
+typedef struct mtk_row_chain {
+  size_t n_nodes;
+  const mtk_graph_node *linear; /* the layer whose activations are prepared at the end, or NULL */
+} mtk_row_chain;
+
 struct mtk_exec {
   const mtk_graph *g;
   mtk_weight *const *weights;
@@ -34,6 +40,7 @@ struct mtk_exec {
   const mtk_exec_step *step;
   int64_t strip_row0; /* first output row of the running strip (mtk_plan) */
   mtk_prepared prepared[MTK_ARITH_COUNT];
+  mtk_row_chain chain; /* the running one */
   mtk_node_value ordered_by; /* the expert ids whose order lies in ws->expert_rows; -1 = none */
   atomic_flag failed; /* first failing task fills error */
   mtk_error error;
@@ -52,8 +59,6 @@ extern mtk_run_fn *const mtk_exec_backward_ops[MTK_OP_COUNT];
  * thread alone when flops_per_item * n_items is not worth waking the others. */
 void mtk_exec_split(mtk_exec *e, const mtk_graph_node *n, int64_t n_items, int64_t grain,
                     double flops_per_item, mtk_range_fn fn);
-/* Threads that so much work is worth: 1 or all. */
-int mtk_exec_threads_worth(const mtk_exec *e, double flops);
 /* The LINEAR node n, together with those of the n_nodes nodes from it on that follow directly and
  * have the same input (q, k, v; gate, up): one run of the pool. How many that were. */
 size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes);
@@ -64,7 +69,7 @@ bool mtk_exec_is_by_rows(const mtk_exec *e, const mtk_graph_node *n);
 size_t mtk_exec_run_rows(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes);
 /* Prepare rows of a LINEAR node's input; does the prepared activation hold them; note that it
  * does. */
-enum { MTK_PREPARE_FLOPS = 4 }; /* a column, about */
+enum { MTK_PREPARE_FLOPS = 4, MTK_PREPARE_GRAIN = 4 }; /* of a column, about; rows */
 void mtk_exec_prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
                            int worker);
 bool mtk_exec_is_prepared(const mtk_exec *e, const mtk_graph_node *n);

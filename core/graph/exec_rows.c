@@ -168,27 +168,22 @@ static const mtk_range_fn row_ops[MTK_OP_COUNT] = {
 /* ---- chains --------------------------------------------------------------------------------- */
 
 /* Rows that go through a chain together: what they touch should stay in the L2 cache. */
-enum { CHAIN_ROWS = 64, PREPARE_GRAIN = 4 };
+enum { CHAIN_ROWS = 64 };
 
-typedef struct row_chain {
-  mtk_exec *e;
-  const mtk_graph_node *nodes;
-  size_t n_nodes;
-  const mtk_graph_node *linear; /* the layer whose activations are prepared at the end, or NULL */
-  int64_t n_rows, chunk;
-} row_chain;
-
-static void run_chunk(void *ctx, int64_t task, int worker) {
-  const row_chain *c = ctx;
-  int64_t r0 = task * c->chunk, r1 = r0 + c->chunk < c->n_rows ? r0 + c->chunk : c->n_rows;
-  for (size_t i = 0; i < c->n_nodes; i++)
-    row_ops[c->nodes[i].op](c->e, &c->nodes[i], r0, r1, worker);
-  if (c->linear) mtk_exec_prepare_rows(c->e, c->linear, r0, r1, worker);
+/* Rows of e->chain, which begins with node n. */
+static void chain_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
+  for (int64_t end; r0 < r1; r0 = end) {
+    end = r0 + CHAIN_ROWS < r1 ? r0 + CHAIN_ROWS : r1;
+    for (size_t i = 0; i < e->chain.n_nodes; i++) row_ops[n[i].op](e, n + i, r0, end, worker);
+    if (e->chain.linear) mtk_exec_prepare_rows(e, e->chain.linear, r0, end, worker);
+  }
 }
 
+/* By the columns that are read: cross entropy makes one number of a row of logits. */
 static double row_flops(const mtk_exec *e, const mtk_graph_node *n) {
   if (n->op == MTK_OP_ATTENTION) return mtk_exec_attention_flops(e, n) / (double)e->step->n_tokens;
-  return (mtk_op_get(n->op)->flops + 1.0) * (double)mtk_exec_width(e, n->out[0]);
+  mtk_node_value v = n->n_in > 0 ? n->in[0] : n->out[0];
+  return (mtk_op_get(n->op)->flops + 1.0) * (double)mtk_exec_width(e, v);
 }
 
 bool mtk_exec_is_by_rows(const mtk_exec *e, const mtk_graph_node *n) {
@@ -201,23 +196,18 @@ static bool follows(const mtk_exec *e, const mtk_graph_node *n) {
 }
 
 size_t mtk_exec_run_rows(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes) {
-  row_chain c = {.e = e, .nodes = n, .n_nodes = 1, .n_rows = mtk_exec_rows(e, n->out[0])};
   double flops = row_flops(e, n);
-  for (; c.n_nodes < n_nodes && follows(e, n + c.n_nodes); c.n_nodes++)
-    flops += row_flops(e, n + c.n_nodes);
-  const mtk_graph_node *next = n + c.n_nodes;
-  if (c.n_nodes < n_nodes && next->op == MTK_OP_LINEAR && !mtk_exec_is_prepared(e, next) &&
+  size_t count = 1;
+  for (; count < n_nodes && follows(e, n + count); count++) flops += row_flops(e, n + count);
+  const mtk_graph_node *next = n + count, *linear = NULL;
+  if (count < n_nodes && next->op == MTK_OP_LINEAR && !mtk_exec_is_prepared(e, next) &&
       e->g->values[next->in[0]].rows == e->g->values[n->out[0]].rows) {
-    c.linear = next;
+    linear = next;
     flops += MTK_PREPARE_FLOPS * (double)mtk_exec_width(e, next->in[0]);
     mtk_exec_set_prepared(e, next);
   }
-  if (c.n_rows == 0) return c.n_nodes;
-  int64_t threads = mtk_exec_threads_worth(e, flops * (double)c.n_rows);
-  c.chunk = (c.n_rows + 4 * threads - 1) / (4 * threads);
-  if (c.chunk > CHAIN_ROWS) c.chunk = CHAIN_ROWS;
-  if (threads == 1 && c.n_rows <= CHAIN_ROWS) c.chunk = c.n_rows;
-  if (c.linear) c.chunk = (c.chunk + PREPARE_GRAIN - 1) / PREPARE_GRAIN * PREPARE_GRAIN;
-  mtk_pool_run(threads > 1 ? e->pool : NULL, (c.n_rows + c.chunk - 1) / c.chunk, run_chunk, &c);
-  return c.n_nodes;
+  e->chain = (mtk_row_chain){count, linear};
+  mtk_exec_split(e, n, mtk_exec_rows(e, n->out[0]), linear ? MTK_PREPARE_GRAIN : 1, flops,
+                 chain_rows);
+  return count;
 }
