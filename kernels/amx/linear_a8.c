@@ -114,11 +114,17 @@ typedef struct unit_runs {
   int64_t groups, jump;
 } unit_runs;
 
-/* Packed weights to prefetch, so many lines a unit. */
+/* Packed weights to prefetch: `lines` of them, `step` a unit. */
 typedef struct upcoming {
   const uint8_t *at;
-  int64_t lines;
+  int64_t lines, step;
 } upcoming;
+
+MTK_INLINE void fetch_step(upcoming *next) {
+  for (int64_t i = 0; i < next->step && next->lines > 0; i++, next->lines--, next->at += 64) {
+    prefetch(next->at, 0);
+  }
+}
 
 /* acc[groups * 16][COLS] begun, or continued, over `count` blocks of one panel. The tiles of a
  * group are begun while sums of the one before are finished. */
@@ -147,7 +153,7 @@ MTK_INLINE void multiply(const int has_min, const int biased, float *acc, unit_r
     _tile_zero(sum);                                                                               \
     _tile_dpbssd(sum, a, codes_);                                                                  \
   }                                                                                                \
-  for (int64_t i = next.lines; i > 0; i--, next.at += 64) prefetch(next.at, 0);                    \
+  fetch_step(&next);                                                                               \
   if ((u) >= LAG && (u) < end + LAG) {                                                             \
     const sum_tile *done = &sums[((u) + 2 - LAG) % AT_ONCE];                                       \
     if (finished == 0 && !begin) {                                                                 \
@@ -199,12 +205,12 @@ static void run_chunks(int has_min, decode_fn *decode, const a8_job *job, int64_
   unit_runs x = {act_units(job->x, m, job->blocks, base), tiles_of(m1 - base), 0};
   for (int64_t i = 0, b = 0, count; i < chunks; i++, b += count) {
     count = (job->blocks - b) / (chunks - i); /* chunks of nearly the same length */
-    const int64_t bytes = job->stride * count / job->blocks;
+    const int64_t lines = job->stride * count / job->blocks / 64 + 1;
     x.jump = job->blocks - count;
     for (int64_t j = 0; j < panels; j++) {
       const int biased = decode(&w, job, p + j, b, count);
-      upcoming next = {mtk_k_panel(job->packed, job->stride, p + j),
-                       bytes / (count * x.groups * 64) + 1};
+      upcoming next = {mtk_k_panel(job->packed, job->stride, p + j), lines,
+                       lines / (count * x.groups) + 1};
       next.at += i + 1 < chunks ? job->stride * (b + count) / job->blocks : panels * job->stride;
       multiplies[has_min][biased](acc + j * MTK_PANEL, x, &w, count, i == 0, next);
     }

@@ -43,14 +43,11 @@ MTK_INLINE void split(int8_t *low, int8_t *high, vi codes, vi factor, vi bias) {
 MTK_INLINE void decode(const mtk_k_super *f, weight_block *w, unit u) {
   const __m128i levels = load_levels(LEVELS_OFFSET);
   const int offset = f->levels ? LEVELS_OFFSET : f->offset;
-  const int lines = (mtk_k_super_unit(f) + 255) / 256; /* to prefetch by each quarter */
   for (int quarter = 0; quarter < MTK_K_QUARTERS; quarter++) {
     const uint8_t *codes = u.at + mtk_k_super_head(f) + quarter * mtk_k_super_quarter(f);
-    const uint8_t *ahead = u.at + AHEAD + quarter * lines * 64;
     vi factor = vi_set1(0), bias = factor;
     MTK_UNROLL for (int t = 0; t < 16; t++) {
       const int k = 64 * quarter + 4 * t;
-      if (t < lines) _mm_prefetch((const char *)ahead + 64 * t, _MM_HINT_T1);
       if (k % f->sub == 0) {
         vi scales = unit_scales(f, u, k / f->sub / 2, 0);
         factor = k / f->sub % 2 ? second_half(scales) : first_half(scales);
@@ -66,6 +63,22 @@ MTK_INLINE void decode(const mtk_k_super *f, weight_block *w, unit u) {
   vf_store(w->dmin, vf_neg(unit_d(u, 1, 0)));
   for (int pair = 0; pair < MTK_K_SUPER / f->sub / 2; pair++) {
     vi_store(w->min[pair], unit_bias(f, u, pair, 0));
+  }
+}
+
+/* ---- weights to prefetch ---------------------------------------- */
+/* The next superblock of each panel, `step` lines at a time while products are summed: decoding
+ * alone is shorter than memory takes, and a core has few fill buffers to keep it waiting in. */
+typedef struct upcoming {
+  const uint8_t *at[TILE_PANELS];
+  int64_t lines, step, done; /* lines of a panel; so far, of all */
+} upcoming;
+
+MTK_INLINE void fetch_step(upcoming *next) {
+  for (int64_t i = 0; i < next->step; i++, next->done++) {
+    const int second = next->done >= next->lines;
+    _mm_prefetch((const char *)next->at[second] + 64 * (next->done - second * next->lines),
+                 _MM_HINT_T1);
   }
 }
 
@@ -111,7 +124,8 @@ MTK_INLINE void finish_rows(const mtk_k_super *f, float *acc, const act_block *x
 
 /* acc[rows][COLS] continued over a superblock, `height` rows at a time. */
 MTK_INLINE void multiply(const mtk_k_super *f, float *acc, const act_block *x, int64_t ldx,
-                         const weight_block *const *w, int64_t rows, int64_t height) {
+                         const weight_block *const *w, int64_t rows, int64_t height,
+                         upcoming next) {
   _Alignas(64) sum_tile sums[2][SUM_TILES];
   int at = 0;
   for (int64_t r = 0; r < rows + height; r += height, at ^= 1) {
@@ -122,6 +136,7 @@ MTK_INLINE void multiply(const mtk_k_super *f, float *acc, const act_block *x, i
     _tile_zero(3);
     MTK_UNROLL for (int quarter = 0; quarter < MTK_K_QUARTERS; quarter++) {
       if (r < rows) sum_quarter(x[r * ldx].q, ldx * (int64_t)sizeof *x, w, quarter);
+      fetch_step(&next);
       if (r > 0 && 4 * quarter < height) {
         const int64_t from = r - height;
         finish_rows(f, acc + from * COLS, x + from * ldx, ldx, w, before, 4 * quarter);
@@ -138,8 +153,20 @@ typedef struct kernels {
   const mtk_k_super *format;
   void (*decode)(weight_block *w, unit u);
   void (*multiply)(float *acc, const act_block *x, int64_t ldx, const weight_block *const *w,
-                   int64_t rows, int64_t height);
+                   int64_t rows, int64_t height, upcoming next);
 } kernels;
+
+/* What comes after superblock b of panels p and up, to be fetched in `steps` steps. */
+static upcoming upcoming_of(const mtk_k_super *f, const job *j, int64_t p, int64_t b,
+                            int64_t steps) {
+  const int64_t to_panel = b + 1 < j->blocks ? p : p + TILE_PANELS;
+  upcoming next = {.lines = (mtk_k_super_unit(f) + 63) / 64};
+  for (int i = 0; i < TILE_PANELS; i++) {
+    next.at[i] = unit_at(f, j, to_panel + i, to_panel == p ? b + 1 : 0).at;
+  }
+  next.step = (TILE_PANELS * next.lines + steps - 1) / steps;
+  return next;
+}
 
 static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, int64_t p0,
                      int64_t p1) {
@@ -154,7 +181,8 @@ static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, i
     memset(acc, 0, (size_t)(rows * COLS) * sizeof *acc);
     for (int64_t b = 0; b < j->blocks; b++) {
       for (int64_t i = 0; i < panels; i++) f->decode(&scratch[i], unit_at(f->format, j, p + i, b));
-      f->multiply(acc, j->x + m0 * j->blocks + b, j->blocks, w, rows, height);
+      f->multiply(acc, j->x + m0 * j->blocks + b, j->blocks, w, rows, height,
+                  upcoming_of(f->format, j, p, b, (tiles + 1) * MTK_K_QUARTERS));
     }
     store_tile(j, acc, m0, rows, p, panels);
   }
@@ -165,8 +193,9 @@ static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, i
 #define SUPER_ROW(TYPE, t)                                                                         \
   NOINLINE void decode_##t(weight_block *w, unit u) { decode(&mtk_k_super_##t, w, u); }            \
   NOINLINE void multiply_##t(float *acc, const act_block *x, int64_t ldx,                          \
-                             const weight_block *const *w, int64_t rows, int64_t height) {         \
-    multiply(&mtk_k_super_##t, acc, x, ldx, w, rows, height);                                      \
+                             const weight_block *const *w, int64_t rows, int64_t height,           \
+                             upcoming next) {                                                      \
+    multiply(&mtk_k_super_##t, acc, x, ldx, w, rows, height, next);                                \
   }                                                                                                \
   MTK_K_PACKED_BYTES(TYPE, t)                                                                      \
   MTK_K_RUN(mtk_k_linear_##t##__avx512); /* simd/linear_k.h */                                     \

@@ -119,15 +119,19 @@ MTK_INLINE void run_rows(block_type t, tile_fn *const *tiles, int64_t max_rows, 
 }
 
 /* ---- small m: codes decoded in registers ---------------------------------------- */
-/* d_w * isum, plus the minimum: of one block and one activation. */
-MTK_INLINE vf block_product(block_type t, const vi *codes, const act_block *x, const vf *scale) {
+/* d_w * isum, plus the minimum: of one block and one activation. shared: what is read of x serves
+ * other panels too. */
+MTK_INLINE vf block_product(block_type t, const vi *codes, const act_block *x, const vf *scale,
+                            int shared) {
   const int wide = is_wide(t);
   vi sum[2];
   MTK_UNROLL for (int half = 0; half < 2; half++) {
     vi start = half == 0 || t.halves ? vi_set1(x->start[half]) : sum[0];
     vi s = dot_begin(start, wide);
     MTK_UNROLL for (int g = 4 * half; g < 4 * half + 4; g++) {
-      s = dot_step(s, codes[g], vi_set1_bytes(x->q + 4 * g), wide);
+      const int8_t *q = x->q + 4 * g;
+      s = shared ? dot_step(s, codes[g], vi_set1_bytes(q), wide)
+                 : dot_step_at(s, codes[g], q, wide);
     }
     sum[t.halves ? half : 0] = dot_end(s, start, wide);
   }
@@ -141,6 +145,7 @@ MTK_INLINE vf block_product(block_type t, const vi *codes, const act_block *x, c
  * has that many streams to deliver. */
 MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_job *job,
                        int64_t m0, int64_t p) {
+  const int shared = rows <= 2; /* there are registers for so many rows of a block */
   const __m128i table = code_table(t);
   const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
   const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
@@ -164,8 +169,9 @@ MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_
         if (t.has_min || t.halves) scale[1] = block_scale(t, at, 1, h);
         MTK_UNROLL for (int r = 0; r < rows; r++) {
           const act_block *a = act_row(x, r, job->ldx);
+          if (!shared) __asm__("" : "+r"(a)); /* read for each panel anew */
           vf *c = &acc[i * rows + r][h];
-          *c = vf_fma(block_product(t, codes, a, scale), vf_set1(a->d), *c);
+          *c = vf_fma(block_product(t, codes, a, scale, shared), vf_set1(a->d), *c);
         }
       }
     }

@@ -26,6 +26,10 @@ MTK_INLINE vi sum_step(vi sum, vi codes, vi q, int levels) {
   (void)levels;
   return _mm512_dpbusd_epi32(sum, codes, q);
 }
+MTK_INLINE vi sum_step_at(vi sum, vi codes, const int8_t *q, int levels) {
+  (void)levels;
+  return dot_step_at(sum, codes, q, 1);
+}
 MTK_INLINE vi add_scaled(vi total, vi sum, vi factor) {
   return _mm512_add_epi32(total, _mm512_mullo_epi32(sum, factor));
 }
@@ -42,6 +46,9 @@ MTK_INLINE int steps_of(const mtk_k_super *f) {
 MTK_INLINE vi sum_step(vi sum, vi codes, vi q, int levels) {
   vi w = levels ? _mm256_abs_epi8(codes) : codes, x = levels ? _mm256_sign_epi8(q, codes) : q;
   return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x));
+}
+MTK_INLINE vi sum_step_at(vi sum, vi codes, const int8_t *q, int levels) {
+  return sum_step(sum, codes, vi_set1_bytes(q), levels);
 }
 MTK_INLINE vi add_scaled(vi total, vi sum, vi factor) {
   return _mm256_add_epi32(total, _mm256_madd_epi16(sum, factor));
@@ -68,9 +75,9 @@ MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u,
   vi total[DIRECT_ROWS], bias[DIRECT_ROWS];
   MTK_UNROLL for (int r = 0; r < rows; r++) total[r] = vi_set1(0);
   for (int quarter = 0; quarter < MTK_K_QUARTERS; quarter++) {
-    const uint8_t *codes = u.at + mtk_k_super_head(f) + quarter * mtk_k_super_quarter(f);
-    prefetch_bytes(codes, mtk_k_super_quarter(f) / PARTS);
-    codes += 4 * LANES * h;
+    const uint8_t *all = u.at + mtk_k_super_head(f) + quarter * mtk_k_super_quarter(f);
+    const uint8_t *codes = all + 4 * LANES * h;
+    const int lines = mtk_k_super_quarter(f) / PARTS / 64; /* prefetched evenly */
     vi factors[4];
     MTK_UNROLL for (int pair = 0; pair < subs / 2; pair++) {
       vi scales = unit_scales(f, u, quarter * subs / 2 + pair, h);
@@ -82,9 +89,9 @@ MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u,
       MTK_UNROLL for (int r = 0; r < rows; r++) sum[r] = vi_set1(0);
       MTK_UNROLL for (int i = t; i < t + steps; i++) {
         vi c = group_codes(f, codes, i, levels);
+        if (i * lines / 16 != (i + 1) * lines / 16) prefetch_bytes(all + i * lines / 16 * 64, 64);
         MTK_UNROLL for (int r = 0; r < rows; r++) {
-          vi q = vi_set1_bytes(x[r * ldx].q + 64 * quarter + 4 * i);
-          sum[r] = sum_step(sum[r], c, q, f->levels);
+          sum[r] = sum_step_at(sum[r], c, x[r * ldx].q + 64 * quarter + 4 * i, f->levels);
         }
       }
       MTK_UNROLL for (int r = 0; r < rows; r++) {

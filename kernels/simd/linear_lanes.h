@@ -201,6 +201,24 @@ MTK_INLINE vi vi_set1_bytes(const void *p) {
   return vi_set1(x);
 }
 
+/* dot_step with the four bytes at x. AVX-512 has them as an operand in memory, by assembly: the
+ * compiler loads them apart, and where other panels want them too it keeps more of them than there
+ * are registers. */
+#if MTK_LANES == 16
+typedef int32_t __attribute__((may_alias)) four_bytes;
+MTK_INLINE vi dot_step_at(vi a, vi w, const int8_t *x, int wide) {
+  (void)wide;
+  __asm__("vpdpbusd %2%{1to16%}, %1, %0"
+          : "+v"(a)
+          : "v"(w), "m"(*(const four_bytes *)(const void *)x));
+  return a;
+}
+#else
+MTK_INLINE vi dot_step_at(vi a, vi w, const int8_t *x, int wide) {
+  return dot_step(a, w, vi_set1_bytes(x), wide);
+}
+#endif
+
 /* ---- activations of a8 ---------------------------------------- */
 /* d_a of `count` elements, and in *inverse what makes them q: 0 where all q are 0. */
 MTK_INLINE float act_scale(const float *x, int count, float *inverse) {
