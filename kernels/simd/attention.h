@@ -6,7 +6,7 @@
  * may call on its own tokens, KV heads or ranges with its own scratch. */
 #include "families.h"
 #include "simd/attention_bwd.h"
-#include "simd/attention_rows.h"
+#include "simd/attention_few.h"
 
 /* f16, and ggml's q8_0: d = amax/127, codes x * (1/d) rounded half away from zero. */
 static void encode_block(mtk_dtype type, void *coded, const float *block) {
@@ -84,6 +84,11 @@ static query_block begin_block(const mtk_attn_args *a, int64_t r0) {
   return b;
 }
 
+/* Are the rows the heads of one token, and so few that pages are best decoded for them? */
+static int is_few(const query_block *b) {
+  return b->a->n_tokens == 1 && b->rows <= 2 * FEW_ROWS && b->a->v_dim % 16 == 0;
+}
+
 /* Keys from..to, `from` a multiple of 16. */
 static void score_block(const query_block *b, int64_t from, int64_t to) {
   const mtk_attn_args *a = b->a;
@@ -91,7 +96,10 @@ static void score_block(const query_block *b, int64_t from, int64_t to) {
     int64_t t = (b->r0 + i) / a->group, h = (b->r0 + i) % a->group;
     pack_query(b->q, i, a->q + t * a->ld_q + h * a->head_dim, a->head_dim, a->scale);
   }
-  score_keys(b->s, b->ld_s, b->base, b->q, b->rows, b->r, a->head_dim, &b->k, from, to);
+  if (is_few(b))
+    few_score_keys(a->kv_type, b->s, b->ld_s, b->base, b->q, b->rows, a->head_dim, &b->k, from, to);
+  else
+    score_keys(b->s, b->ld_s, b->base, b->q, b->rows, b->r, a->head_dim, &b->k, from, to);
 }
 
 /* Row i's scores to p in place; returns 1/den. */
@@ -103,13 +111,23 @@ static float weigh_row(const query_block *b, int64_t i) {
   return 1.0f / exp_row(b->s + i * b->ld_s, lo, hi, sink);
 }
 
+/* The chains of columns d0..d1. */
+static void mix_rows(const query_block *b, int64_t d0, int64_t d1) {
+  const mtk_attn_args *a = b->a;
+  if (is_few(b))
+    few_mix_keys(a->kv_type, b->o, a->v_dim, b->s, b->ld_s, b->base, b->rows, d0, d1, &b->v,
+                 b->r[0]);
+  else
+    mix_keys(b->o, a->v_dim, b->s, b->ld_s, b->base, b->rows, d0, d1, &b->v, b->r);
+}
+
 /* Columns d0..d1 of the output, inv: 1/den of each row, ld_inv apart. */
 static void mix_block(const query_block *b, const float *inv, int64_t ld_inv, int64_t d0,
                       int64_t d1) {
   const mtk_attn_args *a = b->a;
   const int64_t vd = a->v_dim;
   memset(b->o, 0, (size_t)(b->rows * vd) * sizeof *b->o);
-  mix_keys(b->o, vd, b->s, b->ld_s, b->base, b->rows, d0, d1, &b->v, b->r);
+  mix_rows(b, d0, d1);
   for (int64_t i = 0; i < b->rows; i++) {
     int64_t t = (b->r0 + i) / a->group, h = (b->r0 + i) % a->group;
     float *out = a->out + t * a->ld_out + h * vd;
