@@ -4,20 +4,25 @@
  * Immutable after creation, shared by threads; the work area belongs to one call. */
 #include <string.h>
 
+#include "base/internal.h"
 #include "text/model.h"
 #include "text/utf8.h"
 
-enum { NONE = -1, N_SHORT = 0x180 /* characters with a table of their own: the byte alphabet */ };
+enum {
+  NONE = -1,
+  N_SHORT = 0x180, /* characters with a table of their own: the byte alphabet */
+  BATCH = 32,      /* merges whose halves are looked up together */
+};
 
 typedef struct merge_slot {
-  int32_t left, right; /* left NONE = free */
-  uint32_t rank;
+  int32_t left, right;
+  uint32_t rank; /* from 1 on; 0 = free */
   int32_t merged;
 } merge_slot;
 
 typedef struct bpe_model {
   merge_slot *merges;
-  size_t mask; /* slots - 1 */
+  size_t n_slots; /* twice the merges, or more */
   int32_t short_ids[N_SHORT], byte_ids[256], unk;
   const mtk_map *ids;
   bool ignore_merges, byte_fallback, fuse_unk;
@@ -57,17 +62,18 @@ static void bpe_work_destroy(void *work) {
   mtk_free(w);
 }
 
-static size_t pair_hash(int32_t left, int32_t right) {
+/* The slot where the search for a pair begins. */
+static size_t first_slot(const bpe_model *bpe, int32_t left, int32_t right) {
   uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
-  return (size_t)(h >> 29);
+  return (size_t)((h >> 32) * bpe->n_slots >> 32);
 }
 
 /* The slot of a pair, or the free slot where it would go. */
 static size_t find_merge(const bpe_model *bpe, int32_t left, int32_t right) {
-  size_t i = pair_hash(left, right) & bpe->mask;
-  while (bpe->merges[i].left != NONE &&
+  size_t i = first_slot(bpe, left, right);
+  while (bpe->merges[i].rank != 0 &&
          (bpe->merges[i].left != left || bpe->merges[i].right != right)) {
-    i = (i + 1) & bpe->mask;
+    if (++i == bpe->n_slots) i = 0;
   }
   return i;
 }
@@ -102,46 +108,90 @@ const char *mtk_text_part_merge(const mtk_map *ids, const char *text, size_t n) 
   return part(halves, ids, text, n);
 }
 
-static mtk_status add_merge(bpe_model *bpe, const char *text, size_t rank, mtk_bytes *joined,
-                            mtk_error *err) {
-  size_t n = strlen(text);
-  const mtk_map_value *halves[2], *whole;
-  const char *space = part(halves, bpe->ids, text, n);
-  if (!space) {
-    return mtk_fail(err, MTK_E_FORMAT, "tokenizer merges", "merge %zu is not two tokens: \"%.60s\"",
-                    rank, text);
+/* The token a merge makes, or NULL. Merges stand in the order of the tokens they make, so it is
+ * most likely the entry after the last one: *next. */
+static const mtk_map_value *find_made(const mtk_map *ids, const mtk_bytes *text, size_t *next) {
+  const mtk_map_value *value = NULL;
+  if (*next < mtk_map_count(ids)) {
+    const mtk_map_entry *e = mtk_map_at(ids, *next);
+    bool same = e->key_len == text->len && memcmp(e->key, text->data, text->len) == 0;
+    value = same ? &e->value : NULL;
   }
-  size_t left_len = (size_t)(space - text), right_len = n - left_len - 1;
-  size_t skip = bpe->n_prefix < right_len ? bpe->n_prefix : right_len;
-  mtk_bytes_clear(joined);
-  mtk_bytes_append(joined, text, left_len);
-  mtk_bytes_append(joined, space + 1 + skip, right_len - skip);
-  MTK_TRY(mtk_bytes_status(joined, err));
-  whole = mtk_map_get(bpe->ids, joined->data, joined->len);
+  if (!value) value = mtk_map_get(ids, text->data, text->len);
+  if (value) *next = (size_t)value->i + 1;
+  return value;
+}
+
+typedef struct merge_reader {
+  bpe_model *bpe;
+  mtk_bytes joined;
+  size_t next; /* of find_made */
+} merge_reader;
+
+/* out: rank 0 if it is never made of text. parts and halves: both sides of the first blank inside
+ * the text, and their tokens. */
+static mtk_status read_merge(merge_slot *out, merge_reader *r, const char *text, size_t rank,
+                             mtk_map_key parts[2], const mtk_map_value *halves[2], mtk_error *err) {
+  const bpe_model *bpe = r->bpe;
+  if (parts[1].n == 0 || !halves[0] || !halves[1]) { /* there may be a better blank */
+    const char *space = part(halves, bpe->ids, text, strlen(text));
+    if (!space) {
+      return mtk_fail(err, MTK_E_FORMAT, "tokenizer merges",
+                      "merge %zu is not two tokens: \"%.60s\"", rank, text);
+    }
+    parts[0] = (mtk_map_key){text, (size_t)(space - text)};
+    parts[1] = (mtk_map_key){space + 1, strlen(space + 1)};
+  }
+  size_t skip = bpe->n_prefix < parts[1].n ? bpe->n_prefix : parts[1].n;
+  mtk_bytes_clear(&r->joined);
+  mtk_bytes_append(&r->joined, parts[0].s, parts[0].n);
+  mtk_bytes_append(&r->joined, parts[1].s + skip, parts[1].n - skip);
+  MTK_TRY(mtk_bytes_status(&r->joined, err));
+  const mtk_map_value *whole = find_made(bpe->ids, &r->joined, &r->next);
   if (!whole) {
     return mtk_fail(err, MTK_E_FORMAT, "tokenizer merges",
                     "merge %zu \"%.60s\" needs a token that the vocabulary lacks", rank, text);
   }
   int32_t left = usable_id(bpe, halves[0]), right = usable_id(bpe, halves[1]);
   int32_t merged = usable_id(bpe, whole);
-  if (left < 0 || right < 0 || merged < 0) return MTK_OK; /* control tokens: never out of text */
-  bpe->merges[find_merge(bpe, left, right)] = (merge_slot){left, right, (uint32_t)rank, merged};
+  bool control = left < 0 || right < 0 || merged < 0;
+  *out = (merge_slot){left, right, control ? 0 : (uint32_t)rank + 1, merged};
+  return MTK_OK;
+}
+
+/* n merges from `first` on, at most BATCH. */
+static mtk_status add_merges(merge_reader *r, const char *const *texts, size_t first, size_t n,
+                             mtk_error *err) {
+  mtk_map_key parts[2 * BATCH];
+  const mtk_map_value *halves[2 * BATCH];
+  merge_slot merges[BATCH], *table = r->bpe->merges;
+  for (size_t i = 0; i < n; i++) {
+    const char *text = texts[i], *space = *text ? strchr(text + 1, ' ') : NULL;
+    parts[2 * i] = (mtk_map_key){text, space ? (size_t)(space - text) : 0};
+    parts[2 * i + 1] = space ? (mtk_map_key){space + 1, strlen(space + 1)} : (mtk_map_key){text, 0};
+  }
+  mtk_map_get_all(r->bpe->ids, parts, 2 * n, halves);
+  for (size_t i = 0; i < n; i++) {
+    MTK_TRY(read_merge(&merges[i], r, texts[i], first + i, &parts[2 * i], &halves[2 * i], err));
+    __builtin_prefetch(&table[first_slot(r->bpe, merges[i].left, merges[i].right)], 1);
+  }
+  for (size_t i = 0; i < n; i++) {
+    if (merges[i].rank != 0) table[find_merge(r->bpe, merges[i].left, merges[i].right)] = merges[i];
+  }
   return MTK_OK;
 }
 
 static mtk_status build_merges(bpe_model *bpe, const mtk_vocab *vocab, mtk_error *err) {
-  size_t slots = 16;
-  while (slots < vocab->n_merges * 2) slots *= 2;
-  bpe->merges = mtk_alloc(slots, sizeof *bpe->merges);
+  size_t n = vocab->n_merges;
+  bpe->n_slots = 2 * n + 16;
+  bpe->merges = mtk_alloc_pages(bpe->n_slots * sizeof *bpe->merges);
   if (!bpe->merges) return no_memory(err);
-  bpe->mask = slots - 1;
-  for (size_t i = 0; i < slots; i++) bpe->merges[i].left = NONE;
-  mtk_bytes joined = {0};
+  merge_reader r = {.bpe = bpe};
   mtk_status status = MTK_OK;
-  for (size_t i = 0; i < vocab->n_merges && status == MTK_OK; i++) {
-    status = add_merge(bpe, vocab->merges[i], i, &joined, err);
+  for (size_t i = 0; i < n && status == MTK_OK; i += BATCH) {
+    status = add_merges(&r, vocab->merges + i, i, n - i < BATCH ? n - i : BATCH, err);
   }
-  mtk_bytes_finish(&joined);
+  mtk_bytes_finish(&r.joined);
   return status;
 }
 
@@ -174,7 +224,7 @@ static mtk_status copy_affix(char **copy, size_t *n, const char *affix, mtk_erro
 static void bpe_destroy(void *model) {
   bpe_model *bpe = model;
   if (!bpe) return;
-  mtk_free(bpe->merges);
+  mtk_free_pages(bpe->merges, bpe->n_slots * sizeof *bpe->merges);
   mtk_free(bpe->types);
   mtk_free(bpe->prefix);
   mtk_free(bpe->suffix);
@@ -236,7 +286,7 @@ static void propose(const bpe_model *bpe, bpe_work *w, int32_t at) {
   int32_t next = at >= 0 ? w->symbols[at].next : NONE;
   if (next < 0) return;
   size_t slot = find_merge(bpe, w->symbols[at].id, w->symbols[next].id);
-  if (bpe->merges[slot].left == NONE) return;
+  if (bpe->merges[slot].rank == 0) return;
   heap_push(
       w, (pair){(uint64_t)bpe->merges[slot].rank << 32 | (uint32_t)at, bpe->merges[slot].merged});
 }
@@ -341,7 +391,7 @@ static void merge_all(const bpe_model *bpe, bpe_work *w) {
     if (left->id == NONE || left->next < 0) continue;
     symbol *right = &w->symbols[left->next];
     const merge_slot *merge = &bpe->merges[find_merge(bpe, left->id, right->id)];
-    if (merge->left == NONE || merge->merged != best.merged) continue; /* no longer there */
+    if (merge->rank == 0 || merge->merged != best.merged) continue; /* no longer there */
     left->id = merge->merged;
     left->next = right->next;
     right->id = NONE;

@@ -503,23 +503,18 @@ void mtk_text_decoder_destroy(text_decoder *d) {
   mtk_free(d);
 }
 
-mtk_status mtk_text_decoder_piece(const text_decoder *d, mtk_bytes *out, const char *token,
-                                  size_t n, mtk_error *err) {
-  mtk_bytes in = {0}, work = {0};
-  mtk_bytes_append(&in, token, n);
+mtk_status mtk_text_decoder_piece(const text_decoder *d, mtk_bytes *out, mtk_bytes *work,
+                                  const char *token, size_t n, mtk_error *err) {
+  mtk_bytes_clear(out);
+  mtk_bytes_append(out, token, n);
   bool bytes = false;
-  for (size_t i = 0; i < d->n && !bytes; i++) {
-    mtk_bytes_clear(&work);
-    bytes = d->stages[i].class->piece(&d->stages[i], &work, data_of(&in), in.len);
-    mtk_bytes swap = in;
-    in = work;
-    work = swap;
-    if (in.failed || work.failed) break;
+  for (size_t i = 0; i < d->n && !bytes && !out->failed; i++) {
+    mtk_bytes_clear(work);
+    bytes = d->stages[i].class->piece(&d->stages[i], work, data_of(out), out->len);
+    mtk_bytes swap = *out;
+    *out = *work;
+    *work = swap;
   }
-  if (in.failed || work.failed) out->failed = true;
-  mtk_bytes_append(out, data_of(&in), in.len);
-  mtk_bytes_finish(&in);
-  mtk_bytes_finish(&work);
   return mtk_bytes_status(out, err);
 }
 

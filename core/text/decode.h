@@ -12,10 +12,10 @@ typedef struct text_decoder text_decoder;
  * for a step that is no decoder. */
 mtk_status mtk_text_decoder_create(text_decoder **out, const mtk_steps *steps, mtk_error *err);
 void mtk_text_decoder_destroy(text_decoder *d);
-/* Appends the bytes of one token by itself, in the middle of a text; may be part of a UTF-8
- * sequence. */
-mtk_status mtk_text_decoder_piece(const text_decoder *d, mtk_bytes *out, const char *token,
-                                  size_t n, mtk_error *err);
+/* Sets out to the bytes of one token by itself, in the middle of a text; may be part of a UTF-8
+ * sequence. `work`: memory to be used again from call to call, as out's is. */
+mtk_status mtk_text_decoder_piece(const text_decoder *d, mtk_bytes *out, mtk_bytes *work,
+                                  const char *token, size_t n, mtk_error *err);
 
 /* A sequence of tokens on its way through the steps. */
 typedef struct text_decode_stream text_decode_stream;

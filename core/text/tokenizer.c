@@ -42,7 +42,9 @@ static mtk_status no_memory(mtk_error *err) {
   return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory building a tokenizer");
 }
 
+/* The map's copies of the texts are the tokens' texts, unless a normalizer changes those. */
 static mtk_status build_map(mtk_tokenizer *tok, const mtk_vocab *vocab, mtk_error *err) {
+  if (!mtk_map_reserve(tok->ids, vocab->n_tokens)) return no_memory(err);
   for (size_t i = 0; i < vocab->n_tokens; i++) {
     const mtk_token *token = &vocab->tokens[i];
     tok->tokens[i].type = token->type;
@@ -51,6 +53,8 @@ static mtk_status build_map(mtk_tokenizer *tok, const mtk_vocab *vocab, mtk_erro
     mtk_map_value *value = mtk_map_put(tok->ids, token->text, token->len, &found);
     if (!value) return no_memory(err);
     if (!found) value->i = (int64_t)i;
+    tok->tokens[i].text =
+        found ? tok->tokens[value->i].text : mtk_map_at(tok->ids, mtk_map_count(tok->ids) - 1)->key;
   }
   return MTK_OK;
 }
@@ -70,7 +74,7 @@ static mtk_status keep(mtk_tokenizer *tok, const char **out, uint32_t *out_len, 
 
 /* Text and bytes of a token. Added tokens that match in normalized text are decoded from there. */
 static mtk_status add_token(mtk_tokenizer *tok, const mtk_vocab *vocab, size_t id,
-                            text_normalize_work *work, mtk_bytes *piece, mtk_error *err) {
+                            text_normalize_work *work, mtk_bytes pieces[2], mtk_error *err) {
   const mtk_token *token = &vocab->tokens[id];
   text_token *t = &tok->tokens[id];
   if (!token->text) return MTK_OK;
@@ -79,30 +83,31 @@ static mtk_status add_token(mtk_tokenizer *tok, const mtk_vocab *vocab, size_t i
   if (added && token->normalized) {
     MTK_TRY(mtk_text_normalize(tok->normalizer, work, &text, err));
   }
-  MTK_TRY(keep(tok, &t->text, &t->text_len, text.s, text.n, NULL, 0, err));
+  MTK_TRY(keep(tok, &t->text, &t->text_len, text.s, text.n, t->text, token->len, err));
   if (added) {
     return keep(tok, &t->bytes, &t->len, token->text, token->len, t->text, t->text_len, err);
   }
-  mtk_bytes_clear(piece);
-  MTK_TRY(mtk_text_decoder_piece(tok->decoder, piece, token->text, token->len, err));
+  mtk_bytes *piece = &pieces[0];
+  MTK_TRY(mtk_text_decoder_piece(tok->decoder, piece, &pieces[1], token->text, token->len, err));
   return keep(tok, &t->bytes, &t->len, piece->data ? piece->data : "", piece->len, t->text,
               t->text_len, err);
 }
 
 static mtk_status build_tokens(mtk_tokenizer *tok, const mtk_vocab *vocab, mtk_error *err) {
   text_normalize_work work = {0};
-  mtk_bytes piece = {0};
+  mtk_bytes pieces[2] = {0};
   mtk_status status = mtk_text_regex_work_create(&work.regex, err);
   if (status == MTK_OK) status = mtk_text_added_init(&tok->raw, vocab, NULL, &work, err);
   if (status == MTK_OK) {
     status = mtk_text_added_init(&tok->normalized, vocab, tok->normalizer, &work, err);
   }
   for (size_t i = 0; i < vocab->n_tokens && status == MTK_OK; i++) {
-    status = add_token(tok, vocab, i, &work, &piece, err);
+    status = add_token(tok, vocab, i, &work, pieces, err);
   }
   mtk_text_regex_work_destroy(work.regex);
   mtk_text_normalize_work_finish(&work);
-  mtk_bytes_finish(&piece);
+  mtk_bytes_finish(&pieces[0]);
+  mtk_bytes_finish(&pieces[1]);
   return status;
 }
 

@@ -19,7 +19,7 @@ typedef struct text_encoder text_encoder;
 typedef struct text_spare text_spare; /* a warm encoder, handed from call to call */
 
 struct mtk_tokenizer {
-  mtk_arena *arena; /* texts and bytes */
+  mtk_arena *arena; /* texts and bytes that are no keys of ids */
   text_token *tokens;
   size_t n_tokens;
   mtk_map *ids; /* token text as the source spells it -> id */

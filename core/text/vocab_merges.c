@@ -64,7 +64,7 @@ static bool is_normal(const mtk_token *t) { return t->text && t->type == MTK_TOK
 /* Every way to make every token, in the order of ids. */
 static mtk_status find_splits(splits *s, const mtk_vocab *vocab, mtk_error *err) {
   *s = (splits){.vocab = vocab, .ids = mtk_map_create()};
-  if (!s->ids) return no_memory(err);
+  if (!s->ids || !mtk_map_reserve(s->ids, vocab->n_tokens)) return no_memory(err);
   for (size_t i = 0; i < vocab->n_tokens; i++) {
     const mtk_token *t = &vocab->tokens[i];
     bool found = false;

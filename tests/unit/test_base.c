@@ -190,6 +190,40 @@ START_TEST(map_keeps_order_and_finds_every_key) {
 }
 END_TEST
 
+START_TEST(map_with_room_moves_nothing_and_finds_keys_together) {
+  enum { N = 3000, ASKED = 2 * N + 1 };
+  static char texts[ASKED][16];
+  static mtk_map_key keys[ASKED];
+  static const mtk_map_value *values[ASKED];
+  mtk_map *map = mtk_map_create();
+  mtk_map_put(map, "first", 5, NULL)->i = -1;
+  ck_assert(mtk_map_reserve(map, N + 1));
+  const mtk_map_entry *first = mtk_map_at(map, 0);
+  for (int i = 0; i < ASKED - 1; i++) { /* the odd ones are not there */
+    keys[i] = (mtk_map_key){texts[i], (size_t)snprintf(texts[i], sizeof texts[i], "%d", i * 31)};
+    if (i % 2 == 0) mtk_map_put(map, keys[i].s, keys[i].n, NULL)->i = i;
+  }
+  keys[ASKED - 1] = (mtk_map_key){"first", 5};
+  ck_assert_ptr_eq(mtk_map_at(map, 0), first);
+  mtk_map_get_all(map, keys, ASKED, values);
+  for (int i = 0; i < ASKED - 1; i++) {
+    ck_assert_int_eq(values[i] != NULL, i % 2 == 0);
+    if (values[i]) ck_assert_int_eq(values[i]->i, i);
+  }
+  ck_assert_int_eq(values[ASKED - 1]->i, -1);
+  mtk_map_get_all(map, keys, 0, NULL);
+  ck_assert(mtk_map_reserve(map, 2)); /* less than it has */
+  mtk_alloc_fail_after(0);
+  ck_assert(!mtk_map_reserve(map, 100000));
+  mtk_alloc_fail_after(-1);
+  ck_assert(!mtk_map_reserve(map, SIZE_MAX));
+  ck_assert_uint_eq(mtk_map_count(map), N + 1);
+  ck_assert(mtk_map_reserve(map, 100000));
+  ck_assert_int_eq(mtk_map_get(map, keys[2].s, keys[2].n)->i, 2);
+  mtk_map_destroy(map);
+}
+END_TEST
+
 START_TEST(map_survives_allocation_failures) {
   for (int64_t n = 0;; n++) {
     mtk_alloc_fail_after(n);
@@ -532,7 +566,8 @@ int main(void) {
   ADD("memory", alloc_checks_overflow_and_aligns, alloc_failure_hits_exactly_the_nth,
       alloc_failure_from_the_environment, arena_blocks_are_zeroed_aligned_and_apart,
       bytes_grow_up_to_their_limit);
-  ADD("map", map_keeps_order_and_finds_every_key, map_survives_allocation_failures);
+  ADD("map", map_keeps_order_and_finds_every_key,
+      map_with_room_moves_nothing_and_finds_keys_together, map_survives_allocation_failures);
   ADD("log", log_progress_and_cancel_reach_the_program);
   ADD("pool", pool_runs_every_task_once, pool_bears_nested_and_concurrent_callers,
       pool_works_in_parallel_after_a_long_rest, pool_bears_more_threads_than_cpus,
