@@ -4,13 +4,14 @@
     compare_perplexity.py [OPTIONS] [TYPE]...      (default: all types)
 
 Needs llama-cpp-python. From SmolLM2 (scripts/fetch-model.sh smollm2), `mtk quantize` makes a file of each type, with
-embedding and head. Types with blocks of 256 do not fit its rows of 576: for them all is first padded with zeros to 768
-and the norms' weights are scaled so that the model computes the same as before.
+embedding and head (nvfp4: without). Types with blocks of 256 do not fit its rows of 576: for them all is first padded
+with zeros to 768 and the norms' weights are scaled so that the model computes the same as before.
 
 Three evaluations of each file: exact (mtk --activations a32: weights decoded, activations not rounded), mtk's default
 arithmetic, llama.cpp. Columns: perplexity over 5 windows of 512 as llama-perplexity counts it, and the error of each
-against exact: the root mean square of the difference in nats over the tokens of windows of 64 ids. Rows go to
-OUT.csv at once; what is there is not computed again; OUT.md at the end.
+against exact: the root mean square of the difference in nats over the tokens of windows of 64 ids; the ratio of the
+two and its standard error over windows. Rows go to OUT.csv at once; what is there is not computed again; OUT.md at the
+end.
 """
 import argparse
 import json
@@ -29,7 +30,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 CTX, CHUNKS, SHORT = 512, 5, 64
 DIM, PADDED = 576, 768
 WIDER = {576: 768, 192: 256}  # 9 heads of 64 on 3 become 12 on 4; the three more are zero
-COLUMNS = ["type", "rows", "exact_ppl", "mtk_ppl", "llama_ppl", "mtk_error", "llama_error"]
+WITHOUT_EMBEDDING = {"nvfp4"}  # llama.cpp does not know the scale of an embedding
+COLUMNS = ["type", "rows", "exact_ppl", "mtk_ppl", "llama_ppl", "mtk_error", "llama_error", "ratio", "ratio_se"]
 
 
 # ---- files ---------------------------------------------------------------------------------------
@@ -75,7 +77,8 @@ def make_file(a, folder, kind):
     if kind in ("f32", "f16", "bf16"):
         run(a.mtk, "convert", src, out, "--dtype", kind, "-q")
     else:
-        run(a.mtk, "quantize", src, out, "--to", kind, "--embeddings", "--no-verify", "-q")
+        whole = () if kind in WITHOUT_EMBEDDING else ("--embeddings",)
+        run(a.mtk, "quantize", src, out, "--to", kind, *whole, "--no-verify", "-q")
     return out
 
 
@@ -111,6 +114,13 @@ def rms(x):
     return float(numpy.sqrt(numpy.mean(numpy.square(x))))
 
 
+def ratio_of(mine, theirs, windows):
+    """Ratio of two errors, and its standard error: by drawing windows with replacement."""
+    m, t = (numpy.square(x).reshape(windows, -1).mean(1) for x in (mine, theirs))
+    draws = numpy.random.default_rng(0).integers(0, windows, (1000, windows))
+    return rms(mine) / rms(theirs), float(numpy.std(numpy.sqrt(m[draws].mean(1) / t[draws].mean(1))))
+
+
 def measure(a, folder, kind, chunks, windows):
     path = make_file(a, folder, kind)
     lines = folder / "windows.jsonl"
@@ -120,9 +130,10 @@ def measure(a, folder, kind, chunks, windows):
     mine, m = by_mtk(a, path, a.text, lines, threads)
     theirs, t = by_llama(a, path, chunks, windows)
     path.unlink()
+    ratio, deviation = ratio_of(m - e, t - e, len(windows))
     return {"type": kind, "rows": PADDED if kind in BLOCK_256 else DIM, "exact_ppl": f"{exact:.4f}",
             "mtk_ppl": f"{mine:.4f}", "llama_ppl": f"{theirs:.4f}", "mtk_error": f"{rms(m - e):.2e}",
-            "llama_error": f"{rms(t - e):.2e}"}
+            "llama_error": f"{rms(t - e):.2e}", "ratio": f"{ratio:.3f}", "ratio_se": f"{deviation:.3f}"}
 
 
 def split(a):
@@ -134,7 +145,7 @@ def split(a):
 
 
 def markdown(rows):
-    names = ["type", "row length", "exact", "mtk", "llama.cpp", "mtk: error", "llama.cpp: error"]
+    names = ["type", "row length", "exact", "mtk", "llama.cpp", "mtk: error", "llama.cpp: error", "ratio", "+-"]
     lines = ["| " + " | ".join(names) + " |", "| " + " | ".join(["---"] * len(names)) + " |"]
     for r in rows:
         lines.append("| " + " | ".join(r[c] for c in COLUMNS) + " |")
@@ -151,7 +162,7 @@ def arguments():
     p.add_argument("--text", default=data / "text/wiki.test.raw", help="[$MTK_TEST_DATA/text/wiki.test.raw]")
     p.add_argument("--out", default="perplexity", help="writes OUT.csv and OUT.md [perplexity]")
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--windows", type=int, default=16, help="of 64 ids, for the error [16]")
+    p.add_argument("--windows", type=int, default=64, help="of 64 ids, for the error [64]")
     a = p.parse_args()
     a.types = a.types or list(GGML_TYPES)
     unknown = [t for t in a.types if t not in GGML_TYPES]
