@@ -6,9 +6,9 @@
  * and the bits stay. run_attention is called by the driving thread; the rest runs on the pool. */
 #include "graph/exec_ops.h"
 
-/* Below this much work per node three waits for the threads cost more than an even split gives; and
- * below as much per row, rows are not worth cutting. */
-static const double FLOPS_WORTH_SHARING = 1e6;
+/* Below this much work per node, waiting three times and handing scores from cache to cache costs
+ * more than an even split gives; and below as much per row, rows are not worth cutting. */
+static const double FLOPS_WORTH_SHARING = 2e6;
 enum { COLUMNS = 32 }; /* values are shared in multiples of this */
 
 /* A pair is a sequence and a KV head: seqs[pair / n_head_kv], head pair % n_head_kv. */

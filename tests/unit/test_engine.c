@@ -188,7 +188,7 @@ START_TEST(long_context) {
   tiny_config c = tiny_default;
   c.n_layer = 1;
   c.n_head = c.n_head_kv = 1; /* one pair of heads for two threads */
-  c.head_dim = 8;
+  c.head_dim = 16; /* enough work to be shared */
   mtk_model *m = tiny_model(&c);
   mtk_pool *pool;
   ck_assert_int_eq(mtk_pool_create(&pool, 2, NULL), MTK_OK);
