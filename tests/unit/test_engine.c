@@ -181,14 +181,19 @@ START_TEST(caches_round) {
 }
 END_TEST
 
-/* Beyond 32768 positions: pages are taken as they are needed, and tokens that come one by one,
- * their attention shared by the threads, get the bits of the same tokens in one step. */
+/* Pages are taken as they are needed, beyond 32768 positions too, and tokens that come one by one
+ * get the bits of the same tokens in one step; in the second case threads share their attention. */
 START_TEST(long_context) {
-  enum { PROMPT = 32800, MORE = 3, CONTEXT = 70000 };
+  enum { MOST = 32800, MORE = 3, CONTEXT = 70000 };
+  static const struct {
+    int prompt, n_head, head_dim;
+  } cases[] = {{MOST, 1, 8}, {1100, 8, 64}};
+  const int prompt = cases[_i].prompt;
   tiny_config c = tiny_default;
   c.n_layer = 1;
-  c.n_head = c.n_head_kv = 1; /* one pair of heads for two threads */
-  c.head_dim = 16; /* enough work to be shared */
+  c.n_head = cases[_i].n_head;
+  c.n_head_kv = 1; /* one pair of heads for two threads */
+  c.head_dim = cases[_i].head_dim;
   mtk_model *m = tiny_model(&c);
   mtk_pool *pool;
   ck_assert_int_eq(mtk_pool_create(&pool, 2, NULL), MTK_OK);
@@ -196,24 +201,24 @@ START_TEST(long_context) {
                           .isa = -1, .kv_type = MTK_Q8_0};
   mtk_engine *e;
   ck_assert_int_eq(mtk_engine_create_built(&e, m, tiny_build, &o, NULL), MTK_OK);
-  static int32_t many[PROMPT + MORE];
-  for (int i = 0; i < PROMPT + MORE; i++)
+  static int32_t many[MOST + MORE];
+  for (int i = 0; i < prompt + MORE; i++)
     many[i] = (int32_t)(mtk_uniform(8, 0, (uint64_t)i) * (double)c.vocab);
   int seq;
   int64_t rows, all = mtk_engine_kv_free(e);
   const float *logits;
   float one_by_one[MORE][80];
   ck_assert_int_eq(mtk_engine_seq_open(&seq, e, NULL), MTK_OK);
-  mtk_batch_item it = {seq, 0, many, PROMPT, MTK_LOGITS_NONE};
+  mtk_batch_item it = {seq, 0, many, prompt, MTK_LOGITS_NONE};
   ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
   for (int i = 0; i < MORE; i++) {
-    it = (mtk_batch_item){seq, 0, many + PROMPT + i, 1, MTK_LOGITS_LAST};
+    it = (mtk_batch_item){seq, 0, many + prompt + i, 1, MTK_LOGITS_LAST};
     ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
     memcpy(one_by_one[i], logits, (size_t)c.vocab * sizeof *logits);
   }
-  ck_assert_int_eq(all - mtk_engine_kv_free(e), (PROMPT + MORE + 63) / 64 * 64);
-  mtk_engine_seq_truncate(e, seq, PROMPT);
-  it = (mtk_batch_item){seq, 0, many + PROMPT, MORE, MTK_LOGITS_ALL};
+  ck_assert_int_eq(all - mtk_engine_kv_free(e), (prompt + MORE + 63) / 64 * 64);
+  mtk_engine_seq_truncate(e, seq, prompt);
+  it = (mtk_batch_item){seq, 0, many + prompt, MORE, MTK_LOGITS_ALL};
   ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
   for (int i = 0; i < MORE; i++)
     ck_assert_mem_eq(one_by_one[i], logits + i * c.vocab, (size_t)c.vocab * sizeof *logits);
@@ -404,7 +409,7 @@ int main(void) {
   tcase_add_test(t, same_bits_tied_and_interleaved);
   tcase_add_loop_test(t, same_bits_with_every_cache, 0, (int)(sizeof kv_types / sizeof *kv_types));
   tcase_add_test(t, caches_round);
-  tcase_add_test(t, long_context);
+  tcase_add_loop_test(t, long_context, 0, 2);
   tcase_add_loop_test(t, same_bits_in_other_arithmetics, MTK_A32, MTK_ARITH_COUNT);
   tcase_add_test(t, arithmetic_override_falls_back);
   tcase_add_test(t, all_rows_equal_last_rows);
