@@ -114,18 +114,6 @@ typedef struct unit_runs {
   int64_t groups, jump;
 } unit_runs;
 
-/* Packed weights to prefetch: `lines` of them, `step` a unit. */
-typedef struct upcoming {
-  const uint8_t *at;
-  int64_t lines, step;
-} upcoming;
-
-MTK_INLINE void fetch_step(upcoming *next) {
-  for (int64_t i = 0; i < next->step && next->lines > 0; i++, next->lines--, next->at += 64) {
-    prefetch(next->at, 0);
-  }
-}
-
 /* acc[groups * 16][COLS] begun, or continued, over `count` blocks of one panel. The tiles of a
  * group are begun while sums of the one before are finished. */
 MTK_INLINE void multiply(const int has_min, const int biased, float *acc, unit_runs x,
@@ -209,9 +197,11 @@ static void run_chunks(int has_min, decode_fn *decode, const a8_job *job, int64_
     x.jump = job->blocks - count;
     for (int64_t j = 0; j < panels; j++) {
       const int biased = decode(&w, job, p + j, b, count);
-      upcoming next = {mtk_k_panel(job->packed, job->stride, p + j), lines,
-                       lines / (count * x.groups) + 1};
-      next.at += i + 1 < chunks ? job->stride * (b + count) / job->blocks : panels * job->stride;
+      upcoming next = {
+          {mtk_k_panel(job->packed, job->stride, p + j)}, .n_panels = 1, .lines = lines};
+      next.panels[0] +=
+          i + 1 < chunks ? job->stride * (b + count) / job->blocks : panels * job->stride;
+      fetch_in_steps(&next, count * x.groups);
       multiplies[has_min][biased](acc + j * MTK_PANEL, x, &w, count, i == 0, next);
     }
     x.units += count;

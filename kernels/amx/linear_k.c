@@ -66,22 +66,6 @@ MTK_INLINE void decode(const mtk_k_super *f, weight_block *w, unit u) {
   }
 }
 
-/* ---- weights to prefetch ---------------------------------------- */
-/* The next superblock of each panel, `step` lines at a time while products are summed: decoding
- * alone is shorter than memory takes, and a core has few fill buffers to keep it waiting in. */
-typedef struct upcoming {
-  const uint8_t *at[TILE_PANELS];
-  int64_t lines, step, done; /* lines of a panel; so far, of all */
-} upcoming;
-
-MTK_INLINE void fetch_step(upcoming *next) {
-  for (int64_t i = 0; i < next->step; i++, next->done++) {
-    const int second = next->done >= next->lines;
-    _mm_prefetch((const char *)next->at[second] + 64 * (next->done - second * next->lines),
-                 _MM_HINT_T1);
-  }
-}
-
 /* ---- products of 16 activations and two panels ---------------------------------------- */
 MTK_INLINE void sum_quarter(const int8_t *q, int64_t ld, const weight_block *const *w,
                             int quarter) {
@@ -160,11 +144,11 @@ typedef struct kernels {
 static upcoming upcoming_of(const mtk_k_super *f, const job *j, int64_t p, int64_t b,
                             int64_t steps) {
   const int64_t to_panel = b + 1 < j->blocks ? p : p + TILE_PANELS;
-  upcoming next = {.lines = (mtk_k_super_unit(f) + 63) / 64};
+  upcoming next = {.n_panels = TILE_PANELS, .lines = (mtk_k_super_unit(f) + 63) / 64};
   for (int i = 0; i < TILE_PANELS; i++) {
-    next.at[i] = unit_at(f, j, to_panel + i, to_panel == p ? b + 1 : 0).at;
+    next.panels[i] = unit_at(f, j, to_panel + i, to_panel == p ? b + 1 : 0).at;
   }
-  next.step = (TILE_PANELS * next.lines + steps - 1) / steps;
+  fetch_in_steps(&next, steps);
   return next;
 }
 

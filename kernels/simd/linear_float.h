@@ -55,20 +55,6 @@ typedef struct sums_at {
   float scale; /* 1 if more sums follow */
 } sums_at;
 
-/* Weights that are wanted next, fetched into L2 a little at each step of the work before. */
-typedef struct upcoming {
-  const uint8_t *panels[TILE_PANELS];
-  int64_t line, lines, lines_a_step;
-} upcoming;
-MTK_INLINE void fetch_in_steps(upcoming *next, int64_t steps) {
-  next->lines_a_step = (next->lines + steps - 1) / steps;
-}
-MTK_INLINE void fetch_step(upcoming *next) {
-  int64_t end = mtk_k_min(next->line + next->lines_a_step, next->lines);
-  for (; next->line < end; next->line++) {
-    for (int i = 0; i < TILE_PANELS; i++) prefetch(next->panels[i] + 64 * next->line, 0);
-  }
-}
 /* A row of y that is written soon. */
 MTK_INLINE void fetch_sums(const float *y) {
   for (int at = 0; at < COLS; at += 16) prefetch((const uint8_t *)(y + at), 0);
@@ -127,7 +113,7 @@ static void prepare_a16(void *act, const float *x, int64_t ldx, int64_t m, int64
 /* Where the weights k0 .. k0+count of panels p .. lie, about. */
 static upcoming upcoming_at(const float_job *job, int64_t p, int64_t k0, int64_t count) {
   int64_t blocks = mtk_k_blocks(job->k), bytes = job->stride * mtk_k_blocks(count) / blocks;
-  upcoming next = {.lines = bytes / 64 + 1};
+  upcoming next = {.n_panels = TILE_PANELS, .lines = bytes / 64 + 1};
   for (int i = 0; i < TILE_PANELS; i++) {
     next.panels[i] = mtk_k_panel(job->packed, job->stride, p + i) +
                      job->stride * (k0 / MTK_K_BLOCK) / blocks / 64 * 64;

@@ -89,7 +89,8 @@ MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u,
       MTK_UNROLL for (int r = 0; r < rows; r++) sum[r] = vi_set1(0);
       MTK_UNROLL for (int i = t; i < t + steps; i++) {
         vi c = group_codes(f, codes, i, levels);
-        if (i * lines / 16 != (i + 1) * lines / 16) prefetch_bytes(all + i * lines / 16 * 64, 64);
+        if (i * lines / 16 != (i + 1) * lines / 16)
+          prefetch_bytes(all + (h * lines + i * lines / 16) * 64, 64);
         MTK_UNROLL for (int r = 0; r < rows; r++) {
           sum[r] = sum_step_at(sum[r], c, x[r * ldx].q + 64 * quarter + 4 * i, f->levels);
         }

@@ -1,5 +1,5 @@
-/* kernels/simd/linear_sums.h: sums of a product of many rows: two vectors a row, of one panel (8
- * lanes) or two, until they are whole. */
+/* kernels/simd/linear_sums.h: what products of many rows share: their sums, two vectors a row, of
+ * one panel (8 lanes) or two, until they are whole; and the weights that come next. */
 #ifndef MTK_KERNELS_SIMD_LINEAR_SUMS_H
 #define MTK_KERNELS_SIMD_LINEAR_SUMS_H
 
@@ -18,6 +18,26 @@ NOINLINE void store_sums(float *y, int64_t ldy, const float *acc, int64_t rows, 
   for (int64_t r = 0; r < rows; r++, y += ldy, acc += COLS) {
     for (int64_t c = 0; c < cols; c += LANES) {
       vf_store_n(y + c, vf_mul(vf_load(acc + c), vf_set1(scale)), cols - c);
+    }
+  }
+}
+
+/* Weights that are wanted next, fetched into L2 a little at each step of the work before: a core
+ * has few fill buffers, and would wait for them if all were asked for at once. */
+typedef struct upcoming {
+  const uint8_t *panels[TILE_PANELS];
+  int n_panels;
+  int64_t line, lines, lines_a_step; /* of each panel */
+} upcoming;
+MTK_INLINE void fetch_in_steps(upcoming *next, int64_t steps) {
+  next->lines_a_step = (next->lines + steps - 1) / steps;
+}
+MTK_INLINE void fetch_step(upcoming *next) {
+  int64_t end = next->line + next->lines_a_step;
+  if (end > next->lines) end = next->lines;
+  for (; next->line < end; next->line++) {
+    for (int i = 0; i < next->n_panels; i++) {
+      _mm_prefetch((const char *)next->panels[i] + 64 * next->line, _MM_HINT_T1);
     }
   }
 }
