@@ -116,15 +116,42 @@ static void pack_grid(void *packed, const mtk_wview *w, int64_t stride, int64_t 
 }
 
 /* ---- block types ---------------------------------------- */
-/* Bit j of the u32 at src to byte j % 4, bit j / 4. */
-static void pack_fifth_bits(uint8_t *dst, const uint8_t *src) {
-  uint32_t bits;
-  memcpy(&bits, src, sizeof bits);
-  for (int i = 0; i < 4; i++) {
-    uint32_t every4 = bits >> i & 0x11111111u; /* squeezed together in three steps */
-    every4 = (every4 | every4 >> 3) & 0x03030303u;
-    every4 = (every4 | every4 >> 6) & 0x000f000fu;
-    dst[i] = (uint8_t)(every4 | every4 >> 12);
+/* Bit j of each row's u32, row_bytes apart from src, to byte j % 4, bit j / 4 of a dword a row. */
+static void pack_fifth_bits(uint8_t *dst, int lanes, const uint8_t *src, int64_t row_bytes) {
+  uint32_t bits[MTK_PANEL] = {0}, out[MTK_PANEL];
+  for (int lane = 0; lane < lanes; lane++) memcpy(&bits[lane], src + lane * row_bytes, 4);
+  for (int lane = 0; lane < MTK_PANEL; lane++) {
+    out[lane] = 0;
+    for (int i = 0; i < 4; i++) {
+      uint32_t every4 = bits[lane] >> i & 0x11111111u; /* squeezed together in three steps */
+      every4 = (every4 | every4 >> 3) & 0x03030303u;
+      every4 = (every4 | every4 >> 6) & 0x000f000fu;
+      out[lane] |= ((every4 | every4 >> 12) & 0xffu) << (8 * i);
+    }
+  }
+  memcpy(dst, out, (size_t)lanes * 4);
+}
+
+/* Elements of 1 or 2 bytes of all rows to [k][16]. k must be even, of bytes a multiple of 4. */
+static inline void interleave_elements(uint8_t *dst, const uint8_t *src, int64_t row_bytes,
+                                       int lanes, int64_t k, const int elem) {
+  enum { STEP = 32 };
+  uint32_t groups[STEP][MTK_PANEL];
+  if (lanes < MTK_PANEL) memset(groups, 0, sizeof groups);
+  for (int64_t g = 0, count, n_groups = k * elem / 4; g < n_groups; g += count) {
+    count = mtk_k_min(STEP, n_groups - g);
+    mtk_k_interleave((uint8_t *)groups, src + 4 * g, row_bytes, lanes, count, 0);
+    for (int64_t i = 0; i < count; i++) {
+      for (int part = 0; part < 4 / elem; part++, dst += MTK_PANEL * elem) {
+        uint16_t halves[MTK_PANEL];
+        uint8_t bytes[MTK_PANEL];
+        for (int lane = 0; lane < MTK_PANEL; lane++) {
+          halves[lane] = (uint16_t)(groups[i][lane] >> (16 * part % 32));
+          bytes[lane] = (uint8_t)(groups[i][lane] >> (8 * part));
+        }
+        memcpy(dst, elem == 2 ? (void *)halves : bytes, (size_t)(MTK_PANEL * elem));
+      }
+    }
   }
 }
 
@@ -132,25 +159,33 @@ static void pack_fifth_bits(uint8_t *dst, const uint8_t *src) {
 static void pack_codes(uint8_t *codes, const mtk_k_panel_format *f, int lanes, const uint8_t *src,
                        int64_t row_bytes) {
   int count = f->fifth_offset ? 16 : f->code_bytes / MTK_PANEL;
-  if (!f->by_k) {
+  if (f->by_k)
+    interleave_elements(codes, src, row_bytes, lanes, count, 1);
+  else
     mtk_k_interleave(codes, src, row_bytes, lanes, count / 4, 0x01010101u * (uint32_t)f->code_xor);
-    return;
-  }
-  for (int lane = 0; lane < lanes; lane++, src += row_bytes)
-    for (int i = 0; i < count; i++) codes[i * MTK_PANEL + lane] = src[i];
 }
 
+static inline void scales_of(uint8_t *scales, const int parts, const int bytes, const int lanes,
+                             const uint8_t *src, int64_t row_bytes) {
+  for (int lane = 0; lane < lanes; lane++, src += row_bytes) {
+    for (int part = 0; part < parts; part++)
+      memcpy(scales + (part * MTK_PANEL + lane) * bytes, src + part * bytes, (size_t)bytes);
+  }
+}
+
+/* A block's scales of all rows: whole panels by loops of known length. */
 static void pack_scales(uint8_t *scales, const mtk_k_panel_format *f, int lanes,
                         const uint8_t *src, int64_t row_bytes) {
-  for (int lane = 0; lane < lanes; lane++, src += row_bytes) {
-    for (int part = 0; part < f->parts; part++) {
-      int at = part * MTK_PANEL + lane;
-      if (f->part_bytes == 2)
-        memcpy(scales + 2 * at, src + 2 * part, 2);
-      else
-        scales[at] = src[part];
-    }
-  }
+  if (lanes < MTK_PANEL)
+    scales_of(scales, f->parts, f->part_bytes, lanes, src, row_bytes);
+  else if (f->part_bytes == 2 && f->parts == 1)
+    scales_of(scales, 1, 2, MTK_PANEL, src, row_bytes);
+  else if (f->part_bytes == 2)
+    scales_of(scales, 2, 2, MTK_PANEL, src, row_bytes);
+  else if (f->parts == 1)
+    scales_of(scales, 1, 1, MTK_PANEL, src, row_bytes);
+  else
+    scales_of(scales, 2, 1, MTK_PANEL, src, row_bytes);
 }
 
 static void pack_blocks(uint8_t *panel, const mtk_wview *w, int64_t p) {
@@ -163,45 +198,34 @@ static void pack_blocks(uint8_t *panel, const mtk_wview *w, int64_t p) {
     uint8_t *unit = panel + b / f->unit * unit_bytes;
     uint8_t *codes = unit + b % f->unit * f->code_bytes;
     uint8_t *scales = unit + f->unit * f->code_bytes + b % f->unit * scale_bytes;
-    const uint8_t *block = rows + b / f->split * f->block_bytes;
+    int64_t at = b / f->split * f->block_bytes;
+    const uint8_t *block = rows + at;
+    if (at % 64 < f->block_bytes) mtk_k_fetch_next_panel(block, row_bytes, 1);
     int64_t step = b % f->split;
     pack_codes(codes, f, lanes, block + f->code_offset + step * f->code_step, row_bytes);
     pack_scales(scales, f, lanes, block + f->scale_offset + step * f->scale_step, row_bytes);
-    for (int lane = 0; lane < lanes && f->fifth_offset; lane++)
-      pack_fifth_bits(codes + 256 + lane * 4, block + f->fifth_offset + lane * row_bytes);
+    if (f->fifth_offset) pack_fifth_bits(codes + 256, lanes, block + f->fifth_offset, row_bytes);
   }
 }
 
 /* ---- plain types ---------------------------------------- */
-#define PLAIN(name, elem)                                                                          \
-  static void name(uint8_t *panel, const uint8_t *row, int lane, int64_t k0, int64_t k1) {         \
-    for (int64_t j = k0; j < k1; j++) {                                                            \
-      memcpy(panel + (j * MTK_PANEL + lane) * (int64_t)sizeof(elem),                               \
-             row + j * (int64_t)sizeof(elem), sizeof(elem));                                       \
-    }                                                                                              \
-  }
-PLAIN(pack_plain_1, uint8_t)
-PLAIN(pack_plain_2, uint16_t)
-
-typedef void plain_fn(uint8_t *panel, const uint8_t *row, int lane, int64_t k0, int64_t k1);
-
-/* Some k of all rows at a time: that much of the panel stays in the cache. */
+/* bf16 stays in pairs of k. */
 static void pack_plain(uint8_t *panel, const mtk_wview *w, int64_t p) {
-  enum { STEP = 128 };
-  plain_fn *pack = formats[w->type].elem_bytes == 1 ? pack_plain_1 : pack_plain_2;
-  int64_t row_bytes = mtk_k_row_bytes(w->type, w->k), row = p * MTK_PANEL;
-  int lanes = (int)mtk_k_min(MTK_PANEL, w->n - row);
+  int64_t elem = formats[w->type].elem_bytes, row_bytes = mtk_k_row_bytes(w->type, w->k);
+  int64_t row = p * MTK_PANEL, whole = w->k - w->k % (4 / elem);
+  int lanes = (int)mtk_k_min(MTK_PANEL, w->n - row), pairs = w->type == MTK_BF16;
   const uint8_t *src = (const uint8_t *)w->data + (row - w->row0) * row_bytes;
-  if (formats[w->type].elem_bytes == 4 || w->type == MTK_BF16) {
-    int64_t groups = w->k * formats[w->type].elem_bytes / 4;
-    mtk_k_interleave(panel, src, row_bytes, lanes, groups, 0);
-    for (int lane = 0; lane < lanes && w->type == MTK_BF16 && w->k % 2; lane++)
-      memcpy(panel + (groups * MTK_PANEL + lane) * 4, src + lane * row_bytes + groups * 4, 2);
-    return;
-  }
-  for (int64_t k0 = 0; k0 < w->k; k0 += STEP)
+  if (elem == 4 || pairs)
+    mtk_k_interleave(panel, src, row_bytes, lanes, whole * elem / 4, 0);
+  else if (elem == 2)
+    interleave_elements(panel, src, row_bytes, lanes, whole, 2);
+  else
+    interleave_elements(panel, src, row_bytes, lanes, whole, 1);
+  for (int64_t j = whole; j < w->k; j++) {
     for (int lane = 0; lane < lanes; lane++)
-      pack(panel, src + lane * row_bytes, lane, k0, mtk_k_min(k0 + STEP, w->k));
+      memcpy(panel + (pairs ? whole * MTK_PANEL + 2 * lane : j * MTK_PANEL + lane) * elem,
+             src + lane * row_bytes + j * elem, (size_t)elem);
+  }
 }
 
 enum { CHUNK = 256 }; /* k decoded at a time: a multiple of every storage block and of 32 */
