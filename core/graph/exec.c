@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "base/internal.h"
+
 /* Below this much work a second thread costs more than it gives (measured: about 10 us per
  * wake). */
 static const double FLOPS_WORTH_A_THREAD = 60e3;
@@ -45,29 +47,32 @@ void mtk_exec_fail(mtk_exec *e, const mtk_error *error) {
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-mtk_status mtk_reserve(void **buffer, size_t *have, size_t want, size_t size, mtk_error *err) {
-  if (want <= *have) return MTK_OK;
-  mtk_free(*buffer);
-  *have = 0;
-  *buffer = mtk_alloc(want, size);
+mtk_status mtk_reserve(void **buffer, size_t *bytes, size_t count, size_t size, mtk_error *err) {
+  size_t want;
+  bool fits = mtk_mul_ok(count, size, &want);
+  if (fits && want <= *bytes) return MTK_OK;
+  mtk_free_pages(*buffer, *bytes);
+  *bytes = 0;
+  *buffer = fits ? mtk_alloc_pages(want) : NULL;
   if (!*buffer)
-    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory: %zu elements of %zu bytes", want, size);
-  *have = want;
+    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory: %zu elements of %zu bytes", count,
+                    size);
+  *bytes = want;
   return MTK_OK;
 }
 
 void mtk_workspace_finish(mtk_workspace *ws) {
-  mtk_free(ws->arena);
-  for (int a = 0; a < MTK_ARITH_COUNT; a++) mtk_free(ws->act[a]);
-  mtk_free(ws->scratch);
-  mtk_free(ws->decoded);
-  mtk_free(ws->cos_sin);
-  mtk_free(ws->pos);
-  mtk_free(ws->scores);
-  mtk_free(ws->kv);
-  mtk_free((void *)ws->kv_pages);
-  mtk_free(ws->kv_table);
-  mtk_free(ws->expert_rows);
+  mtk_free_pages(ws->arena, ws->arena_bytes);
+  for (int a = 0; a < MTK_ARITH_COUNT; a++) mtk_free_pages(ws->act[a], ws->act_bytes[a]);
+  mtk_free_pages(ws->scratch, ws->scratch_bytes);
+  mtk_free_pages(ws->decoded, ws->decoded_bytes);
+  mtk_free_pages(ws->cos_sin, ws->cos_sin_bytes);
+  mtk_free_pages(ws->pos, ws->pos_bytes);
+  mtk_free_pages(ws->scores, ws->score_bytes);
+  mtk_free_pages(ws->kv, ws->kv_bytes);
+  mtk_free_pages((void *)ws->kv_pages, ws->kv_pages_bytes);
+  mtk_free_pages(ws->kv_table, ws->kv_table_bytes);
+  mtk_free_pages(ws->expert_rows, ws->expert_rows_bytes);
   *ws = (mtk_workspace){0};
 }
 
@@ -90,7 +95,7 @@ static mtk_status reserve_linear(mtk_exec *e, mtk_error *err) {
       MTK_TRY(mtk_reserve(&ws->act[a], &ws->act_bytes[a],
                       w->kernel->act_bytes(tokens ? e->max_tokens : e->max_outputs, w->k), 1, err));
     else if (!w->value)
-      MTK_TRY(mtk_reserve((void **)&ws->decoded, &ws->decoded_floats,
+      MTK_TRY(mtk_reserve((void **)&ws->decoded, &ws->decoded_bytes,
                       (size_t)(mtk_exec_decode_rows(w) * w->k), sizeof(float), err));
   }
   return MTK_OK;
@@ -122,13 +127,13 @@ mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *o, mtk_error 
                                .n_keep = o->n_keep, .strip_floats = o->strip_floats};
   mtk_status status;
   MTK_TRY_GOTO(status, fail, mtk_plan_create(&e->plan, e->g, &po, err));
-  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->arena, &ws->arena_floats, e->plan->floats,
-                                     sizeof(float), err));
+  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->arena, &ws->arena_bytes, e->plan->floats,
+                                         sizeof(float), err));
   MTK_TRY_GOTO(status, fail, reserve_linear(e, err));
-  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->pos, &ws->n_pos, (size_t)e->max_tokens,
-                                     sizeof(int32_t), err));
+  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->pos, &ws->pos_bytes, (size_t)e->max_tokens,
+                                         sizeof(int32_t), err));
   size_t angles = (size_t)(e->max_tokens * mtk_exec_rope_dims(e, e->g->n_ropes));
-  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->cos_sin, &ws->cos_sin_floats, angles,
+  MTK_TRY_GOTO(status, fail, mtk_reserve((void **)&ws->cos_sin, &ws->cos_sin_bytes, angles,
                                          sizeof(float), err));
   *out = e;
   return MTK_OK;
@@ -183,8 +188,8 @@ static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seq
   for (int s = 0; s < step->n_seqs; s++)
     n_pages += (size_t)mtk_kv_pages_for(step->seqs[s].n_rows);
   MTK_TRY(mtk_reserve(&ws->kv, &ws->kv_bytes, n_pages * page, 1, err));
-  MTK_TRY(mtk_reserve((void **)&ws->kv_pages, &ws->n_kv_pages, n_pages, sizeof(void *), err));
-  MTK_TRY(mtk_reserve((void **)&ws->kv_table, &ws->n_kv_table, n_pages, sizeof(int32_t), err));
+  MTK_TRY(mtk_reserve((void **)&ws->kv_pages, &ws->kv_pages_bytes, n_pages, sizeof(void *), err));
+  MTK_TRY(mtk_reserve((void **)&ws->kv_table, &ws->kv_table_bytes, n_pages, sizeof(int32_t), err));
   for (size_t i = 0; i < n_pages; i++) {
     ws->kv_pages[i] = (uint8_t *)ws->kv + i * page;
     ws->kv_table[i] = (int32_t)i;
@@ -296,14 +301,14 @@ static mtk_status grow_scratch(mtk_exec *e, bool backward, mtk_error *err) {
   size_t need = scratch_needed(e, backward), workers = (size_t)mtk_pool_size(e->pool);
   if (need > ws->scratch_floats || !ws->scratch) {
     need = (need + need / 2 + 15) / 16 * 16;
-    size_t have = 0;
     ws->scratch_floats = 0;
-    MTK_TRY(mtk_reserve((void **)&ws->scratch, &have, need * workers, sizeof(float), err));
+    MTK_TRY(mtk_reserve((void **)&ws->scratch, &ws->scratch_bytes, need * workers, sizeof(float),
+                        err));
     ws->scratch_floats = need;
   }
   need = mtk_exec_score_floats(e);
-  if (need <= ws->score_floats) return MTK_OK;
-  return mtk_reserve((void **)&ws->scores, &ws->score_floats, need + need / 2, sizeof(float), err);
+  if (need * sizeof(float) <= ws->score_bytes) return MTK_OK;
+  return mtk_reserve((void **)&ws->scores, &ws->score_bytes, need + need / 2, sizeof(float), err);
 }
 
 mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_only,

@@ -11,30 +11,31 @@
 #include "graph/graph.h"
 #include "graph/weight.h"
 
-/* Buffers of the executors of one thread: {0} to start; grows, never shrinks. */
+/* Buffers of the executors of one thread, each with its size: {0} to start; grows, never shrinks
+ * (mtk_reserve). */
 typedef struct mtk_workspace {
   float *arena; /* values, by the plan */
-  size_t arena_floats;
+  size_t arena_bytes;
   void *act[MTK_ARITH_COUNT]; /* prepared activations, one per arithmetic */
   size_t act_bytes[MTK_ARITH_COUNT];
-  float *scratch; /* per worker: attention, fetched rows, page pointers */
-  size_t scratch_floats; /* of one worker */
+  float *scratch; /* per worker, scratch_floats each: attention, fetched rows, page pointers */
+  size_t scratch_bytes, scratch_floats;
   float *decoded; /* rows of a frozen weight as f32 (LINEAR_DX) */
-  size_t decoded_floats;
+  size_t decoded_bytes;
   float *cos_sin; /* of this step: [T, dim] of each rope table, one after the other */
-  size_t cos_sin_floats;
+  size_t cos_sin_bytes;
   int32_t *pos; /* [T] */
-  size_t n_pos;
+  size_t pos_bytes;
   float *scores; /* of attention that threads share */
-  size_t score_floats;
+  size_t score_bytes;
   void *kv; /* temporary KV pages (training) */
   size_t kv_bytes;
   void **kv_pages;
-  size_t n_kv_pages;
+  size_t kv_pages_bytes;
   int32_t *kv_table; /* page numbers of the temporary pages */
-  size_t n_kv_table;
+  size_t kv_table_bytes;
   int32_t *expert_rows; /* the order of chosen experts (exec_moe.c) */
-  size_t n_expert_rows;
+  size_t expert_rows_bytes;
 } mtk_workspace;
 void mtk_workspace_finish(mtk_workspace *ws);
 

@@ -29,7 +29,8 @@ mtk_status mtk_exec_reserve_moe(mtk_exec *e, const mtk_graph_node *n, mtk_error 
       pairs > INT32_MAX || !mtk_mul_ok(pairs, 2, &ints))
     return mtk_fail(err, MTK_E_NOMEM, w->name, "too many rows for one step");
   ints += 2 * (size_t)(n->attrs.n_expert + 1);
-  MTK_TRY(mtk_reserve((void **)&ws->expert_rows, &ws->n_expert_rows, ints, sizeof(int32_t), err));
+  MTK_TRY(mtk_reserve((void **)&ws->expert_rows, &ws->expert_rows_bytes, ints, sizeof(int32_t),
+                      err));
   return mtk_reserve(&ws->act[a], &ws->act_bytes[a], w->kernel->act_bytes((int64_t)pairs, w->k), 1,
                      err);
 }

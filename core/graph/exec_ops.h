@@ -76,8 +76,10 @@ bool mtk_exec_is_prepared(const mtk_exec *e, const mtk_graph_node *n);
 void mtk_exec_set_prepared(mtk_exec *e, const mtk_graph_node *n);
 /* Rows of a frozen weight that LINEAR_DX decodes at a time. */
 int64_t mtk_exec_decode_rows(const mtk_weight *w);
-/* Make *buffer hold at least `want` elements of `size` bytes; old contents are lost. */
-mtk_status mtk_reserve(void **buffer, size_t *have, size_t want, size_t size, mtk_error *err);
+/* Make *buffer of *bytes hold at least `count` elements of `size` bytes; old contents are lost. In
+ * huge pages that nobody touches before their first use, so that room for large batches costs
+ * nothing until there is one. Given back by mtk_free_pages. */
+mtk_status mtk_reserve(void **buffer, size_t *bytes, size_t count, size_t size, mtk_error *err);
 /* Room for what a MOE_LINEAR node needs besides its values (exec_moe.c). */
 mtk_status mtk_exec_reserve_moe(mtk_exec *e, const mtk_graph_node *n, mtk_error *err);
 /* An ATTENTION node (exec_attention.c), and the floats of scores that threads share in the running
