@@ -1,19 +1,30 @@
 /* kernels/simd/linear_float.h: linear layers in arithmetics a32 and a16, every storage type.
  *
  * Lanes run over n (rows of W) and each chain runs over k in order, so the bits do not depend on
- * tiles. m = 1 decodes in registers; everything else decodes up to DEPTH k of two panels once for
- * ROWS activations: to floats for the tiles of simd/linear_tiles.h, to pairs of bf16 for those of
- * kernels/amx. A tile keeps its sums over these k in registers; in between y holds them as floats,
- * which continues the chains unchanged. DEPTH k are done for all panels before more, so that the
- * activations stay in L2. */
+ * tiles. A row, and few rows of plain types, decode in registers; everything else decodes up to
+ * DEPTH k of two panels once for ROWS activations: to floats for the tiles of
+ * simd/linear_tiles.h, to pairs of bf16 for those of kernels/amx. A tile keeps its sums over these
+ * k in registers; in between y holds them as floats, which continues the chains unchanged. DEPTH k
+ * are done for all panels before more, so that the activations stay in L2. */
 #include "families.h"
 #include "simd/linear_block.h"
 #include "simd/linear_sums.h"
 
+/* Panels side by side: of one row of x; of 2, 4 or 8 rows, by the registers (0: not at all; AMX has
+ * tiles for more than 4). Less than two panels of weights from memory are slow. */
 #if MTK_LANES == 16
 enum { GEMV_A32 = 4, GEMV_A16 = 4 };
+#define FEW_A32(rows) (rows == 8 ? 2 : 4)
 #else
 enum { GEMV_A32 = 4, GEMV_A16 = 2 };
+#define FEW_A32(rows) (4 / rows)
+#endif
+#if defined(MTK_TILES)
+#define FEW_A16(rows) (rows == 8 ? 0 : 8 / rows)
+#elif MTK_LANES == 16
+#define FEW_A16(rows) (8 / rows)
+#else
+#define FEW_A16(rows) (2 / rows)
 #endif
 
 enum { FTZ_DAZ = 0x8040 };
@@ -26,16 +37,24 @@ static unsigned flush_on(int flush) {
 /* Decoded weights k0 .. k0+count (k0 even) of a panel: in dst, or where they stand. */
 typedef const void *decode_fn(void *dst, const uint8_t *panel, const float *grid, int64_t k0,
                               int64_t count);
-/* One row of x times `width` panels (many) or one. */
-typedef void gemv_fn(float *y, const float *x, const uint8_t *panel, int64_t stride, int64_t k,
+/* m rows of x and where their products go. */
+typedef struct gemv_rows {
+  float *y;
+  const float *x;
+  int64_t ldy, ldx, m;
+} gemv_rows;
+/* Some rows of x times some panels, `stride` apart; cols of y from the first one on exist. */
+typedef void gemv_fn(const gemv_rows *rows, const uint8_t *panel, int64_t stride, int64_t k,
                      float scale, int64_t cols);
 
-/* A storage type in one arithmetic. */
+/* A storage type in one arithmetic: of one row of x, many panels and one; of up to 2, 4 and 8 rows,
+ * so many panels as FEW_ says, or NULL. */
+enum { FEW_COUNT = 3 };
 typedef struct float_kernel {
   mtk_dtype type;
   mtk_arith arith;
   decode_fn *decode;
-  gemv_fn *many, *one;
+  gemv_fn *many, *one, *few[FEW_COUNT];
 } float_kernel;
 
 typedef struct float_job {
@@ -159,8 +178,8 @@ static void run_rows(const float_job *job, int64_t m0, int64_t rows, int64_t p0,
   }
 }
 
-/* ---- m = 1: chains decode in registers ---------------------------------------- */
-enum { MAX_GEMV = GEMV_A32 * PARTS };
+/* ---- few rows: chains decode in registers ---------------------------------------- */
+enum { MAX_GEMV = GEMV_A32 * PARTS, MAX_SUMS = MTK_LANES == 16 ? 16 : 8 };
 
 MTK_INLINE void store_vectors(float *y, const vf *acc, const int count, float scale, int64_t cols) {
   MTK_UNROLL for (int v = 0; v < count; v++) {
@@ -170,7 +189,7 @@ MTK_INLINE void store_vectors(float *y, const vf *acc, const int count, float sc
 }
 
 /* acc += even + odd, which begin again. */
-MTK_INLINE void close_block(vf *acc, vf c[2][MAX_GEMV], const int count) {
+MTK_INLINE void close_block(vf *acc, vf c[2][MAX_SUMS], const int count) {
   MTK_UNROLL for (int v = 0; v < count; v++) {
     acc[v] = vf_add(acc[v], vf_add(c[0][v], c[1][v]));
     c[0][v] = c[1][v] = vf_set1(0.0f);
@@ -179,45 +198,67 @@ MTK_INLINE void close_block(vf *acc, vf c[2][MAX_GEMV], const int count) {
 
 typedef void load2_fn(vf *w, const uint8_t *panel, int64_t j, int h);
 
-MTK_INLINE void gemv(load2_fn *load2, const int elem, const int a16, const int panels, float *y,
-                     const float *x, const uint8_t *panel, int64_t stride, int64_t k, float scale,
-                     int64_t cols) {
+/* Sums over k j0 .. j1 (an even number) of `rows` rows times `panels` panels: of even and odd k. */
+MTK_INLINE void gemv_pairs(load2_fn *load2, const int elem, const int rows, const int panels,
+                           vf *even, vf *odd, const float *const *x, const uint8_t *panel,
+                           int64_t stride, int64_t ahead, int64_t j0, int64_t j1) {
   const int count = panels * PARTS;
-  vf acc[MAX_GEMV], c[2][MAX_GEMV], w[2];
-  MTK_UNROLL for (int v = 0; v < count; v++) acc[v] = c[0][v] = c[1][v] = vf_set1(0.0f);
-  for (int64_t k0 = 0; k0 < k; k0 += MTK_K_BLOCK) {
-    int64_t end = a16 ? k0 + MTK_K_BLOCK : mtk_k_min(k0 + MTK_K_BLOCK, k);
-    int64_t ahead = ahead_of(k0 * MTK_PANEL * elem, panels, stride);
-    for (int64_t j = k0; j + 1 < end; j += 2) {
-      vf x0 = vf_set1(x[j]), x1 = vf_set1(x[j + 1]);
-      MTK_UNROLL for (int v = 0; v < count; v++) {
-        const uint8_t *from = panel + v / PARTS * stride;
-        if (v % PARTS == 0) {
-          for (int at = 0; at < 2 * MTK_PANEL * elem; at += 64)
-            prefetch(from + j * MTK_PANEL * elem + at, ahead);
-        }
-        load2(w, from, j, v % PARTS);
-        vf *even = a16 ? &c[0][v] : &acc[v], *odd = a16 ? &c[1][v] : &acc[v];
-        *even = vf_fma(x0, w[0], *even);
-        *odd = vf_fma(x1, w[1], *odd);
+#pragma GCC unroll 4
+  for (int64_t j = j0; j < j1; j += 2) {
+    MTK_UNROLL for (int v = 0; v < count; v++) {
+      const uint8_t *from = panel + v / PARTS * stride;
+      if (v % PARTS == 0) {
+        for (int at = 0; at < 2 * MTK_PANEL * elem; at += 64)
+          prefetch(from + j * MTK_PANEL * elem + at, ahead);
+      }
+      vf w[2];
+      load2(w, from, j, v % PARTS);
+      MTK_UNROLL for (int r = 0; r < rows; r++) {
+        even[r * count + v] = vf_fma(vf_set1(x[r][j]), w[0], even[r * count + v]);
+        odd[r * count + v] = vf_fma(vf_set1(x[r][j + 1]), w[1], odd[r * count + v]);
       }
     }
-    if (a16) close_block(acc, c, count);
   }
+}
+
+/* `rows` rows, of which the last is computed again where there are fewer. */
+MTK_INLINE void gemv(load2_fn *load2, const int elem, const int a16, const int rows,
+                     const int panels, const gemv_rows *of, const uint8_t *panel, int64_t stride,
+                     int64_t k, float scale, int64_t cols) {
+  const int count = panels * PARTS, sums = rows * count;
+  vf acc[MAX_SUMS], c[2][MAX_SUMS], w[2];
+  vf *even = a16 ? c[0] : acc, *odd = a16 ? c[1] : acc;
+  const float *x[8];
+  MTK_UNROLL for (int r = 0; r < rows; r++) x[r] = of->x + (r < of->m ? r : of->m - 1) * of->ldx;
+  MTK_UNROLL for (int i = 0; i < sums; i++) acc[i] = c[0][i] = c[1][i] = vf_set1(0.0f);
+  int64_t k0 = 0;
+  for (; a16 ? k0 < k : k0 + MTK_K_BLOCK <= k; k0 += MTK_K_BLOCK) {
+    int64_t ahead = ahead_of(k0 * MTK_PANEL * elem, panels, stride);
+    gemv_pairs(load2, elem, rows, panels, even, odd, x, panel, stride, ahead, k0,
+               k0 + MTK_K_BLOCK);
+    if (a16) close_block(acc, c, sums);
+  }
+  if (!a16) gemv_pairs(load2, elem, rows, panels, even, odd, x, panel, stride, 0, k0, k - k % 2);
   MTK_UNROLL for (int v = 0; v < count; v++) {
     if (a16 || k % 2 == 0) break;
     load2(w, panel + v / PARTS * stride, k - 1, v % PARTS);
-    acc[v] = vf_fma(vf_set1(x[k - 1]), w[0], acc[v]);
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      acc[r * count + v] = vf_fma(vf_set1(x[r][k - 1]), w[0], acc[r * count + v]);
+    }
   }
-  store_vectors(y, acc, count, scale, cols);
+  MTK_UNROLL for (int r = 0; r < rows; r++) {
+    float *y = of->y + (r < of->m ? r : of->m - 1) * of->ldy;
+    store_vectors(y, acc + r * count, count, scale, cols);
+  }
 }
 
 /* The same on block types. */
-MTK_INLINE void gemv_blocks(block_type t, const int a16, const int panels, float *y, const float *x,
+MTK_INLINE void gemv_blocks(block_type t, const int a16, const int panels, const gemv_rows *of,
                             const uint8_t *panel, int64_t stride, int64_t k, float scale,
                             int64_t cols) {
   const int count = panels * PARTS;
-  vf acc[MAX_GEMV], c[2][MAX_GEMV];
+  const float *x = of->x;
+  vf acc[MAX_GEMV], c[2][MAX_SUMS];
   MTK_UNROLL for (int v = 0; v < count; v++) acc[v] = c[0][v] = c[1][v] = vf_set1(0.0f);
   for (int64_t b = 0; b < mtk_k_blocks(k); b++, x += MTK_K_BLOCK) {
     panel_block at[GEMV_A32];
@@ -245,22 +286,45 @@ MTK_INLINE void gemv_blocks(block_type t, const int a16, const int panels, float
     }
     if (a16) close_block(acc, c, count);
   }
-  store_vectors(y, acc, count, scale, cols);
+  store_vectors(of->y, acc, count, scale, cols);
 }
 
-static void run_gemv(const float_job *job, int64_t m0, int64_t p0, int64_t p1) {
-  float scale = ((const mtk_k_header *)job->packed)->scale, *y = job->y + m0 * job->ldy;
-  const float *x = job->act + m0 * act_ld(job->k);
-  int64_t width = job->kernel->arith == MTK_A16 ? GEMV_A16 : GEMV_A32;
+/* Which of `few` does m rows, and on how many panels; -1: none. */
+static int few_of(const float_job *job, int64_t m, int64_t *width) {
+  static const int widths[][FEW_COUNT] = {[MTK_A32] = {FEW_A32(2), FEW_A32(4), FEW_A32(8)},
+                                          [MTK_A16] = {FEW_A16(2), FEW_A16(4), FEW_A16(8)}};
+  int i = m <= 2 ? 0 : m <= 4 ? 1 : 2;
+  *width = widths[job->kernel->arith][i];
+  return m <= 8 && job->kernel->few[i] ? i : -1;
+}
+
+/* Panels that do not make `width` are left: returns the first. */
+static int64_t run_gemv(const float_job *job, gemv_fn *run, int64_t width, int64_t m0, int64_t m,
+                        int64_t p0, int64_t p1) {
+  float scale = ((const mtk_k_header *)job->packed)->scale;
+  gemv_rows rows = {.x = job->act + m0 * act_ld(job->k), .ldx = act_ld(job->k), .ldy = job->ldy,
+                    .m = m};
   unsigned csr = flush_on(job->flush);
-  for (int64_t p = p0; p < p1;) {
-    int64_t panels = p1 - p >= width ? width : 1;
-    (panels == width ? job->kernel->many : job->kernel->one)(
-        y + p * MTK_PANEL, x, mtk_k_panel(job->packed, job->stride, p), job->stride, job->k, scale,
-        job->n - p * MTK_PANEL);
-    p += panels;
+  for (; p1 - p0 >= width; p0 += width) {
+    rows.y = job->y + m0 * job->ldy + p0 * MTK_PANEL;
+    run(&rows, mtk_k_panel(job->packed, job->stride, p0), job->stride, job->k, scale,
+        job->n - p0 * MTK_PANEL);
   }
   _mm_setcsr(csr);
+  return p0;
+}
+
+/* As many panels as can be done by chains that decode in registers: returns the first that is
+ * left. */
+static int64_t run_direct(const float_job *job, int64_t m0, int64_t m, int64_t p0, int64_t p1) {
+  int64_t width = job->kernel->arith == MTK_A16 ? GEMV_A16 : GEMV_A32;
+  if (((const mtk_k_header *)job->packed)->has_grid || m == 0) return p0;
+  if (m == 1) {
+    p0 = run_gemv(job, job->kernel->many, width, m0, 1, p0, p1);
+    return run_gemv(job, job->kernel->one, 1, m0, 1, p0, p1);
+  }
+  int few = few_of(job, m, &width);
+  return few < 0 ? p0 : run_gemv(job, job->kernel->few[few], width, m0, m, p0, p1);
 }
 
 static void run_float(const float_kernel *kernel, float *y, int64_t ldy, const void *act, int64_t m,
@@ -276,10 +340,9 @@ static void run_float(const float_kernel *kernel, float *y, int64_t ldy, const v
                    .k = k,
                    .stride = mtk_k_panel_stride(mtk_k_panel_format_of(kernel->type), k),
                    .flush = kernel->arith == MTK_A16};
-  if (m1 - m0 == 1 && !((const mtk_k_header *)packed)->has_grid)
-    run_gemv(&job, m0, p0, p1);
-  else
-    for (int64_t i = m0; i < m1; i += ROWS) run_rows(&job, i, mtk_k_min(ROWS, m1 - i), p0, p1);
+  p0 = run_direct(&job, m0, m1 - m0, p0, p1);
+  for (int64_t i = m0; i < m1 && p0 < p1; i += ROWS)
+    run_rows(&job, i, mtk_k_min(ROWS, m1 - i), p0, p1);
 }
 
 /* ---- per type ---------------------------------------- */
@@ -326,32 +389,38 @@ MTK_INLINE const void *block_chunk(block_type t, const int a16, void *dst, const
     return call;                                                                                   \
   }
 #define GEMV(t, a, suffix, call)                                                                   \
-  NOINLINE void gemv_##t##_##a##_##suffix(float *y, const float *x, const uint8_t *panel,          \
+  NOINLINE void gemv_##t##_##a##_##suffix(const gemv_rows *rows, const uint8_t *panel,             \
                                           int64_t stride, int64_t k, float scale, int64_t cols) {  \
     call;                                                                                          \
   }
-#define RUN(TYPE, t, A, a)                                                                         \
+#define RUN(TYPE, t, A, a, ...)                                                                    \
   static MTK_K_RUN(run_##t##_##a) {                                                                \
     static const float_kernel kernel = {TYPE, MTK_##A, decode_##t##_##a, gemv_##t##_##a##_many,    \
-                                        gemv_##t##_##a##_one};                                     \
+                                        gemv_##t##_##a##_one, {__VA_ARGS__}};                      \
     run_float(&kernel, y, ldy, act, m, m0, m1, packed, n, k, p0, p1);                              \
   }
-#define PLAIN_GEMV(t, A, width, elem)                                                              \
-  gemv(load2_##t, elem, MTK_##A == MTK_A16, width, y, x, panel, stride, k, scale, cols)
+#define PLAIN_GEMV(t, A, n_rows, width, elem)                                                      \
+  gemv(load2_##t, elem, MTK_##A == MTK_A16, n_rows, width, rows, panel, stride, k, scale, cols)
+#define FEW_GEMV(t, A, a, n_rows, elem)                                                            \
+  GEMV(t, a, n_rows, PLAIN_GEMV(t, A, n_rows, FEW_##A(n_rows), elem))
+#define FEW_ENTRY(t, A, a, n_rows) FEW_##A(n_rows) > 0 ? gemv_##t##_##a##_##n_rows : NULL
 #define PLAIN_RUN(TYPE, t, A, a, elem)                                                             \
-  GEMV(t, a, many, PLAIN_GEMV(t, A, GEMV_##A, elem))                                               \
-  GEMV(t, a, one, PLAIN_GEMV(t, A, 1, elem))                                                       \
-  RUN(TYPE, t, A, a)
+  GEMV(t, a, many, PLAIN_GEMV(t, A, 1, GEMV_##A, elem))                                            \
+  GEMV(t, a, one, PLAIN_GEMV(t, A, 1, 1, elem))                                                    \
+  FEW_GEMV(t, A, a, 2, elem)                                                                       \
+  FEW_GEMV(t, A, a, 4, elem)                                                                       \
+  FEW_GEMV(t, A, a, 8, elem)                                                                       \
+  RUN(TYPE, t, A, a, FEW_ENTRY(t, A, a, 2), FEW_ENTRY(t, A, a, 4), FEW_ENTRY(t, A, a, 8))
 #define PLAIN(TYPE, t, A, a, elem)                                                                 \
   DECODE(t, a, plain_chunk(load2_##t, MTK_##A == MTK_A16, dst, panel, grid, k0, count))            \
   PLAIN_RUN(TYPE, t, A, a, elem)
 #define BLOCK_GEMV(t, A, width)                                                                    \
-  gemv_blocks(block_##t, MTK_##A == MTK_A16, width, y, x, panel, stride, k, scale, cols)
+  gemv_blocks(block_##t, MTK_##A == MTK_A16, width, rows, panel, stride, k, scale, cols)
 #define BLOCK(TYPE, t, A, a)                                                                       \
   DECODE(t, a, block_chunk(block_##t, MTK_##A == MTK_A16, dst, panel, grid, k0, count))            \
   GEMV(t, a, many, BLOCK_GEMV(t, A, GEMV_##A))                                                     \
   GEMV(t, a, one, BLOCK_GEMV(t, A, 1))                                                             \
-  RUN(TYPE, t, A, a)
+  RUN(TYPE, t, A, a, NULL)
 
 /* Weights that stand in their panels as products take them. */
 MTK_INLINE const void *in_place(void *dst, const uint8_t *panel, const float *grid, int64_t k0,
