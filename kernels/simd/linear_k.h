@@ -77,7 +77,7 @@ MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u,
   for (int quarter = 0; quarter < MTK_K_QUARTERS; quarter++) {
     const uint8_t *all = u.at + mtk_k_super_head(f) + quarter * mtk_k_super_quarter(f);
     const uint8_t *codes = all + 4 * LANES * h;
-    const int lines = mtk_k_super_quarter(f) / PARTS / 64; /* prefetched evenly */
+    const int lines = mtk_k_super_quarter(f) / PARTS / 64; /* prefetched evenly, as is the head */
     vi factors[4];
     MTK_UNROLL for (int pair = 0; pair < subs / 2; pair++) {
       vi scales = unit_scales(f, u, quarter * subs / 2 + pair, h);
@@ -91,6 +91,8 @@ MTK_INLINE void unit_rows(const mtk_k_super *f, const int rows, vf *acc, unit u,
         vi c = group_codes(f, codes, i, levels);
         if (i * lines / 16 != (i + 1) * lines / 16)
           prefetch_bytes(all + (h * lines + i * lines / 16) * 64, 64);
+        if (h == 0 && i % 8 == 5 && 32 * (i - 5) < mtk_k_super_head(f))
+          prefetch_bytes(u.at + 64 * quarter + 32 * (i - 5), 64);
         MTK_UNROLL for (int r = 0; r < rows; r++) {
           sum[r] = sum_step_at(sum[r], c, x[r * ldx].q + 64 * quarter + 4 * i, f->levels);
         }
@@ -121,7 +123,6 @@ MTK_INLINE void direct(const mtk_k_super *f, const int rows, const job *j, int64
   }
   for (int64_t b = 0; b < j->blocks; b++) {
     unit u = unit_at(f, j, p, b);
-    prefetch_bytes(u.at, mtk_k_super_head(f));
     for (int h = 0; h < PARTS; h++) {
       unit_rows(f, rows, acc[h], u, h, j->x + row * j->blocks + b, j->blocks);
     }

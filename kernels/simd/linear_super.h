@@ -5,7 +5,7 @@
 #include "simd/linear_sums.h"
 #include "superblock.h"
 
-enum { AHEAD = 4096 }; /* bytes prefetched, across panels too; to L2: L1 has too few fill buffers */
+enum { AHEAD = 3072 }; /* bytes prefetched, across panels too; to L2: L1 has too few fill buffers */
 
 /* ---- activations: the same for all types ---------------------------------------- */
 typedef struct act_block {
