@@ -2,7 +2,7 @@
  * times two panels keep four tiles of sums over DEPTH k. Tiles of one product have the same
  * height, so that few rows cost little: TDPBF16PS takes as long as its tile is high.
  *
- * Activations: rows of floats for m = 1, then the same rows in bf16. */
+ * Activations: rows of floats for few rows, then the same rows in bf16. */
 #ifndef MTK_KERNELS_AMX_TILES_H
 #define MTK_KERNELS_AMX_TILES_H
 
@@ -10,6 +10,7 @@
 
 /* Tiles of equal height cover up to SPARE_ROWS more rows than there are. */
 enum { ROWS = 256, DEPTH = 2048, SPARE_ROWS = (ROWS + TILE_SIDE - 1) / TILE_SIDE };
+enum { TILE_BYTES = TILE_SIDE * TILE_ROW };
 typedef uint16_t tile_weight;
 static int64_t depth_of(int64_t rows) {
   (void)rows;
@@ -46,10 +47,10 @@ static void tile_rows(float *act, mtk_arith arith, int64_t m, int64_t m0, int64_
 
 /* acc[2 or 1 tiles of `height` rows][COLS] = (first) or += x * w over `blocks` tiles of k; ld in
  * bytes. Fetches as many rows of sums ahead at y. */
-MTK_INLINE void tile_product(float *acc, int first, const uint8_t *x, int64_t ld, int64_t height,
-                             const int both, const uint8_t *w0, const uint8_t *w1, int64_t blocks,
-                             const float *y, int64_t ldy, upcoming *next) {
-  enum { SUM_LD = COLS * sizeof(float), TILE_BYTES = TILE_SIDE * 64 };
+MTK_INLINE void tile_product(float *acc, int64_t first, const uint8_t *x, int64_t ld,
+                             int64_t height, const int both, const uint8_t *w0, const uint8_t *w1,
+                             int64_t blocks, const float *y, int64_t ldy, upcoming *next) {
+  enum { SUM_LD = COLS * sizeof(float) };
   float *c0 = acc, *c1 = acc + height * COLS;
   const uint8_t *x1 = x + height * ld;
   _tile_zero(0);
@@ -86,25 +87,40 @@ MTK_INLINE void tile_product(float *acc, int first, const uint8_t *x, int64_t ld
   }
 }
 
+/* Tiles of k at a time: of few k so many that those of both panels stay in L1 for all rows; of more
+ * all, since they come from beyond L2 and sums would be loaded and stored for nothing. */
+static int64_t chunk_of(int64_t blocks, int64_t k) {
+  enum { IN_L1 = 10, FEW_K = 1024 };
+  int64_t chunks = k <= FEW_K ? (blocks + IN_L1 - 1) / IN_L1 : 1;
+  return (blocks + chunks - 1) / chunks;
+}
+
 /* Sums of rows m0 .. of x, columns k0 .. k0+count, times w. */
 NOINLINE void products(const float_job *job, const sums_at *to, int64_t m0, int64_t rows,
                        int64_t k0, int64_t count, const void *const *w, upcoming *next) {
-  _Alignas(64) float acc[2 * TILE_SIDE * COLS];
+  _Alignas(64) float sums[(ROWS + 2 * TILE_SIDE) * COLS];
   int64_t ld = depth_ld(k0, job->k), blocks = count / MTK_K_BLOCK;
   int64_t n_tiles = (rows + TILE_SIDE - 1) / TILE_SIDE, height = (rows + n_tiles - 1) / n_tiles;
   const uint8_t *x = (const uint8_t *)job->act + in_depth(job->m, m0, k0, job->k);
-  float *y = to->y;
+  int64_t chunk = n_tiles > 2 ? chunk_of(blocks, job->k) : blocks;
   fetch_in_steps(next, blocks * ((n_tiles + 1) / 2));
   tiles_begin(height, TILE_ROW);
-  for (int64_t n; rows > 0; rows -= n, x += n * ld, y += n * to->ldy) {
-    n = mtk_k_min(2 * height, rows);
-    const float *after = y + n * to->ldy;
-    if (!to->first) load_sums(acc, y, to->ldy, n, to->cols);
-    if (n > height)
-      tile_product(acc, to->first, x, ld, height, 1, w[0], w[1], blocks, after, to->ldy, next);
-    else
-      tile_product(acc, to->first, x, ld, height, 0, w[0], w[1], blocks, after, to->ldy, next);
-    store_sums(y, to->ldy, acc, n, to->cols, to->scale);
+  for (int64_t b = 0; b < blocks; b += chunk) {
+    int64_t todo = mtk_k_min(chunk, blocks - b), first = b == 0 && to->first, n;
+    const uint8_t *w0 = (const uint8_t *)w[0] + b * TILE_BYTES;
+    const uint8_t *w1 = (const uint8_t *)w[1] + b * TILE_BYTES;
+    for (int64_t r = 0; r < rows; r += n) {
+      n = mtk_k_min(2 * height, rows - r);
+      float *acc = sums + r * COLS, *y = to->y + r * to->ldy;
+      const float *after = y + (b + todo < blocks ? 0 : n * to->ldy);
+      const uint8_t *at = x + r * ld + b * TILE_ROW;
+      if (b == 0 && !first) load_sums(acc, y, to->ldy, n, to->cols);
+      if (n > height)
+        tile_product(acc, first, at, ld, height, 1, w0, w1, todo, after, to->ldy, next);
+      else
+        tile_product(acc, first, at, ld, height, 0, w0, w1, todo, after, to->ldy, next);
+      if (b + todo >= blocks) store_sums(y, to->ldy, acc, n, to->cols, to->scale);
+    }
   }
   _tile_release();
 }

@@ -1,8 +1,8 @@
 /* kernels/simd/linear_tiles.h: products of many rows of x for simd/linear_float.h, with sums in
  * registers: lanes over n, a tile of `rows` activations x 2 vectors.
  *
- * Activations are rows of floats for m = 1, and then the same once more as tiles: of `height` rows
- * each, k by k, so that a product reads one stream. */
+ * Activations are rows of floats for few rows, and then the same once more as tiles: of `height`
+ * rows each, k by k, so that a product reads one stream. */
 #ifndef MTK_KERNELS_SIMD_LINEAR_TILES_H
 #define MTK_KERNELS_SIMD_LINEAR_TILES_H
 
