@@ -184,7 +184,7 @@ static mtk_status describe(mtk_engine *e, const char *isa, mtk_error *err) {
   return MTK_OK;
 }
 
-/* The tokenizer, made beside the packing of weights: it takes one thread up to a third as long. */
+/* The tokenizer, made by a thread of its own while the weights are packed. */
 typedef struct tokenizer_job {
   mtk_engine *e;
   pthread_t thread;

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Is any batch size slower in mtk than in llama.cpp? Batches of 1 to 512 tokens of one sequence, logits of the last.
+
+    compare_batches.py [OPTIONS] TYPE | FILE.gguf...
+
+A TYPE has random weights in the shape of SmolLM2 and of one layer of the 8b shape (compare_llama.py, which also says
+what is needed and how both run). Rounds take turns; in each the best of some runs of every size; medians of the rounds.
+Rows go to OUT.csv at once, and what is in there is not measured again. Ratios above 1: mtk is faster.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+
+import random_gguf
+from compare_llama import HERE, Llama, Part
+from results import append, load
+
+SIZES = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+COLUMNS = ["model", "type", "threads", "tokens", "mtk", "llama", "ratio", "rounds"]
+
+
+def by_mtk(a, path, threads):
+    """size -> tokens/s"""
+    command = [a.mtk, "bench", path, "-p", ",".join(map(str, SIZES)), "-n", "1", "-t", str(threads), "-r", str(a.runs),
+               "--kv-cache", "f16", "--no-limits", "--json", "-q"]
+    runs = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["runs"]
+    return {size: r["prompt_tokens_per_s"] for size, r in zip(SIZES, runs)}
+
+
+def by_llama(llama, runs, flash):
+    ctx, rates = llama.context(1, flash), {}
+    memory = llama.low.llama_get_memory(ctx)
+    for size in SIZES:
+        entries = [(llama.token(0, i), i, 0, i == size - 1) for i in range(size)]
+        seconds = []
+        for _ in range(runs + 1):
+            llama.low.llama_memory_clear(memory, True)
+            start = time.perf_counter()
+            llama.decode(ctx, entries)
+            seconds.append(time.perf_counter() - start)
+        rates[size] = size / min(seconds[1:])
+    llama.low.llama_free(ctx)
+    return rates
+
+
+def compare(a, model, kind, path, threads):
+    llama = Llama(path, threads)
+    ours, theirs = [], []
+    for _ in range(a.rounds):
+        ours.append(by_mtk(a, path, threads))
+        rates = [by_llama(llama, a.runs, flash) for flash in (False, True)]
+        theirs.append({size: max(r[size] for r in rates) for size in SIZES})
+    llama.close()
+    for size in SIZES:
+        x, y = (statistics.median(r[size] for r in side) for side in (ours, theirs))
+        yield {"model": model, "type": kind, "threads": threads, "tokens": size, "mtk": f"{x:.4g}", "llama": f"{y:.4g}",
+               "ratio": f"{x / y:.3f}", "rounds": a.rounds}
+
+
+def models(a, kind, folder):
+    """(name, file) of a type or file"""
+    if kind.endswith(".gguf"):
+        yield pathlib.Path(kind).stem, kind
+        return
+    small = "smollm2-768" if kind in random_gguf.BLOCK_256 else "smollm2"
+    part = Part(HERE / "shapes" / "8b.json", 1)
+    for name, config, layers, vocab in ((small, HERE / "shapes" / f"{small}.json", None, None),
+                                        ("8b, one layer", part.config, part.layers, part.vocab)):
+        path = os.path.join(folder, f"{kind}.gguf")
+        random_gguf.write(path, config, kind, layers, vocab)
+        yield name, path
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("types", nargs="+", metavar="TYPE|FILE.gguf")
+    p.add_argument("--mtk", default=str(HERE.parents[1] / "build/release/bin/mtk"))
+    p.add_argument("--out", default="batches", help="writes OUT.csv [batches]")
+    p.add_argument("--rounds", type=int, default=2)
+    p.add_argument("--runs", type=int, default=3, help="of every size in a round; the best counts [3]")
+    p.add_argument("--threads", type=int, default=2)
+    a = p.parse_args()
+    out = pathlib.Path(a.out + ".csv")
+    for kind in a.types:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, path in models(a, kind, folder):
+                label = "file" if kind.endswith(".gguf") else kind
+                if (name, label, str(a.threads)) in {(r["model"], r["type"], r["threads"]) for r in load(out)}:
+                    continue
+                rows = list(compare(a, name, label, path, a.threads))
+                append(out, COLUMNS, rows)
+                print(f"{name}, {label}: " + ", ".join(f"{r['tokens']} {r['ratio']}" for r in rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
