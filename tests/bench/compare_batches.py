@@ -4,8 +4,9 @@
     compare_batches.py [OPTIONS] TYPE | FILE.gguf...
 
 A TYPE has random weights in the shape of SmolLM2 and of one layer of the 8b shape (compare_llama.py, which also says
-what is needed and how both run). Rounds take turns; in each the best of some runs of every size; medians of the rounds.
-Rows go to OUT.csv at once, and what is in there is not measured again. Ratios above 1: mtk is faster.
+what is needed and how both run). Rounds take turns; in each the median of some runs of mtk and the best of as many of
+llama.cpp, with and without flash attention; medians of the rounds. Rows go to OUT.csv at once, and what is in there is
+not measured again. Ratios above 1: mtk is faster.
 """
 import argparse
 import json
@@ -82,7 +83,7 @@ def main():
     p.add_argument("--mtk", default=str(HERE.parents[1] / "build/release/bin/mtk"))
     p.add_argument("--out", default="batches", help="writes OUT.csv [batches]")
     p.add_argument("--rounds", type=int, default=2)
-    p.add_argument("--runs", type=int, default=3, help="of every size in a round; the best counts [3]")
+    p.add_argument("--runs", type=int, default=3, help="of every size in a round [3]")
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
     out = pathlib.Path(a.out + ".csv")

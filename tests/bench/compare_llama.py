@@ -12,8 +12,8 @@ nobody wants. llama.cpp leaves it out: nothing in a whole model, much in two lay
 Both sides do the same work: a prompt of 512 of which only the last logits are read, then 64 tokens one by one; then 8
 and 32 sequences of 16 tokens each that decode 16 more together, logits of each read. Ids are drawn, nothing is sampled.
 Both keep keys and values in f16 (llama.cpp's default). llama.cpp runs through its C API with one thread count for all,
-n_ubatch 512, and flash attention on or off, whichever was faster in the warm-up. mtk runs as `mtk bench`, one run to
-warm up.
+n_ubatch 512, and flash attention on and off, of which the faster counts for each row; each of its contexts takes the
+same prompt once before it counts. mtk runs as `mtk bench`, one run to warm up.
 
 All types with the default three rounds take about an hour and a half on two quiet cores, --quick a quarter of an hour;
 after every file the time left is printed. Every finished row goes to OUT.csv at once, and what is in there is not
@@ -45,7 +45,7 @@ class Llama:
 
     def __init__(self, path, threads):
         import llama_cpp.llama_cpp as low
-        self.low, self.threads, self.flash = low, threads, {}
+        self.low, self.threads = low, threads
         self.silence = low.llama_log_callback(lambda *_: None)
         low.llama_log_set(self.silence, None)
         low.llama_backend_init()
@@ -94,7 +94,13 @@ class Llama:
         n = PROMPT if sequences == 1 else SHORT
         steps = GENERATE if sequences == 1 else STEPS
         ctx = self.context(sequences, flash)
-        self.decode(ctx, [(self.token(0, 0), 0, 0, True)])  # buffers and threads are there from now on
+        self.pass_over(ctx, sequences, n, 2)  # touches all buffers and starts the threads
+        prompt, decode = self.pass_over(ctx, sequences, n, steps)
+        self.low.llama_free(ctx)
+        return sequences * n / prompt, sequences * steps / decode
+
+    def pass_over(self, ctx, sequences, n, steps):
+        """Prompts of n tokens into an empty cache, then steps of one token each: seconds of both."""
         self.low.llama_memory_clear(self.low.llama_get_memory(ctx), True)
         start = time.perf_counter()
         for first in range(0, sequences, PROMPT // n):
@@ -103,19 +109,7 @@ class Llama:
         middle = time.perf_counter()
         for i in range(n, n + steps):
             self.decode(ctx, [(self.token(s, i), i, s, True) for s in range(sequences)])
-        end = time.perf_counter()
-        self.low.llama_free(ctx)
-        return sequences * n / (middle - start), sequences * steps / (end - middle)
-
-    def faster_attention(self, sequences):
-        """Runs all with and without flash attention, which also warms up; by the time of the whole."""
-        def seconds(rates):
-            n, steps = (PROMPT, GENERATE) if sequences == 1 else (SHORT, STEPS)
-            return n / rates[0] + steps / rates[1]
-        return min((False, True), key=lambda f: seconds(self.measure(sequences, f)))
-
-    def rates(self, sequences):
-        return self.measure(sequences, self.flash[sequences])
+        return middle - start, time.perf_counter() - middle
 
 
 # ---- mtk -----------------------------------------------------------------------------------------
@@ -169,24 +163,27 @@ def whats(parts):
     return out
 
 
-def compare(path, threads, wanted, flash, a):
-    """Interleaved rounds over one file; what -> (mtk's rates, llama.cpp's rates, flash attention, mtk's operations a
-    token)."""
+def compare(path, threads, wanted, a):
+    """Interleaved rounds over one file; what -> (mtk's rates, llama.cpp's rates, whether with flash attention, mtk's
+    operations a token). llama.cpp runs with and without flash attention, and what was faster counts."""
     llama = Llama(path, threads)
     counts = sorted({s for _, s, _ in wanted})
     groups = [g for g in ([s for s in counts if s == 1], [s for s in counts if s > 1]) if g]
-    llama.flash = flash or {s: llama.faster_attention(s) for s in counts}
-    ours, theirs = {s: [] for s in counts}, {s: [] for s in counts}
+    ours, theirs = {s: [] for s in counts}, {(s, f): [] for s in counts for f in (False, True)}
     for _ in range(a.rounds):
         for group in groups:
             for s, r in mtk_rates(a.mtk, path, threads, group).items():
                 ours[s].append(r)
             for s in group:
-                theirs[s].append(llama.rates(s))
-    flash = llama.flash
+                for flash in (False, True):
+                    theirs[s, flash].append(llama.measure(s, flash))
     llama.close()
-    ops = ours[1][0][2] if 1 in ours else 0
-    return {w: ([r[i] for r in ours[s]], [r[i] for r in theirs[s]], flash[s], ops) for w, s, i in wanted}
+    result = {}
+    for what, s, i in wanted:
+        of = {f: [r[i] for r in theirs[s, f]] for f in (False, True)}
+        flash = statistics.median(of[True]) > statistics.median(of[False])
+        result[what] = [r[i] for r in ours[s]], of[flash], flash, ours[1][0][2] if 1 in ours else 0
+    return result
 
 
 def key(row):
@@ -255,12 +252,10 @@ def run_job(model, kind, path, recipe, a, done):
         if config:
             path = os.path.join(folder, f"{kind}.gguf")
             random_gguf.write(path, config, kind, part and part.layers, part and part.vocab)
-        flash = {}
         for t, wanted in todo.items():
             if not wanted:
                 continue
-            result = compare(path, t, wanted, flash, a)
-            flash = {s: result[w][2] for w, s, _ in wanted} if len(wanted) == len(whats(a.parts)) else {}
+            result = compare(path, t, wanted, a)
             rows = list(rows_of(model, kind, t, result, part, a.rounds))
             append(a.csv, COLUMNS, rows)
             for r in rows:
