@@ -9,16 +9,12 @@ llama.cpp, with and without flash attention; medians of the rounds. Rows go to O
 not measured again. Ratios above 1: mtk is faster.
 """
 import argparse
-import json
-import os
 import pathlib
 import statistics
-import subprocess
 import tempfile
 import time
 
-import random_gguf
-from compare_llama import HERE, Llama, Part
+from compare_llama import HERE, Llama, check_types, jobs, mtk_bench, write_model
 from results import append, load
 
 SIZES = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -27,9 +23,7 @@ COLUMNS = ["model", "type", "threads", "tokens", "mtk", "llama", "ratio", "round
 
 def by_mtk(a, path, threads):
     """size -> tokens/s"""
-    command = [a.mtk, "bench", path, "-p", ",".join(map(str, SIZES)), "-n", "1", "-t", str(threads), "-r", str(a.runs),
-               "--kv-cache", "f16", "--no-limits", "--json", "-q"]
-    runs = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["runs"]
+    runs = mtk_bench(a.mtk, path, threads, "-p", ",".join(map(str, SIZES)), "-n", 1, "-r", a.runs)
     return {size: r["prompt_tokens_per_s"] for size, r in zip(SIZES, runs)}
 
 
@@ -63,20 +57,6 @@ def compare(a, model, kind, path, threads):
                "ratio": f"{x / y:.3f}", "rounds": a.rounds}
 
 
-def models(a, kind, folder):
-    """(name, file) of a type or file"""
-    if kind.endswith(".gguf"):
-        yield pathlib.Path(kind).stem, kind
-        return
-    small = "smollm2-768" if kind in random_gguf.BLOCK_256 else "smollm2"
-    part = Part(HERE / "shapes" / "8b.json", 1)
-    for name, config, layers, vocab in ((small, HERE / "shapes" / f"{small}.json", None, None),
-                                        ("8b, one layer", part.config, part.layers, part.vocab)):
-        path = os.path.join(folder, f"{kind}.gguf")
-        random_gguf.write(path, config, kind, layers, vocab)
-        yield name, path
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("types", nargs="+", metavar="TYPE|FILE.gguf")
@@ -86,16 +66,16 @@ def main():
     p.add_argument("--runs", type=int, default=3, help="of every size in a round [3]")
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
+    check_types(p, a.types)
+    a.shapes, a.layers = ("smollm2", "8b"), 1
     out = pathlib.Path(a.out + ".csv")
-    for kind in a.types:
+    for model, kind, path, recipe in jobs(a):
+        if (model, kind, str(a.threads)) in {(r["model"], r["type"], r["threads"]) for r in load(out)}:
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            for name, path in models(a, kind, folder):
-                label = "file" if kind.endswith(".gguf") else kind
-                if (name, label, str(a.threads)) in {(r["model"], r["type"], r["threads"]) for r in load(out)}:
-                    continue
-                rows = list(compare(a, name, label, path, a.threads))
-                append(out, COLUMNS, rows)
-                print(f"{name}, {label}: " + ", ".join(f"{r['tokens']} {r['ratio']}" for r in rows), flush=True)
+            rows = list(compare(a, model, kind, path or write_model(folder, kind, *recipe), a.threads))
+        append(out, COLUMNS, rows)
+        print(f"{model}, {kind}: " + ", ".join(f"{r['tokens']} {r['ratio']}" for r in rows), flush=True)
 
 
 if __name__ == "__main__":

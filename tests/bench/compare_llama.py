@@ -24,13 +24,12 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
 import random_gguf
-from results import append, load
+from results import append, load, run
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROMPT, GENERATE, SHORT, STEPS, SEQUENCES = 512, 64, 16, 16, (8, 32)
@@ -114,16 +113,18 @@ class Llama:
 
 # ---- mtk -----------------------------------------------------------------------------------------
 
+def mtk_bench(binary, path, threads, *options):
+    """The runs of `mtk bench`."""
+    command = [binary, "bench", path, "-t", threads, "--kv-cache", "f16", "--no-limits", "--json", "-q", *options]
+    return json.loads(run(*command))["runs"]
+
+
 def mtk_rates(binary, path, threads, sequences):
     """sequences -> (prompt, decode) rates."""
-    single = sequences == [1]
-    command = [binary, "bench", path, "-p", str(PROMPT if single else SHORT), "-n", str(GENERATE if single else STEPS),
-               "-s", ",".join(map(str, sequences)), "-t", str(threads), "-r", "1", "--kv-cache", "f16", "--no-limits",
-               "--json", "-q"]
-    out = subprocess.run(command, check=True, capture_output=True)
+    prompt, steps = (PROMPT, GENERATE) if sequences == [1] else (SHORT, STEPS)
+    runs = mtk_bench(binary, path, threads, "-p", prompt, "-n", steps, "-s", ",".join(map(str, sequences)), "-r", 1)
     return {r["sequences"]: (r["prompt_tokens_per_s"], r["generated_tokens_per_s"],
-                             r["prompt"]["gops"] * 1e9 / r["prompt_tokens_per_s"])
-            for r in json.loads(out.stdout)["runs"]}
+                             r["prompt"]["gops"] * 1e9 / r["prompt_tokens_per_s"]) for r in runs}
 
 
 # ---- from some layers to the whole model ---------------------------------------------------------
@@ -242,16 +243,21 @@ def jobs(a):
             yield f"8b, by {a.layers} of its {part.whole} layers", name, None, (part.config, part)
 
 
+def write_model(folder, kind, config, part):
+    """A file of random weights."""
+    path = os.path.join(folder, f"{kind}.gguf")
+    random_gguf.write(path, config, kind, part and part.layers, part and part.vocab)
+    return path
+
+
 def run_job(model, kind, path, recipe, a, done):
     """Measures what is not there yet; returns whether there was anything."""
     todo = {t: [w for w in whats(a.parts) if (model, kind, str(t), w[0]) not in done] for t in a.threads}
     if not any(todo.values()):
         return False
+    part = recipe and recipe[1]
     with tempfile.TemporaryDirectory(dir=a.scratch) as folder:
-        config, part = recipe or (None, None)
-        if config:
-            path = os.path.join(folder, f"{kind}.gguf")
-            random_gguf.write(path, config, kind, part and part.layers, part and part.vocab)
+        path = path or write_model(folder, kind, *recipe)
         for t, wanted in todo.items():
             if not wanted:
                 continue
@@ -262,6 +268,12 @@ def run_job(model, kind, path, recipe, a, done):
                 print(f"{model}, {kind}, {t} threads, {r['what']}: mtk {r['mtk']}, llama.cpp {r['llama']}, "
                       f"ratio {r['ratio']} (flash attention {r['flash_attention']})", flush=True)
     return True
+
+
+def check_types(parser, types):
+    unknown = [t for t in types if not t.endswith(".gguf") and t not in random_gguf.GGML_TYPES]
+    if unknown:
+        parser.error(f"no such type: {', '.join(unknown)}; there are {', '.join(random_gguf.GGML_TYPES)}")
 
 
 def arguments():
@@ -281,9 +293,7 @@ def arguments():
     if a.quick:
         a.rounds, a.threads, a.layers = 1, "2", 1
     a.types = a.types or list(random_gguf.GGML_TYPES)
-    unknown = [t for t in a.types if not t.endswith(".gguf") and t not in random_gguf.GGML_TYPES]
-    if unknown:
-        p.error(f"no such type: {', '.join(unknown)}; there are {', '.join(random_gguf.GGML_TYPES)}")
+    check_types(p, a.types)
     a.threads = [int(t) for t in a.threads.split(",")]
     a.shapes, a.parts = a.shapes.split(","), a.parts.split(",")
     a.csv = pathlib.Path(a.out + ".csv")
