@@ -132,7 +132,7 @@ static void pack_fifth_bits(uint8_t *dst, int lanes, const uint8_t *src, int64_t
   memcpy(dst, out, (size_t)lanes * 4);
 }
 
-/* Elements of 1 or 2 bytes of all rows to [k][16]. k must be even, of bytes a multiple of 4. */
+/* Elements of 1 or 2 bytes of all rows to [k][16]; k * elem is a multiple of 4. */
 static inline void interleave_elements(uint8_t *dst, const uint8_t *src, int64_t row_bytes,
                                        int lanes, int64_t k, const int elem) {
   enum { STEP = 32 };
