@@ -201,6 +201,9 @@ static void run_chunks(int has_min, decode_fn *decode, const a8_job *job, int64_
           {mtk_k_panel(job->packed, job->stride, p + j)}, .n_panels = 1, .lines = lines};
       next.panels[0] +=
           i + 1 < chunks ? job->stride * (b + count) / job->blocks : panels * job->stride;
+      if (i + 1 == chunks) {
+        upcoming_rows(&next, job->y + m0 * job->ldy + p * MTK_PANEL, job->ldy, m1 - m0, j, panels);
+      }
       fetch_in_steps(&next, count * x.groups);
       multiplies[has_min][biased](acc + j * MTK_PANEL, x, &w, count, i == 0, next);
     }

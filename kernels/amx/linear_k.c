@@ -140,14 +140,16 @@ typedef struct kernels {
                    int64_t rows, int64_t height, upcoming next);
 } kernels;
 
-/* What comes after superblock b of panels p and up, to be fetched in `steps` steps. */
-static upcoming upcoming_of(const mtk_k_super *f, const job *j, int64_t p, int64_t b,
-                            int64_t steps) {
+/* What comes after superblock b of panels p and up, and its part of `rows` rows of y from m0 on, to
+ * be fetched in `steps` steps. */
+static upcoming upcoming_of(const mtk_k_super *f, const job *j, int64_t m0, int64_t rows, int64_t p,
+                            int64_t b, int64_t steps) {
   const int64_t to_panel = b + 1 < j->blocks ? p : p + TILE_PANELS;
   upcoming next = {.n_panels = TILE_PANELS, .lines = (mtk_k_super_unit(f) + 63) / 64};
   for (int i = 0; i < TILE_PANELS; i++) {
     next.panels[i] = unit_at(f, j, to_panel + i, to_panel == p ? b + 1 : 0).at;
   }
+  upcoming_rows(&next, j->y + m0 * j->ldy + p * MTK_PANEL, j->ldy, rows, b, j->blocks);
   fetch_in_steps(&next, steps);
   return next;
 }
@@ -166,7 +168,7 @@ static void run_rows(const kernels *f, const job *j, int64_t m0, int64_t rows, i
     for (int64_t b = 0; b < j->blocks; b++) {
       for (int64_t i = 0; i < panels; i++) f->decode(&scratch[i], unit_at(f->format, j, p + i, b));
       f->multiply(acc, j->x + m0 * j->blocks + b, j->blocks, w, rows, height,
-                  upcoming_of(f->format, j, p, b, (tiles + 1) * MTK_K_QUARTERS));
+                  upcoming_of(f->format, j, m0, rows, p, b, (tiles + 1) * MTK_K_QUARTERS));
     }
     store_tile(j, acc, m0, rows, p, panels);
   }

@@ -77,7 +77,7 @@ MTK_INLINE void tile_product(float *acc, int64_t first, const uint8_t *x, int64_
       _tile_dpbf16ps(3, 5, 7);
     }
     fetch_step(next);
-    for (; row < (b + 1) * 2 * TILE_SIDE / blocks; row++) fetch_sums(y + row * ldy);
+    for (; row < (b + 1) * 2 * TILE_SIDE / blocks; row++) fetch_rows(y + row * ldy, ldy, 1);
   }
   _tile_stored(0, c0, SUM_LD);
   _tile_stored(1, c0 + TILE_SIDE, SUM_LD);

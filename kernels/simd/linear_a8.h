@@ -103,6 +103,7 @@ MTK_INLINE void run_rows(block_type t, tile_fn *const *tiles, int64_t max_rows, 
   for (int64_t p = p0; p < p1; p += TILE_PANELS) {
     int64_t panels = mtk_k_min(TILE_PANELS, p1 - p);
     const weight_block *const w[2] = {scratch[0], scratch[panels - 1]};
+    const float *y = job->y + m0 * job->ldy + p * MTK_PANEL;
     memset(acc, 0, (size_t)(rows * COLS) * sizeof *acc);
     for (int64_t b0 = 0; b0 < job->blocks; b0 += CHUNK) {
       int64_t count = mtk_k_min(CHUNK, job->blocks - b0), height;
@@ -111,6 +112,7 @@ MTK_INLINE void run_rows(block_type t, tile_fn *const *tiles, int64_t max_rows, 
       for (int64_t r = 0; left > 0; r += height, left--) {
         height = (rows - r + left - 1) / left;
         const act_block *x = act_row(job->x, m0 + r, job->ldx) + b0;
+        if (b0 + CHUNK >= job->blocks) fetch_rows(y + r * job->ldy, job->ldy, height);
         tiles[height](acc + r * COLS, x, job->ldx, w, count);
       }
     }

@@ -74,11 +74,6 @@ typedef struct sums_at {
   float scale; /* 1 if more sums follow */
 } sums_at;
 
-/* A row of y that is written soon. */
-MTK_INLINE void fetch_sums(const float *y) {
-  for (int at = 0; at < COLS; at += 16) prefetch((const uint8_t *)(y + at), 0);
-}
-
 /* Columns of y to acc[rows][COLS]: store_sums takes them back. */
 NOINLINE void load_sums(float *acc, const float *y, int64_t ldy, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; r++, y += ldy, acc += COLS) {

@@ -233,12 +233,14 @@ static void run_tiles(const kernels *f, const job *j, int64_t m0, int64_t rows, 
   for (int64_t p = p0; p < p1; p += TILE_PANELS) {
     int64_t panels = mtk_k_min(TILE_PANELS, p1 - p), height;
     const weight_block *const w[2] = {&scratch[0], &scratch[panels - 1]};
+    const float *y = j->y + m0 * j->ldy + p * MTK_PANEL;
     memset(acc, 0, (size_t)(rows * COLS) * sizeof *acc);
     for (int64_t b = 0; b < j->blocks; b++) {
       for (int64_t i = 0; i < panels; i++) f->decode(&scratch[i], unit_at(f->format, j, p + i, b));
       int64_t left = (rows + TILE - 1) / TILE; /* tiles of nearly the same height */
       for (int64_t r = 0; left > 0; r += height, left--) {
         height = (rows - r + left - 1) / left;
+        if (b + 1 == j->blocks) fetch_rows(y + r * j->ldy, j->ldy, height);
         f->tile[height](acc + r * COLS, j->x + (m0 + r) * j->blocks + b, j->blocks, w);
       }
     }

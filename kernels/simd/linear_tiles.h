@@ -70,7 +70,7 @@ MTK_INLINE void begin_sums(const int rows, vf c[][2], const float *y, const sums
     c[r][0] = to->first ? vf_set1(0.0f) : vf_load(y + r * to->ldy);
     c[r][1] = to->first ? vf_set1(0.0f) : vf_load(y + r * to->ldy + LANES);
   }
-  for (int r = 0; r < rows; r++) fetch_sums(y + (rows + r) * to->ldy);
+  fetch_rows(y + rows * to->ldy, to->ldy, rows);
 }
 MTK_INLINE void end_sums(const int rows, float *y, vf c[][2], const sums_at *to) {
   MTK_UNROLL for (int r = 0; r < rows; r++) {
