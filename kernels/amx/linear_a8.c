@@ -62,15 +62,15 @@ MTK_INLINE void prepare(block_type t, void *act, const float *x, int64_t ldx, in
 }
 
 /* ---- weights ---------------------------------------- */
-/* Decoded blocks of a panel. */
-typedef struct weight_chunk {
-  int8_t codes[CHUNK][8][TILE_ROW]; /* rows of 4 k */
-  float d[CHUNK][MTK_PANEL], lift[CHUNK][MTK_PANEL], min[CHUNK][MTK_PANEL];
-} weight_chunk;
+/* A decoded block of a panel. */
+typedef struct weight_block {
+  int8_t codes[8][TILE_ROW]; /* rows of 4 k */
+  float d[MTK_PANEL], lift[MTK_PANEL], min[MTK_PANEL];
+} weight_block;
 
 /* Returns whether sums may be biased: lift = -FLOAT_BIAS * d is exact. It may not be with a grid,
  * is not for Inf and NaN; and of a tiny d products could leave a zero whose sign matters. */
-MTK_INLINE int decode_blocks(block_type t, weight_chunk *w, const a8_job *job, int64_t p,
+MTK_INLINE int decode_blocks(block_type t, weight_block *w, const a8_job *job, int64_t p,
                              int64_t b0, int64_t count) {
   const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
   const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
@@ -81,24 +81,24 @@ MTK_INLINE int decode_blocks(block_type t, weight_chunk *w, const a8_job *job, i
     vi codes[8];
     block_registers(codes, t, at, 0, table);
     MTK_UNROLL for (int g = 0; g < 8; g++) {
-      vi_store(w->codes[b][g], _mm512_sub_epi8(codes[g], _mm512_set1_epi8((char)t.offset)));
+      vi_store(w[b].codes[g], _mm512_sub_epi8(codes[g], _mm512_set1_epi8((char)t.offset)));
     }
     const vf d = block_scale(t, at, 0, 0);
-    vf_store(w->d[b], d);
-    vf_store(w->lift[b], vf_mul(d, vf_set1(-FLOAT_BIAS)));
+    vf_store(w[b].d, d);
+    vf_store(w[b].lift, vf_mul(d, vf_set1(-FLOAT_BIAS)));
     inexact |= _mm512_cmp_ps_mask(vf_abs(d), vf_set1(0x1p100f), _CMP_NLT_UQ);
     if (t.scale == SCALE_E8M0) inexact |= _mm512_cmp_ps_mask(d, vf_set1(0x1p-40f), _CMP_LT_OQ);
-    if (t.has_min) vf_store(w->min[b], block_scale(t, at, 1, 0));
+    if (t.has_min) vf_store(w[b].min, block_scale(t, at, 1, 0));
   }
   return !inexact;
 }
 
 /* ---- products of units and a panel ---------------------------------------- */
-/* acc += block b. */
+/* acc += a block. */
 MTK_INLINE void finish_block(const int has_min, const int biased, vf *acc, const sum_tile *sums,
-                             const act_unit *x, const weight_chunk *w, int64_t b) {
-  const vf d = vf_load(w->d[b]), lift = vf_load(w->lift[b]);
-  const vf min = has_min ? vf_load(w->min[b]) : d;
+                             const act_unit *x, const weight_block *w) {
+  const vf d = vf_load(w->d), lift = vf_load(w->lift);
+  const vf min = has_min ? vf_load(w->min) : d;
   MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) {
     const vi sum = vi_load(sums->row[r]);
     vf p = biased ? vf_fma(vi_as_vf(vi_add(sum, vi_set1(BIAS))), d, lift)
@@ -114,62 +114,77 @@ typedef struct unit_runs {
   int64_t groups, jump;
 } unit_runs;
 
-/* acc[groups * 16][COLS] begun, or continued, over `count` blocks of one panel. The tiles of a
- * group are begun while sums of the one before are finished. */
-MTK_INLINE void multiply(const int has_min, const int biased, float *acc, unit_runs x,
-                         const weight_chunk *w, int64_t count, int begin, upcoming next) {
-  enum { AT_ONCE = 4, LAG = 3 };
-  const int64_t end = count * x.groups;
-  const act_unit *to_sum = x.units, *to_finish = x.units;
-  int64_t summed = 0, finished = 0; /* units of the group */
-  _Alignas(64) sum_tile sums[AT_ONCE];
-  vf c[TILE_SIDE];
-  MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) c[r] = vf_set1(0.0f);
-/* Starts unit u, stores the sums of the one before the last and finishes the one before that. */
-#define STEP(sum, a, codes_, u)                                                                    \
-  if ((u) < end) {                                                                                 \
-    _tile_loadd(a, to_sum->q, MTK_K_BLOCK);                                                        \
-    _tile_loadd(codes_, w->codes[summed], TILE_ROW);                                               \
-    to_sum++;                                                                                      \
-    if (++summed == count) {                                                                       \
-      to_sum += x.jump;                                                                            \
-      summed = 0;                                                                                  \
-    }                                                                                              \
-  }                                                                                                \
-  if ((u) >= 2 && (u) < end + 2) _tile_stored(sum, sums[(u) % AT_ONCE].row, TILE_ROW);             \
-  if ((u) < end) {                                                                                 \
-    _tile_zero(sum);                                                                               \
-    _tile_dpbssd(sum, a, codes_);                                                                  \
-  }                                                                                                \
-  fetch_step(&next);                                                                               \
-  if ((u) >= LAG && (u) < end + LAG) {                                                             \
-    const sum_tile *done = &sums[((u) + 2 - LAG) % AT_ONCE];                                       \
-    if (finished == 0 && !begin) {                                                                 \
-      MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) c[r] = vf_load(acc + r * COLS);               \
-    }                                                                                              \
-    finish_block(has_min, biased, c, done, to_finish, w, finished);                                \
-    to_finish++;                                                                                   \
-    if (++finished == count) {                                                                     \
-      MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) {                                             \
-        vf_store(acc + r * COLS, c[r]);                                                            \
-        c[r] = vf_set1(0.0f);                                                                      \
-      }                                                                                            \
-      to_finish += x.jump;                                                                         \
-      acc += TILE_SIDE * COLS;                                                                     \
-      finished = 0;                                                                                \
-    }                                                                                              \
+/* acc[groups * 16][COLS] begun, or continued, over `count` blocks of a panel. Two tiles of sums are
+ * at work, from one group to the next, while vectors finish the two before. */
+MTK_INLINE void multiply(const int has_min, const int biased, float *acc, unit_runs runs,
+                         const weight_block *weights, int64_t count, int begin, upcoming next) {
+  _Alignas(64) sum_tile sums[2];
+  const act_unit *x = runs.units;
+  const weight_block *w = weights;
+#define SUM(i, a, b, x, w)                                                                         \
+  {                                                                                                \
+    _tile_loadd(a, (x)[i].q, MTK_K_BLOCK);                                                         \
+    _tile_loadd(b, (w)[i].codes, TILE_ROW);                                                        \
+    _tile_zero(i);                                                                                 \
+    _tile_dpbssd(i, a, b);                                                                         \
   }
-  for (int64_t u = 0; u < end + LAG; u += 2) {
-    STEP(0, 4, 6, u)
-    STEP(1, 5, 7, u + 1)
+#define STORE(i)  _tile_stored(i, sums[i].row, TILE_ROW);
+#define FINISH(i) finish_block(has_min, biased, c, &sums[i], x + i, w + i);
+  for (int64_t g = 0, begun = 0; g < runs.groups; g++) {
+    const act_unit *then = x + count + runs.jump;
+    const int more = g + 1 < runs.groups && count % 2 == 0;
+    vf c[TILE_SIDE];
+    MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) {
+      c[r] = begin ? vf_set1(0.0f) : vf_load(acc + r * COLS);
+    }
+    if (count > 1) {
+      if (!begun) {
+        SUM(0, 4, 6, x, w)
+        SUM(1, 5, 7, x, w)
+        STORE(0)
+      }
+      for (int64_t left = count; left >= 4; left -= 2, x += 2, w += 2) {
+        SUM(0, 4, 6, x + 2, w + 2)
+        STORE(1)
+        FINISH(0)
+        fetch_step(&next);
+        SUM(1, 5, 7, x + 2, w + 2)
+        STORE(0)
+        FINISH(1)
+        fetch_step(&next);
+      }
+      if (more) SUM(0, 4, 6, then, weights)
+      STORE(1)
+      FINISH(0)
+      fetch_step(&next);
+      if (more) {
+        SUM(1, 5, 7, then, weights)
+        STORE(0)
+      }
+      FINISH(1)
+      fetch_step(&next);
+      x += 2, w += 2;
+      begun = more;
+    }
+    if (count % 2) {
+      SUM(0, 4, 6, x, w)
+      STORE(0)
+      FINISH(0)
+    }
+    MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) vf_store(acc + r * COLS, c[r]);
+    acc += TILE_SIDE * COLS;
+    x = then;
+    w = weights;
   }
-#undef STEP
+#undef SUM
+#undef STORE
+#undef FINISH
 }
 
-typedef void multiply_fn(float *acc, unit_runs x, const weight_chunk *w, int64_t count, int begin,
+typedef void multiply_fn(float *acc, unit_runs x, const weight_block *w, int64_t count, int begin,
                          upcoming next);
 #define MULTIPLY(min, biased)                                                                      \
-  NOINLINE void multiply_##min##biased(float *acc, unit_runs x, const weight_chunk *w,             \
+  NOINLINE void multiply_##min##biased(float *acc, unit_runs x, const weight_block *w,             \
                                        int64_t count, int begin, upcoming next) {                  \
     multiply(min, biased, acc, x, w, count, begin, next);                                          \
   }
@@ -181,12 +196,12 @@ MULTIPLY(1, 1)
 static multiply_fn *const multiplies[2][2] = {{multiply_00, multiply_01},
                                               {multiply_10, multiply_11}};
 
-typedef int decode_fn(weight_chunk *w, const a8_job *job, int64_t p, int64_t b0, int64_t count);
+typedef int decode_fn(weight_block *w, const a8_job *job, int64_t p, int64_t b0, int64_t count);
 
 /* Rows m0 .. m1, at most ROWS with those before them in m0's tile; panels p .. p+panels. */
 static void run_chunks(int has_min, decode_fn *decode, const a8_job *job, int64_t m, int64_t m0,
                        int64_t m1, int64_t p, int64_t panels) {
-  _Alignas(64) weight_chunk w;
+  _Alignas(64) weight_block w[CHUNK];
   _Alignas(64) float acc[ROWS * COLS];
   const int64_t base = m0 / TILE_SIDE * TILE_SIDE;
   const int64_t chunks = (job->blocks + CHUNK - 1) / CHUNK;
@@ -196,7 +211,7 @@ static void run_chunks(int has_min, decode_fn *decode, const a8_job *job, int64_
     const int64_t lines = job->stride * count / job->blocks / 64 + 1;
     x.jump = job->blocks - count;
     for (int64_t j = 0; j < panels; j++) {
-      const int biased = decode(&w, job, p + j, b, count);
+      const int biased = decode(w, job, p + j, b, count);
       upcoming next = {
           {mtk_k_panel(job->packed, job->stride, p + j)}, .n_panels = 1, .lines = lines};
       next.panels[0] +=
@@ -205,7 +220,7 @@ static void run_chunks(int has_min, decode_fn *decode, const a8_job *job, int64_
         upcoming_rows(&next, job->y + m0 * job->ldy + p * MTK_PANEL, job->ldy, m1 - m0, j, panels);
       }
       fetch_in_steps(&next, count * x.groups);
-      multiplies[has_min][biased](acc + j * MTK_PANEL, x, &w, count, i == 0, next);
+      multiplies[has_min][biased](acc + j * MTK_PANEL, x, w, count, i == 0, next);
     }
     x.units += count;
   }
@@ -232,7 +247,7 @@ static void run_tiles(int has_min, decode_fn *decode, const a8_job *job, int64_t
                           int64_t m1, int64_t k) {                                                 \
     prepare(block_##t, act, x, ldx, m, m0, m1, k);                                                 \
   }                                                                                                \
-  NOINLINE int decode_##t(weight_chunk *w, const a8_job *job, int64_t p, int64_t b0,               \
+  NOINLINE int decode_##t(weight_block *w, const a8_job *job, int64_t p, int64_t b0,               \
                           int64_t count) {                                                         \
     return decode_blocks(block_##t, w, job, p, b0, count);                                         \
   }                                                                                                \
