@@ -33,7 +33,7 @@ static void prepare(mtk_exec *e, const mtk_graph_node *n) {
 }
 
 /* Linear layers that are computed together: neighbours on one input. */
-enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_BLOCK = 96, ROW_GRAIN = 16 };
+enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_BLOCK = 256, ROW_GRAIN = 16 };
 
 typedef struct linear_job {
   const mtk_weight *w;
