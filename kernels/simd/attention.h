@@ -12,8 +12,7 @@
 static void encode_block(mtk_dtype type, void *coded, const float *block) {
   uint8_t *to = coded;
   if (type == MTK_F16) {
-    for (int i = 0; i < KV_BLOCK; i += LANES)
-      vh_store(to + 2 * i, vh_from_vf(vf_load(block + i)));
+    for (int i = 0; i < KV_BLOCK; i += LANES) vh_store(to + 2 * i, vh_from_vf(vf_load(block + i)));
   } else if (type == MTK_Q8_0) {
     v16 most = v16_set1(0.0f);
     for (int i = 0; i < KV_BLOCK; i += LANES)
@@ -92,23 +91,29 @@ static int is_few(const query_block *b) {
 /* Keys from..to, `from` a multiple of 16. */
 static void score_block(const query_block *b, int64_t from, int64_t to) {
   const mtk_attn_args *a = b->a;
-  for (int64_t i = 0; i < b->rows; i++) {
-    int64_t t = (b->r0 + i) / a->group, h = (b->r0 + i) % a->group;
-    pack_query(b->q, i, a->q + t * a->ld_q + h * a->head_dim, a->head_dim, a->scale);
-  }
+  pack_queries(b->q, b->rows, a->q, b->r0, a->group, a->ld_q, a->head_dim, a->scale);
   if (is_few(b))
     few_score_keys(a->kv_type, b->s, b->ld_s, b->base, b->q, b->rows, a->head_dim, &b->k, from, to);
   else
     score_keys(b->s, b->ld_s, b->base, b->q, b->rows, b->r, a->head_dim, &b->k, from, to);
 }
 
-/* Row i's scores to p in place; returns 1/den. */
-static float weigh_row(const query_block *b, int64_t i) {
+/* Scores of rows i .. i+n, at most EXP_ROWS, to p in place; inv[row] = 1/den. */
+enum { EXP_ROWS = 4 }; /* their exponentials need not wait for one greatest score after the other */
+static void weigh_rows(const query_block *b, int64_t i, int64_t n, float *inv) {
   const mtk_attn_args *a = b->a;
-  int64_t lo = b->r[i].lo - b->base, hi = b->r[i].hi - b->base;
-  float sink = a->sinks ? a->sinks[(b->r0 + i) % a->group] : -INFINITY;
-  if (a->softcap > 0.0f) cap_row(b->s + i * b->ld_s, NULL, lo, hi, a->softcap);
-  return 1.0f / exp_row(b->s + i * b->ld_s, lo, hi, sink);
+  float sink[EXP_ROWS], top[EXP_ROWS];
+  for (int64_t r = 0; r < n; r++) {
+    int64_t lo = b->r[i + r].lo - b->base, hi = b->r[i + r].hi - b->base;
+    float *s = b->s + (i + r) * b->ld_s;
+    sink[r] = a->sinks ? a->sinks[(b->r0 + i + r) % a->group] : -INFINITY;
+    if (a->softcap > 0.0f) cap_row(s, NULL, lo, hi, a->softcap);
+    top[r] = begin_exp(s, lo, hi, sink[r]);
+  }
+  for (int64_t r = 0; r < n; r++) {
+    int64_t lo = b->r[i + r].lo - b->base, hi = b->r[i + r].hi - b->base;
+    inv[r] = 1.0f / end_exp(b->s + (i + r) * b->ld_s, lo, hi, sink[r], top[r]);
+  }
 }
 
 /* The chains of columns d0..d1. */
@@ -141,7 +146,9 @@ static void MTK_K(attention)(const mtk_attn_args *a) {
     rows = b.rows;
     float inv[BLOCK_ROWS];
     score_block(&b, b.base, b.r[b.rows - 1].hi);
-    for (int64_t i = 0; i < b.rows; i++) inv[i] = weigh_row(&b, i);
+    for (int64_t i = 0; i < b.rows; i += EXP_ROWS) {
+      weigh_rows(&b, i, b.rows - i < EXP_ROWS ? b.rows - i : EXP_ROWS, inv + i);
+    }
     mix_block(&b, inv, 1, 0, a->v_dim);
   }
 }
@@ -160,7 +167,7 @@ static void MTK_K(attention_step)(const mtk_attn_args *a, mtk_attn_step step, in
     else if (step == MTK_ATTN_VALUES)
       mix_block(&b, inv, b.ld_s, i0, i1);
     for (int64_t i = 0; step == MTK_ATTN_SOFTMAX && i < b.rows; i++)
-      if (r0 + i >= i0 && r0 + i < i1) inv[i * b.ld_s] = weigh_row(&b, i);
+      if (r0 + i >= i0 && r0 + i < i1) weigh_rows(&b, i, 1, &inv[i * b.ld_s]);
   }
 }
 

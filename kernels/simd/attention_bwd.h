@@ -24,12 +24,12 @@ typedef struct bwd_scratch {
 
 /* Cut `base` (NULL: only count) and return the floats needed. */
 static int64_t bwd_cut(bwd_scratch *w, float *base, const mtk_attn_bwd_args *a) {
-  float **const parts[] = {&w->k16, &w->v16,     &w->q, &w->d_out, &w->q_t,
-                           &w->d_out_t, &w->p, &w->ds, &w->dc};
+  float **const parts[] = {&w->k16,     &w->v16, &w->q,  &w->d_out, &w->q_t,
+                           &w->d_out_t, &w->p,   &w->ds, &w->dc};
   w->ld_s = score_ld(a->n_tokens);
   const int64_t padded = (a->n_tokens + 15) / 16 * 16, hd = a->head_dim, vd = a->v_dim;
-  const int64_t sizes[] = {padded * hd,    padded * vd,        BWD_ROWS * hd,
-                           BWD_ROWS * vd,  TILE_ROWS * hd,     TILE_ROWS * vd,
+  const int64_t sizes[] = {padded * hd,        padded * vd,        BWD_ROWS * hd,
+                           BWD_ROWS * vd,      TILE_ROWS * hd,     TILE_ROWS * vd,
                            BWD_ROWS * w->ld_s, BWD_ROWS * w->ld_s, w->ld_s};
   int64_t at = 0;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -91,9 +91,9 @@ static void bwd_tile(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t r
   float *p = w->p + i0 * w->ld_s, *ds = w->ds + i0 * w->ld_s;
   for (int64_t i = 0; i < rows; i++) {
     r[i] = seen((r0 + i0 + i) / a->group, a->n_tokens, a->window, a->bidirectional);
-    pack_query(w->q_t, i, w->q + (i0 + i) * hd, hd, 1.0f);
-    pack_query(w->d_out_t, i, w->d_out + (i0 + i) * vd, vd, 1.0f);
   }
+  pack_queries(w->q_t, rows, w->q, i0, 1, hd, hd, 1.0f);
+  pack_queries(w->d_out_t, rows, w->d_out, i0, 1, vd, vd, 1.0f);
   score_keys(p, w->ld_s, 0, w->q_t, rows, r, hd, &k16, 0, r[rows - 1].hi);
   score_keys(ds, w->ld_s, 0, w->d_out_t, rows, r, vd, &v16s, 0, r[rows - 1].hi);
   for (int64_t i = 0; i < rows; i++) {

@@ -39,10 +39,32 @@ static inline int64_t query_floats(int64_t rows, int64_t head_dim) {
   return (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * head_dim;
 }
 
-/* Row i of packed queries = x * scale. */
-static void pack_query(float *dst, int64_t i, const float *x, int head_dim, float scale) {
-  dst += i / TILE_ROWS * TILE_ROWS * head_dim + i % TILE_ROWS;
-  for (int64_t d = 0; d < head_dim; d++) dst[d * TILE_ROWS] = x[d] * scale;
+/* Rows 0 .. rows-1 of packed queries = scale * rows r0 .. of x: row r is head r % group of token
+ * r / group, tokens ld apart. */
+static void pack_queries(float *dst, int64_t rows, const float *x, int64_t r0, int64_t group,
+                         int64_t ld, int head_dim, float scale) {
+  for (int64_t i = 0, n; i < rows; i += n) {
+    const int64_t left =
+        TILE_ROWS - i % TILE_ROWS < rows - i ? TILE_ROWS - i % TILE_ROWS : rows - i;
+    float *to = dst + i / TILE_ROWS * TILE_ROWS * head_dim + i % TILE_ROWS;
+    const float *from[4];
+    n = left < 4 ? left : 4;
+    for (int64_t r = 0; r < n; r++) {
+      from[r] = x + (r0 + i + r) / group * ld + (r0 + i + r) % group * head_dim;
+    }
+    const int64_t whole = n == 4 ? head_dim / 4 * 4 : 0;
+    for (int64_t d = 0; d < whole; d += 4) {
+      __m128 v[4];
+      MTK_UNROLL for (int r = 0; r < 4; r++) {
+        v[r] = _mm_mul_ps(_mm_loadu_ps(from[r] + d), _mm_set1_ps(scale));
+      }
+      _MM_TRANSPOSE4_PS(v[0], v[1], v[2], v[3]);
+      MTK_UNROLL for (int c = 0; c < 4; c++) _mm_storeu_ps(to + (d + c) * TILE_ROWS, v[c]);
+    }
+    for (int64_t r = 0; r < n; r++) {
+      for (int64_t d = whole; d < head_dim; d++) to[d * TILE_ROWS + r] = from[r][d] * scale;
+    }
+  }
 }
 
 /* Keys [lo, hi) that the query at position pos sees. */
@@ -124,16 +146,22 @@ static float row_top(const float *s, int64_t lo, int64_t hi) {
   return v16_max(all);
 }
 
-/* s_j = exp(s_j - max s) in place for columns lo..hi, +0 in the rest of their groups of 16; returns
- * den. sink: one more score, whose column is not kept; -INFINITY = none. */
-static float exp_row(float *s, int64_t lo, int64_t hi, float sink) {
+/* Greatest of columns lo..hi and of sink, one more score, whose column is not kept (-INFINITY: none).
+ * The rest of their groups of 16 becomes -INFINITY. */
+static float begin_exp(float *s, int64_t lo, int64_t hi, float sink) {
   const int64_t from = lo / 16 * 16, to = (hi + 15) / 16 * 16;
   for (int64_t j = from; j < lo; j++) s[j] = -INFINITY;
   for (int64_t j = to > hi ? to - 16 : to; j < to; j += LANES) {
     vf_store(s + j, vf_keep_n(vf_set1(-INFINITY), vf_load(s + j), hi - j));
   }
   float greatest = row_top(s, from, to);
-  greatest = sink > greatest ? sink : greatest;
+  return sink > greatest ? sink : greatest;
+}
+
+/* s_j = exp(s_j - greatest) in place for columns lo..hi, +0 in the rest of their groups of 16;
+ * returns den. */
+static float end_exp(float *s, int64_t lo, int64_t hi, float sink, float greatest) {
+  const int64_t from = lo / 16 * 16, to = (hi + 15) / 16 * 16;
   v16 den = v16_set1(0.0f);
   vf top = vf_set1(greatest);
   for (int64_t j = from; j < to; j += 16) {
@@ -147,12 +175,23 @@ static float exp_row(float *s, int64_t lo, int64_t hi, float sink) {
   return v16_sum(den) + mtk_math_expf(sink - greatest);
 }
 
+static float exp_row(float *s, int64_t lo, int64_t hi, float sink) {
+  return end_exp(s, lo, hi, sink, begin_exp(s, lo, hi, sink));
+}
+
 /* Adds keys j0..j1 to the chains of rows: all->b holds their values, all->a and all->c stand at key
  * j0 and row 0. Rows see ranges with both ends ascending, so those that see one key lie together. A
  * key that a row does not see must not enter its chain, not even times zero: that would turn -0
  * into +0. */
 static void mix_tile(const tile *all, int64_t rows, const key_range *r, int64_t j0, int64_t j1) {
-  int64_t first = 0, end = 0; /* rows first..end-1 see key j */
+  int64_t first = 0, end = 0;                  /* rows first..end-1 see key j */
+  if (r[rows - 1].lo <= j0 && r[0].hi >= j1) { /* all see all of them */
+    tile t = *all;
+    t.rows = rows;
+    t.k = j1 - j0;
+    tile_run(&t);
+    return;
+  }
   for (int64_t j = j0, to; j < j1; j = to) {
     while (first < rows && r[first].hi <= j) first++;
     while (end < rows && r[end].lo <= j) end++;
@@ -173,8 +212,7 @@ static void mix_tile(const tile *all, int64_t rows, const key_range *r, int64_t 
 /* o[row][d] continues its chain over the keys of r[row] for columns d0..d1: fma(p[row][j - base],
  * v_j[d], .). Both ends of the ranges ascend. */
 static void mix_keys(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64_t base,
-                     int64_t rows, int64_t d0, int64_t d1, const key_store *v,
-                     const key_range *r) {
+                     int64_t rows, int64_t d0, int64_t d1, const key_store *v, const key_range *r) {
   const int64_t bytes = element_bytes(v), end = r[rows - 1].hi;
   tile t = {.ld_c = ld_o, .ld_a = ld_p, .layout = A_ROWS, .next_b = LANES};
   t.ld_b = v->decode ? TILE_COLS : v->ld;
