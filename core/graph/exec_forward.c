@@ -32,39 +32,47 @@ static void prepare(mtk_exec *e, const mtk_graph_node *n) {
   mtk_exec_set_prepared(e, n);
 }
 
-/* Linear layers that are computed together: neighbours on one input. */
-enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_BLOCK = 256, ROW_GRAIN = 16 };
+/* Linear layers that are computed together: neighbours on one input. Rows of a block are multiplied
+ * by many panels one after the other, while their activations stay in the L2 cache. */
+enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_BLOCK = 256, ROW_GRAIN = 16, TASKS_A_THREAD = 4 };
 
 typedef struct linear_job {
   const mtk_weight *w;
   float *y;
   int64_t n_panels;
-  int64_t end; /* tasks of a part up to this layer's last */
+  int64_t end; /* tasks of a row block up to this layer's last */
 } linear_job;
 
-/* The layers of a group on m rows. Rows are cut into parts, one a thread where there are enough, so
- * that a thread has the same rows in every layer; in a part row blocks vary fastest, so that a
- * block of weights is read from memory once. */
+/* The layers of a group on m rows, cut into blocks: as many for each thread where there are enough,
+ * so that a thread has the same rows in every layer. */
 typedef struct linear_group {
   linear_job layers[MAX_GROUP];
   const void *act;
-  int64_t m, part_rows, row_blocks, panel_block; /* row_blocks: of a part */
-  int64_t part_tasks;
+  int64_t m, block_rows, panel_block, block_tasks;
 } linear_group;
 
 static void run_linear_task(void *ctx, int64_t task, int worker) {
   (void)worker;
   const linear_group *g = ctx;
   const linear_job *j = g->layers;
-  int64_t row = task / g->part_tasks * g->part_rows, before = 0;
-  int64_t row_end = row + g->part_rows < g->m ? row + g->part_rows : g->m;
-  for (task %= g->part_tasks; task >= j->end; j++) before = j->end;
-  task -= before;
-  int64_t m0 = row + task % g->row_blocks * ROW_BLOCK, p0 = task / g->row_blocks * g->panel_block;
-  int64_t m1 = m0 + ROW_BLOCK < row_end ? m0 + ROW_BLOCK : row_end;
+  int64_t m0 = task / g->block_tasks * g->block_rows, before = 0;
+  int64_t m1 = m0 + g->block_rows < g->m ? m0 + g->block_rows : g->m;
+  for (task %= g->block_tasks; task >= j->end; j++) before = j->end;
+  int64_t p0 = (task - before) * g->panel_block;
   int64_t p1 = p0 + g->panel_block < j->n_panels ? p0 + g->panel_block : j->n_panels;
-  if (m0 >= m1) return;
   j->w->kernel->run(j->y, j->w->n, g->act, g->m, m0, m1, j->w->packed, j->w->n, j->w->k, p0, p1);
+}
+
+/* Cuts the rows into blocks and `panels` panels into tasks; returns the number of row blocks. */
+static int64_t cut_group(linear_group *g, int64_t panels, int64_t threads) {
+  int64_t blocks = (g->m + ROW_BLOCK - 1) / ROW_BLOCK;
+  if (blocks > threads) blocks = (blocks + threads - 1) / threads * threads;
+  g->block_rows = ((g->m + blocks - 1) / blocks + ROW_GRAIN - 1) / ROW_GRAIN * ROW_GRAIN;
+  blocks = (g->m + g->block_rows - 1) / g->block_rows;
+  g->panel_block = panels * blocks / (TASKS_A_THREAD * threads) / PANEL_GRAIN * PANEL_GRAIN;
+  if (threads == 1 || g->panel_block > panels) g->panel_block = panels;
+  if (g->panel_block < PANEL_GRAIN) g->panel_block = PANEL_GRAIN;
+  return blocks;
 }
 
 static bool joins(const mtk_exec *e, const mtk_graph_node *first, const mtk_graph_node *n) {
@@ -91,17 +99,12 @@ size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes
     flops += 2.0 * (double)g.m * (double)w->n * (double)w->k;
   }
   bool alone = threads == 1 || flops < 100e3;
-  int64_t parts = g.m < threads * ROW_BLOCK ? (g.m + ROW_BLOCK - 1) / ROW_BLOCK : threads;
-  g.part_rows = ((g.m + parts - 1) / parts + ROW_GRAIN - 1) / ROW_GRAIN * ROW_GRAIN;
-  g.row_blocks = (g.part_rows + ROW_BLOCK - 1) / ROW_BLOCK;
-  g.panel_block = alone ? panels : panels / (4 * threads) / PANEL_GRAIN * PANEL_GRAIN;
-  if (g.panel_block < PANEL_GRAIN) g.panel_block = PANEL_GRAIN;
-  if (g.m > ROW_BLOCK && g.panel_block > 2 * PANEL_GRAIN) g.panel_block = 2 * PANEL_GRAIN;
+  int64_t blocks = cut_group(&g, panels, alone ? 1 : threads);
   for (size_t i = 0; i < count; i++) {
-    int64_t blocks = (g.layers[i].n_panels + g.panel_block - 1) / g.panel_block;
-    g.layers[i].end = g.part_tasks += g.row_blocks * blocks;
+    g.block_tasks += (g.layers[i].n_panels + g.panel_block - 1) / g.panel_block;
+    g.layers[i].end = g.block_tasks;
   }
-  mtk_pool_run(alone ? NULL : e->pool, parts * g.part_tasks, run_linear_task, &g);
+  mtk_pool_run(alone ? NULL : e->pool, blocks * g.block_tasks, run_linear_task, &g);
   return count;
 }
 
