@@ -174,6 +174,8 @@ static size_t scratch_needed(const mtk_exec *e, bool backward) {
     n = (n + 15) / 16 * 16 + pages * (2 * sizeof(void *)) / sizeof(float);
     if (n > most) most = n;
   }
+  size_t gated = mtk_exec_gated_floats(e);
+  if (gated > most) most = gated;
   for (size_t i = 0; i < e->g->n_weights; i++) {
     size_t row = (e->weights[i]->row_bytes + sizeof(float) - 1) / sizeof(float);
     if (row > most) most = row;

@@ -60,8 +60,14 @@ extern mtk_run_fn *const mtk_exec_backward_ops[MTK_OP_COUNT];
 void mtk_exec_split(mtk_exec *e, const mtk_graph_node *n, int64_t n_items, int64_t grain,
                     double flops_per_item, mtk_range_fn fn);
 /* The LINEAR node n, together with those of the n_nodes nodes from it on that follow directly and
- * have the same input (q, k, v; gate, up): one run of the pool. How many that were. */
+ * have the same input (q, k, v; gate, up), and with SILU_MUL or GELU_MUL of gate and up where there
+ * are many rows: one run of the pool. How many that were. */
 size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes);
+/* `count` elements of a SILU_MUL, GELU_MUL or GELU node (up NULL). */
+void mtk_exec_gate(const mtk_exec *e, const mtk_graph_node *n, float *y, const float *gate,
+                   const float *up, int64_t count);
+/* Floats of a worker's scratch that gated layers take. */
+size_t mtk_exec_gated_floats(const mtk_exec *e);
 /* Does the node work row by row, in this step? Such a node, together with those of the n_nodes
  * nodes from it on that chain to it, and with the preparation for a linear layer behind them: one
  * run of the pool. How many nodes that were. */

@@ -62,21 +62,19 @@ static void rope_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t 
              a->head_dim, a->rope_dim, a->interleaved, n->op == MTK_OP_ROPE_DX);
 }
 
-static void silu_mul_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
-                          int worker) {
-  (void)worker;
-  int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->silu_mul(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                 mtk_exec_data(e, n->in[1]) + r0 * d, (r1 - r0) * d);
+void mtk_exec_gate(const mtk_exec *e, const mtk_graph_node *n, float *y, const float *gate,
+                   const float *up, int64_t count) {
+  if (n->op == MTK_OP_SILU_MUL)
+    e->k->silu_mul(y, gate, up, count);
+  else
+    e->k->gelu_mul(y, gate, up, n->attrs.activation == MTK_GELU_ERF, count);
 }
 
-static void gelu_mul_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
-                          int worker) {
+static void gate_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1, int worker) {
   (void)worker;
   int64_t d = mtk_exec_width(e, n->in[0]);
-  e->k->gelu_mul(mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
-                 n->n_in > 1 ? mtk_exec_data(e, n->in[1]) + r0 * d : NULL,
-                 n->attrs.activation == MTK_GELU_ERF, (r1 - r0) * d);
+  mtk_exec_gate(e, n, mtk_exec_data(e, n->out[0]) + r0 * d, mtk_exec_data(e, n->in[0]) + r0 * d,
+                n->n_in > 1 ? mtk_exec_data(e, n->in[1]) + r0 * d : NULL, (r1 - r0) * d);
 }
 
 static void softcap_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t r1,
@@ -157,11 +155,11 @@ static const mtk_range_fn row_ops[MTK_OP_COUNT] = {
     [MTK_OP_EMBED] = embed_rows,           [MTK_OP_ATTENTION] = mtk_exec_attend_rows,
     [MTK_OP_RMSNORM] = rmsnorm_rows,       [MTK_OP_ADD_ROW] = add_row_rows,
     [MTK_OP_ROPE] = rope_rows,             [MTK_OP_ROPE_DX] = rope_rows,
-    [MTK_OP_SILU_MUL] = silu_mul_rows,     [MTK_OP_ADD] = add_rows,
+    [MTK_OP_SILU_MUL] = gate_rows,         [MTK_OP_ADD] = add_rows,
     [MTK_OP_ADD_SCALED] = add_scaled_rows, [MTK_OP_SCALE] = scale_rows,
     [MTK_OP_SELECT] = select_rows,         [MTK_OP_CROSS_ENTROPY] = cross_entropy_rows,
-    [MTK_OP_GELU_MUL] = gelu_mul_rows,     [MTK_OP_SOFTCAP] = softcap_rows,
-    [MTK_OP_SLICE] = slice_rows,           [MTK_OP_GELU] = gelu_mul_rows,
+    [MTK_OP_GELU_MUL] = gate_rows,         [MTK_OP_SOFTCAP] = softcap_rows,
+    [MTK_OP_SLICE] = slice_rows,           [MTK_OP_GELU] = gate_rows,
     [MTK_OP_LAYERNORM] = layernorm_rows,   [MTK_OP_JOIN_HEADS] = join_rows,
 };
 
