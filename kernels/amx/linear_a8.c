@@ -47,16 +47,128 @@ MTK_INLINE void put_row(act_unit *units, int64_t row, const act_block *a, int64_
   }
 }
 
+/* Lane r: the greatest lane of v[r]. */
+MTK_INLINE vi greatest_lanes(const vi *v) {
+  vi two[8], four[4], eight[2];
+  MTK_UNROLL for (int i = 0; i < 8; i++) {
+    two[i] = vi_max(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
+                    _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+  }
+  MTK_UNROLL for (int i = 0; i < 4; i++) {
+    four[i] = vi_max(_mm512_unpacklo_epi64(two[2 * i], two[2 * i + 1]),
+                     _mm512_unpackhi_epi64(two[2 * i], two[2 * i + 1]));
+  }
+#define FOLD(a, b) vi_max(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd))
+  MTK_UNROLL for (int i = 0; i < 2; i++) eight[i] = FOLD(four[2 * i], four[2 * i + 1]);
+  return FOLD(eight[0], eight[1]);
+#undef FOLD
+}
+
+/* act_scale of 16 rows. */
+MTK_INLINE void tile_scales(vf *d, vf *inverse, const float *x, int64_t ldx) {
+  vi top[TILE_SIDE];
+  const vi magnitude = vi_set1(0x7fffffff);
+  MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) {
+    top[r] = vi_max(vi_and(vi_load(x + r * ldx), magnitude),
+                    vi_and(vi_load(x + r * ldx + LANES), magnitude));
+  }
+  const vi bits = greatest_lanes(top);
+  const vf amax = vi_as_vf(bits);
+  const __mmask16 wild = _mm512_cmpge_epu32_mask(bits, vi_set1(0x7f800000));
+  const __mmask16 some = _mm512_cmp_ps_mask(amax, vf_set1(0x1p-100f), _CMP_GE_OQ) & ~wild;
+  *d = _mm512_maskz_div_ps(some, amax, vf_set1(127.0f));
+  *d = _mm512_mask_mov_ps(*d, wild, vf_set1(NAN));
+  *inverse = _mm512_maskz_div_ps(some, vf_set1(127.0f), amax);
+}
+
+/* Lane r: the sum of the lanes of v[r]. */
+MTK_INLINE vi sums_of_lanes(const __m256i *v) {
+  __m128i four[4];
+  MTK_UNROLL for (int i = 0; i < 4; i++) {
+    __m256i h = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4 * i], v[4 * i + 1]),
+                                  _mm256_hadd_epi32(v[4 * i + 2], v[4 * i + 3]));
+    four[i] = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+  }
+  vi all = _mm512_castsi128_si512(four[0]);
+  all = _mm512_inserti32x4(all, four[1], 1);
+  all = _mm512_inserti32x4(all, four[2], 2);
+  return _mm512_inserti32x4(all, four[3], 3);
+}
+
+/* What stands behind the codes of an act_block: d, start and sum of 16 rows. */
+MTK_INLINE void put_tails(act_block *const *rows, int64_t b, vf d, vi sum, int offset) {
+  const vf start = vi_as_vf(_mm512_mullo_epi32(sum, vi_set1(-offset))), total = vf_from_i32(sum);
+#define PART(i)                                                                                    \
+  {                                                                                                \
+    __m128 v[4] = {_mm512_extractf32x4_ps(d, i), _mm512_extractf32x4_ps(start, i),                 \
+                   _mm_setzero_ps(), _mm512_extractf32x4_ps(total, i)};                            \
+    _MM_TRANSPOSE4_PS(v[0], v[1], v[2], v[3]);                                                     \
+    MTK_UNROLL for (int r = 0; r < 4; r++) _mm_storeu_ps(&rows[4 * (i) + r][b].d, v[r]);           \
+  }
+  PART(0)
+  PART(1)
+  PART(2)
+  PART(3)
+#undef PART
+}
+
+/* Block b of the 16 rows of a unit, in the unit and in the rows: what quantize() makes of each. */
+MTK_INLINE void quantize_tile(act_unit *unit, act_block *const *rows, int64_t b, const float *x,
+                              int64_t ldx, int offset) {
+  __m256i fours[TILE_SIDE];
+  _Alignas(64) float factor[TILE_SIDE];
+  vf d, inverse;
+  tile_scales(&d, &inverse, x, ldx);
+  vf_store(factor, inverse);
+  MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) {
+    vi v[2]; /* NaN becomes 0x80000000, whose last byte is 0 */
+    MTK_UNROLL for (int i = 0; i < 2; i++) {
+      v[i] = vi_from_vf(vf_mul(vf_load(x + r * ldx + i * LANES), vf_set1(factor[r])));
+    }
+    const __m256i codes = vi_pack_bytes(v);
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
+    fours[r] = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    _mm256_storeu_si256((void *)unit->q[r], codes);
+    _mm256_storeu_si256((void *)rows[r][b].q, codes);
+  }
+  const vi sum = sums_of_lanes(fours);
+  vf_store(unit->d, d);
+  vf_store(unit->sum, vf_from_i32(sum));
+  put_tails(rows, b, d, sum, offset);
+}
+
+/* Rows i .. i+16, a whole tile. */
+NOINLINE void prepare_tile(int offset, void *act, const float *x, int64_t ldx, int64_t m, int64_t i,
+                           int64_t blocks) {
+  act_block *rows[TILE_SIDE];
+  act_unit *units = act_units(act, m, blocks, i);
+  for (int64_t r = 0; r < TILE_SIDE; r++) rows[r] = act_row(act, i + r, act_ld(blocks));
+  for (int64_t b = 0; b < blocks; b++) {
+    quantize_tile(units + b, rows, b, x + i * ldx + b * MTK_K_BLOCK, ldx, offset);
+  }
+}
+
+/* Row i alone. */
+MTK_INLINE void prepare_one(block_type t, void *act, const float *x, int64_t ldx, int64_t m,
+                            int64_t i, int64_t blocks) {
+  act_block *a = act_row(act, i, act_ld(blocks));
+  prepare_row(t, a, x + i * ldx, blocks);
+  if (m < TILES_WORTH_ROWS) return;
+  const int64_t row = i % TILE_SIDE, end = i + 1 < m ? row + 1 : TILE_SIDE;
+  for (int64_t r = row; r < end; r++, a = NULL) { /* tiles are read whole */
+    put_row(act_units(act, m, blocks, i), r, a, blocks);
+  }
+}
+
 MTK_INLINE void prepare(block_type t, void *act, const float *x, int64_t ldx, int64_t m, int64_t m0,
                         int64_t m1, int64_t k) {
   const int64_t blocks = mtk_k_blocks(k);
-  for (int64_t i = m0; i < m1; i++) {
-    act_block *a = act_row(act, i, act_ld(blocks));
-    prepare_row(t, a, x + i * ldx, blocks);
-    if (m < TILES_WORTH_ROWS) continue;
-    const int64_t row = i % TILE_SIDE, end = i + 1 < m ? row + 1 : TILE_SIDE;
-    for (int64_t r = row; r < end; r++, a = NULL) { /* tiles are read whole */
-      put_row(act_units(act, m, blocks, i), r, a, blocks);
+  for (int64_t i = m0; i < m1;) {
+    if (i % TILE_SIDE == 0 && i + TILE_SIDE <= m1) {
+      prepare_tile(start_offset(t), act, x, ldx, m, i, blocks);
+      i += TILE_SIDE;
+    } else {
+      prepare_one(t, act, x, ldx, m, i++, blocks);
     }
   }
 }

@@ -45,10 +45,12 @@ static void quantize(act_block *a, const float *x, int offset, int halves) {
   a->sum = (float)(sum[0] + sum[1]);
 }
 
+/* `start` is the sum of q times this, negative. */
+MTK_INLINE int start_offset(block_type t) { return SIGNED_WIDE && is_wide(t) ? 0 : t.offset; }
+
 MTK_INLINE void prepare_row(block_type t, act_block *a, const float *x, int64_t blocks) {
-  const int offset = SIGNED_WIDE && is_wide(t) ? 0 : t.offset;
   for (int64_t b = 0; b < blocks; b++) {
-    quantize(&a[b], x + b * MTK_K_BLOCK, offset, t.halves);
+    quantize(&a[b], x + b * MTK_K_BLOCK, start_offset(t), t.halves);
   }
 }
 

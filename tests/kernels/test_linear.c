@@ -263,11 +263,14 @@ static const float *same_but_nan(const mtk_kernels *k, linear_case *c) {
 static void special(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
   if (arith != MTK_A8) return;
   static const float specials[] = {NAN, -NAN, INFINITY, -INFINITY, 0x1p-101f, 3e38f, -3e38f};
-  for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
-    linear_case c = make_case(type, arith, 3, 20, 512, CK_NORMAL, CK_NORMAL, GRID_NONE);
-    ((float *)(uintptr_t)c.x)[c.ldx + 70] = specials[i];
+  enum { SPECIALS = sizeof specials / sizeof *specials };
+  for (int i = 0; i < 2 * SPECIALS; i++) { /* in a row by itself, and in one of a whole tile */
+    const float x = specials[i % SPECIALS];
+    linear_case c = make_case(type, arith, i < SPECIALS ? 3 : 18, 20, 512, CK_NORMAL, CK_NORMAL,
+                              GRID_NONE);
+    ((float *)(uintptr_t)c.x)[c.ldx + 70] = x;
     const float *y = same_but_nan(k, &c);
-    if (!isfinite(specials[i]) && !isnan(y[c.ldy])) ck_fail("%s: NaN lost", c.text);
+    if (!isfinite(x) && !isnan(y[c.ldy])) ck_fail("%s: NaN lost", c.text);
     ck_free_all();
   }
   /* of weights: the scale of the first block of most types, f16 Inf or 2^-127, NaN, zero */
