@@ -146,8 +146,8 @@ static float row_top(const float *s, int64_t lo, int64_t hi) {
   return v16_max(all);
 }
 
-/* Greatest of columns lo..hi and of sink, one more score, whose column is not kept (-INFINITY: none).
- * The rest of their groups of 16 becomes -INFINITY. */
+/* Greatest of columns lo..hi and of sink, one more score, whose column is not kept (-INFINITY:
+ * none). The rest of their groups of 16 becomes -INFINITY. */
 static float begin_exp(float *s, int64_t lo, int64_t hi, float sink) {
   const int64_t from = lo / 16 * 16, to = (hi + 15) / 16 * 16;
   for (int64_t j = from; j < lo; j++) s[j] = -INFINITY;
