@@ -34,7 +34,8 @@ static void prepare(mtk_exec *e, const mtk_graph_node *n) {
 
 /* Linear layers that are computed together: neighbours on one input. Rows of a block are multiplied
  * by many panels one after the other, while their activations stay in the L2 cache. */
-enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_BLOCK = 256, ROW_GRAIN = 16, TASKS_A_THREAD = 4 };
+enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_GRAIN = 16, TASKS_A_THREAD = 4 };
+enum { ROW_BLOCK = 256, LEAST_ROWS = 64 }; /* at most; at least, for many threads */
 /* Where gate and up are multiplied in the cache: from so many rows on, so many panels at once. */
 enum { GATED_ROWS = 64, GATED_PANELS = 8 };
 
@@ -97,11 +98,13 @@ size_t mtk_exec_gated_floats(const mtk_exec *e) {
   return rows < GATED_ROWS ? 0 : (size_t)(2 * rows * GATED_PANELS * MTK_PANEL);
 }
 
-/* Cuts the rows into blocks, and the panels of all layers (of one, if they are gated) into tasks;
- * returns the number of row blocks. */
+/* Cuts the rows into blocks, more of them where panels are too few for the threads, and the panels
+ * of all layers (of one, if they are gated) into tasks; returns the number of row blocks. */
 static int64_t cut_group(linear_group *g, int64_t threads) {
   int64_t blocks = (g->m + ROW_BLOCK - 1) / ROW_BLOCK, panels = 0;
   for (size_t i = 0; i < g->count; i++) panels += g->layers[i].n_panels;
+  int64_t finest = panels / PANEL_GRAIN + 1; /* tasks of a block, at most */
+  while (blocks * finest < TASKS_A_THREAD * threads && (blocks + 1) * LEAST_ROWS <= g->m) blocks++;
   if (blocks > threads) blocks = (blocks + threads - 1) / threads * threads;
   g->block_rows = ((g->m + blocks - 1) / blocks + ROW_GRAIN - 1) / ROW_GRAIN * ROW_GRAIN;
   blocks = (g->m + g->block_rows - 1) / g->block_rows;
