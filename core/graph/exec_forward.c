@@ -151,9 +151,9 @@ size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes
                                                 .n_panels = (w->n + MTK_PANEL - 1) / MTK_PANEL};
     flops += 2.0 * (double)g.m * (double)w->n * (double)w->k;
   }
-  bool alone = mtk_pool_size(e->pool) == 1 || flops < 100e3;
-  int64_t blocks = cut_group(&g, alone ? 1 : mtk_pool_size(e->pool));
-  mtk_pool_run(alone ? NULL : e->pool, blocks * g.block_tasks,
+  int64_t threads = flops < 100e3 ? 1 : mtk_pool_size(e->pool);
+  int64_t blocks = cut_group(&g, threads);
+  mtk_pool_run(threads == 1 ? NULL : e->pool, blocks * g.block_tasks,
                g.gate ? run_gated_task : run_linear_task, &g);
   return g.count + (g.gate != NULL);
 }

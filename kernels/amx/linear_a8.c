@@ -121,15 +121,9 @@ MTK_INLINE void quantize_tile(act_unit *unit, act_block *const *rows, int64_t b,
   tile_scales(&d, &inverse, x, ldx);
   vf_store(factor, inverse);
   MTK_UNROLL for (int r = 0; r < TILE_SIDE; r++) {
-    vi v[2]; /* NaN becomes 0x80000000, whose last byte is 0 */
-    MTK_UNROLL for (int i = 0; i < 2; i++) {
-      v[i] = vi_from_vf(vf_mul(vf_load(x + r * ldx + i * LANES), vf_set1(factor[r])));
-    }
-    const __m256i codes = vi_pack_bytes(v);
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
-    fours[r] = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-    _mm256_storeu_si256((void *)unit->q[r], codes);
-    _mm256_storeu_si256((void *)rows[r][b].q, codes);
+    /* Of factor 0 all codes are 0: NaN becomes 0x80000000, whose last byte is 0. */
+    fours[r] = act_fours(unit->q[r], x + r * ldx, factor[r]);
+    _mm256_storeu_si256((void *)rows[r][b].q, vh_load(unit->q[r]));
   }
   const vi sum = sums_of_lanes(fours);
   vf_store(unit->d, d);

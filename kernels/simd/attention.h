@@ -12,7 +12,8 @@
 static void encode_block(mtk_dtype type, void *coded, const float *block) {
   uint8_t *to = coded;
   if (type == MTK_F16) {
-    for (int i = 0; i < KV_BLOCK; i += LANES) vh_store(to + 2 * i, vh_from_vf(vf_load(block + i)));
+    for (int i = 0; i < KV_BLOCK; i += LANES)
+      vh_store(to + 2 * i, vh_from_vf(vf_load(block + i)));
   } else if (type == MTK_Q8_0) {
     v16 most = v16_set1(0.0f);
     for (int i = 0; i < KV_BLOCK; i += LANES)

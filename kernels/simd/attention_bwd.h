@@ -24,12 +24,12 @@ typedef struct bwd_scratch {
 
 /* Cut `base` (NULL: only count) and return the floats needed. */
 static int64_t bwd_cut(bwd_scratch *w, float *base, const mtk_attn_bwd_args *a) {
-  float **const parts[] = {&w->k16,     &w->v16, &w->q,  &w->d_out, &w->q_t,
-                           &w->d_out_t, &w->p,   &w->ds, &w->dc};
+  float **const parts[] = {&w->k16, &w->v16,     &w->q, &w->d_out, &w->q_t,
+                           &w->d_out_t, &w->p, &w->ds, &w->dc};
   w->ld_s = score_ld(a->n_tokens);
   const int64_t padded = (a->n_tokens + 15) / 16 * 16, hd = a->head_dim, vd = a->v_dim;
-  const int64_t sizes[] = {padded * hd,        padded * vd,        BWD_ROWS * hd,
-                           BWD_ROWS * vd,      TILE_ROWS * hd,     TILE_ROWS * vd,
+  const int64_t sizes[] = {padded * hd,    padded * vd,        BWD_ROWS * hd,
+                           BWD_ROWS * vd,  TILE_ROWS * hd,     TILE_ROWS * vd,
                            BWD_ROWS * w->ld_s, BWD_ROWS * w->ld_s, w->ld_s};
   int64_t at = 0;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

@@ -184,14 +184,7 @@ static float exp_row(float *s, int64_t lo, int64_t hi, float sink) {
  * key that a row does not see must not enter its chain, not even times zero: that would turn -0
  * into +0. */
 static void mix_tile(const tile *all, int64_t rows, const key_range *r, int64_t j0, int64_t j1) {
-  int64_t first = 0, end = 0;                  /* rows first..end-1 see key j */
-  if (r[rows - 1].lo <= j0 && r[0].hi >= j1) { /* all see all of them */
-    tile t = *all;
-    t.rows = rows;
-    t.k = j1 - j0;
-    tile_run(&t);
-    return;
-  }
+  int64_t first = 0, end = 0; /* rows first..end-1 see key j */
   for (int64_t j = j0, to; j < j1; j = to) {
     while (first < rows && r[first].hi <= j) first++;
     while (end < rows && r[end].lo <= j) end++;
@@ -212,7 +205,8 @@ static void mix_tile(const tile *all, int64_t rows, const key_range *r, int64_t 
 /* o[row][d] continues its chain over the keys of r[row] for columns d0..d1: fma(p[row][j - base],
  * v_j[d], .). Both ends of the ranges ascend. */
 static void mix_keys(float *o, int64_t ld_o, const float *p, int64_t ld_p, int64_t base,
-                     int64_t rows, int64_t d0, int64_t d1, const key_store *v, const key_range *r) {
+                     int64_t rows, int64_t d0, int64_t d1, const key_store *v,
+                     const key_range *r) {
   const int64_t bytes = element_bytes(v), end = r[rows - 1].hi;
   tile t = {.ld_c = ld_o, .ld_a = ld_p, .layout = A_ROWS, .next_b = LANES};
   t.ld_b = v->decode ? TILE_COLS : v->ld;

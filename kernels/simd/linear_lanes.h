@@ -237,17 +237,22 @@ MTK_INLINE float act_scale(const float *x, int count, float *inverse) {
   return amax / 127.0f;
 }
 
-/* q[0..32) of x, and the sums of both halves. */
-MTK_INLINE void act_codes(int8_t *q, int32_t sum[2], const float *x, float inverse) {
+/* q[0..32) of x; returns their sums, four by four. */
+MTK_INLINE __m256i act_fours(int8_t *q, const float *x, float inverse) {
   vi v[32 / LANES];
   MTK_UNROLL for (int i = 0; i < 32 / LANES; i++) {
     v[i] = vi_from_vf(vf_mul(vf_load(x + i * LANES), vf_set1(inverse)));
   }
   __m256i bytes = vi_pack_bytes(v), pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
-  __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-  fours = _mm256_hadd_epi32(fours, fours);
-  fours = _mm256_hadd_epi32(fours, fours);
   _mm256_storeu_si256((void *)q, bytes);
+  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* q[0..32) of x, and the sums of both halves. */
+MTK_INLINE void act_codes(int8_t *q, int32_t sum[2], const float *x, float inverse) {
+  __m256i fours = act_fours(q, x, inverse);
+  fours = _mm256_hadd_epi32(fours, fours);
+  fours = _mm256_hadd_epi32(fours, fours);
   sum[0] = _mm256_cvtsi256_si32(fours);
   sum[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(fours, 1));
 }

@@ -19,7 +19,7 @@ enum { TILE_A32 = 6, TILE_A16 = 3 };
 #define HEIGHTS_A32 UP_TO_6
 #define HEIGHTS_A16 UP_TO_3
 #endif
-enum { ROWS = 264, DEPTH = 1024, FETCH_K = MTK_K_BLOCK };
+enum { ROWS = 264, DEPTH = 1024, FETCH_K = MTK_K_BLOCK }; /* whole tiles for 256 rows */
 typedef float tile_weight;
 /* Decoded k at a time: what few rows multiply stays in L1. */
 static int64_t depth_of(int64_t rows) { return rows <= 4 * TILE_A32 ? 128 : DEPTH; }
