@@ -159,7 +159,7 @@ MTK_INLINE void prepare(block_type t, void *act, const float *x, int64_t ldx, in
   const int64_t blocks = mtk_k_blocks(k);
   for (int64_t i = m0; i < m1;) {
     if (i % TILE_SIDE == 0 && i + TILE_SIDE <= m1) {
-      prepare_tile(start_offset(t), act, x, ldx, m, i, blocks);
+      prepare_tile(t.offset, act, x, ldx, m, i, blocks);
       i += TILE_SIDE;
     } else {
       prepare_one(t, act, x, ldx, m, i++, blocks);

@@ -9,7 +9,7 @@
 #if MTK_LANES == 16
 enum { TILE = 6, TILE_HALVES = 4, DIRECT_ROWS = 8, DIRECT_LIMIT = 40, MAX_DIRECT = 16 };
 #else
-enum { TILE = 2, TILE_HALVES = 2, DIRECT_ROWS = 4, DIRECT_LIMIT = 40, MAX_DIRECT = 4 };
+enum { TILE = 4, TILE_HALVES = 3, DIRECT_ROWS = 8, DIRECT_LIMIT = 16, MAX_DIRECT = 8 };
 #endif
 enum { CHUNK = 16, ROWS = 192 };
 
@@ -20,10 +20,18 @@ typedef struct weight_block {
   float scale[2][MTK_PANEL]; /* d, m or d0, d1 */
 } weight_block;
 
-/* acc[rows][COLS] continued over `count` blocks. Vector v of the tile is w[v], lane[v] and up. */
+/* The integer sum that dot_step made, as floats. */
+MTK_INLINE vf block_sum(block_type t, vi sum, const act_block *a) {
+  sum = dot_end(sum, is_wide(t));
+  return vf_from_i32(is_raised(t) ? vi_add(sum, vi_set1(a->start[1])) : sum);
+}
+
+/* acc[rows][COLS] continued over `count` blocks. Vector v of the tile is w[v], lane[v] and up. AVX2
+ * has registers for the integer sums alone: acc stays in memory. */
 MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *x, int64_t ldx,
                      const weight_block *const *w, int64_t count) {
   const int wide = is_wide(t), lane[2] = {0, MTK_LANES == 8 ? LANES : 0};
+  const int in_memory = MTK_LANES == 8;
   vf c[TILE][2], part[TILE][2];
   vi sum[TILE][2];
   MTK_UNROLL for (int r = 0; r < rows; r++) {
@@ -32,15 +40,9 @@ MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *
   for (int64_t b = 0; b < count; b++) {
     const weight_block *const wb[2] = {w[0] + b, w[1] + b};
     MTK_UNROLL for (int half = 0; half < 2; half++) {
-      vi start[TILE][2];
       MTK_UNROLL for (int r = 0; r < rows; r++) {
-        MTK_UNROLL for (int v = 0; v < 2; v++) {
-          if (half == 0 || t.halves)
-            start[r][v] = vi_set1(act_row(x, r, ldx)[b].start[half]);
-          else
-            start[r][v] = sum[r][v];
-          sum[r][v] = dot_begin(start[r][v], wide);
-        }
+        if (half == 1 && !t.halves) break;
+        sum[r][0] = sum[r][1] = vi_set1(act_row(x, r, ldx)[b].start[half]);
       }
       MTK_UNROLL for (int g = 4 * half; g < 4 * half + 4; g++) {
         vi w0 = vi_load(wb[0]->codes + 64 * g + 4 * lane[0]);
@@ -51,11 +53,11 @@ MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *
           sum[r][1] = dot_step(sum[r][1], w1, q, wide);
         }
       }
+      if (half == 0 && !t.halves) continue;
       MTK_UNROLL for (int r = 0; r < rows; r++) {
         MTK_UNROLL for (int v = 0; v < 2; v++) {
-          sum[r][v] = dot_end(sum[r][v], start[r][v], wide);
-          if (half == 0 && !t.halves) continue;
-          vf d = vf_load(wb[v]->scale[t.halves ? half : 0] + lane[v]), s = vf_from_i32(sum[r][v]);
+          vf d = vf_load(wb[v]->scale[t.halves ? half : 0] + lane[v]);
+          vf s = block_sum(t, sum[r][v], &act_row(x, r, ldx)[b]);
           if (t.halves && half == 1)
             part[r][v] = vf_fma(d, s, part[r][v]);
           else
@@ -66,13 +68,16 @@ MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *
     MTK_UNROLL for (int r = 0; r < rows; r++) {
       const act_block *a = &act_row(x, r, ldx)[b];
       MTK_UNROLL for (int v = 0; v < 2; v++) {
+        float *at = acc + r * COLS + v * LANES;
         vf p = part[r][v];
         if (t.has_min) p = vf_fma(vf_load(wb[v]->scale[1] + lane[v]), vf_set1(a->sum), p);
+        if (in_memory) c[r][v] = vf_load(at);
         c[r][v] = vf_fma(p, vf_set1(a->d), c[r][v]);
+        if (in_memory) vf_store(at, c[r][v]);
       }
     }
   }
-  MTK_UNROLL for (int r = 0; r < rows; r++) {
+  MTK_UNROLL for (int r = 0; r < rows && !in_memory; r++) {
     MTK_UNROLL for (int v = 0; v < 2; v++) vf_store(acc + r * COLS + v * LANES, c[r][v]);
   }
 }
@@ -121,26 +126,41 @@ MTK_INLINE void run_rows(block_type t, tile_fn *const *tiles, int64_t max_rows, 
 }
 
 /* ---- small m: codes decoded in registers ---------------------------------------- */
-/* d_w * isum, plus the minimum: of one block and one activation. shared: what is read of x serves
- * other panels too. */
-MTK_INLINE vf block_product(block_type t, const vi *codes, const act_block *x, const vf *scale,
-                            int shared) {
-  const int wide = is_wide(t);
-  vi sum[2];
-  MTK_UNROLL for (int half = 0; half < 2; half++) {
-    vi start = half == 0 || t.halves ? vi_set1(x->start[half]) : sum[0];
-    vi s = dot_begin(start, wide);
-    MTK_UNROLL for (int g = 4 * half; g < 4 * half + 4; g++) {
-      const int8_t *q = x->q + 4 * g;
-      s = shared ? dot_step(s, codes[g], vi_set1_bytes(q), wide)
-                 : dot_step_at(s, codes[g], q, wide);
-    }
-    sum[t.halves ? half : 0] = dot_end(s, start, wide);
-  }
-  vf product = vf_mul(scale[0], vf_from_i32(sum[0]));
-  if (t.halves) product = vf_fma(scale[1], vf_from_i32(sum[1]), product);
+/* d_w * isum, plus the minimum: of one block and one activation, from its integer sums. */
+MTK_INLINE vf block_product(block_type t, const vi *sum, const act_block *x, const vf *scale) {
+  vf product = vf_mul(scale[0], block_sum(t, sum[0], x));
+  if (t.halves) product = vf_fma(scale[1], block_sum(t, sum[1], x), product);
   if (t.has_min) product = vf_fma(scale[1], vf_set1(x->sum), product);
   return product;
+}
+
+/* The integer sums of one activation, of a block or its halves. shared: what is read of x serves
+ * other panels too. */
+MTK_INLINE void block_sums(block_type t, vi *sum, const vi *codes, const act_block *x, int shared) {
+  MTK_UNROLL for (int g = 0; g < 8; g++) {
+    const int8_t *q = x->q + 4 * g;
+    vi *s = &sum[t.halves ? g / 4 : 0];
+    if (g == 0 || (t.halves && g == 4)) *s = vi_set1(x->start[g / 4]);
+    *s = shared ? dot_step(*s, codes[g], vi_set1_bytes(q), is_wide(t))
+                : dot_step_at(*s, codes[g], q, is_wide(t));
+  }
+}
+
+/* The same of `rows` activations, with codes decoded group by group: AVX2 has no registers for all
+ * of a block. */
+MTK_INLINE void sums_by_groups(block_type t, const int rows, vi (*sum)[2], panel_block at, int h,
+                               __m128i table, const act_block *x, int64_t ldx) {
+  const vi fifth = fifth_bits(t, at.codes, h);
+  __asm__("" : "+r"(x)); /* read for each h anew */
+  MTK_UNROLL for (int g = 0; g < 8; g++) {
+    const int half = t.halves ? g / 4 : 0;
+    vi codes = block_group(t, at, h, g, fifth, table);
+    MTK_UNROLL for (int r = 0; r < rows; r++) {
+      const act_block *a = act_row(x, r, ldx);
+      if (g == 0 || (t.halves && g == 4)) sum[r][half] = vi_set1(a->start[half]);
+      sum[r][half] = dot_step_at(sum[r][half], codes, a->q + 4 * g, is_wide(t));
+    }
+  }
 }
 
 /* y of `rows` activations from m0 on and `panels` panels from p on, side by side, so that memory
@@ -148,6 +168,7 @@ MTK_INLINE vf block_product(block_type t, const vi *codes, const act_block *x, c
 MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_job *job,
                        int64_t m0, int64_t p) {
   const int shared = rows <= 2; /* there are registers for so many rows of a block */
+  const int by_groups = MTK_LANES == 8 && rows > 1;
   const __m128i table = code_table(t);
   const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p);
   const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p);
@@ -165,15 +186,19 @@ MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_
         prefetch(at.codes + 64 * line, ahead);
       }
       MTK_UNROLL for (int h = 0; h < PARTS; h++) {
-        vi codes[8];
-        block_registers(codes, t, at, h, table);
+        vi codes[8], sum[DIRECT_ROWS][2];
+        if (by_groups)
+          sums_by_groups(t, rows, sum, at, h, table, x, job->ldx);
+        else
+          block_registers(codes, t, at, h, table);
         vf scale[2] = {block_scale(t, at, 0, h)};
         if (t.has_min || t.halves) scale[1] = block_scale(t, at, 1, h);
         MTK_UNROLL for (int r = 0; r < rows; r++) {
           const act_block *a = act_row(x, r, job->ldx);
-          if (!shared) __asm__("" : "+r"(a)); /* read for each panel anew */
+          if (!shared && !by_groups) __asm__("" : "+r"(a)); /* read for each panel anew */
+          if (!by_groups) block_sums(t, sum[r], codes, a, shared);
           vf *c = &acc[i * rows + r][h];
-          *c = vf_fma(block_product(t, codes, a, scale, shared), vf_set1(a->d), *c);
+          *c = vf_fma(block_product(t, sum[r], a, scale), vf_set1(a->d), *c);
         }
       }
     }
@@ -190,7 +215,7 @@ MTK_INLINE void direct(block_type t, const int rows, const int panels, const a8_
 }
 
 typedef void direct_fn(const a8_job *job, int64_t m0, int64_t p);
-/* Of `rows` activations: of `panels` panels at once, and of one. */
+/* Of so many activations: of `panels` panels at once if more than one, and of one. */
 typedef struct direct_row {
   int panels;
   direct_fn *many, *one;
@@ -219,59 +244,34 @@ static void run_direct(const direct_row *table, const a8_job *job, int64_t m0, i
                              const weight_block *const *w, int64_t count) {                        \
     tile(block_##t, r, acc, x, ldx, w, count);                                                     \
   }
-#if MTK_LANES == 16
 #define TILES_4(t) TILE_FN(t, 1) TILE_FN(t, 2) TILE_FN(t, 3) TILE_FN(t, 4)
-#define TILES_6(t) TILES_4(t) TILE_FN(t, 5) TILE_FN(t, 6)
 #define LIST_4(t)  tile_##t##_1, tile_##t##_2, tile_##t##_3, tile_##t##_4
+#if MTK_LANES == 16
+#define TILES_6(t) TILES_4(t) TILE_FN(t, 5) TILE_FN(t, 6)
 #define LIST_6(t)  LIST_4(t), tile_##t##_5, tile_##t##_6
 #else
-#define TILES_4(t) TILE_FN(t, 1) TILE_FN(t, 2)
-#define TILES_6    TILES_4
-#define LIST_4(t)  tile_##t##_1, tile_##t##_2
-#define LIST_6     LIST_4
+#define TILES_6 TILES_4
+#define LIST_6  LIST_4
 #endif
 
-#define DIRECT_FN(t, rows, panels)                                                                 \
-  static void direct_##t##_##rows##x##panels(const a8_job *job, int64_t m0, int64_t p) {           \
+/* Panels side by side, by the registers. */
+#if MTK_LANES == 16
+#define WIDTH(rows) ((rows) <= 2 ? 4 : 2)
+#else
+#define WIDTH(rows) ((rows) == 1 ? 4 : 1)
+#endif
+#define DIRECT_FN(t, rows, which, panels)                                                          \
+  static void direct_##t##_##rows##_##which(const a8_job *job, int64_t m0, int64_t p) {            \
     direct(block_##t, rows, panels, job, m0, p);                                                   \
   }
-#define DIRECT_ROW(t, rows, panels)                                                                \
-  { panels, direct_##t##_##rows##x##panels, direct_##t##_##rows##x1 }
-#if MTK_LANES == 16
+#define DIRECT_FNS(t, rows) DIRECT_FN(t, rows, many, WIDTH(rows)) DIRECT_FN(t, rows, one, 1)
+#define DIRECT_ROW(t, rows)                                                                        \
+  [rows] = {WIDTH(rows), WIDTH(rows) > 1 ? direct_##t##_##rows##_many : NULL,                      \
+            direct_##t##_##rows##_one},
+#define UP_TO_8(X, t) X(t, 1) X(t, 2) X(t, 3) X(t, 4) X(t, 5) X(t, 6) X(t, 7) X(t, 8)
 #define DIRECTS(t)                                                                                 \
-  DIRECT_FN(t, 1, 4)                                                                               \
-  DIRECT_FN(t, 1, 1)                                                                               \
-  DIRECT_FN(t, 2, 4)                                                                               \
-  DIRECT_FN(t, 2, 1)                                                                               \
-  DIRECT_FN(t, 3, 2)                                                                               \
-  DIRECT_FN(t, 3, 1)                                                                               \
-  DIRECT_FN(t, 4, 2)                                                                               \
-  DIRECT_FN(t, 4, 1)                                                                               \
-  DIRECT_FN(t, 5, 2)                                                                               \
-  DIRECT_FN(t, 5, 1)                                                                               \
-  DIRECT_FN(t, 6, 2)                                                                               \
-  DIRECT_FN(t, 6, 1)                                                                               \
-  DIRECT_FN(t, 7, 2)                                                                               \
-  DIRECT_FN(t, 7, 1)                                                                               \
-  DIRECT_FN(t, 8, 2)                                                                               \
-  DIRECT_FN(t, 8, 1)                                                                               \
-  static const direct_row direct_##t[DIRECT_ROWS + 1] = {                                          \
-      {0, NULL, NULL},     DIRECT_ROW(t, 1, 4), DIRECT_ROW(t, 2, 4),                               \
-      DIRECT_ROW(t, 3, 2), DIRECT_ROW(t, 4, 2), DIRECT_ROW(t, 5, 2),                               \
-      DIRECT_ROW(t, 6, 2), DIRECT_ROW(t, 7, 2), DIRECT_ROW(t, 8, 2)};
-#else
-#define DIRECTS(t)                                                                                 \
-  DIRECT_FN(t, 1, 4)                                                                               \
-  DIRECT_FN(t, 1, 1)                                                                               \
-  DIRECT_FN(t, 2, 1)                                                                               \
-  DIRECT_FN(t, 3, 1)                                                                               \
-  DIRECT_FN(t, 4, 1)                                                                               \
-  static const direct_row direct_##t[DIRECT_ROWS + 1] = {{0, NULL, NULL},                          \
-                                                         DIRECT_ROW(t, 1, 4),                      \
-                                                         DIRECT_ROW(t, 2, 1),                      \
-                                                         DIRECT_ROW(t, 3, 1),                      \
-                                                         DIRECT_ROW(t, 4, 1)};
-#endif
+  UP_TO_8(DIRECT_FNS, t)                                                                           \
+  static const direct_row direct_##t[DIRECT_ROWS + 1] = {UP_TO_8(DIRECT_ROW, t)};
 
 static size_t act_bytes(int64_t m, int64_t k) { return (size_t)(m * act_ld(mtk_k_blocks(k))); }
 

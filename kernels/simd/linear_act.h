@@ -18,7 +18,7 @@
 typedef struct act_block {
   int8_t q[MTK_K_BLOCK];
   float d;
-  int32_t start[2]; /* -offset * sum(q): of the block, or of each half */
+  int32_t start[2]; /* of integer sums, see starts */
   float sum;        /* sum(q) */
 } act_block;
 
@@ -33,25 +33,40 @@ MTK_INLINE act_block *act_row(const void *x, int64_t row, int64_t ld) {
 /* Are codes read as all 8 bits (offset 128)? */
 MTK_INLINE int is_wide(block_type t) { return t.offset == 128; }
 
-static void quantize(act_block *a, const float *x, int offset, int halves) {
+/* What integer sums start at: -offset * sum(q), of the block or of each half. AVX2 has it in pairs
+ * of int16, or nothing where codes are signed; sums of q5_1 start as if 16 were taken off the
+ * codes, so that they fit, and are raised by start[1] at the end. */
+#if MTK_LANES == 16
+MTK_INLINE int is_raised(block_type t) {
+  (void)t;
+  return 0;
+}
+MTK_INLINE void set_starts(act_block *a, block_type t, const int32_t sum[2]) {
+  a->start[0] = -t.offset * (t.halves ? sum[0] : sum[0] + sum[1]);
+  a->start[1] = t.halves ? -t.offset * sum[1] : 0;
+}
+#else
+MTK_INLINE int is_raised(block_type t) { return t.code == CODE_FIVE && t.offset == 0; }
+MTK_INLINE void set_starts(act_block *a, block_type t, const int32_t sum[2]) {
+  if (is_wide(t)) return;
+  act_pairs(a->start, a->q, is_raised(t) ? -16 : -t.offset, t.halves);
+  if (is_raised(t)) a->start[1] = 16 * (sum[0] + sum[1]);
+}
+#endif
+
+MTK_INLINE void quantize(act_block *a, const float *x, block_type t) {
   float inverse;
   int32_t sum[2];
   memset(a, 0, sizeof *a);
   a->d = act_scale(x, MTK_K_BLOCK, &inverse);
   if (inverse == 0.0f) return;
   act_codes(a->q, sum, x, inverse);
-  a->start[0] = -offset * (halves ? sum[0] : sum[0] + sum[1]);
-  a->start[1] = halves ? -offset * sum[1] : 0;
+  set_starts(a, t, sum);
   a->sum = (float)(sum[0] + sum[1]);
 }
 
-/* `start` is the sum of q times this, negative. */
-MTK_INLINE int start_offset(block_type t) { return SIGNED_WIDE && is_wide(t) ? 0 : t.offset; }
-
 MTK_INLINE void prepare_row(block_type t, act_block *a, const float *x, int64_t blocks) {
-  for (int64_t b = 0; b < blocks; b++) {
-    quantize(&a[b], x + b * MTK_K_BLOCK, start_offset(t), t.halves);
-  }
+  for (int64_t b = 0; b < blocks; b++) quantize(&a[b], x + b * MTK_K_BLOCK, t);
 }
 
 /* ---- a run ---------------------------------------- */

@@ -98,6 +98,14 @@ MTK_INLINE __m128i code_table(block_type t) {
                             : _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6,
                                             4, 0);
 }
+/* Those of group g, vector h of the panel. */
+MTK_INLINE vi block_group(block_type t, panel_block at, int h, int g, vi fifth, __m128i table) {
+  const uint8_t *from = at.codes + 4 * LANES * h;
+  if (t.code == CODE_BYTE) return vi_load(from + 64 * g);
+  int stored = t.halves ? g / 4 * 2 + g % 2 : g % 4, high = t.halves ? g % 4 / 2 : g / 4;
+  vi raw = vi_load(from + 64 * stored);
+  return nibble_codes(t, high ? vi_srli(raw, 4) : raw, fifth, table, g);
+}
 /* Codes of a block, vector h of the panel: register j = k 4j..4j+3 as unsigned bytes. */
 MTK_INLINE void block_registers(vi *codes, block_type t, panel_block at, int h, __m128i table) {
   const uint8_t *from = at.codes + 4 * LANES * h;

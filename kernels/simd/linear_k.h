@@ -45,7 +45,7 @@ MTK_INLINE int steps_of(const mtk_k_super *f) {
 }
 MTK_INLINE vi sum_step(vi sum, vi codes, vi q, int levels) {
   vi w = levels ? _mm256_abs_epi8(codes) : codes, x = levels ? _mm256_sign_epi8(q, codes) : q;
-  return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x));
+  return in_order(_mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x)));
 }
 MTK_INLINE vi sum_step_at(vi sum, vi codes, const int8_t *q, int levels) {
   return sum_step(sum, codes, vi_set1_bytes(q), levels);

@@ -63,19 +63,13 @@ MTK_INLINE __m256i vi_pack_bytes(const vi *v) {
 /* The same for dwords within uint8. */
 MTK_INLINE __m256i vi_pack_unsigned(const vi *v) { return vi_pack_bytes(v); } /* truncates */
 
-/* Sum over a lane's 4 bytes of w (unsigned) * x (signed, not -128), added to a running value: begin
- * with `start`, at most 4 steps, end. wide: w uses all 8 bits, otherwise w <= 31. */
-enum { SIGNED_WIDE = 0 }; /* do wide codes count as signed (w - 128)? */
-MTK_INLINE vi dot_begin(vi start, int wide) {
-  (void)wide;
-  return start;
-}
+/* Sum over a lane's 4 bytes of w (unsigned) * x (signed, not -128), added to a running value, and
+ * its int32 at the end. wide: w uses all 8 bits, otherwise w <= 31. */
 MTK_INLINE vi dot_step(vi a, vi w, vi x, int wide) {
   (void)wide;
   return _mm512_dpbusd_epi32(a, w, x);
 }
-MTK_INLINE vi dot_end(vi a, vi start, int wide) {
-  (void)start;
+MTK_INLINE vi dot_end(vi a, int wide) {
   (void)wide;
   return a;
 }
@@ -144,19 +138,24 @@ MTK_INLINE __m256i vi_pack_unsigned(const vi *v) {
                                      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/* As above. Narrow: vpmaddubsw pairs (31 * 127 * 2) summed in int16, at most 4 steps = 31496. Wide:
- * w - 128 as magnitude (at most 128) and sign, so that pairs reach only 128 * 127 * 2 = 32512. */
-enum { SIGNED_WIDE = 1 };
-MTK_INLINE vi dot_begin(vi start, int wide) { return wide ? start : _mm256_setzero_si256(); }
+/* A sum of integers as it stands: the compiler would make all products first, for which there are
+ * no registers, and add them in another order. */
+MTK_INLINE vi in_order(vi sum) {
+  __asm__("" : "+x"(sum));
+  return sum;
+}
+
+/* As above. Narrow: pairs of int16, of k 0, 1 and 2, 3 of each four, in which sums may wrap: they
+ * must fit at the end. Wide: w - 128 as magnitude (at most 128) and sign, so that the pairs of a
+ * step reach only 128 * 127 * 2 = 32512. */
 MTK_INLINE vi dot_step(vi a, vi w, vi x, int wide) {
-  if (!wide) return _mm256_add_epi16(a, _mm256_maddubs_epi16(w, x));
+  if (!wide) return in_order(_mm256_add_epi16(a, _mm256_maddubs_epi16(w, x)));
   vi c = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
   vi pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(c), _mm256_sign_epi8(x, c));
-  return _mm256_add_epi32(a, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  return in_order(_mm256_add_epi32(a, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
 }
-MTK_INLINE vi dot_end(vi a, vi start, int wide) {
-  if (wide) return a;
-  return _mm256_add_epi32(start, _mm256_madd_epi16(a, _mm256_set1_epi16(1)));
+MTK_INLINE vi dot_end(vi a, int wide) {
+  return wide ? a : _mm256_madd_epi16(a, _mm256_set1_epi16(1));
 }
 
 #endif
@@ -256,5 +255,19 @@ MTK_INLINE void act_codes(int8_t *q, int32_t sum[2], const float *x, float inver
   sum[0] = _mm256_cvtsi256_si32(fours);
   sum[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(fours, 1));
 }
+
+#if MTK_LANES == 8
+/* factor times the sum of q[0..32), or the sums of both halves, as narrow dot products keep it: in
+ * a pair of int16, of k 0, 1 and 2, 3 of each four. */
+MTK_INLINE void act_pairs(int32_t pairs[2], const int8_t *q, int factor, int halves) {
+  vi sum = _mm256_maddubs_epi16(_mm256_set1_epi8(1), vi_load(q));
+  sum = _mm256_add_epi16(sum, _mm256_shuffle_epi32(sum, 0x4e));
+  sum = _mm256_add_epi16(sum, _mm256_shuffle_epi32(sum, 0xb1));
+  if (!halves) sum = _mm256_add_epi16(sum, _mm256_permute2x128_si256(sum, sum, 1));
+  sum = _mm256_mullo_epi16(sum, _mm256_set1_epi16((short)factor));
+  pairs[0] = _mm256_cvtsi256_si32(sum);
+  pairs[1] = halves ? _mm_cvtsi128_si32(_mm256_extracti128_si256(sum, 1)) : 0;
+}
+#endif
 
 #endif
