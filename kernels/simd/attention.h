@@ -43,7 +43,7 @@ static void MTK_K(kv_store)(mtk_dtype type, void *const *k_pages, void *const *v
 
 /* Query rows that share every tile of keys and values once it is in the L1 cache, and decoded; half
  * as many where their scores are more floats than SCORES and would leave the L2 cache. */
-enum { BLOCK_ROWS = 4 * TILE_ROWS, SCORES = 3 << 18 };
+enum { BLOCK_ROWS = 48, SCORES = 3 << 18 };
 
 /* Up to BLOCK_ROWS query rows on their way through the three steps. */
 typedef struct query_block {

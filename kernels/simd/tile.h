@@ -25,7 +25,7 @@ typedef struct tile {
   int64_t ld_b, next_b;
   int64_t rows, cols, k;
   int from_zero; /* start the chains at +0 instead of at C */
-  /* May be NULL. Step s prefetches the 128 bytes at ahead + s * ld_ahead (bytes). */
+  /* May be NULL. Step s prefetches as many bytes as it reads of B, at ahead + s * ld_ahead. */
   const uint8_t *ahead;
   int64_t ld_ahead;
 } tile;
@@ -48,7 +48,7 @@ MTK_INLINE void tile_body(const tile *t, const int rows, const int vecs, const i
   const int64_t ld_ahead = t->ahead ? t->ld_ahead : ld_b * (int64_t)sizeof *b;
   for (int64_t s = t->k; s > 0; s--, b += ld_b, a += layout == A_ROWS ? 1 : ld_a) {
     _mm_prefetch((const char *)ahead, _MM_HINT_T1);
-    _mm_prefetch((const char *)ahead + 64, _MM_HINT_T1);
+    if (TILE_COLS * (int)sizeof *b > 64) _mm_prefetch((const char *)ahead + 64, _MM_HINT_T1);
     ahead += ld_ahead;
     vf bv[2];
     MTK_UNROLL
