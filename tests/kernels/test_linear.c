@@ -249,6 +249,26 @@ static void edge(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
 }
 static void test_edge(const mtk_kernels *k) { each_row(k, edge); }
 
+/* ---- the greatest integer sums of a8: all codes alike, all activations alike ---------------- */
+static void greatest(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  static const uint8_t codes[] = {0x00, 0xff, 0x0f, 0xf0, 0x80, 0x7f};
+  static const int64_t rows[] = {1, 2, 3, 7, 16, 17, 45};
+  enum { CODES = sizeof codes, ROWS = sizeof rows / sizeof *rows, K = 512, N = 20 };
+  if (arith != MTK_A8) return;
+  const mtk_dtype_info *t = mtk_dtype_get(type);
+  for (int i = 0; i < CODES * ROWS * 2; i++) {
+    linear_case c = make_case(type, arith, rows[i % ROWS], N, K, CK_ZERO, CK_NORMAL, GRID_NONE);
+    uint8_t *w = (uint8_t *)(uintptr_t)c.w.data;
+    const size_t bytes = mtk_dtype_bytes(type, N * K);
+    memset(w, codes[i / ROWS % CODES], bytes);
+    for (size_t b = 0; b < bytes; b += t->block_bytes) set_scales(type, w + b, 1);
+    for (int64_t j = 0; j < c.m * c.ldx; j++) ((float *)(uintptr_t)c.x)[j] = i % 2 ? 1.0f : -1.0f;
+    compare(k, &c);
+    ck_free_all();
+  }
+}
+static void test_greatest(const mtk_kernels *k) { each_row(k, greatest); }
+
 /* ---- special numbers in a8: NaN and Inf give NaN or Inf, nothing else breaks --------------- */
 /* y of k's kernel, which is that of the reference but for which NaN it is. */
 static const float *same_but_nan(const mtk_kernels *k, linear_case *c) {
@@ -342,6 +362,7 @@ static void test_amx_emulated(const mtk_kernels *k) {
   }
   each_row(&amx, whole_tiles);
   each_row(&amx, edge);
+  each_row(&amx, greatest);
   each_row(&amx, special);
 }
 
@@ -352,6 +373,7 @@ int main(int argc, char **argv) {
       {"linear_adversarial", test_adversarial, NULL},
       {"linear_large", test_large, ck_bench_linear},
       {"linear_a16_denormal_edge", test_edge, NULL},
+      {"linear_a8_greatest_sums", test_greatest, NULL},
       {"linear_a8_special", test_special, NULL},
       {"linear_amx_emulated", test_amx_emulated, NULL},
   };
