@@ -306,8 +306,8 @@ typedef struct mtk_kernels {
   void (*attention_step)(const mtk_attn_args *a, mtk_attn_step step, int64_t i0, int64_t i1);
 } mtk_kernels;
 
-/* Fill a table for a level; entries a level lacks are those of the next lower one. Levels above
- * mtk_isa_best() must not be run. Thread-safe. */
+/* Fill a table for a level, at most mtk_isa_best(): code of a level above is not to be entered, not
+ * even to fill its table. Entries a level lacks are those of the next lower one. Thread-safe. */
 void mtk_kernels_init(mtk_kernels *table, mtk_isa level);
 /* Highest level this CPU and OS support (CPUID and XGETBV), reason as a static string. */
 mtk_isa mtk_isa_best(const char **why);
