@@ -40,9 +40,9 @@ MTK_INLINE void tile(block_type t, const int rows, float *acc, const act_block *
   for (int64_t b = 0; b < count; b++) {
     const weight_block *const wb[2] = {w[0] + b, w[1] + b};
     MTK_UNROLL for (int half = 0; half < 2; half++) {
+      const int begins = half == 0 || t.halves;
       MTK_UNROLL for (int r = 0; r < rows; r++) {
-        if (half == 1 && !t.halves) break;
-        sum[r][0] = sum[r][1] = vi_set1(act_row(x, r, ldx)[b].start[half]);
+        if (begins) sum[r][0] = sum[r][1] = vi_set1(act_row(x, r, ldx)[b].start[half]);
       }
       MTK_UNROLL for (int g = 4 * half; g < 4 * half + 4; g++) {
         vi w0 = vi_load(wb[0]->codes + 64 * g + 4 * lane[0]);

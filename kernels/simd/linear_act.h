@@ -18,7 +18,7 @@
 typedef struct act_block {
   int8_t q[MTK_K_BLOCK];
   float d;
-  int32_t start[2]; /* of integer sums, see starts */
+  int32_t start[2]; /* of integer sums, see set_starts */
   float sum;        /* sum(q) */
 } act_block;
 

@@ -67,24 +67,20 @@ MTK_INLINE vf block_scale(block_type t, panel_block at, int part, int h) {
   return at.grid ? vf_mul(d, vf_load(at.grid + h * LANES)) : d;
 }
 
-/* Which groups of 4 k stored register g holds: low nibbles and high ones. */
-MTK_INLINE int low_group(block_type t, int g) { return t.halves ? g / 2 * 4 + g % 2 : g; }
-MTK_INLINE int high_group(block_type t, int g) { return low_group(t, g) + (t.halves ? 2 : 4); }
+/* Where a group of 4 k stands: in which register of nibbles, and in its high ones? */
+MTK_INLINE int stored_in(block_type t, int group) {
+  return t.halves ? group / 4 * 2 + group % 2 : group % 4;
+}
+MTK_INLINE int is_high(block_type t, int group) { return t.halves ? group % 4 / 2 : group / 4; }
 
-/* The codes of group `group` in the low nibbles of raw, as unsigned bytes: by the table where the
+/* The codes of group `group` in its register of nibbles, as unsigned bytes: by the table where the
  * type has one, with the fifth bits of register `fifth`. */
 MTK_INLINE vi nibble_codes(block_type t, vi raw, vi fifth, __m128i table, int group) {
-  vi nibbles = vi_and(raw, vi_set1(0x0f0f0f0f));
+  vi nibbles = vi_and(is_high(t, group) ? vi_srli(raw, 4) : raw, vi_set1(0x0f0f0f0f));
   if (t.code == CODE_E2M1 || t.code == CODE_IQ4) return vi_lookup16(table, nibbles);
   if (t.code != CODE_FIVE) return nibbles;
   vi moved = group < 4 ? vi_slli(fifth, 4 - group) : vi_srli(fifth, group - 4);
   return vi_or(nibbles, vi_and(moved, vi_set1(0x10101010)));
-}
-MTK_INLINE vi low_codes(block_type t, vi raw, vi fifth, __m128i table, int g) {
-  return nibble_codes(t, raw, fifth, table, low_group(t, g));
-}
-MTK_INLINE vi high_codes(block_type t, vi raw, vi fifth, __m128i table, int g) {
-  return nibble_codes(t, vi_srli(raw, 4), fifth, table, high_group(t, g));
 }
 /* The fifth bits, vector h of the panel. */
 MTK_INLINE vi fifth_bits(block_type t, const uint8_t *codes, int h) {
@@ -98,27 +94,16 @@ MTK_INLINE __m128i code_table(block_type t) {
                             : _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6,
                                             4, 0);
 }
-/* Those of group g, vector h of the panel. */
+/* Codes of group g of a block, vector h of the panel, as unsigned bytes. */
 MTK_INLINE vi block_group(block_type t, panel_block at, int h, int g, vi fifth, __m128i table) {
   const uint8_t *from = at.codes + 4 * LANES * h;
   if (t.code == CODE_BYTE) return vi_load(from + 64 * g);
-  int stored = t.halves ? g / 4 * 2 + g % 2 : g % 4, high = t.halves ? g % 4 / 2 : g / 4;
-  vi raw = vi_load(from + 64 * stored);
-  return nibble_codes(t, high ? vi_srli(raw, 4) : raw, fifth, table, g);
+  return nibble_codes(t, vi_load(from + 64 * stored_in(t, g)), fifth, table, g);
 }
-/* Codes of a block, vector h of the panel: register j = k 4j..4j+3 as unsigned bytes. */
+/* All groups: register j = k 4j..4j+3. */
 MTK_INLINE void block_registers(vi *codes, block_type t, panel_block at, int h, __m128i table) {
-  const uint8_t *from = at.codes + 4 * LANES * h;
-  if (t.code == CODE_BYTE) {
-    MTK_UNROLL for (int g = 0; g < 8; g++) codes[g] = vi_load(from + 64 * g);
-    return;
-  }
-  vi fifth = fifth_bits(t, at.codes, h);
-  MTK_UNROLL for (int g = 0; g < 4; g++) {
-    vi raw = vi_load(from + 64 * g);
-    codes[low_group(t, g)] = low_codes(t, raw, fifth, table, g);
-    codes[high_group(t, g)] = high_codes(t, raw, fifth, table, g);
-  }
+  const vi fifth = fifth_bits(t, at.codes, h);
+  MTK_UNROLL for (int g = 0; g < 8; g++) codes[g] = block_group(t, at, h, g, fifth, table);
 }
 /* Codes of a block as bytes, register j = k 4j..4j+3 of the 16 rows: 8 x 64 bytes at dst. */
 MTK_INLINE void block_codes(uint8_t *dst, block_type t, panel_block at, __m128i table) {
@@ -210,8 +195,7 @@ MTK_INLINE void round2(vf *w) {
 MTK_INLINE vi group_codes(block_type t, const uint8_t *codes, int h, int group, int high) {
   codes += 4 * LANES * h;
   if (t.code == CODE_BYTE) return vi_load(codes + 64 * group);
-  int at = t.halves ? group / 4 * 2 + group % 2 : group % 4;
-  vi raw = vi_srli(vi_load(codes + 64 * at), 4 * high);
+  vi raw = vi_srli(vi_load(codes + 64 * stored_in(t, group)), 4 * high);
   if (t.code != CODE_FIVE) return raw;
   vi fifth = vi_slli(vi_shift_right(vi_load(codes + 256), group), 4);
   return vi_select(vi_set1(0x10101010), fifth, raw);
