@@ -12,7 +12,8 @@
 enum { ROWS = 256, DEPTH = 2048, SPARE_ROWS = (ROWS + TILE_SIDE - 1) / TILE_SIDE };
 enum { TILE_BYTES = TILE_SIDE * TILE_ROW };
 typedef uint16_t tile_weight;
-static int64_t depth_of(int64_t rows) {
+static int64_t depth_of(const float_job *job, int64_t rows) {
+  (void)job;
   (void)rows;
   return DEPTH;
 }

@@ -120,6 +120,7 @@ MTK_INLINE void block_codes(uint8_t *dst, block_type t, panel_block at, __m128i 
 
 /* ---- weights as floats ---------------------------------------- */
 /* Two k of a panel of a plain type, j (even) and j + 1, vector h of the panel. */
+typedef void load2_fn(vf *w, const uint8_t *panel, int64_t j, int h);
 #define LOAD2(t, elem)                                                                             \
   MTK_INLINE void load2_##t(vf *w, const uint8_t *panel, int64_t j, int h) {                       \
     const uint8_t *at = panel + (j * MTK_PANEL + h * LANES) * elem;                                \
@@ -135,6 +136,19 @@ MTK_INLINE void unpack2(vf *w, vi pairs) {
 }
 MTK_INLINE void load2_bf16(vf *w, const uint8_t *panel, int64_t j, int h) {
   unpack2(w, vi_load(panel + j * MTK_PANEL * 2 + h * LANES * 4));
+}
+/* One k, j + odd: j is even where bf16 is read. */
+typedef vf load1_fn(const uint8_t *panel, int64_t j, int odd, int h);
+#define LOAD1(t, elem)                                                                             \
+  MTK_INLINE vf load1_##t(const uint8_t *panel, int64_t j, int odd, int h) {                       \
+    return load_##t(panel + ((j + odd) * MTK_PANEL + h * LANES) * elem);                           \
+  }
+LOAD1(f32, 4)
+LOAD1(f16, 2)
+MTK_INLINE vf load1_bf16(const uint8_t *panel, int64_t j, int odd, int h) {
+  vf w[2];
+  load2_bf16(w, panel, j, h);
+  return w[odd];
 }
 #if MTK_LANES == 16
 MTK_INLINE void f16_halves(vf *w, __m512i v) {

@@ -1,11 +1,12 @@
 /* kernels/simd/linear_float.h: linear layers in arithmetics a32 and a16, every storage type.
  *
  * Lanes run over n (rows of W) and each chain runs over k in order, so the bits do not depend on
- * tiles. A row, and few rows of plain types, decode in registers; everything else decodes up to
- * DEPTH k of two panels once for ROWS activations: to floats for the tiles of
- * simd/linear_tiles.h, to pairs of bf16 for those of kernels/amx. A tile keeps its sums over these
- * k in registers; in between y holds them as floats, which continues the chains unchanged. DEPTH k
- * are done for all panels before more, so that the activations stay in L2. */
+ * tiles. A row, and few rows of plain types, decode in registers, as do tiles that read weights
+ * where they stand; everything else decodes up to DEPTH k of two panels once for ROWS activations:
+ * to floats for the tiles of simd/linear_tiles.h, to pairs of bf16 for those of kernels/amx. A tile
+ * keeps its sums over these k in registers; in between y holds them as floats, which continues the
+ * chains unchanged. DEPTH k are done for all panels before more, so that the activations stay in
+ * L2. */
 #include "families.h"
 #include "simd/linear_block.h"
 #include "simd/linear_sums.h"
@@ -47,18 +48,21 @@ typedef struct gemv_rows {
 typedef void gemv_fn(const gemv_rows *rows, const uint8_t *panel, int64_t stride, int64_t k,
                      float scale, int64_t cols);
 
-/* A storage type in one arithmetic: of one row of x, many panels and one; of up to 2, 4 and 8 rows,
- * so many panels as FEW_ says, or NULL. */
+/* A storage type in one arithmetic: tiles that read its weights where they stand, or NULL; of one
+ * row of x, many panels and one; of up to 2, 4 and 8 rows, so many panels as FEW_ says, or NULL. */
 enum { FEW_COUNT = 3 };
+typedef struct tile_table tile_table;
 typedef struct float_kernel {
   mtk_dtype type;
   mtk_arith arith;
   decode_fn *decode;
+  const tile_table *tiles;
   gemv_fn *many, *one, *few[FEW_COUNT];
 } float_kernel;
 
 typedef struct float_job {
   const float_kernel *kernel;
+  const tile_table *tiles; /* NULL: weights are decoded first */
   float *y;
   const float *act;
   const void *packed;
@@ -143,7 +147,8 @@ static void run_panels(const float_job *job, int64_t m0, int64_t rows, int64_t p
   sums_at to = {.y = job->y + m0 * job->ldy + p * MTK_PANEL,
                 .ldy = job->ldy,
                 .cols = mtk_k_min(panels * MTK_PANEL, job->n - p * MTK_PANEL)};
-  int64_t depth = depth_of(rows);
+  int64_t depth = depth_of(job, rows);
+  int elem = mtk_k_panel_format_of(job->kernel->type)->elem_bytes;
   for (int64_t j = k0; j < k1; j += depth) {
     int64_t count = mtk_k_min(depth, k1 - j);
     to.first = j == 0;
@@ -153,7 +158,8 @@ static void run_panels(const float_job *job, int64_t m0, int64_t rows, int64_t p
     for (int64_t i = 0; i < panels; i++) {
       const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p + i);
       const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p + i);
-      w[i] = job->kernel->decode(scratch[i], panel, grid, j, count);
+      w[i] = job->tiles ? panel + j * MTK_PANEL * elem
+                        : job->kernel->decode(scratch[i], panel, grid, j, count);
     }
     if (panels < TILE_PANELS) w[TILE_PANELS - 1] = w[0];
     int more = j + depth < k1;
@@ -191,7 +197,23 @@ MTK_INLINE void close_block(vf *acc, vf c[2][MAX_SUMS], const int count) {
   }
 }
 
-typedef void load2_fn(vf *w, const uint8_t *panel, int64_t j, int h);
+/* Sums of k j + odd of `rows` rows times `count` vectors of weights. */
+MTK_INLINE void gemv_one_k(load2_fn *load2, const int odd, const int rows, const int count,
+                           vf *sums, const float *const *x, const uint8_t *panel, int64_t stride,
+                           int64_t j) {
+  vf w[MAX_SUMS], both[2];
+  loads_in_order();
+  MTK_UNROLL for (int v = 0; v < count; v++) {
+    load2(both, panel + v / PARTS * stride, j, v % PARTS);
+    w[v] = both[odd];
+  }
+  MTK_UNROLL for (int r = 0; r < rows; r++) {
+    vf a = vf_set1(x[r][j + odd]);
+    MTK_UNROLL for (int v = 0; v < count; v++) {
+      sums[r * count + v] = vf_fma(a, w[v], sums[r * count + v]);
+    }
+  }
+}
 
 /* Sums over k j0 .. j1 (an even number) of `rows` rows times `panels` panels: of even and odd k. */
 MTK_INLINE void gemv_pairs(load2_fn *load2, const int elem, const int rows, const int panels,
@@ -206,12 +228,17 @@ MTK_INLINE void gemv_pairs(load2_fn *load2, const int elem, const int rows, cons
         for (int at = 0; at < 2 * MTK_PANEL * elem; at += 64)
           prefetch(from + j * MTK_PANEL * elem + at, ahead);
       }
+      if (MTK_LANES == 8 && rows > 2) continue;
       vf w[2];
       load2(w, from, j, v % PARTS);
       MTK_UNROLL for (int r = 0; r < rows; r++) {
         even[r * count + v] = vf_fma(vf_set1(x[r][j]), w[0], even[r * count + v]);
         odd[r * count + v] = vf_fma(vf_set1(x[r][j + 1]), w[1], odd[r * count + v]);
       }
+    }
+    if (MTK_LANES == 8 && rows > 2) { /* x of both k and the sums are more than the registers */
+      gemv_one_k(load2, 0, rows, count, even, x, panel, stride, j);
+      gemv_one_k(load2, 1, rows, count, odd, x, panel, stride, j);
     }
   }
 }
@@ -335,6 +362,7 @@ static void run_float(const float_kernel *kernel, float *y, int64_t ldy, const v
                    .k = k,
                    .stride = mtk_k_panel_stride(mtk_k_panel_format_of(kernel->type), k),
                    .flush = kernel->arith == MTK_A16};
+  if (!((const mtk_k_header *)packed)->has_grid) job.tiles = kernel->tiles;
   p0 = run_direct(&job, m0, m1 - m0, p0, p1);
   for (int64_t i = m0; i < m1 && p0 < p1; i += ROWS)
     run_rows(&job, i, mtk_k_min(ROWS, m1 - i), p0, p1);
@@ -388,10 +416,11 @@ MTK_INLINE const void *block_chunk(block_type t, const int a16, void *dst, const
                                           int64_t stride, int64_t k, float scale, int64_t cols) {  \
     call;                                                                                          \
   }
-#define RUN(TYPE, t, A, a, ...)                                                                    \
+#define RUN(TYPE, t, A, a, tiles, ...)                                                             \
   static MTK_K_RUN(run_##t##_##a) {                                                                \
-    static const float_kernel kernel = {TYPE, MTK_##A, decode_##t##_##a, gemv_##t##_##a##_many,    \
-                                        gemv_##t##_##a##_one, {__VA_ARGS__}};                      \
+    static const float_kernel kernel = {TYPE, MTK_##A, decode_##t##_##a, tiles,                    \
+                                        gemv_##t##_##a##_many, gemv_##t##_##a##_one,               \
+                                        {__VA_ARGS__}};                                            \
     run_float(&kernel, y, ldy, act, m, m0, m1, packed, n, k, p0, p1);                              \
   }
 #define PLAIN_GEMV(t, A, n_rows, width, elem)                                                      \
@@ -399,32 +428,23 @@ MTK_INLINE const void *block_chunk(block_type t, const int a16, void *dst, const
 #define FEW_GEMV(t, A, a, n_rows, elem)                                                            \
   GEMV(t, a, n_rows, PLAIN_GEMV(t, A, n_rows, FEW_##A(n_rows), elem))
 #define FEW_ENTRY(t, A, a, n_rows) FEW_##A(n_rows) > 0 ? gemv_##t##_##a##_##n_rows : NULL
-#define PLAIN_RUN(TYPE, t, A, a, elem)                                                             \
+#define PLAIN_RUN(TYPE, t, A, a, elem, tiles)                                                      \
   GEMV(t, a, many, PLAIN_GEMV(t, A, 1, GEMV_##A, elem))                                            \
   GEMV(t, a, one, PLAIN_GEMV(t, A, 1, 1, elem))                                                    \
   FEW_GEMV(t, A, a, 2, elem)                                                                       \
   FEW_GEMV(t, A, a, 4, elem)                                                                       \
   FEW_GEMV(t, A, a, 8, elem)                                                                       \
-  RUN(TYPE, t, A, a, FEW_ENTRY(t, A, a, 2), FEW_ENTRY(t, A, a, 4), FEW_ENTRY(t, A, a, 8))
-#define PLAIN(TYPE, t, A, a, elem)                                                                 \
+  RUN(TYPE, t, A, a, tiles, FEW_ENTRY(t, A, a, 2), FEW_ENTRY(t, A, a, 4), FEW_ENTRY(t, A, a, 8))
+#define PLAIN(TYPE, t, A, a, elem, tiles)                                                          \
   DECODE(t, a, plain_chunk(load2_##t, MTK_##A == MTK_A16, dst, panel, grid, k0, count))            \
-  PLAIN_RUN(TYPE, t, A, a, elem)
+  PLAIN_RUN(TYPE, t, A, a, elem, tiles)
 #define BLOCK_GEMV(t, A, width)                                                                    \
   gemv_blocks(block_##t, MTK_##A == MTK_A16, width, rows, panel, stride, k, scale, cols)
 #define BLOCK(TYPE, t, A, a)                                                                       \
   DECODE(t, a, block_chunk(block_##t, MTK_##A == MTK_A16, dst, panel, grid, k0, count))            \
   GEMV(t, a, many, BLOCK_GEMV(t, A, GEMV_##A))                                                     \
   GEMV(t, a, one, BLOCK_GEMV(t, A, 1))                                                             \
-  RUN(TYPE, t, A, a, NULL)
-
-/* Weights that stand in their panels as products take them. */
-MTK_INLINE const void *in_place(void *dst, const uint8_t *panel, const float *grid, int64_t k0,
-                                int64_t count) {
-  (void)dst;
-  (void)grid;
-  (void)count;
-  return panel + k0 * MTK_PANEL * (int64_t)sizeof(tile_weight);
-}
+  RUN(TYPE, t, A, a, NULL, NULL)
 
 #define BLOCKS(X, A, a)                                                                            \
   X(MTK_Q8_0, q8_0, A, a)                                                                          \
@@ -438,20 +458,27 @@ MTK_INLINE const void *in_place(void *dst, const uint8_t *panel, const float *gr
   X(MTK_NVFP4, nvfp4, A, a)
 
 #ifdef MTK_TILES
+/* Weights that stand in their panels as products take them. */
+MTK_INLINE const void *in_place(void *dst, const uint8_t *panel, const float *grid, int64_t k0,
+                                int64_t count) {
+  (void)dst;
+  (void)grid;
+  (void)count;
+  return panel + k0 * MTK_PANEL * (int64_t)sizeof(tile_weight);
+}
 DECODE(bf16, a16, in_place(dst, panel, grid, k0, count))
-PLAIN_RUN(MTK_BF16, bf16, A16, a16, 2)
+PLAIN_RUN(MTK_BF16, bf16, A16, a16, 2, NULL)
 #else
-DECODE(f32, a32, in_place(dst, panel, grid, k0, count))
-PLAIN_RUN(MTK_F32, f32, A32, a32, 4)
-PLAIN(MTK_F16, f16, A32, a32, 2)
-PLAIN(MTK_BF16, bf16, A32, a32, 2)
-PLAIN(MTK_F8_E4M3, f8_e4m3, A32, a32, 1)
-PLAIN(MTK_F8_E5M2, f8_e5m2, A32, a32, 1)
+PLAIN(MTK_F32, f32, A32, a32, 4, TILES_F32)
+PLAIN(MTK_F16, f16, A32, a32, 2, TILES_F16)
+PLAIN(MTK_BF16, bf16, A32, a32, 2, NULL)
+PLAIN(MTK_F8_E4M3, f8_e4m3, A32, a32, 1, NULL)
+PLAIN(MTK_F8_E5M2, f8_e5m2, A32, a32, 1, NULL)
 BLOCKS(BLOCK, A32, a32)
-PLAIN(MTK_BF16, bf16, A16, a16, 2)
+PLAIN(MTK_BF16, bf16, A16, a16, 2, TILES_BF16)
 #endif
-PLAIN(MTK_F8_E4M3, f8_e4m3, A16, a16, 1)
-PLAIN(MTK_F8_E5M2, f8_e5m2, A16, a16, 1)
+PLAIN(MTK_F8_E4M3, f8_e4m3, A16, a16, 1, NULL)
+PLAIN(MTK_F8_E5M2, f8_e5m2, A16, a16, 1, NULL)
 BLOCKS(BLOCK, A16, a16)
 
 /* ---- table rows ---------------------------------------- */

@@ -6,10 +6,11 @@
 #ifndef MTK_KERNELS_SIMD_LINEAR_TILES_H
 #define MTK_KERNELS_SIMD_LINEAR_TILES_H
 
-/* Heights of tiles. a16 keeps two chains each, so half the rows. */
-#define UP_TO_3(X)  X(1) X(2) X(3)
-#define UP_TO_6(X)  UP_TO_3(X) X(4) X(5) X(6)
-#define UP_TO_12(X) UP_TO_6(X) X(7) X(8) X(9) X(10) X(11) X(12)
+/* Heights of tiles, X(a, b, height). a16 keeps two chains each, so half the rows. */
+#define UP_TO_3(X, a, b) X(a, b, 1) X(a, b, 2) X(a, b, 3)
+#define UP_TO_6(X, a, b) UP_TO_3(X, a, b) X(a, b, 4) X(a, b, 5) X(a, b, 6)
+#define UP_TO_12(X, a, b)                                                                          \
+  UP_TO_6(X, a, b) X(a, b, 7) X(a, b, 8) X(a, b, 9) X(a, b, 10) X(a, b, 11) X(a, b, 12)
 #if MTK_LANES == 16
 enum { TILE_A32 = 12, TILE_A16 = 6 };
 #define HEIGHTS_A32 UP_TO_12
@@ -21,13 +22,17 @@ enum { TILE_A32 = 6, TILE_A16 = 3 };
 #endif
 enum { ROWS = 264, DEPTH = 1024, FETCH_K = MTK_K_BLOCK }; /* whole tiles for 256 rows */
 typedef float tile_weight;
-/* Decoded k at a time: what few rows multiply stays in L1. */
-static int64_t depth_of(int64_t rows) { return rows <= 4 * TILE_A32 ? 128 : DEPTH; }
+/* k at a time: what few rows multiply stays in L1. */
+static int64_t depth_of(const float_job *job, int64_t rows) {
+  return rows > 4 * TILE_A32 ? DEPTH : job->tiles && MTK_LANES == 8 ? 512 : 128;
+}
 
 /* ---- activations ---------------------------------------- */
 static int64_t act_ld(int64_t k) { return mtk_k_blocks(k) * MTK_K_BLOCK; }
+/* With 8 lanes nearly equal heights: few rows have too few chains for the latency of FMA. */
 static int64_t tile_height(mtk_arith arith, int64_t m) {
-  return mtk_k_min(arith == MTK_A16 ? TILE_A16 : TILE_A32, m);
+  int64_t most = arith == MTK_A16 ? TILE_A16 : TILE_A32, count = (m + most - 1) / most;
+  return MTK_LANES == 8 ? (m + count - 1) / count : mtk_k_min(most, m);
 }
 static int64_t rows_in_tiles(int64_t height, int64_t m) {
   return (m + height - 1) / height * height;
@@ -79,17 +84,18 @@ MTK_INLINE void end_sums(const int rows, float *y, vf c[][2], const sums_at *to)
   }
 }
 
-MTK_INLINE void tile_a32(const int rows, float *y, const sums_at *to, const float *x, int64_t step,
-                         const float *const *w, int64_t count, upcoming *next) {
+MTK_INLINE void tile_a32(load1_fn *load, const int rows, float *y, const sums_at *to,
+                         const float *x, int64_t step, const void *const *w, int64_t count,
+                         upcoming *next) {
   vf c[TILE_A32][2];
   begin_sums(rows, c, y, to);
-  const float *w0 = w[0], *w1 = w[1];
+  const uint8_t *w0 = w[0], *w1 = w[TILE_PANELS - 1];
   for (int64_t j = 0, end = 0; j < count; j++, x += step) {
     if (j == end) {
       fetch_step(next);
       end += FETCH_K;
     }
-    vf b0 = vf_load(w0 + j * MTK_PANEL), b1 = vf_load(w1 + j * MTK_PANEL);
+    vf b0 = load(w0, j, 0, 0), b1 = load(w1, j, 0, PARTS - 1);
     MTK_UNROLL for (int r = 0; r < rows; r++) {
       vf a = vf_set1(x[r]);
       c[r][0] = vf_fma(a, b0, c[r][0]);
@@ -99,11 +105,12 @@ MTK_INLINE void tile_a32(const int rows, float *y, const sums_at *to, const floa
   end_sums(rows, y, c, to);
 }
 
-MTK_INLINE void tile_a16(const int rows, float *y, const sums_at *to, const float *x, int64_t step,
-                         const float *const *w, int64_t count, upcoming *next) {
+MTK_INLINE void tile_a16(load1_fn *load, const int rows, float *y, const sums_at *to,
+                         const float *x, int64_t step, const void *const *w, int64_t count,
+                         upcoming *next) {
   vf sum[TILE_A16][2];
   begin_sums(rows, sum, y, to);
-  const float *w0 = w[0], *w1 = w[1];
+  const uint8_t *w0 = w[0], *w1 = w[TILE_PANELS - 1];
   for (int64_t k0 = 0; k0 < count; k0 += MTK_K_BLOCK) {
     fetch_step(next);
     vf c[2][TILE_A16][2]; /* even, odd */
@@ -112,7 +119,8 @@ MTK_INLINE void tile_a16(const int rows, float *y, const sums_at *to, const floa
     }
     for (int64_t j = k0; j < k0 + MTK_K_BLOCK; j += 2) {
       MTK_UNROLL for (int odd = 0; odd < 2; odd++, x += step) {
-        vf b0 = vf_load(w0 + (j + odd) * MTK_PANEL), b1 = vf_load(w1 + (j + odd) * MTK_PANEL);
+        loads_in_order();
+        vf b0 = load(w0, j, odd, 0), b1 = load(w1, j, odd, PARTS - 1);
         MTK_UNROLL for (int r = 0; r < rows; r++) {
           vf a = vf_set1(x[r]);
           c[odd][r][0] = vf_fma(a, b0, c[odd][r][0]);
@@ -130,40 +138,53 @@ MTK_INLINE void tile_a16(const int rows, float *y, const sums_at *to, const floa
 }
 
 typedef void tile_fn(float *y, const sums_at *to, const float *x, int64_t step,
-                     const float *const *w, int64_t count, upcoming *next);
-#define TILE(a, r)                                                                                 \
-  NOINLINE void tile_##a##_##r(float *y, const sums_at *to, const float *x, int64_t step,          \
-                               const float *const *w, int64_t count, upcoming *next) {             \
-    tile_##a(r, y, to, x, step, w, count, next);                                                   \
+                     const void *const *w, int64_t count, upcoming *next);
+/* Tiles of weights as load1_ reads them, by their rows. */
+struct tile_table {
+  tile_fn *rows[TILE_A32 + 1];
+};
+#define TILE(a, load, r)                                                                           \
+  NOINLINE void tile_##a##_##load##_##r(float *y, const sums_at *to, const float *x, int64_t step, \
+                                        const void *const *w, int64_t count, upcoming *next) {     \
+    tile_##a(load1_##load, r, y, to, x, step, w, count, next);                                     \
   }
-#define TILE_ENTRY(a, r) [r] = tile_##a##_##r,
-#define A32_TILE(r)      TILE(a32, r)
-#define A16_TILE(r)      TILE(a16, r)
-#define A32_ENTRY(r)     TILE_ENTRY(a32, r)
-#define A16_ENTRY(r)     TILE_ENTRY(a16, r)
-HEIGHTS_A32(A32_TILE)
-HEIGHTS_A16(A16_TILE)
-static tile_fn *const tiles[][TILE_A32 + 1] = {
-    [MTK_A32] = {HEIGHTS_A32(A32_ENTRY)}, [MTK_A16] = {HEIGHTS_A16(A16_ENTRY)}};
+#define TILE_ENTRY(a, load, r) [r] = tile_##a##_##load##_##r,
+#define TILES(a, load, HEIGHTS)                                                                    \
+  HEIGHTS(TILE, a, load)                                                                           \
+  static const tile_table tiles_##a##_##load = {{HEIGHTS(TILE_ENTRY, a, load)}};
+TILES(a32, f32, HEIGHTS_A32)
+TILES(a16, f32, HEIGHTS_A16)
+#define TILES_F32 &tiles_a32_f32
+#if MTK_LANES == 8
+/* Conversions of these run beside multiplications, so they are read where they stand. */
+TILES(a32, f16, HEIGHTS_A32)
+TILES(a16, bf16, HEIGHTS_A16)
+#define TILES_F16  &tiles_a32_f16
+#define TILES_BF16 &tiles_a16_bf16
+#else
+#define TILES_F16  NULL
+#define TILES_BF16 NULL
+#endif
 
 /* Sums of rows m0 .. of x, columns k0 .. k0+count, times w. */
 NOINLINE void products(const float_job *job, const sums_at *to, int64_t m0, int64_t rows,
                        int64_t k0, int64_t count, const void *const *w, upcoming *next) {
   int64_t height = tile_height(job->kernel->arith, job->m), r = 0;
-  const float *weights[2] = {w[0], MTK_LANES == 8 ? (const float *)w[0] + LANES : w[1]};
+  const tile_table *decoded = job->kernel->arith == MTK_A16 ? &tiles_a16_f32 : &tiles_a32_f32;
+  const tile_table *tiles = job->tiles ? job->tiles : decoded;
   fetch_in_steps(next, (rows + height - 1) / height * ((count + FETCH_K - 1) / FETCH_K));
   while (r < rows) {
     int64_t n = mtk_k_min(height - (m0 + r) % height, rows - r);
     const float *x = job->act + in_tile(height, job->m, m0 + r, k0, job->k);
-    tile_fn *tile = tiles[job->kernel->arith][n];
+    tile_fn *tile = tiles->rows[n];
     float *y = to->y + r * to->ldy;
     if (to->cols == COLS) {
-      tile(y, to, x, height, weights, count, next);
+      tile(y, to, x, height, w, count, next);
     } else {
       float acc[TILE_A32 * COLS];
       sums_at all = {.ldy = COLS, .first = to->first, .scale = to->scale};
       if (!to->first) load_sums(acc, y, to->ldy, n, to->cols);
-      tile(acc, &all, x, height, weights, count, next);
+      tile(acc, &all, x, height, w, count, next);
       store_sums(y, to->ldy, acc, n, to->cols, 1.0f);
     }
     r += n;
