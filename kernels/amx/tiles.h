@@ -9,7 +9,8 @@
 #include "amx/config.h"
 
 /* Tiles of equal height cover up to SPARE_ROWS more rows than there are. */
-enum { ROWS = 256, DEPTH = 2048, SPARE_ROWS = (ROWS + TILE_SIDE - 1) / TILE_SIDE };
+enum { PANELS = TILE_PANELS, ROWS = 256, DEPTH = 2048 };
+enum { SPARE_ROWS = (ROWS + TILE_SIDE - 1) / TILE_SIDE };
 enum { TILE_BYTES = TILE_SIDE * TILE_ROW };
 typedef uint16_t tile_weight;
 static int64_t depth_of(const float_job *job, int64_t rows) {

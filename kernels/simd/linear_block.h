@@ -137,17 +137,17 @@ MTK_INLINE void unpack2(vf *w, vi pairs) {
 MTK_INLINE void load2_bf16(vf *w, const uint8_t *panel, int64_t j, int h) {
   unpack2(w, vi_load(panel + j * MTK_PANEL * 2 + h * LANES * 4));
 }
-/* One k, j + odd: j is even where bf16 is read. */
-typedef vf load1_fn(const uint8_t *panel, int64_t j, int odd, int h);
+/* One k, j + odd, of the first vector: j is even where bf16 is read. */
+typedef vf load1_fn(const uint8_t *panel, int64_t j, int odd);
 #define LOAD1(t, elem)                                                                             \
-  MTK_INLINE vf load1_##t(const uint8_t *panel, int64_t j, int odd, int h) {                       \
-    return load_##t(panel + ((j + odd) * MTK_PANEL + h * LANES) * elem);                           \
+  MTK_INLINE vf load1_##t(const uint8_t *panel, int64_t j, int odd) {                              \
+    return load_##t(panel + (j + odd) * MTK_PANEL * elem);                                         \
   }
 LOAD1(f32, 4)
 LOAD1(f16, 2)
-MTK_INLINE vf load1_bf16(const uint8_t *panel, int64_t j, int odd, int h) {
+MTK_INLINE vf load1_bf16(const uint8_t *panel, int64_t j, int odd) {
   vf w[2];
-  load2_bf16(w, panel, j, h);
+  load2_bf16(w, panel, j, 0);
   return w[odd];
 }
 #if MTK_LANES == 16

@@ -12,20 +12,21 @@
 #include "simd/linear_sums.h"
 
 /* Panels side by side: of one row of x; of 2, 4 or 8 rows, by the registers (0: not at all; AMX has
- * tiles for more than 4). Less than two panels of weights from memory are slow. */
+ * tiles for more than 4 rows, 8 lanes for more than 2). Less than two panels of weights from memory
+ * are slow. */
 #if MTK_LANES == 16
 enum { GEMV_A32 = 4, GEMV_A16 = 4 };
 #define FEW_A32(rows) (rows == 8 ? 2 : 4)
 #else
 enum { GEMV_A32 = 4, GEMV_A16 = 2 };
-#define FEW_A32(rows) (4 / rows)
+#define FEW_A32(rows) (rows == 2 ? 2 : 0)
 #endif
 #if defined(MTK_TILES)
 #define FEW_A16(rows) (rows == 8 ? 0 : 8 / rows)
 #elif MTK_LANES == 16
 #define FEW_A16(rows) (8 / rows)
 #else
-#define FEW_A16(rows) (2 / rows)
+#define FEW_A16(rows) (rows == 2 ? 1 : 0)
 #endif
 
 enum { FTZ_DAZ = 0x8040 };
@@ -131,8 +132,8 @@ static void prepare_a16(void *act, const float *x, int64_t ldx, int64_t m, int64
 /* Where the weights k0 .. k0+count of panels p .. lie, about. */
 static upcoming upcoming_at(const float_job *job, int64_t p, int64_t k0, int64_t count) {
   int64_t blocks = mtk_k_blocks(job->k), bytes = job->stride * mtk_k_blocks(count) / blocks;
-  upcoming next = {.n_panels = TILE_PANELS, .lines = bytes / 64 + 1};
-  for (int i = 0; i < TILE_PANELS; i++) {
+  upcoming next = {.n_panels = PANELS, .lines = bytes / 64 + 1};
+  for (int i = 0; i < PANELS; i++) {
     next.panels[i] = mtk_k_panel(job->packed, job->stride, p + i) +
                      job->stride * (k0 / MTK_K_BLOCK) / blocks / 64 * 64;
   }
@@ -142,7 +143,7 @@ static upcoming upcoming_at(const float_job *job, int64_t p, int64_t k0, int64_t
 /* Rows m0 .. m0+rows times panels p .. p+panels, k0 .. k1 of the sums. */
 static void run_panels(const float_job *job, int64_t m0, int64_t rows, int64_t p, int64_t panels,
                        int64_t k0, int64_t k1) {
-  _Alignas(64) uint8_t scratch[TILE_PANELS][DEPTH * MTK_PANEL * sizeof(tile_weight)];
+  _Alignas(64) uint8_t scratch[PANELS][DEPTH * MTK_PANEL * sizeof(tile_weight)];
   const mtk_k_header *header = job->packed;
   sums_at to = {.y = job->y + m0 * job->ldy + p * MTK_PANEL,
                 .ldy = job->ldy,
@@ -154,16 +155,16 @@ static void run_panels(const float_job *job, int64_t m0, int64_t rows, int64_t p
     to.first = j == 0;
     to.scale = j + count == job->k ? header->scale : 1.0f;
     if (job->kernel->arith == MTK_A16) count = mtk_k_blocks(count) * MTK_K_BLOCK;
-    const void *w[TILE_PANELS] = {0};
+    const void *w[PANELS] = {0};
     for (int64_t i = 0; i < panels; i++) {
       const float *grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p + i);
       const uint8_t *panel = mtk_k_panel(job->packed, job->stride, p + i);
       w[i] = job->tiles ? panel + j * MTK_PANEL * elem
                         : job->kernel->decode(scratch[i], panel, grid, j, count);
     }
-    if (panels < TILE_PANELS) w[TILE_PANELS - 1] = w[0];
+    for (int64_t i = panels; i < PANELS; i++) w[i] = w[0];
     int more = j + depth < k1;
-    upcoming next = upcoming_at(job, more ? p : p + TILE_PANELS, more ? j + depth : k0, count);
+    upcoming next = upcoming_at(job, more ? p : p + PANELS, more ? j + depth : k0, count);
     unsigned csr = flush_on(job->flush);
     products(job, &to, m0, rows, j, count, w, &next);
     _mm_setcsr(csr);
@@ -172,9 +173,8 @@ static void run_panels(const float_job *job, int64_t m0, int64_t rows, int64_t p
 
 static void run_rows(const float_job *job, int64_t m0, int64_t rows, int64_t p0, int64_t p1) {
   for (int64_t k0 = 0; k0 < job->k; k0 += DEPTH) {
-    for (int64_t p = p0; p < p1; p += TILE_PANELS) {
-      run_panels(job, m0, rows, p, mtk_k_min(TILE_PANELS, p1 - p), k0,
-                 mtk_k_min(k0 + DEPTH, job->k));
+    for (int64_t p = p0; p < p1; p += PANELS) {
+      run_panels(job, m0, rows, p, mtk_k_min(PANELS, p1 - p), k0, mtk_k_min(k0 + DEPTH, job->k));
     }
   }
 }
@@ -197,24 +197,6 @@ MTK_INLINE void close_block(vf *acc, vf c[2][MAX_SUMS], const int count) {
   }
 }
 
-/* Sums of k j + odd of `rows` rows times `count` vectors of weights. */
-MTK_INLINE void gemv_one_k(load2_fn *load2, const int odd, const int rows, const int count,
-                           vf *sums, const float *const *x, const uint8_t *panel, int64_t stride,
-                           int64_t j) {
-  vf w[MAX_SUMS], both[2];
-  loads_in_order();
-  MTK_UNROLL for (int v = 0; v < count; v++) {
-    load2(both, panel + v / PARTS * stride, j, v % PARTS);
-    w[v] = both[odd];
-  }
-  MTK_UNROLL for (int r = 0; r < rows; r++) {
-    vf a = vf_set1(x[r][j + odd]);
-    MTK_UNROLL for (int v = 0; v < count; v++) {
-      sums[r * count + v] = vf_fma(a, w[v], sums[r * count + v]);
-    }
-  }
-}
-
 /* Sums over k j0 .. j1 (an even number) of `rows` rows times `panels` panels: of even and odd k. */
 MTK_INLINE void gemv_pairs(load2_fn *load2, const int elem, const int rows, const int panels,
                            vf *even, vf *odd, const float *const *x, const uint8_t *panel,
@@ -228,17 +210,12 @@ MTK_INLINE void gemv_pairs(load2_fn *load2, const int elem, const int rows, cons
         for (int at = 0; at < 2 * MTK_PANEL * elem; at += 64)
           prefetch(from + j * MTK_PANEL * elem + at, ahead);
       }
-      if (MTK_LANES == 8 && rows > 2) continue;
       vf w[2];
       load2(w, from, j, v % PARTS);
       MTK_UNROLL for (int r = 0; r < rows; r++) {
         even[r * count + v] = vf_fma(vf_set1(x[r][j]), w[0], even[r * count + v]);
         odd[r * count + v] = vf_fma(vf_set1(x[r][j + 1]), w[1], odd[r * count + v]);
       }
-    }
-    if (MTK_LANES == 8 && rows > 2) { /* x of both k and the sums are more than the registers */
-      gemv_one_k(load2, 0, rows, count, even, x, panel, stride, j);
-      gemv_one_k(load2, 1, rows, count, odd, x, panel, stride, j);
     }
   }
 }

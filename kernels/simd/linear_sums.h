@@ -33,8 +33,8 @@ MTK_INLINE void fetch_rows(const float *y, int64_t ldy, int64_t rows) {
  * work before: a core has few fill buffers, and would wait for them if all were asked for at once.
  */
 typedef struct upcoming {
-  const uint8_t *panels[TILE_PANELS];
-  int n_panels;
+  const uint8_t *panels[3];
+  int n_panels; /* at most 3 */
   int64_t line, lines, lines_a_step; /* of each panel */
   const float *y;
   int64_t ldy, rows, rows_a_step;
