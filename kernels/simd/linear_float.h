@@ -29,6 +29,7 @@ enum { GEMV_A32 = 4, GEMV_A16 = 2 };
 #define FEW_A16(rows) (rows == 2 ? 1 : 0)
 #endif
 
+enum { FEW_ROWS = 3 * LANES }; /* of tiles: their weights stay in L1 */
 enum { FTZ_DAZ = 0x8040 };
 static unsigned flush_on(int flush) {
   unsigned old = _mm_getcsr();
@@ -171,10 +172,12 @@ static void run_panels(const float_job *job, int64_t m0, int64_t rows, int64_t p
   }
 }
 
+/* Few rows on 8 lanes take panels whole, as they lie in memory. */
 static void run_rows(const float_job *job, int64_t m0, int64_t rows, int64_t p0, int64_t p1) {
-  for (int64_t k0 = 0; k0 < job->k; k0 += DEPTH) {
+  int64_t depth = MTK_LANES == 8 && rows <= FEW_ROWS ? job->k : DEPTH;
+  for (int64_t k0 = 0; k0 < job->k; k0 += depth) {
     for (int64_t p = p0; p < p1; p += PANELS) {
-      run_panels(job, m0, rows, p, mtk_k_min(PANELS, p1 - p), k0, mtk_k_min(k0 + DEPTH, job->k));
+      run_panels(job, m0, rows, p, mtk_k_min(PANELS, p1 - p), k0, mtk_k_min(k0 + depth, job->k));
     }
   }
 }

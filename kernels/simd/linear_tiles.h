@@ -28,9 +28,9 @@ enum { TILE_A32 = 6, TILE_A16 = 3, PANELS = 3 };
 enum { MAX_WIDTH = 3 }; /* vectors */
 enum { ROWS = 264, DEPTH = 1024, FETCH_K = MTK_K_BLOCK }; /* whole tiles for 256 rows */
 typedef float tile_weight;
-/* k at a time: what few rows multiply stays in L1 where it was decoded. */
+/* k at a time: what was decoded for few rows stays in L1. */
 static int64_t depth_of(const float_job *job, int64_t rows) {
-  return rows > 4 * TILE_A32 || (MTK_LANES == 8 && job->tiles) ? DEPTH : 128;
+  return rows > FEW_ROWS || (MTK_LANES == 8 && job->tiles) ? DEPTH : 128;
 }
 
 /* ---- activations ---------------------------------------- */
