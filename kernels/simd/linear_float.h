@@ -296,8 +296,9 @@ static int few_of(const float_job *job, int64_t m, int64_t *width) {
   static const int widths[][FEW_COUNT] = {[MTK_A32] = {FEW_A32(2), FEW_A32(4), FEW_A32(8)},
                                           [MTK_A16] = {FEW_A16(2), FEW_A16(4), FEW_A16(8)}};
   int i = m <= 2 ? 0 : m <= 4 ? 1 : 2;
+  int tiled = MTK_LANES == 8 && job->kernel->arith == MTK_A16 && job->tiles; /* with more chains */
   *width = widths[job->kernel->arith][i];
-  return m <= 8 && job->kernel->few[i] ? i : -1;
+  return m <= 8 && job->kernel->few[i] && !tiled ? i : -1;
 }
 
 /* Panels that do not make `width` are left: returns the first. */
