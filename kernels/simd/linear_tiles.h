@@ -14,15 +14,15 @@
 #define UP_TO_12(X, a, b)                                                                          \
   UP_TO_6(X, a, b) X(a, b, 7) X(a, b, 8) X(a, b, 9) X(a, b, 10) X(a, b, 11) X(a, b, 12)
 #if MTK_LANES == 16
-enum { TILE_A32 = 12, TILE_A16 = 6, PANELS = TILE_PANELS };
+enum { TILE_A32 = 12, TILE_A16 = 6, TALLEST_A32 = TILE_A32, PANELS = TILE_PANELS };
 #define HEIGHTS_A32 UP_TO_12
 #define HEIGHTS_A16 UP_TO_6
 #define WIDE_A32    NONE
 #else
-enum { TILE_A32 = 6, TILE_A16 = 3, PANELS = 3 };
+enum { TILE_A32 = 6, TILE_A16 = 3, TALLEST_A32 = 4, PANELS = 3 };
 #define HEIGHTS_A32 UP_TO_6
 #define HEIGHTS_A16 UP_TO_3
-/* Three vectors, half the panels: 12 chains where two are too few for the latency of FMA. */
+/* Of three vectors, half the panels. */
 #define WIDE_A32 UP_TO_4
 #endif
 enum { MAX_WIDTH = 3 }; /* vectors */
@@ -35,9 +35,11 @@ static int64_t depth_of(const float_job *job, int64_t rows) {
 
 /* ---- activations ---------------------------------------- */
 static int64_t act_ld(int64_t k) { return mtk_k_blocks(k) * MTK_K_BLOCK; }
-/* With 8 lanes nearly equal heights: few rows have too few chains for the latency of FMA. */
+/* With 8 lanes nearly equal heights, more than 6 rows of a32 in tiles of three vectors: two have too
+ * few chains for the latency of FMA. */
 static int64_t tile_height(mtk_arith arith, int64_t m) {
-  int64_t most = arith == MTK_A16 ? TILE_A16 : TILE_A32, count = (m + most - 1) / most;
+  int64_t most = arith == MTK_A16 ? TILE_A16 : m > TILE_A32 ? TALLEST_A32 : TILE_A32;
+  int64_t count = (m + most - 1) / most;
   return MTK_LANES == 8 ? (m + count - 1) / count : mtk_k_min(most, m);
 }
 static int64_t rows_in_tiles(int64_t height, int64_t m) {
