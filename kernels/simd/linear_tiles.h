@@ -35,8 +35,8 @@ static int64_t depth_of(const float_job *job, int64_t rows) {
 
 /* ---- activations ---------------------------------------- */
 static int64_t act_ld(int64_t k) { return mtk_k_blocks(k) * MTK_K_BLOCK; }
-/* With 8 lanes nearly equal heights, more than 6 rows of a32 in tiles of three vectors: two have too
- * few chains for the latency of FMA. */
+/* With 8 lanes nearly equal heights, and beyond 6 rows of a32 tiles of three vectors: otherwise
+ * there are too few chains for the latency of FMA. */
 static int64_t tile_height(mtk_arith arith, int64_t m) {
   int64_t most = arith == MTK_A16 ? TILE_A16 : m > TILE_A32 ? TALLEST_A32 : TILE_A32;
   int64_t count = (m + most - 1) / most;
