@@ -24,12 +24,6 @@
 
 enum { LANES = MTK_LANES, PARTS = 16 / MTK_LANES };
 
-/* Loads after it stay there: the compiler would gather those of several steps, for which 16
- * registers are too few. */
-MTK_INLINE void loads_in_order(void) {
-  if (MTK_LANES == 8) __asm__ volatile("" ::: "memory");
-}
-
 #if MTK_LANES == 16
 
 typedef __m512 vf;

@@ -2,11 +2,11 @@
  *
  * Lanes run over n (rows of W) and each chain runs over k in order, so the bits do not depend on
  * tiles. A row, and few rows of plain types, decode in registers, as do tiles that read weights
- * where they stand; everything else decodes up to DEPTH k of two panels once for ROWS activations:
- * to floats for the tiles of simd/linear_tiles.h, to pairs of bf16 for those of kernels/amx. A tile
- * keeps its sums over these k in registers; in between y holds them as floats, which continues the
- * chains unchanged. DEPTH k are done for all panels before more, so that the activations stay in
- * L2. */
+ * where they stand; everything else decodes up to DEPTH k of PANELS panels once for ROWS
+ * activations: to floats for the tiles of simd/linear_tiles.h, to pairs of bf16 for those of
+ * kernels/amx. A tile keeps its sums over these k in registers; in between y holds them as floats,
+ * which continues the chains unchanged. DEPTH k are done for all panels before more, so that many
+ * activations stay in L2. */
 #include "families.h"
 #include "simd/linear_block.h"
 #include "simd/linear_sums.h"
@@ -50,8 +50,9 @@ typedef struct gemv_rows {
 typedef void gemv_fn(const gemv_rows *rows, const uint8_t *panel, int64_t stride, int64_t k,
                      float scale, int64_t cols);
 
-/* A storage type in one arithmetic: tiles that read its weights where they stand, or NULL; of one
- * row of x, many panels and one; of up to 2, 4 and 8 rows, so many panels as FEW_ says, or NULL. */
+/* A storage type in one arithmetic: how its weights are decoded, or NULL if there never is a grid
+ * and there are tiles; tiles that read weights without a grid where they stand, or NULL; of one row
+ * of x, many panels and one; of up to 2, 4 and 8 rows, so many panels as FEW_ says, or NULL. */
 enum { FEW_COUNT = 3 };
 typedef struct tile_table tile_table;
 typedef struct float_kernel {
@@ -397,9 +398,9 @@ MTK_INLINE const void *block_chunk(block_type t, const int a16, void *dst, const
                                           int64_t stride, int64_t k, float scale, int64_t cols) {  \
     call;                                                                                          \
   }
-#define RUN(TYPE, t, A, a, tiles, ...)                                                             \
+#define RUN(TYPE, t, A, a, decode, tiles, ...)                                                     \
   static MTK_K_RUN(run_##t##_##a) {                                                                \
-    static const float_kernel kernel = {TYPE, MTK_##A, decode_##t##_##a, tiles,                    \
+    static const float_kernel kernel = {TYPE, MTK_##A, decode, tiles,                              \
                                         gemv_##t##_##a##_many, gemv_##t##_##a##_one,               \
                                         {__VA_ARGS__}};                                            \
     run_float(&kernel, y, ldy, act, m, m0, m1, packed, n, k, p0, p1);                              \
@@ -409,23 +410,24 @@ MTK_INLINE const void *block_chunk(block_type t, const int a16, void *dst, const
 #define FEW_GEMV(t, A, a, n_rows, elem)                                                            \
   GEMV(t, a, n_rows, PLAIN_GEMV(t, A, n_rows, FEW_##A(n_rows), elem))
 #define FEW_ENTRY(t, A, a, n_rows) FEW_##A(n_rows) > 0 ? gemv_##t##_##a##_##n_rows : NULL
-#define PLAIN_RUN(TYPE, t, A, a, elem, tiles)                                                      \
+#define PLAIN_RUN(TYPE, t, A, a, elem, decode, tiles)                                              \
   GEMV(t, a, many, PLAIN_GEMV(t, A, 1, GEMV_##A, elem))                                            \
   GEMV(t, a, one, PLAIN_GEMV(t, A, 1, 1, elem))                                                    \
   FEW_GEMV(t, A, a, 2, elem)                                                                       \
   FEW_GEMV(t, A, a, 4, elem)                                                                       \
   FEW_GEMV(t, A, a, 8, elem)                                                                       \
-  RUN(TYPE, t, A, a, tiles, FEW_ENTRY(t, A, a, 2), FEW_ENTRY(t, A, a, 4), FEW_ENTRY(t, A, a, 8))
+  RUN(TYPE, t, A, a, decode, tiles, FEW_ENTRY(t, A, a, 2), FEW_ENTRY(t, A, a, 4),                  \
+      FEW_ENTRY(t, A, a, 8))
 #define PLAIN(TYPE, t, A, a, elem, tiles)                                                          \
   DECODE(t, a, plain_chunk(load2_##t, MTK_##A == MTK_A16, dst, panel, grid, k0, count))            \
-  PLAIN_RUN(TYPE, t, A, a, elem, tiles)
+  PLAIN_RUN(TYPE, t, A, a, elem, decode_##t##_##a, tiles)
 #define BLOCK_GEMV(t, A, width)                                                                    \
   gemv_blocks(block_##t, MTK_##A == MTK_A16, width, rows, panel, stride, k, scale, cols)
 #define BLOCK(TYPE, t, A, a)                                                                       \
   DECODE(t, a, block_chunk(block_##t, MTK_##A == MTK_A16, dst, panel, grid, k0, count))            \
   GEMV(t, a, many, BLOCK_GEMV(t, A, GEMV_##A))                                                     \
   GEMV(t, a, one, BLOCK_GEMV(t, A, 1))                                                             \
-  RUN(TYPE, t, A, a, NULL, NULL)
+  RUN(TYPE, t, A, a, decode_##t##_##a, NULL, NULL)
 
 #define BLOCKS(X, A, a)                                                                            \
   X(MTK_Q8_0, q8_0, A, a)                                                                          \
@@ -440,17 +442,16 @@ MTK_INLINE const void *block_chunk(block_type t, const int a16, void *dst, const
 
 #ifdef MTK_TILES
 /* Weights that stand in their panels as products take them. */
-MTK_INLINE const void *in_place(void *dst, const uint8_t *panel, const float *grid, int64_t k0,
-                                int64_t count) {
+static const void *in_place(void *dst, const uint8_t *panel, const float *grid, int64_t k0,
+                            int64_t count) {
   (void)dst;
   (void)grid;
   (void)count;
   return panel + k0 * MTK_PANEL * (int64_t)sizeof(tile_weight);
 }
-DECODE(bf16, a16, in_place(dst, panel, grid, k0, count))
-PLAIN_RUN(MTK_BF16, bf16, A16, a16, 2, NULL)
+PLAIN_RUN(MTK_BF16, bf16, A16, a16, 2, in_place, NULL)
 #else
-PLAIN(MTK_F32, f32, A32, a32, 4, TILES_F32)
+PLAIN_RUN(MTK_F32, f32, A32, a32, 4, NULL, TILES_F32)
 PLAIN(MTK_F16, f16, A32, a32, 2, TILES_F16)
 PLAIN(MTK_BF16, bf16, A32, a32, 2, NULL)
 PLAIN(MTK_F8_E4M3, f8_e4m3, A32, a32, 1, NULL)

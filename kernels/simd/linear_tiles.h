@@ -6,7 +6,8 @@
 #ifndef MTK_KERNELS_SIMD_LINEAR_TILES_H
 #define MTK_KERNELS_SIMD_LINEAR_TILES_H
 
-/* Heights of tiles, X(a, b, height). a16 keeps two chains each, so half the rows. */
+/* Heights of tiles, X(a, b, height). a16 keeps two chains each, so half the rows; MANY_A32 is the
+ * height for more rows than TILE_A32. */
 #define NONE(X, a, b)
 #define UP_TO_3(X, a, b) X(a, b, 1) X(a, b, 2) X(a, b, 3)
 #define UP_TO_4(X, a, b) UP_TO_3(X, a, b) X(a, b, 4)
@@ -14,12 +15,12 @@
 #define UP_TO_12(X, a, b)                                                                          \
   UP_TO_6(X, a, b) X(a, b, 7) X(a, b, 8) X(a, b, 9) X(a, b, 10) X(a, b, 11) X(a, b, 12)
 #if MTK_LANES == 16
-enum { TILE_A32 = 12, TILE_A16 = 6, TALLEST_A32 = TILE_A32, PANELS = TILE_PANELS };
+enum { TILE_A32 = 12, TILE_A16 = 6, MANY_A32 = TILE_A32, PANELS = TILE_PANELS };
 #define HEIGHTS_A32 UP_TO_12
 #define HEIGHTS_A16 UP_TO_6
 #define WIDE_A32    NONE
 #else
-enum { TILE_A32 = 6, TILE_A16 = 3, TALLEST_A32 = 4, PANELS = 3 };
+enum { TILE_A32 = 6, TILE_A16 = 3, MANY_A32 = 4, PANELS = 3 };
 #define HEIGHTS_A32 UP_TO_6
 #define HEIGHTS_A16 UP_TO_3
 /* Of three vectors, half the panels. */
@@ -38,7 +39,7 @@ static int64_t act_ld(int64_t k) { return mtk_k_blocks(k) * MTK_K_BLOCK; }
 /* With 8 lanes nearly equal heights, and beyond 6 rows of a32 tiles of three vectors: otherwise
  * there are too few chains for the latency of FMA. */
 static int64_t tile_height(mtk_arith arith, int64_t m) {
-  int64_t most = arith == MTK_A16 ? TILE_A16 : m > TILE_A32 ? TALLEST_A32 : TILE_A32;
+  int64_t most = arith == MTK_A16 ? TILE_A16 : m > TILE_A32 ? MANY_A32 : TILE_A32;
   int64_t count = (m + most - 1) / most;
   return MTK_LANES == 8 ? (m + count - 1) / count : mtk_k_min(most, m);
 }
@@ -78,8 +79,16 @@ static void tile_rows(float *act, mtk_arith arith, int64_t m, int64_t m0, int64_
 }
 
 /* ---- sums += x[count][rows, step apart] * w[count][16 a panel] ------------------- */
-MTK_INLINE void begin_sums(const int rows, const int width, vf c[][MAX_WIDTH], const float *y,
-                           const sums_at *to) {
+/* Loads after it stay there: the compiler would gather those of several steps, for which 16
+ * registers are too few. */
+MTK_INLINE void loads_in_order(void) {
+  if (MTK_LANES == 8) __asm__ volatile("" ::: "memory");
+}
+
+/* The sums so far, and the vectors of weights in registers. */
+MTK_INLINE void begin_tile(const int rows, const int width, vf c[][MAX_WIDTH], const float *y,
+                           const sums_at *to, const uint8_t **w, const uint8_t *const *vectors) {
+  MTK_UNROLL for (int v = 0; v < width; v++) w[v] = vectors[v];
   MTK_UNROLL for (int r = 0; r < rows; r++) {
     MTK_UNROLL for (int v = 0; v < width; v++) {
       c[r][v] = to->first ? vf_set1(0.0f) : vf_load(y + r * to->ldy + v * LANES);
@@ -87,7 +96,7 @@ MTK_INLINE void begin_sums(const int rows, const int width, vf c[][MAX_WIDTH], c
   }
   fetch_rows(y + rows * to->ldy, to->ldy, rows);
 }
-MTK_INLINE void end_sums(const int rows, const int width, float *y, vf c[][MAX_WIDTH],
+MTK_INLINE void end_tile(const int rows, const int width, float *y, vf c[][MAX_WIDTH],
                          const sums_at *to) {
   MTK_UNROLL for (int r = 0; r < rows; r++) {
     MTK_UNROLL for (int v = 0; v < width; v++) {
@@ -112,8 +121,7 @@ MTK_INLINE void tile_a32(load1_fn *load, const int rows, const int width, float 
                          const uint8_t *const *vectors, int64_t count, upcoming *next) {
   vf c[TILE_A32][MAX_WIDTH];
   const uint8_t *w[MAX_WIDTH];
-  MTK_UNROLL for (int v = 0; v < width; v++) w[v] = vectors[v];
-  begin_sums(rows, width, c, y, to);
+  begin_tile(rows, width, c, y, to, w, vectors);
   for (int64_t j = 0, end = 0; j < count; j++, x += step) {
     if (j == end) {
       fetch_step(next);
@@ -121,7 +129,7 @@ MTK_INLINE void tile_a32(load1_fn *load, const int rows, const int width, float 
     }
     add_products(load, rows, width, c, x, w, j, 0);
   }
-  end_sums(rows, width, y, c, to);
+  end_tile(rows, width, y, c, to);
 }
 
 MTK_INLINE void tile_a16(load1_fn *load, const int rows, const int width, float *y,
@@ -129,8 +137,7 @@ MTK_INLINE void tile_a16(load1_fn *load, const int rows, const int width, float 
                          const uint8_t *const *vectors, int64_t count, upcoming *next) {
   vf sum[TILE_A16][MAX_WIDTH];
   const uint8_t *w[MAX_WIDTH];
-  MTK_UNROLL for (int v = 0; v < width; v++) w[v] = vectors[v];
-  begin_sums(rows, width, sum, y, to);
+  begin_tile(rows, width, sum, y, to, w, vectors);
   for (int64_t k0 = 0; k0 < count; k0 += MTK_K_BLOCK) {
     fetch_step(next);
     vf c[2][TILE_A16][MAX_WIDTH]; /* even, odd */
@@ -149,7 +156,7 @@ MTK_INLINE void tile_a16(load1_fn *load, const int rows, const int width, float 
       }
     }
   }
-  end_sums(rows, width, y, sum, to);
+  end_tile(rows, width, y, sum, to);
 }
 
 typedef void tile_fn(float *y, const sums_at *to, const float *x, int64_t step,
