@@ -40,27 +40,32 @@ static unsigned flush_on(int flush) {
 /* Decoded weights k0 .. k0+count (k0 even) of a panel: in dst, or where they stand. */
 typedef const void *decode_fn(void *dst, const uint8_t *panel, const float *grid, int64_t k0,
                               int64_t count);
-/* m rows of x and where their products go. */
+/* m rows of x and where their products go; the grid of the first panel, and floats to the next. */
 typedef struct gemv_rows {
   float *y;
-  const float *x;
-  int64_t ldy, ldx, m;
+  const float *x, *grid;
+  int64_t ldy, ldx, m, ld_grid;
 } gemv_rows;
 /* Some rows of x times some panels, `stride` apart; cols of y from the first one on exist. */
 typedef void gemv_fn(const gemv_rows *rows, const uint8_t *panel, int64_t stride, int64_t k,
                      float scale, int64_t cols);
 
 /* A storage type in one arithmetic: how its weights are decoded, or NULL if there never is a grid
- * and there are tiles; tiles that read weights without a grid where they stand, or NULL; of one row
- * of x, many panels and one; of up to 2, 4 and 8 rows, so many panels as FEW_ says, or NULL. */
+ * and there are tiles; tiles that read weights without a grid where they stand, or NULL; chains
+ * that decode in registers, without a grid and with one (none: all NULL): of one row of x, many
+ * panels and one; of up to 2, 4 and 8 rows, so many panels as FEW_ says, or NULL. */
 enum { FEW_COUNT = 3 };
+enum { bare, gridded, GEMV_SETS };
+typedef struct gemv_set {
+  gemv_fn *many, *one, *few[FEW_COUNT];
+} gemv_set;
 typedef struct tile_table tile_table;
 typedef struct float_kernel {
   mtk_dtype type;
   mtk_arith arith;
   decode_fn *decode;
   const tile_table *tiles;
-  gemv_fn *many, *one, *few[FEW_COUNT];
+  gemv_set gemv[GEMV_SETS];
 } float_kernel;
 
 typedef struct float_job {
@@ -201,10 +206,25 @@ MTK_INLINE void close_block(vf *acc, vf c[2][MAX_SUMS], const int count) {
   }
 }
 
-/* Sums over k j0 .. j1 (an even number) of `rows` rows times `panels` panels: of even and odd k. */
-MTK_INLINE void gemv_pairs(load2_fn *load2, const int elem, const int rows, const int panels,
-                           vf *even, vf *odd, const float *const *x, const uint8_t *panel,
-                           int64_t stride, int64_t ahead, int64_t j0, int64_t j1) {
+/* Factors of the block that holds k0, of every vector; NaN among them is the quiet one. */
+MTK_INLINE void grid_factors(vf *factor, const int count, const gemv_rows *of, int64_t k0) {
+  const float *grid = of->grid + k0 / MTK_K_BLOCK * MTK_PANEL;
+  MTK_UNROLL for (int v = 0; v < count; v++) {
+    factor[v] = vf_quiet(vf_load(grid + v / PARTS * of->ld_grid + v % PARTS * LANES));
+  }
+}
+MTK_INLINE void apply_factor(vf *w, vf factor, const int a16) {
+  w[0] = vf_mul(w[0], factor);
+  w[1] = vf_mul(w[1], factor);
+  if (a16) round2(w);
+}
+
+/* Sums over k j0 .. j1 (an even number) of one block of `rows` rows times `panels` panels: of even
+ * and odd k. factor: NULL without a grid. */
+MTK_INLINE void gemv_pairs(load2_fn *load2, const int elem, const int a16, const int rows,
+                           const int panels, vf *even, vf *odd, const vf *factor,
+                           const float *const *x, const uint8_t *panel, int64_t stride,
+                           int64_t ahead, int64_t j0, int64_t j1) {
   const int count = panels * PARTS;
 #pragma GCC unroll 4
   for (int64_t j = j0; j < j1; j += 2) {
@@ -216,6 +236,7 @@ MTK_INLINE void gemv_pairs(load2_fn *load2, const int elem, const int rows, cons
       }
       vf w[2];
       load2(w, from, j, v % PARTS);
+      if (factor) apply_factor(w, factor[v], a16);
       MTK_UNROLL for (int r = 0; r < rows; r++) {
         even[r * count + v] = vf_fma(vf_set1(x[r][j]), w[0], even[r * count + v]);
         odd[r * count + v] = vf_fma(vf_set1(x[r][j + 1]), w[1], odd[r * count + v]);
@@ -225,11 +246,12 @@ MTK_INLINE void gemv_pairs(load2_fn *load2, const int elem, const int rows, cons
 }
 
 /* `rows` rows, of which the last is computed again where there are fewer. */
-MTK_INLINE void gemv(load2_fn *load2, const int elem, const int a16, const int rows,
-                     const int panels, const gemv_rows *of, const uint8_t *panel, int64_t stride,
-                     int64_t k, float scale, int64_t cols) {
+MTK_INLINE void gemv(load2_fn *load2, const int elem, const int a16, const int with_grid,
+                     const int rows, const int panels, const gemv_rows *of, const uint8_t *panel,
+                     int64_t stride, int64_t k, float scale, int64_t cols) {
   const int count = panels * PARTS, sums = rows * count;
-  vf acc[MAX_SUMS], c[2][MAX_SUMS], w[2];
+  vf acc[MAX_SUMS], c[2][MAX_SUMS], w[2], factors[MAX_GEMV];
+  const vf *factor = with_grid ? factors : NULL;
   vf *even = a16 ? c[0] : acc, *odd = a16 ? c[1] : acc;
   const float *x[8];
   MTK_UNROLL for (int r = 0; r < rows; r++) x[r] = of->x + (r < of->m ? r : of->m - 1) * of->ldx;
@@ -237,14 +259,20 @@ MTK_INLINE void gemv(load2_fn *load2, const int elem, const int a16, const int r
   int64_t k0 = 0;
   for (; a16 ? k0 < k : k0 + MTK_K_BLOCK <= k; k0 += MTK_K_BLOCK) {
     int64_t ahead = ahead_of(k0 * MTK_PANEL * elem, panels, stride);
-    gemv_pairs(load2, elem, rows, panels, even, odd, x, panel, stride, ahead, k0,
+    if (with_grid) grid_factors(factors, count, of, k0);
+    gemv_pairs(load2, elem, a16, rows, panels, even, odd, factor, x, panel, stride, ahead, k0,
                k0 + MTK_K_BLOCK);
     if (a16) close_block(acc, c, sums);
   }
-  if (!a16) gemv_pairs(load2, elem, rows, panels, even, odd, x, panel, stride, 0, k0, k - k % 2);
+  if (!a16) {
+    if (with_grid) grid_factors(factors, count, of, mtk_k_min(k0, k - 1));
+    gemv_pairs(load2, elem, a16, rows, panels, even, odd, factor, x, panel, stride, 0, k0,
+               k - k % 2);
+  }
   MTK_UNROLL for (int v = 0; v < count; v++) {
     if (a16 || k % 2 == 0) break;
     load2(w, panel + v / PARTS * stride, k - 1, v % PARTS);
+    if (with_grid) apply_factor(w, factor[v], 0);
     MTK_UNROLL for (int r = 0; r < rows; r++) {
       acc[r * count + v] = vf_fma(vf_set1(x[r][k - 1]), w[0], acc[r * count + v]);
     }
@@ -293,13 +321,13 @@ MTK_INLINE void gemv_blocks(block_type t, const int a16, const int panels, const
 }
 
 /* Which of `few` does m rows, and on how many panels; -1: none. */
-static int few_of(const float_job *job, int64_t m, int64_t *width) {
+static int few_of(const float_job *job, const gemv_set *set, int64_t m, int64_t *width) {
   static const int widths[][FEW_COUNT] = {[MTK_A32] = {FEW_A32(2), FEW_A32(4), FEW_A32(8)},
                                           [MTK_A16] = {FEW_A16(2), FEW_A16(4), FEW_A16(8)}};
   int i = m <= 2 ? 0 : m <= 4 ? 1 : 2;
   int tiled = MTK_LANES == 8 && job->kernel->arith == MTK_A16 && job->tiles; /* with more chains */
   *width = widths[job->kernel->arith][i];
-  return m <= 8 && job->kernel->few[i] && !tiled ? i : -1;
+  return m <= 8 && set->few[i] && !tiled ? i : -1;
 }
 
 /* Panels that do not make `width` are left: returns the first. */
@@ -307,10 +335,11 @@ static int64_t run_gemv(const float_job *job, gemv_fn *run, int64_t width, int64
                         int64_t p0, int64_t p1) {
   float scale = ((const mtk_k_header *)job->packed)->scale;
   gemv_rows rows = {.x = job->act + m0 * act_ld(job->k), .ldx = act_ld(job->k), .ldy = job->ldy,
-                    .m = m};
+                    .m = m, .ld_grid = mtk_k_blocks(job->k) * MTK_PANEL};
   unsigned csr = flush_on(job->flush);
   for (; p1 - p0 >= width; p0 += width) {
     rows.y = job->y + m0 * job->ldy + p0 * MTK_PANEL;
+    rows.grid = mtk_k_panel_grid(job->packed, job->stride, job->n, job->k, p0);
     run(&rows, mtk_k_panel(job->packed, job->stride, p0), job->stride, job->k, scale,
         job->n - p0 * MTK_PANEL);
   }
@@ -322,13 +351,14 @@ static int64_t run_gemv(const float_job *job, gemv_fn *run, int64_t width, int64
  * left. */
 static int64_t run_direct(const float_job *job, int64_t m0, int64_t m, int64_t p0, int64_t p1) {
   int64_t width = job->kernel->arith == MTK_A16 ? GEMV_A16 : GEMV_A32;
-  if (((const mtk_k_header *)job->packed)->has_grid || m == 0) return p0;
+  const gemv_set *set = &job->kernel->gemv[((const mtk_k_header *)job->packed)->has_grid != 0];
+  if (!set->many || m == 0) return p0;
   if (m == 1) {
-    p0 = run_gemv(job, job->kernel->many, width, m0, 1, p0, p1);
-    return run_gemv(job, job->kernel->one, 1, m0, 1, p0, p1);
+    p0 = run_gemv(job, set->many, width, m0, 1, p0, p1);
+    return run_gemv(job, set->one, 1, m0, 1, p0, p1);
   }
-  int few = few_of(job, m, &width);
-  return few < 0 ? p0 : run_gemv(job, job->kernel->few[few], width, m0, m, p0, p1);
+  int few = few_of(job, set, m, &width);
+  return few < 0 ? p0 : run_gemv(job, set->few[few], width, m0, m, p0, p1);
 }
 
 static void run_float(const float_kernel *kernel, float *y, int64_t ldy, const void *act, int64_t m,
@@ -398,36 +428,49 @@ MTK_INLINE const void *block_chunk(block_type t, const int a16, void *dst, const
                                           int64_t stride, int64_t k, float scale, int64_t cols) {  \
     call;                                                                                          \
   }
+/* ...: the sets of gemv. */
 #define RUN(TYPE, t, A, a, decode, tiles, ...)                                                     \
   static MTK_K_RUN(run_##t##_##a) {                                                                \
-    static const float_kernel kernel = {TYPE, MTK_##A, decode, tiles,                              \
-                                        gemv_##t##_##a##_many, gemv_##t##_##a##_one,               \
-                                        {__VA_ARGS__}};                                            \
+    static const float_kernel kernel = {TYPE, MTK_##A, decode, tiles, {__VA_ARGS__}};              \
     run_float(&kernel, y, ldy, act, m, m0, m1, packed, n, k, p0, p1);                              \
   }
-#define PLAIN_GEMV(t, A, n_rows, width, elem)                                                      \
-  gemv(load2_##t, elem, MTK_##A == MTK_A16, n_rows, width, rows, panel, stride, k, scale, cols)
-#define FEW_GEMV(t, A, a, n_rows, elem)                                                            \
-  GEMV(t, a, n_rows, PLAIN_GEMV(t, A, n_rows, FEW_##A(n_rows), elem))
-#define FEW_ENTRY(t, A, a, n_rows) FEW_##A(n_rows) > 0 ? gemv_##t##_##a##_##n_rows : NULL
+#define PLAIN_GEMV(t, A, set, n_rows, width, elem)                                                 \
+  gemv(load2_##t, elem, MTK_##A == MTK_A16, set == gridded, n_rows, width, rows, panel, stride, k, \
+       scale, cols)
+#define FEW_GEMV(t, A, a, set, n_rows, elem)                                                       \
+  GEMV(t, a, set##_##n_rows, PLAIN_GEMV(t, A, set, n_rows, FEW_##A(n_rows), elem))
+#define PLAIN_GEMVS(t, A, a, set, elem)                                                            \
+  GEMV(t, a, set##_many, PLAIN_GEMV(t, A, set, 1, GEMV_##A, elem))                                 \
+  GEMV(t, a, set##_one, PLAIN_GEMV(t, A, set, 1, 1, elem))                                         \
+  FEW_GEMV(t, A, a, set, 2, elem)                                                                  \
+  FEW_GEMV(t, A, a, set, 4, elem)                                                                  \
+  FEW_GEMV(t, A, a, set, 8, elem)
+#define FEW_ENTRY(t, A, a, set, n_rows)                                                            \
+  FEW_##A(n_rows) > 0 ? gemv_##t##_##a##_##set##_##n_rows : NULL
+#define PLAIN_SET(t, A, a, set)                                                                    \
+  [set] = {gemv_##t##_##a##_##set##_many, gemv_##t##_##a##_##set##_one,                            \
+           {FEW_ENTRY(t, A, a, set, 2), FEW_ENTRY(t, A, a, set, 4), FEW_ENTRY(t, A, a, set, 8)}}
+#define DECODE_PLAIN(t, A, a)                                                                      \
+  DECODE(t, a, plain_chunk(load2_##t, MTK_##A == MTK_A16, dst, panel, grid, k0, count))
+/* Types whose weights nearly never have a grid, and those of FP8. */
 #define PLAIN_RUN(TYPE, t, A, a, elem, decode, tiles)                                              \
-  GEMV(t, a, many, PLAIN_GEMV(t, A, 1, GEMV_##A, elem))                                            \
-  GEMV(t, a, one, PLAIN_GEMV(t, A, 1, 1, elem))                                                    \
-  FEW_GEMV(t, A, a, 2, elem)                                                                       \
-  FEW_GEMV(t, A, a, 4, elem)                                                                       \
-  FEW_GEMV(t, A, a, 8, elem)                                                                       \
-  RUN(TYPE, t, A, a, decode, tiles, FEW_ENTRY(t, A, a, 2), FEW_ENTRY(t, A, a, 4),                  \
-      FEW_ENTRY(t, A, a, 8))
+  PLAIN_GEMVS(t, A, a, bare, elem)                                                                 \
+  RUN(TYPE, t, A, a, decode, tiles, PLAIN_SET(t, A, a, bare))
 #define PLAIN(TYPE, t, A, a, elem, tiles)                                                          \
-  DECODE(t, a, plain_chunk(load2_##t, MTK_##A == MTK_A16, dst, panel, grid, k0, count))            \
+  DECODE_PLAIN(t, A, a)                                                                            \
   PLAIN_RUN(TYPE, t, A, a, elem, decode_##t##_##a, tiles)
+#define FP8(TYPE, t, A, a)                                                                         \
+  DECODE_PLAIN(t, A, a)                                                                            \
+  PLAIN_GEMVS(t, A, a, bare, 1)                                                                    \
+  PLAIN_GEMVS(t, A, a, gridded, 1)                                                                 \
+  RUN(TYPE, t, A, a, decode_##t##_##a, NULL, PLAIN_SET(t, A, a, bare), PLAIN_SET(t, A, a, gridded))
 #define BLOCK_GEMV(t, A, width)                                                                    \
   gemv_blocks(block_##t, MTK_##A == MTK_A16, width, rows, panel, stride, k, scale, cols)
 #define BLOCK(TYPE, t, A, a)                                                                       \
   DECODE(t, a, block_chunk(block_##t, MTK_##A == MTK_A16, dst, panel, grid, k0, count))            \
   GEMV(t, a, many, BLOCK_GEMV(t, A, GEMV_##A))                                                     \
   GEMV(t, a, one, BLOCK_GEMV(t, A, 1))                                                             \
-  RUN(TYPE, t, A, a, decode_##t##_##a, NULL, NULL)
+  RUN(TYPE, t, A, a, decode_##t##_##a, NULL, {gemv_##t##_##a##_many, gemv_##t##_##a##_one, {NULL}})
 
 #define BLOCKS(X, A, a)                                                                            \
   X(MTK_Q8_0, q8_0, A, a)                                                                          \
@@ -454,13 +497,13 @@ PLAIN_RUN(MTK_BF16, bf16, A16, a16, 2, in_place, NULL)
 PLAIN_RUN(MTK_F32, f32, A32, a32, 4, NULL, TILES_F32)
 PLAIN(MTK_F16, f16, A32, a32, 2, TILES_F16)
 PLAIN(MTK_BF16, bf16, A32, a32, 2, NULL)
-PLAIN(MTK_F8_E4M3, f8_e4m3, A32, a32, 1, NULL)
-PLAIN(MTK_F8_E5M2, f8_e5m2, A32, a32, 1, NULL)
+FP8(MTK_F8_E4M3, f8_e4m3, A32, a32)
+FP8(MTK_F8_E5M2, f8_e5m2, A32, a32)
 BLOCKS(BLOCK, A32, a32)
 PLAIN(MTK_BF16, bf16, A16, a16, 2, TILES_BF16)
 #endif
-PLAIN(MTK_F8_E4M3, f8_e4m3, A16, a16, 1, NULL)
-PLAIN(MTK_F8_E5M2, f8_e5m2, A16, a16, 1, NULL)
+FP8(MTK_F8_E4M3, f8_e4m3, A16, a16)
+FP8(MTK_F8_E5M2, f8_e5m2, A16, a16)
 BLOCKS(BLOCK, A16, a16)
 
 /* ---- table rows ---------------------------------------- */
