@@ -34,7 +34,7 @@ static void prepare(mtk_exec *e, const mtk_graph_node *n) {
 
 /* Linear layers that are computed together: neighbours on one input. Rows of a block are multiplied
  * by many panels one after the other, while their activations stay in the L2 cache. */
-enum { MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_GRAIN = 16, TASKS_A_THREAD = 4 };
+enum { MAX_NEIGHBOURS = 16, MAX_GROUP = 4, PANEL_GRAIN = 4, ROW_GRAIN = 16, TASKS_A_THREAD = 4 };
 enum { ROW_BLOCK = 256, LEAST_ROWS = 64 }; /* at most; at least, for many threads */
 /* Where gate and up are multiplied in the cache: from so many rows on, so many panels at once. */
 enum { GATED_ROWS = 64, GATED_PANELS = 8 };
@@ -121,7 +121,6 @@ static int64_t cut_group(linear_group *g, int64_t threads) {
 }
 
 static bool joins(const mtk_exec *e, const mtk_graph_node *first, const mtk_graph_node *n) {
-  if (n->op != MTK_OP_LINEAR || n->in[0] != first->in[0]) return false;
   const mtk_linear_kernel *a = e->weights[first->weight]->kernel;
   const mtk_linear_kernel *b = e->weights[n->weight]->kernel;
   return a->arith == b->arith && a->prepare == b->prepare;
@@ -136,26 +135,47 @@ static bool gates(const mtk_exec *e, const mtk_graph_node *first, const mtk_grap
   return both && e->plan->last[a] == at && e->plan->last[b] == at;
 }
 
-size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes) {
-  linear_group g = {.e = e, .m = mtk_exec_rows(e, n->in[0]), .count = 1};
-  while (g.count < n_nodes && g.count < MAX_GROUP && joins(e, n, n + g.count)) g.count++;
-  if (g.m == 0) return g.count;
-  prepare(e, n);
-  g.act = e->ws->act[e->weights[n->weight]->kernel->arith];
-  if (g.count == 2 && n_nodes > 2 && g.m >= GATED_ROWS && gates(e, n, n + 2)) g.gate = n + 2;
+/* Multiplies the layers of a group; `first` is one of them. */
+static void run_group(linear_group *g, const mtk_graph_node *first) {
+  mtk_exec *e = g->e;
   double flops = 0.0;
-  for (size_t i = 0; i < g.count; i++) {
-    const mtk_weight *w = e->weights[n[i].weight];
-    bool second = g.gate && g.gate->in[0] != n[0].out[0]; /* gate comes first */
-    g.layers[second ? 1 - i : i] = (linear_job){.w = w, .y = mtk_exec_data(e, n[i].out[0]),
-                                                .n_panels = (w->n + MTK_PANEL - 1) / MTK_PANEL};
-    flops += 2.0 * (double)g.m * (double)w->n * (double)w->k;
-  }
+  prepare(e, first);
+  g->act = e->ws->act[e->weights[first->weight]->kernel->arith];
+  for (size_t i = 0; i < g->count; i++)
+    flops += 2.0 * (double)g->m * (double)g->layers[i].w->n * (double)g->layers[i].w->k;
   int64_t threads = flops < 100e3 ? 1 : mtk_pool_size(e->pool);
-  int64_t blocks = cut_group(&g, threads);
-  mtk_pool_run(threads == 1 ? NULL : e->pool, blocks * g.block_tasks,
-               g.gate ? run_gated_task : run_linear_task, &g);
-  return g.count + (g.gate != NULL);
+  int64_t blocks = cut_group(g, threads);
+  mtk_pool_run(threads == 1 ? NULL : e->pool, blocks * g->block_tasks,
+               g->gate ? run_gated_task : run_linear_task, g);
+}
+
+/* Neighbours on one input whose activations differ (those of low-rank terms are floats) are groups
+ * of their own, in any order: their results are not read before the last. */
+size_t mtk_exec_run_linears(mtk_exec *e, const mtk_graph_node *n, size_t n_nodes) {
+  size_t count = 1;
+  bool done[MAX_NEIGHBOURS] = {false};
+  while (count < n_nodes && count < MAX_NEIGHBOURS && n[count].op == MTK_OP_LINEAR &&
+         n[count].in[0] == n->in[0])
+    count++;
+  int64_t m = mtk_exec_rows(e, n->in[0]);
+  if (m == 0) return count;
+  bool gated = count == 2 && n_nodes > 2 && m >= GATED_ROWS && joins(e, n, n + 1) &&
+               gates(e, n, n + 2);
+  for (size_t i = 0; i < count; i++) {
+    linear_group g = {.e = e, .m = m, .gate = gated ? n + 2 : NULL};
+    for (size_t j = i; j < count && g.count < MAX_GROUP; j++) {
+      if (done[j] || !joins(e, n + i, n + j)) continue;
+      const mtk_weight *w = e->weights[n[j].weight];
+      bool second = gated && n[2].in[0] != n->out[0]; /* gate comes first */
+      g.layers[second ? 1 - j : g.count] =
+          (linear_job){.w = w, .y = mtk_exec_data(e, n[j].out[0]),
+                       .n_panels = (w->n + MTK_PANEL - 1) / MTK_PANEL};
+      g.count++;
+      done[j] = true;
+    }
+    if (g.count > 0) run_group(&g, n + i);
+  }
+  return count + gated;
 }
 
 static void run_linear(mtk_exec *e, const mtk_graph_node *n) { mtk_exec_run_linears(e, n, 1); }

@@ -103,6 +103,10 @@ mtk_status mtk_graph_cut_head(mtk_graph *g, mtk_error *err);
  * less work when few rows are wanted. Renumbers nodes and values, forgets which are the hidden
  * states. For graphs without a loss, of which no value but the logits is read. */
 mtk_status mtk_graph_select_early(mtk_graph *g, mtk_error *err);
+/* Move linear layers that read one value next to the first of them, so that they are computed
+ * together (q, k and v with biases or low-rank terms between them). Values keep their numbers; not
+ * across attention, nor for graphs with derivatives. */
+void mtk_graph_group_linears(mtk_graph *g);
 /* Does attention see all positions of a sequence? Then a sequence must not be computed in parts. */
 bool mtk_graph_is_bidirectional(const mtk_graph *g);
 /* Append CROSS_ENTROPY on the logits (forward-only evaluation). No-op when there already. */

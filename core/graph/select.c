@@ -1,8 +1,12 @@
-/* select.c: rows that nobody reads are not computed. An architecture selects the rows whose logits
- * are wanted where it likes, usually before the head; here everything whose result is only read
- * through a SELECT is computed on selected rows instead: in a decoder all behind the last layer's
- * attention. A graph-to-graph step over the op table; one thread. */
+/* select.c: steps from graph to graph before it runs; one thread.
+ * 1. Rows that nobody reads are not computed. An architecture selects the rows whose logits are
+ *    wanted where it likes, usually before the head; here everything whose result is only read
+ *    through a SELECT is computed on selected rows instead: in a decoder all behind the last
+ *    layer's attention.
+ * 2. Linear layers on one input become neighbours. */
 #include "graph/graph.h"
+
+#include <string.h>
 
 typedef struct mover {
   mtk_graph *g;               /* in the making */
@@ -82,4 +86,17 @@ mtk_status mtk_graph_select_early(mtk_graph *g, mtk_error *err) {
   mtk_free(m.now);
   mtk_free(m.selected);
   return mtk_graph_status(g, err);
+}
+
+void mtk_graph_group_linears(mtk_graph *g) {
+  for (size_t i = 0, end; i < g->n_nodes; i = end) {
+    end = i + 1;
+    if (g->nodes[i].op != MTK_OP_LINEAR) continue;
+    for (size_t j = end; j < g->n_nodes && g->nodes[j].op != MTK_OP_ATTENTION; j++) {
+      mtk_graph_node n = g->nodes[j];
+      if (n.op != MTK_OP_LINEAR || n.in[0] != g->nodes[i].in[0]) continue;
+      memmove(&g->nodes[end + 1], &g->nodes[end], (j - end) * sizeof n);
+      g->nodes[end++] = n;
+    }
+  }
 }

@@ -141,7 +141,9 @@ static mtk_weights_options weights_options(const mtk_engine *e) {
 
 /* Embeddings need no head, but usually all rows. */
 static mtk_status fit_graph(const mtk_engine *e, mtk_graph *g, mtk_error *err) {
-  return e->o.embeddings ? mtk_graph_cut_head(g, err) : mtk_graph_select_early(g, err);
+  MTK_TRY(e->o.embeddings ? mtk_graph_cut_head(g, err) : mtk_graph_select_early(g, err));
+  mtk_graph_group_linears(g);
+  return MTK_OK;
 }
 
 static mtk_status build_base(mtk_engine *e, mtk_build_fn *build, mtk_error *err) {

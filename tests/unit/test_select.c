@@ -195,6 +195,44 @@ START_TEST(parallel_parts) {
 }
 END_TEST
 
+/* Both of q, k and v's biases and low-rank terms stand behind all three; the next norm's layers are
+ * their own. */
+static bool rank_of(void *ctx, const char *target, int64_t *rank, float *scale) {
+  (void)ctx;
+  (void)target;
+  *rank = 2;
+  *scale = 1.0f;
+  return true;
+}
+
+START_TEST(projections_of_one_input_are_neighbours) {
+  static const char *const want[] = {"q.weight",        "q.weight.lora_a", "k.weight",
+                                     "k.weight.lora_a", "q.weight.lora_b", "k.weight.lora_b",
+                                     "o.weight",        "o.weight.lora_a", "o.weight.lora_b"};
+  const mtk_adapter_spec adapter = {.find = rank_of};
+  mtk_graph *g;
+  size_t n = 0;
+  ck_assert_int_eq(mtk_graph_create(&g, &adapter, NULL), MTK_OK);
+  mtk_node_value x = mtk_graph_add(g, MTK_OP_EMBED, NULL, 0, "e", 16, NULL), qk[2];
+  for (int i = 0; i < 2; i++) qk[i] = mtk_graph_project(g, x, i ? "k" : "q", 16, true);
+  x = mtk_graph_add(g, MTK_OP_ADD, qk, 2, NULL, 0, NULL);
+  x = mtk_graph_project(g, x, "o", 16, false);
+  mtk_graph_group_linears(g);
+  for (size_t i = 0; i < g->n_nodes; i++) {
+    if (g->nodes[i].op != MTK_OP_LINEAR) continue;
+    ck_assert_uint_lt(n, sizeof want / sizeof *want);
+    ck_assert_str_eq(g->weights[g->nodes[i].weight].name, want[n++]);
+    for (size_t j = 0; j < i; j++) /* made before it is read */
+      for (int k = 0; k < g->nodes[j].n_in; k++)
+        ck_assert_int_ne(g->nodes[j].in[k], g->nodes[i].out[0]);
+  }
+  ck_assert_uint_eq(n, sizeof want / sizeof *want);
+  ck_assert_int_eq(g->nodes[4].op, MTK_OP_LINEAR); /* behind the embedding: four in a row */
+  ck_assert_int_eq(g->nodes[5].op, MTK_OP_ADD_ROW);
+  mtk_graph_destroy(g);
+}
+END_TEST
+
 START_TEST(no_memory_is_an_error) {
   mtk_model *m = make_model(names[_i]);
   mtk_status status = MTK_E_NOMEM;
@@ -218,6 +256,7 @@ int main(void) {
   tcase_add_loop_test(t, wanted_rows_have_the_same_bits, 0, N_NAMES);
   tcase_add_loop_test(t, only_wanted_rows_behind_the_last_attention, 0, N_NAMES);
   tcase_add_test(t, parallel_parts);
+  tcase_add_test(t, projections_of_one_input_are_neighbours);
   tcase_add_loop_test(t, no_memory_is_an_error, 0, 2);
   suite_add_tcase(suite, t);
   SRunner *runner = srunner_create(suite);
