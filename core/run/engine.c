@@ -326,6 +326,7 @@ int64_t mtk_engine_kv_pages(const mtk_engine *e) { return e->kv.n_pages; }
 const char *mtk_engine_isa(const mtk_engine *e) { return e->kernels.isa_name; }
 const char *mtk_engine_description(const mtk_engine *e) { return e->description.data; }
 const mtk_kernels *mtk_engine_kernels(const mtk_engine *e) { return &e->kernels; }
+mtk_pool *mtk_engine_pool(const mtk_engine *e) { return e->o.pool; }
 
 uint64_t mtk_engine_weight_bytes(const mtk_engine *e) {
   uint64_t sum = 0;

@@ -9,6 +9,7 @@
 /* mtk_engine_create with a build function in place of the architecture plugin's (NULL = that). */
 mtk_status mtk_engine_create_built(mtk_engine **out, const mtk_model *model, mtk_build_fn *build,
                                    const mtk_engine_options *options, mtk_error *err);
+mtk_pool *mtk_engine_pool(const mtk_engine *engine); /* NULL = one thread */
 int mtk_engine_max_seqs(const mtk_engine *engine);
 int mtk_engine_max_batch(const mtk_engine *engine);
 int64_t mtk_engine_kv_pages(const mtk_engine *engine); /* of the whole cache */

@@ -7,13 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A row is looked through in blocks, most of which hold nothing of interest, and a block in lanes
+ * side by side. */
+enum { BLOCK = 128, LANES = 32 };
+
 mtk_status mtk_sampler_init(mtk_sampler *s, const mtk_kernels *kernels, int64_t vocab,
                             mtk_error *err) {
   *s = (mtk_sampler){.kernels = kernels, .vocab = vocab};
   s->x = mtk_alloc((size_t)vocab, sizeof *s->x);
   s->p = mtk_alloc((size_t)vocab, sizeof *s->p);
   s->candidates = mtk_alloc((size_t)vocab, sizeof *s->candidates);
-  if (s->x && s->p && s->candidates) return MTK_OK;
+  s->block_most = mtk_alloc((size_t)(vocab / BLOCK + 1), sizeof *s->block_most);
+  if (s->x && s->p && s->candidates && s->block_most) return MTK_OK;
   mtk_sampler_finish(s);
   return mtk_fail(err, MTK_E_NOMEM, "sampler", "out of memory for a sampler");
 }
@@ -22,6 +27,7 @@ void mtk_sampler_finish(mtk_sampler *s) {
   mtk_free(s->x);
   mtk_free(s->p);
   mtk_free(s->candidates);
+  mtk_free(s->block_most);
   *s = (mtk_sampler){0};
 }
 
@@ -60,9 +66,7 @@ static void apply_penalties(float *x, const mtk_sampling *o, const uint32_t *cou
   }
 }
 
-/* The first of the largest; 0 if there are but NaNs. The maximum is found in lanes side by side. */
-static int32_t argmax(const float *x, int64_t n) {
-  enum { LANES = 32 };
+static float largest(const float *x, int64_t n) {
   float lanes[LANES], most = -INFINITY;
   int64_t i = 0;
   for (int j = 0; j < LANES; j++) lanes[j] = -INFINITY;
@@ -70,9 +74,59 @@ static int32_t argmax(const float *x, int64_t n) {
     for (int j = 0; j < LANES; j++) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
   for (; i < n; i++) most = x[i] > most ? x[i] : most;
   for (int j = 0; j < LANES; j++) most = lanes[j] > most ? lanes[j] : most;
-  for (i = 0; i < n; i++)
-    if (x[i] >= most) return (int32_t)i;
+  return most;
+}
+
+static int64_t block_end(int64_t begin, int64_t n) { return begin + BLOCK < n ? begin + BLOCK : n; }
+
+/* The first of the largest; 0 if there are but NaNs. */
+static int32_t argmax(const float *x, int64_t n) {
+  float most = -INFINITY;
+  int64_t at = 0;
+  for (int64_t i = 0; i < n; i += BLOCK) {
+    float block = largest(x + i, block_end(i, n) - i);
+    if (block > most) most = block, at = i;
+  }
+  for (; at < n; at++)
+    if (x[at] >= most) return (int32_t)at;
   return 0;
+}
+
+/* Of every block of x or p, which is looked through from here on. */
+static void find_block_most(mtk_sampler *s, const float *x) {
+  for (int64_t i = 0; i < s->vocab; i += BLOCK)
+    s->block_most[i / BLOCK] = largest(x + i, block_end(i, s->vocab) - i);
+}
+
+/* The first i from `from` on with x[i] >= least, or vocab. */
+static int64_t find_from(const mtk_sampler *s, const float *x, int64_t from, float least) {
+  while (from < s->vocab) {
+    int64_t end = block_end(from - from % BLOCK, s->vocab);
+    if (s->block_most[from / BLOCK] >= least) {
+      for (; from < end; from++)
+        if (x[from] >= least) return from;
+    }
+    from = end;
+  }
+  return from;
+}
+
+/* Sum of up to BLOCK probabilities, in lanes: an order of its own, the same everywhere. */
+static double block_sum(const float *p, int64_t n) {
+  double lanes[8] = {0.0};
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int j = 0; j < 8; j++) lanes[j] += (double)p[i + j];
+  for (; i < n; i++) lanes[i % 8] += (double)p[i];
+  for (int width = 4; width > 0; width /= 2)
+    for (int j = 0; j < width; j++) lanes[j] += lanes[j + width];
+  return lanes[0];
+}
+
+static double row_sum(const float *p, int64_t n) {
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; i += BLOCK) sum += block_sum(p + i, block_end(i, n) - i);
+  return sum;
 }
 
 static bool ranks_before(const mtk_candidate *a, const mtk_candidate *b) {
@@ -100,7 +154,8 @@ static int64_t gather_top_k(mtk_sampler *s, int64_t k) {
   mtk_candidate *heap = s->candidates;
   for (int64_t i = 0; i < k; i++) heap[i] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
   for (int64_t j = k / 2; j-- > 0;) sink(heap, k, j);
-  for (int64_t i = k; i < s->vocab; i++) {
+  find_block_most(s, s->x);
+  for (int64_t i = k; (i = find_from(s, s->x, i, heap[0].x)) < s->vocab; i++) {
     if (!(s->x[i] > heap[0].x)) continue; /* equal ones with lower ids stay */
     heap[0] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
     sink(heap, k, 0);
@@ -109,12 +164,11 @@ static int64_t gather_top_k(mtk_sampler *s, int64_t k) {
   return k;
 }
 
-/* Candidates whose probability is at least `least`, in id order. */
-static int64_t gather_likely(mtk_sampler *s, double least) {
+/* Candidates whose probability is at least `least`, in id order, by the block_most of p. */
+static int64_t gather_likely(mtk_sampler *s, float least) {
   int64_t n = 0;
-  for (int64_t i = 0; i < s->vocab; i++)
-    if ((double)s->p[i] >= least)
-      s->candidates[n++] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
+  for (int64_t i = 0; (i = find_from(s, s->p, i, least)) < s->vocab; i++)
+    s->candidates[n++] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
   return n;
 }
 
@@ -134,15 +188,13 @@ static int64_t cut_top_p(const mtk_candidate *c, int64_t n, double top_p, double
   return n;
 }
 
-/* The nucleus lies among the likely ids, usually few: those alone are sorted, from a bound that
- * falls until they hold enough. */
-static int64_t gather_nucleus(mtk_sampler *s, double top_p) {
-  double sum = 0.0;
-  float least = s->p[argmax(s->p, s->vocab)];
-  for (int64_t i = 0; i < s->vocab; i++) sum += (double)s->p[i];
-  for (;;) {
-    least = least > 1e-30f ? least / 16.0f : 0.0f;
-    int64_t n = gather_likely(s, (double)least);
+/* The nucleus lies among the likely ids, usually few: those alone are sorted, once a bound that
+ * falls lets enough of them through. */
+static int64_t gather_nucleus(mtk_sampler *s, double top_p, float most) {
+  double sum = row_sum(s->p, s->vocab);
+  for (float least = most / 8.0f;; least = least > 1e-30f ? least / 8.0f : 0.0f) {
+    int64_t n = gather_likely(s, least);
+    if (least > 0.0f && sum_of(s->candidates, n) < top_p * sum) continue;
     qsort(s->candidates, (size_t)n, sizeof *s->candidates, compare_rank);
     int64_t cut = cut_top_p(s->candidates, n, top_p, sum);
     if (least <= 0.0f || sum_of(s->candidates, cut) >= top_p * sum)
@@ -150,14 +202,15 @@ static int64_t gather_nucleus(mtk_sampler *s, double top_p) {
   }
 }
 
-/* Apply top-k and top-p; the candidates that are left. */
-static int64_t gather(mtk_sampler *s, const mtk_sampling *o) {
+/* What top-k, top-p and min-p leave, as candidates. `most` is the largest probability. */
+static int64_t gather(mtk_sampler *s, const mtk_sampling *o, float most) {
   bool top_p = o->top_p < 1.0f;
   if (o->top_k > 0 && o->top_k < s->vocab) {
     int64_t n = gather_top_k(s, o->top_k);
     return top_p ? cut_top_p(s->candidates, n, (double)o->top_p, sum_of(s->candidates, n)) : n;
   }
-  return top_p ? gather_nucleus(s, (double)o->top_p) : gather_likely(s, 0.0);
+  find_block_most(s, s->p);
+  return top_p ? gather_nucleus(s, (double)o->top_p, most) : gather_likely(s, o->min_p * most);
 }
 
 static int64_t cut_min_p(mtk_candidate *c, int64_t n, float min_p) {
@@ -179,20 +232,53 @@ static int32_t draw(const mtk_candidate *c, int64_t n, double u) {
   return c[n - 1].id;
 }
 
+/* The same from the whole row. */
+static int32_t draw_any(const mtk_sampler *s, double u) {
+  double at = u * row_sum(s->p, s->vocab), sum = 0.0;
+  int32_t last = 0;
+  for (int64_t i = 0, end; i < s->vocab; i = end) {
+    end = block_end(i, s->vocab);
+    double block = block_sum(s->p + i, end - i);
+    if (sum + block <= at) {
+      sum += block;
+      continue;
+    }
+    for (; i < end; i++) { /* an end that rounding misses is that of the block */
+      if (s->p[i] > 0.0f) last = (int32_t)i;
+      sum += (double)s->p[i];
+      if (sum > at) return last;
+    }
+    return last;
+  }
+  return last;
+}
+
+static void scale(float *x, const float *logits, float most, float temperature, int64_t n) {
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    for (int j = 0; j < LANES; j++) x[i + j] = (logits[i + j] - most) / temperature;
+  for (; i < n; i++) x[i] = (logits[i] - most) / temperature;
+}
+
 int32_t mtk_sampler_pick(mtk_sampler *s, const mtk_sampling *o, const float *logits,
                          const uint32_t *counts, uint64_t position) {
-  if (!counts && o->temperature <= 0.0f) return argmax(logits, s->vocab);
-  memcpy(s->x, logits, (size_t)s->vocab * sizeof *s->x);
-  if (counts) apply_penalties(s->x, o, counts, s->vocab);
-  int32_t best = argmax(s->x, s->vocab);
+  if (counts) {
+    memcpy(s->x, logits, (size_t)s->vocab * sizeof *s->x);
+    apply_penalties(s->x, o, counts, s->vocab);
+    logits = s->x;
+  }
+  int32_t best = argmax(logits, s->vocab);
   if (o->temperature <= 0.0f) return best;
   /* Only differences matter: the largest becomes 0, so that tiny temperatures do not overflow. */
-  float most = s->x[best];
-  for (int64_t i = 0; i < s->vocab; i++) s->x[i] = (s->x[i] - most) / o->temperature;
+  float most = logits[best];
+  scale(s->x, logits, most, o->temperature, s->vocab);
   s->kernels->softmax(s->p, s->x, s->vocab);
-  int64_t n = gather(s, o);
+  double u = mtk_uniform(o->seed, 0, position);
+  bool all = o->top_p >= 1.0f && o->min_p <= 0.0f && (o->top_k <= 0 || o->top_k >= s->vocab);
+  if (all) return s->p[best] > 0.0f ? draw_any(s, u) : best;
+  int64_t n = gather(s, o, s->p[best]);
   if (o->min_p > 0.0f) n = cut_min_p(s->candidates, n, o->min_p);
-  return n > 0 ? draw(s->candidates, n, mtk_uniform(o->seed, 0, position)) : best;
+  return n > 0 ? draw(s->candidates, n, u) : best;
 }
 
 void mtk_top_logprobs(mtk_token_prob *out, int n, const float *logits, int64_t vocab, float lse) {

@@ -14,6 +14,7 @@ typedef struct mtk_sampler {
   const mtk_kernels *kernels; /* borrowed */
   int64_t vocab;
   float *x, *p;              /* [vocab] */
+  float *block_most;         /* [blocks of vocab] */
   mtk_candidate *candidates; /* [vocab] */
 } mtk_sampler;
 

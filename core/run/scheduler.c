@@ -7,7 +7,7 @@
  *
  * A step: take the inbox; end cancelled jobs; admit waiting jobs in arrival order while sequences
  * and KV pages last; build one batch (one token of every decoding job, the rest of max_batch shared
- * by the prompts); run it; sample. When the cache is full the youngest running job goes back to
+ * by the prompts); run it; sample, rows side by side on the engine's threads. When the cache is full the youngest running job goes back to
  * waiting and is computed again later, with the same bits. */
 #include <pthread.h>
 #include <string.h>
@@ -17,9 +17,18 @@
 #include "run/job.h"
 #include "run/sampler.h"
 
+/* A row of logits and what was drawn from it. */
+typedef struct draw {
+  mtk_job *job;
+  const float *logits;
+  int32_t id;
+  float logsumexp;
+} draw;
+
 struct mtk_scheduler {
   mtk_engine *engine;
-  mtk_sampler sampler;
+  mtk_sampler *samplers; /* one a thread that may be busy */
+  int n_samplers;
   pthread_mutex_t lock;
   pthread_cond_t changed;
   mtk_job *inbox, **inbox_end; /* under the lock */
@@ -30,10 +39,23 @@ struct mtk_scheduler {
   /* The batch being built. */
   mtk_batch_item *items;
   mtk_job **item_jobs;
-  int n_items;
+  draw *draws; /* of the items whose logits are wanted */
+  int n_items, n_draws;
 };
 
 /* ---- life ----------------------------------------------------------------------------------- */
+
+static mtk_status create_samplers(mtk_scheduler *s, mtk_error *err) {
+  int threads = mtk_pool_size(mtk_engine_pool(s->engine)), seqs = mtk_engine_max_seqs(s->engine);
+  int n = threads < seqs ? threads : seqs;
+  s->samplers = mtk_alloc((size_t)n, sizeof *s->samplers);
+  if (!s->items || !s->item_jobs || !s->draws || !s->samplers)
+    return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a scheduler");
+  for (; s->n_samplers < n; s->n_samplers++)
+    MTK_TRY(mtk_sampler_init(&s->samplers[s->n_samplers], mtk_engine_kernels(s->engine),
+                             mtk_engine_vocab(s->engine), err));
+  return MTK_OK;
+}
 
 mtk_status mtk_scheduler_create(mtk_scheduler **out, mtk_engine *engine, mtk_error *err) {
   *out = NULL;
@@ -45,12 +67,10 @@ mtk_status mtk_scheduler_create(mtk_scheduler **out, mtk_engine *engine, mtk_err
   s->stats.struct_size = sizeof s->stats;
   s->items = mtk_alloc(max_seqs, sizeof *s->items);
   s->item_jobs = mtk_alloc(max_seqs, sizeof *s->item_jobs);
+  s->draws = mtk_alloc(max_seqs, sizeof *s->draws);
   pthread_mutex_init(&s->lock, NULL);
   pthread_cond_init(&s->changed, NULL);
-  mtk_status status = mtk_sampler_init(&s->sampler, mtk_engine_kernels(engine),
-                                       mtk_engine_vocab(engine), err);
-  if (status == MTK_OK && (!s->items || !s->item_jobs))
-    status = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a scheduler");
+  mtk_status status = create_samplers(s, err);
   if (status != MTK_OK) {
     mtk_scheduler_destroy(s);
     return status;
@@ -108,7 +128,9 @@ void mtk_scheduler_destroy(mtk_scheduler *s) {
   for (mtk_job *j = s->jobs; j; j = j->next) mtk_job_finish(j, MTK_FINISH_CANCELLED, NULL);
   int running, queued;
   sweep(s, &running, &queued);
-  mtk_sampler_finish(&s->sampler);
+  for (int i = 0; i < s->n_samplers; i++) mtk_sampler_finish(&s->samplers[i]);
+  mtk_free(s->samplers);
+  mtk_free(s->draws);
   mtk_free(s->items);
   mtk_free((void *)s->item_jobs);
   pthread_cond_destroy(&s->changed);
@@ -313,22 +335,36 @@ static void end_outgrown(mtk_scheduler *s) {
 
 /* ---- a step: what it gives ------------------------------------------------------------------ */
 
-static void sample(mtk_scheduler *s, mtk_job *j, const float *logits) {
-  int64_t vocab = mtk_engine_vocab(s->engine);
-  int32_t id = mtk_sampler_pick(&s->sampler, &j->request.sampling, logits, j->counts,
-                                (uint64_t)j->n_ids);
-  float lse = mtk_engine_kernels(s->engine)->logsumexp(logits, vocab);
-  mtk_job_push(j, mtk_engine_tokenizer(s->engine), id, logits, vocab, lse);
+/* Every n_samplers-th row, by a sampler of its own. */
+static void sample(void *ctx, int64_t task, int worker) {
+  (void)worker;
+  mtk_scheduler *s = ctx;
+  for (int64_t i = task; i < s->n_draws; i += s->n_samplers) {
+    draw *d = &s->draws[i];
+    const mtk_job *j = d->job;
+    d->id = mtk_sampler_pick(&s->samplers[task], &j->request.sampling, d->logits, j->counts,
+                             (uint64_t)j->n_ids);
+    d->logsumexp = mtk_engine_kernels(s->engine)->logsumexp(d->logits, mtk_engine_vocab(s->engine));
+  }
+}
+
+static void sample_all(mtk_scheduler *s) {
+  int n = s->n_draws < s->n_samplers ? s->n_draws : s->n_samplers;
+  mtk_pool_run(mtk_engine_pool(s->engine), n, sample, s);
+  for (const draw *d = s->draws; d < s->draws + s->n_draws; d++)
+    mtk_job_push(d->job, mtk_engine_tokenizer(s->engine), d->id, d->logits,
+                 mtk_engine_vocab(s->engine), d->logsumexp);
 }
 
 static void run_batch(mtk_scheduler *s) {
   const float *logits;
-  int64_t n_rows, row = 0;
-  uint64_t prompt_tokens = 0, generated = 0;
+  int64_t n_rows;
+  uint64_t prompt_tokens = 0;
   mtk_error error;
   mtk_status status = mtk_engine_forward(&logits, &n_rows, s->engine, s->items, s->n_items, &error);
   if (status != MTK_OK)
     mtk_log(MTK_LOG_ERROR, "scheduler: a step failed: %s: %s", error.place, error.message);
+  s->n_draws = 0;
   for (int i = 0; i < s->n_items; i++) {
     mtk_job *j = s->item_jobs[i];
     if (status != MTK_OK) {
@@ -342,13 +378,15 @@ static void run_batch(mtk_scheduler *s) {
       j->counted = seen;
     }
     if (s->items[i].logits != MTK_LOGITS_LAST) continue;
-    sample(s, j, logits + row++ * mtk_engine_vocab(s->engine));
-    generated++;
+    s->draws[s->n_draws] = (draw){.job = j,
+                                  .logits = logits + s->n_draws * mtk_engine_vocab(s->engine)};
+    s->n_draws++;
   }
+  sample_all(s);
   pthread_mutex_lock(&s->lock);
   s->stats.steps++;
   s->stats.prompt_tokens += prompt_tokens;
-  s->stats.generated_tokens += generated;
+  s->stats.generated_tokens += (uint64_t)s->n_draws;
   pthread_mutex_unlock(&s->lock);
 }
 

@@ -209,6 +209,59 @@ START_TEST(top_logprobs_are_sorted) {
 }
 END_TEST
 
+/* The ids of a large vocabulary in classes of equal logits, at every level of this machine: what is
+ * kept is what a count of the classes says, and of equal ones the lowest ids. */
+START_TEST(large_vocabularies) {
+  enum { LARGE = 151936, CLASSES = 37, DRAWS = 100 };
+  float *many = malloc(LARGE * sizeof *many);
+  double sum = 0.0, kept = 0.0;
+  mtk_kernels best;
+  mtk_sampler large;
+  mtk_isa isa = _i == 0 ? MTK_ISA_REF : mtk_isa_best(NULL);
+  mtk_kernels_init(&best, isa);
+  ck_assert_int_eq(mtk_sampler_init(&large, &best, LARGE, NULL), MTK_OK);
+  for (int i = 0; i < LARGE; i++) many[i] = -0.5f * (float)(i * 7 % CLASSES);
+  for (int i = 0; i < LARGE; i++) sum += exp((double)many[i]);
+  mtk_sampling o = greedy;
+  o.temperature = 1.0f;
+  o.top_k = LARGE / CLASSES + 10; /* class 0, and a few of the next */
+  int32_t tenth = -1, seen = 0;
+  int32_t in_first = 0;
+  for (int i = 0; i < LARGE; i++) in_first += i * 7 % CLASSES == 0;
+  for (int i = 0; seen < o.top_k - in_first; i++)
+    if (i * 7 % CLASSES == 1) tenth = i, seen++;
+  for (uint64_t i = 0; i < DRAWS; i++) {
+    int32_t id = mtk_sampler_pick(&large, &o, many, NULL, i);
+    ck_assert(id * 7 % CLASSES == 0 || (id * 7 % CLASSES == 1 && id <= tenth));
+  }
+  o.top_k = 0;
+  o.top_p = 0.7f; /* classes until 0.7 is reached, of the last one the lowest ids */
+  int last = -1;
+  double of_last = 0.0;
+  while (kept < 0.7) {
+    last++;
+    of_last = 0.0;
+    for (int i = 0; i < LARGE; i++)
+      if (i * 7 % CLASSES == last) of_last += exp((double)many[i]) / sum;
+    kept += of_last;
+  }
+  int hits = 0;
+  for (uint64_t i = 0; i < DRAWS; i++) {
+    int32_t id = mtk_sampler_pick(&large, &o, many, NULL, i);
+    int class = id * 7 % CLASSES;
+    ck_assert_int_le(class, last);
+    hits += class == last;
+    if (class == last) /* the part of the class that is needed, and one in a hundred */
+      ck_assert_double_le((double)id / LARGE, (of_last - (kept - 0.7)) / of_last + 0.01);
+  }
+  ck_assert_int_gt(hits, 0);
+  o = greedy;
+  ck_assert_int_eq(mtk_sampler_pick(&large, &o, many, NULL, 0), 0);
+  mtk_sampler_finish(&large);
+  free(many);
+}
+END_TEST
+
 START_TEST(bad_options_are_named) {
   mtk_error err;
   mtk_sampling o = greedy;
@@ -236,6 +289,7 @@ int main(void) {
   tcase_add_test(t, top_k);
   tcase_add_test(t, top_k_ties_go_to_the_lowest_ids);
   tcase_add_loop_test(t, top_p, 0, 3);
+  tcase_add_loop_test(t, large_vocabularies, 0, 2);
   tcase_add_test(t, top_k_then_top_p);
   tcase_add_test(t, min_p);
   tcase_add_test(t, draws_depend_on_seed_and_position);

@@ -44,6 +44,7 @@ typedef struct rig {
   mtk_model *model;
   mtk_engine *engine;
   mtk_scheduler *scheduler;
+  mtk_pool *pool;
   int adapter;
 } rig;
 
@@ -51,8 +52,10 @@ static void rig_init(rig *r, int max_seqs, int64_t kv_tokens, int max_batch) {
   mtk_error err = {0};
   r->model = tiny_model(&tiny_default);
   mtk_model_set_vocab(r->model, make_vocab((int)tiny_default.vocab));
+  ck_assert_int_eq(mtk_pool_create(&r->pool, max_seqs > 1 ? 3 : 1, NULL), MTK_OK);
   mtk_engine_options o = {.struct_size = sizeof o, .context = 256, .max_seqs = max_seqs,
-                          .kv_tokens = kv_tokens, .max_batch = max_batch, .arith = -1, .isa = -1};
+                          .kv_tokens = kv_tokens, .max_batch = max_batch, .arith = -1, .isa = -1,
+                          .pool = r->pool};
   ck_assert_msg(mtk_engine_create_built(&r->engine, r->model, tiny_build, &o, &err) == MTK_OK,
                 "%s: %s", err.place, err.message);
   ck_assert_ptr_nonnull(mtk_engine_tokenizer(r->engine));
@@ -66,6 +69,7 @@ static void rig_finish(rig *r) {
   mtk_scheduler_destroy(r->scheduler);
   mtk_engine_destroy(r->engine);
   mtk_model_destroy(r->model);
+  mtk_pool_destroy(r->pool);
 }
 
 /* ---- what a request got --------------------------------------------------------------------- */
