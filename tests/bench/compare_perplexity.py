@@ -3,14 +3,15 @@
 
     compare_perplexity.py [OPTIONS] [TYPE]...      (default: all types)
 
-Needs llama-cpp-python. From SmolLM2 (scripts/fetch-model.sh smollm2), `mtk quantize` makes a file of each type, with
+Needs llama-cpp-python and gguf. From SmolLM2 (scripts/fetch-model.sh smollm2), `mtk quantize` makes a file of each type, with
 embedding and head (nvfp4: without). Types with blocks of 256 do not fit its rows of 576: for them all is first padded
 with zeros to 768 and the norms' weights are scaled so that the model computes the same as before.
 
-Three evaluations of each file: exact (mtk --activations a32: weights decoded, activations not rounded), mtk's default
-arithmetic, llama.cpp. Columns: perplexity over 5 windows of 512 as llama-perplexity counts it, and the error of each
-against exact: the root mean square of the difference in nats over the tokens of windows of 64 ids; the ratio of the
-two and its standard error over windows. Rows go to OUT.csv at once; what is there is not computed again; OUT.md at the
+Four evaluations of each file: exact (llama_f64.py: float64 over weights that the gguf package decodes; nvfp4, whose
+scale tensors it does not know, is taken from mtk's a32), mtk's a32 (activations not rounded), mtk's default arithmetic,
+llama.cpp. Columns: perplexity over 5 windows of 512 as llama-perplexity counts it, and the error of each against exact:
+the root mean square of the difference in nats over the tokens of windows of 64 ids; the ratio of the errors of mtk's
+default and llama.cpp, and its standard error over windows. Rows go to OUT.csv at once; what is there is not computed again; OUT.md at the
 end.
 """
 import argparse
@@ -23,6 +24,7 @@ import tempfile
 
 import numpy
 
+import llama_f64
 from random_gguf import BLOCK_256, GGML_TYPES
 from results import append, load, run
 
@@ -31,7 +33,9 @@ CTX, CHUNKS, SHORT = 512, 5, 64
 DIM, PADDED = 576, 768
 WIDER = {576: 768, 192: 256}  # 9 heads of 64 on 3 become 12 on 4; the three more are zero
 WITHOUT_EMBEDDING = {"nvfp4"}  # llama.cpp does not know the scale of an embedding
-COLUMNS = ["type", "rows", "exact_ppl", "mtk_ppl", "llama_ppl", "mtk_error", "llama_error", "ratio", "ratio_se"]
+SCALED = {"nvfp4"}  # by tensors of their own
+COLUMNS = ["type", "rows", "exact_ppl", "mtk_ppl", "llama_ppl", "a32_error", "mtk_error", "llama_error", "ratio",
+           "ratio_se"]
 
 
 # ---- files ---------------------------------------------------------------------------------------
@@ -110,6 +114,11 @@ def by_llama(a, path, chunks, windows):
     return math.exp(half.mean()), short
 
 
+def by_float64(path, chunks, windows):
+    model = llama_f64.Llama(path)
+    return math.exp(model.losses(chunks)[:, CTX // 2:].mean()), model.losses(windows).reshape(-1)
+
+
 def rms(x):
     return float(numpy.sqrt(numpy.mean(numpy.square(x))))
 
@@ -126,14 +135,17 @@ def measure(a, folder, kind, chunks, windows):
     lines = folder / "windows.jsonl"
     lines.write_text("".join(json.dumps({"ids": w}) + "\n" for w in windows))
     threads = ("-t", a.threads)
-    exact, e = by_mtk(a, path, a.text, lines, (*threads, "--activations", "a32"))
+    exact, floats = by_mtk(a, path, a.text, lines, (*threads, "--activations", "a32"))
+    e = floats
+    if kind not in SCALED:
+        exact, e = by_float64(path, chunks, windows)
     mine, m = by_mtk(a, path, a.text, lines, threads)
     theirs, t = by_llama(a, path, chunks, windows)
     path.unlink()
     ratio, deviation = ratio_of(m - e, t - e, len(windows))
     return {"type": kind, "rows": PADDED if kind in BLOCK_256 else DIM, "exact_ppl": f"{exact:.4f}",
-            "mtk_ppl": f"{mine:.4f}", "llama_ppl": f"{theirs:.4f}", "mtk_error": f"{rms(m - e):.2e}",
-            "llama_error": f"{rms(t - e):.2e}", "ratio": f"{ratio:.3f}", "ratio_se": f"{deviation:.3f}"}
+            "mtk_ppl": f"{mine:.4f}", "llama_ppl": f"{theirs:.4f}", "a32_error": f"{rms(floats - e):.2e}",
+            "mtk_error": f"{rms(m - e):.2e}", "llama_error": f"{rms(t - e):.2e}", "ratio": f"{ratio:.3f}", "ratio_se": f"{deviation:.3f}"}
 
 
 def split(a):
@@ -145,7 +157,7 @@ def split(a):
 
 
 def markdown(rows):
-    names = ["type", "row length", "exact", "mtk", "llama.cpp", "mtk: error", "llama.cpp: error", "ratio", "+-"]
+    names = ["type", "row length", "exact", "mtk", "llama.cpp", "a32: error", "mtk: error", "llama.cpp: error", "ratio", "+-"]
     lines = ["| " + " | ".join(names) + " |", "| " + " | ".join(["---"] * len(names)) + " |"]
     for r in rows:
         lines.append("| " + " | ".join(r[c] for c in COLUMNS) + " |")
