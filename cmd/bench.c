@@ -3,6 +3,8 @@
  * limits and with a hash of the logits. */
 #include "bench.h"
 
+#include <string.h>
+
 static const mtk_option_def g_options[] = {
     {"prompt-tokens", 'p', MTK_OPT_STRING, "LIST", "512", 0, 0, NULL, "prompt lengths"},
     {"generate", 'n', MTK_OPT_INT, "N", "64", 0, 1e6, NULL, "tokens to generate"},
@@ -49,7 +51,6 @@ typedef struct bench {
   int32_t *ids;           /* [max_sequences][positions] */
   mtk_batch_item *items;  /* [max_sequences] */
   double *times;          /* [2][repeat] */
-  mtk_sha256 *hash;
   json_t *runs, *peaks, *loads;
   json_t *other; /* of --compare; may be NULL */
 } bench;
@@ -81,9 +82,52 @@ static int64_t largest(const bench_list *list) {
   return most;
 }
 
+/* 0 becomes the number of CPUs; each number stays once. */
+static mtk_status resolve_threads(bench_list *list, mtk_error *err) {
+  int n = 0;
+  for (int i = 0, at; i < list->n; i++) {
+    int64_t threads = list->items[i];
+    if (threads == 0) {
+      mtk_pool *all;
+      MTK_TRY(mtk_pool_create(&all, 0, err));
+      threads = mtk_pool_size(all);
+      mtk_pool_destroy(all);
+    }
+    list->items[n] = threads;
+    for (at = 0; list->items[at] != threads;) at++;
+    n += at == n;
+  }
+  list->n = n;
+  return MTK_OK;
+}
+
+/* Settings that every thread count runs: depths x prompts x sequences. */
+static int setting_count(const bench *b) { return b->depths.n * b->prompts.n * b->sequences.n; }
+
+static bench_run setting(const bench *b, int i) {
+  int s = i % b->sequences.n, p = i / b->sequences.n % b->prompts.n;
+  return (bench_run){.sequences = (int)b->sequences.items[s],
+                     .depth = (int)b->depths.items[i / b->sequences.n / b->prompts.n],
+                     .prompt_tokens = (int)b->prompts.items[p],
+                     .generated = b->generate};
+}
+
+/* Nothing is measured for a comparison that has nothing to compare. */
+static mtk_status read_other(bench *b, const char *path, mtk_error *err) {
+  MTK_TRY(bench_read_report(&b->other, path, err));
+  for (int t = 0; t < b->threads.n; t++)
+    for (int i = 0; i < setting_count(b); i++) {
+      bench_run r = setting(b, i);
+      r.threads = (int)b->threads.items[t];
+      if (bench_report_has(b->other, &r)) return MTK_OK;
+    }
+  return mtk_fail(err, MTK_E_INVALID, path, "has no run with these settings");
+}
+
 static mtk_status read_options(bench *b, mtk_error *err) {
   const mtk_cmd_line *line = b->line;
   MTK_TRY(parse_list(&b->threads, line, "threads", 0, 1024, err));
+  MTK_TRY(resolve_threads(&b->threads, err));
   MTK_TRY(parse_list(&b->depths, line, "depth", 0, 10000000, err));
   MTK_TRY(parse_list(&b->prompts, line, "prompt-tokens", 1, 1000000, err));
   MTK_TRY(parse_list(&b->sequences, line, "sequences", 1, 4096, err));
@@ -94,7 +138,24 @@ static mtk_status read_options(bench *b, mtk_error *err) {
   b->repeat = (int)mtk_options_int(line->options, "repeat");
   b->positions = largest(&b->depths) + largest(&b->prompts) + b->generate;
   b->max_sequences = (int)largest(&b->sequences);
-  return compare ? bench_read_report(&b->other, compare, err) : MTK_OK;
+  return compare ? read_other(b, compare, err) : MTK_OK;
+}
+
+/* The longest setting: `context` positions of a sequence must do (0 = not known yet). */
+static mtk_status check_context(const bench *b, int64_t context, mtk_error *err) {
+  if (context <= 0 || b->positions <= context) return MTK_OK;
+  return mtk_fail(err, MTK_E_INVALID, NULL,
+                  "%lld + %d tokens do not fit the context of %lld; use -d, -p, -n, -c",
+                  (long long)(b->positions - b->generate), b->generate, (long long)context);
+}
+
+/* What the engine will have; 0 = the model does not say. */
+static int64_t context_ahead(const bench *b) {
+  int64_t asked = mtk_options_int(b->line->options, "context");
+  uint64_t trained = 0;
+  const mtk_meta *meta = mtk_model_meta(b->source.model);
+  if (!asked && mtk_meta_uint(&trained, meta, "context_length", 0, NULL) != MTK_OK) trained = 0;
+  return asked ? asked : trained < INT32_MAX ? (int64_t)trained : 0;
 }
 
 static mtk_status alloc_buffers(bench *b, mtk_error *err) {
@@ -106,7 +167,7 @@ static mtk_status alloc_buffers(bench *b, mtk_error *err) {
   b->runs = json_array();
   b->peaks = json_array();
   b->loads = json_array();
-  if (b->ids && b->items && b->times && b->runs && b->peaks) return MTK_OK;
+  if (b->ids && b->items && b->times && b->runs && b->peaks && b->loads) return MTK_OK;
   return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
 }
 
@@ -122,6 +183,23 @@ static mtk_status feed(const float **logits, bench *b, int n_seqs, int64_t at, i
     b->items[s].n_ids = n;
   }
   return mtk_engine_forward(logits, &rows, b->e.engine, b->items, n_seqs, err);
+}
+
+/* Hashes the logits of the first pass; those of every other must be the same: passes that count ops
+ * compute node by node, timed ones what is run otherwise, layers together and rows in chains. */
+static mtk_status check_logits(bench_run *r, const float *logits, size_t vocab, mtk_error *err) {
+  char hex[65];
+  mtk_sha256 *hash = mtk_sha256_create();
+  if (!hash) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_sha256_update(hash, logits, (size_t)r->sequences * vocab * sizeof *logits);
+  mtk_sha256_final_hex(hash, hex);
+  mtk_sha256_destroy(hash);
+  if (!r->hash[0]) memcpy(r->hash, hex, sizeof hex);
+  if (!strcmp(r->hash, hex)) return MTK_OK;
+  return mtk_fail(err, MTK_E_INTERNAL, NULL,
+                  "logits differ between runs of one prompt of %d tokens (%.16s, %.16s): a bug, "
+                  "please report it",
+                  r->prompt_tokens, r->hash, hex);
 }
 
 static mtk_status both_phases(double seconds[2], bench *b, bench_run *r, bool count, bool per_op,
@@ -142,9 +220,7 @@ static mtk_status both_phases(double seconds[2], bench *b, bench_run *r, bool co
   if (count) bench_count_ops(&r->phases[1], b->e.engine, per_op && r->generated, b->peak);
   seconds[0] = t1 - t0;
   seconds[1] = t3 - t2;
-  size_t n = (size_t)r->sequences * (size_t)mtk_engine_vocab(b->e.engine);
-  if (b->hash) mtk_sha256_update(b->hash, logits, n * sizeof *logits);
-  return MTK_OK;
+  return check_logits(r, logits, (size_t)mtk_engine_vocab(b->e.engine), err);
 }
 
 /* Prompt and generation behind the first `depth` tokens. */
@@ -164,12 +240,7 @@ static int compare_double(const void *a, const void *b) {
 
 static mtk_status measure(bench_run *r, bench *b, mtk_error *err) {
   double seconds[2];
-  b->hash = mtk_sha256_create();
-  if (!b->hash) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
   mtk_status st = one_pass(seconds, b, r, true, false, err);
-  mtk_sha256_final_hex(b->hash, r->hash);
-  mtk_sha256_destroy(b->hash);
-  b->hash = NULL;
   for (int i = 0; i < b->repeat && st == MTK_OK; i++) {
     st = one_pass(seconds, b, r, false, false, err);
     b->times[i] = seconds[0];
@@ -202,20 +273,10 @@ static mtk_status measure_sequences(bench_run *r, bench *b, mtk_error *err) {
   return st;
 }
 
-static mtk_status run_setting(bench *b, int64_t depth, int64_t prompt, int64_t sequences,
-                              mtk_error *err) {
-  bench_run r = {.isa = mtk_engine_isa(b->e.engine),
-                 .threads = mtk_pool_size(b->e.pool),
-                 .sequences = (int)sequences,
-                 .depth = (int)depth,
-                 .prompt_tokens = (int)prompt,
-                 .generated = b->generate,
-                 .weight_bytes = mtk_engine_weight_bytes(b->e.engine)};
-  int64_t context = mtk_engine_context(b->e.engine);
-  if (depth + prompt + b->generate > context)
-    return mtk_fail(err, MTK_E_INVALID, NULL,
-                    "%lld + %d tokens do not fit the context of %lld; use -d, -p, -n, -c",
-                    (long long)(depth + prompt), b->generate, (long long)context);
+static mtk_status run_setting(bench *b, bench_run r, mtk_error *err) {
+  r.isa = mtk_engine_isa(b->e.engine);
+  r.threads = mtk_pool_size(b->e.pool);
+  r.weight_bytes = mtk_engine_weight_bytes(b->e.engine);
   mtk_status st = measure_sequences(&r, b, err);
   json_t *doc = bench_run_json(&r, b->peak);
   if (st != MTK_OK) {
@@ -244,36 +305,47 @@ static mtk_status run_settings(bench *b, mtk_error *err) {
     for (int64_t i = 0; i < b->positions; i++)
       b->ids[s * b->positions + i] =
           (int32_t)(mtk_uniform(1, (uint64_t)s, (uint64_t)i) * (double)vocab);
-  for (int d = 0; d < b->depths.n; d++)
-    for (int p = 0; p < b->prompts.n; p++)
-      for (int s = 0; s < b->sequences.n; s++)
-        MTK_TRY(
-            run_setting(b, b->depths.items[d], b->prompts.items[p], b->sequences.items[s], err));
+  for (int i = 0; i < setting_count(b); i++) MTK_TRY(run_setting(b, setting(b, i), err));
   return MTK_OK;
 }
 
-/* Engine of one thread count; what it says of itself, and how long its weights took. */
+/* Engine of one thread count; what it says of itself, and how long it took from the model's file
+ * to here. */
 static mtk_status open_engine(bench *b, int64_t positions, int threads, mtk_error *err) {
   double start = mtk_now_s();
   MTK_TRY(mtk_cmd_engine_open_model(&b->e, b->line, b->source.model, b->max_sequences, positions,
                                     threads, err));
-  double s = mtk_now_s() - start, rate = (double)mtk_cmd_model_bytes(b->source.model) / s * 1e-9;
-  json_array_append_new(b->loads, json_pack("{s:i,s:f,s:f}", "threads", mtk_pool_size(b->e.pool),
-                                            "seconds", s, "gb_per_s", rate));
+  double s = b->source.seconds + mtk_now_s() - start;
+  double rate = (double)mtk_cmd_model_bytes(b->source.model) / s * 1e-9;
+  json_array_append_new(b->loads, json_pack("{s:i,s:f,s:f,s:f}", "threads",
+                                            mtk_pool_size(b->e.pool), "seconds", s, "open_seconds",
+                                            b->source.seconds, "gb_per_s", rate));
   if (!b->line->json)
     mtk_cmd_print("engine: %s; ready in %.3f s (%.2f GB/s)\n", mtk_engine_description(b->e.engine),
                   s, rate);
-  return MTK_OK;
+  return check_context(b, mtk_engine_context(b->e.engine), err);
+}
+
+/* The adapters by the base names of their folders; NULL = none. */
+static json_t *adapters_json(const mtk_option_values *o) {
+  const char *const *items = NULL;
+  size_t n = mtk_options_list(o, "adapter", &items);
+  json_t *names = n ? json_array() : NULL;
+  for (size_t i = 0; i < n; i++) {
+    const char *eq = strchr(items[i], '=');
+    json_array_append_new(names, mtk_cmd_json_text(mtk_path_base(eq ? eq + 1 : items[i])));
+  }
+  return names;
 }
 
 /* What the logits depend on. */
 static json_t *settings_json(const bench *b) {
   const bench_model *m = &b->source;
   const mtk_option_values *o = b->line->options;
-  json_t *doc = json_pack("{s:s,s:s,s:s,s:s}", "model", m->name, "arch",
+  json_t *doc = json_pack("{s:o,s:s,s:s,s:s,s:o*}", "model", mtk_cmd_json_text(m->name), "arch",
                           mtk_model_arch(m->model), "activations",
                           mtk_options_string(o, "activations"), "kv_cache",
-                          mtk_options_string(o, "kv-cache"));
+                          mtk_options_string(o, "kv-cache"), "adapters", adapters_json(o));
   if (m->shape)
     json_object_update_new(
         doc, json_pack("{s:s,s:I,s:I,s:I}", "dtype", mtk_options_string(o, "dtype"), "seed",
@@ -286,11 +358,11 @@ static mtk_status report(bench *b, const char *engine, uint64_t weight_bytes, mt
   const char *why = "";
   mtk_isa_best(&why);
   json_t *doc = json_pack(
-      "{s:s,s:s,s:O,s:O,s:o,s:s,s:s,s:I,s:I,s:O}", "report", "mtk bench 1", "version",
-      mtk_version(), "limits", b->peaks, "loads", b->loads, "settings",
-      settings_json(b), "engine", engine, "machine", why, "weight_bytes",
-      (json_int_t)weight_bytes, "file_bytes", (json_int_t)mtk_cmd_model_bytes(b->source.model),
-      "runs", b->runs);
+      "{s:s,s:s,s:O,s:O,s:o,s:I,s:s,s:s,s:I,s:I,s:O}", "report", "mtk bench 1", "version",
+      mtk_version(), "limits", b->peaks, "loads", b->loads, "settings", settings_json(b), "batch",
+      (json_int_t)mtk_options_int(b->line->options, "batch"), "engine", engine, "machine", why,
+      "weight_bytes", (json_int_t)weight_bytes, "file_bytes",
+      (json_int_t)mtk_cmd_model_bytes(b->source.model), "runs", b->runs);
   mtk_status st = b->other ? bench_compare(doc, b->other, b->line, err) : MTK_OK;
   mtk_status printed = MTK_OK;
   if (b->line->json && (st == MTK_OK || st == MTK_E_CHECK))
@@ -305,6 +377,7 @@ static mtk_status run_all(bench *b, mtk_error *err) {
   int64_t positions = (int64_t)b->max_sequences * ((b->positions + MTK_KV_PAGE - 1) / MTK_KV_PAGE) *
                       MTK_KV_PAGE;
   MTK_TRY(bench_model_open(&b->source, b->line, positions, err));
+  MTK_TRY(check_context(b, context_ahead(b), err));
   MTK_TRY(alloc_buffers(b, err));
   if (!b->line->json && b->source.shape)
     mtk_cmd_print("%s, random %s weights, %lld of %lld layers, %s\n", b->source.name,
@@ -315,11 +388,12 @@ static mtk_status run_all(bench *b, mtk_error *err) {
   uint64_t weight_bytes = 0;
   for (int i = 0; i < b->threads.n && st == MTK_OK; i++) {
     st = open_engine(b, positions, (int)b->threads.items[i], err);
-    if (st != MTK_OK) break;
-    st = run_settings(b, err);
-    mtk_free(engine);
-    engine = mtk_strdup(mtk_engine_description(b->e.engine));
-    weight_bytes = mtk_engine_weight_bytes(b->e.engine);
+    if (st == MTK_OK) st = run_settings(b, err);
+    if (st == MTK_OK) {
+      mtk_free(engine);
+      engine = mtk_strdup(mtk_engine_description(b->e.engine));
+      weight_bytes = mtk_engine_weight_bytes(b->e.engine);
+    }
     mtk_cmd_engine_close(&b->e);
   }
   if (st == MTK_OK && !engine) st = mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");

@@ -13,6 +13,7 @@ typedef struct bench_model {
   const char *name;      /* base name of the model or of the shape's config.json */
   bool shape;            /* random weights */
   int64_t blocks, whole; /* of a shape: those measured, and those of the config */
+  double seconds;        /* that opening took */
 } bench_model;
 /* MODEL or --shape. positions: KV cache positions that the run needs, for the number of blocks that
  * fits into memory. */
@@ -57,8 +58,11 @@ void bench_print_peak(const json_t *peak);
 void bench_print_run(const json_t *run);
 /* An earlier report; *out is the caller's in any case. */
 mtk_status bench_read_report(json_t **out, const char *path, mtk_error *err);
-/* Sets doc.compare: ratios to the runs of another report. MTK_E_CHECK: other logits for equal
- * settings, or a rate that fell by more than --tolerance. */
+/* Does a report have a run of so many threads, sequences and tokens? */
+bool bench_report_has(const json_t *report, const bench_run *run);
+/* Sets doc.compare: ratios to the runs of another report, and the runs that only one of both has.
+ * MTK_E_CHECK: other logits for equal settings; with --tolerance also a rate that fell by more, or
+ * a run that the other lacks. */
 mtk_status bench_compare(json_t *doc, const json_t *other, const mtk_cmd_line *line,
                          mtk_error *err);
 

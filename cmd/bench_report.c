@@ -2,11 +2,16 @@
  * report. The text is printed from the JSON, so both say the same. */
 #include "bench.h"
 
+#include <math.h>
 #include <string.h>
 
 static const char *const g_phases[2] = {"prompt", "generate"};
 
-static double ratio(double a, double b) { return b > 0 ? a / b : 0; }
+/* 0 where there is none: numbers of another report may be anything. */
+static double ratio(double a, double b) {
+  double r = b > 0 ? a / b : 0;
+  return isfinite(r) ? r : 0;
+}
 
 static json_t *share_or_null(double value, double peak) {
   return peak > 0 ? json_real(value / peak) : json_null();
@@ -166,19 +171,50 @@ void bench_print_run(const json_t *r) {
 
 /* ---- comparison ------------------------------------------------------------------------------ */
 
-static bool same_run(const json_t *a, const json_t *b) {
-  static const char *const keys[] = {"threads", "sequences", "depth", "prompt_tokens", "generated"};
-  bool same = true;
-  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) /* older reports have no depth: 0 */
-    same = same && (int64_t)number(a, keys[i]) == (int64_t)number(b, keys[i]);
-  return same;
+enum { KEYS = 5 };
+static const char *const g_keys[KEYS] = {"threads", "sequences", "depth", "prompt_tokens",
+                                         "generated"};
+
+/* What makes two runs comparable, as numbers that may come from anywhere. */
+typedef struct run_key {
+  double of[KEYS];
+} run_key;
+
+static run_key key_of(const json_t *run) {
+  run_key key;
+  for (int i = 0; i < KEYS; i++) key.of[i] = number(run, g_keys[i]); /* older: no depth, 0 */
+  return key;
 }
 
-static const json_t *find_run(const json_t *other, const json_t *run) {
+static const json_t *find_run(const json_t *report, run_key key) {
   const json_t *r;
   size_t i;
-  json_array_foreach(json_object_get(other, "runs"), i, r) if (same_run(r, run)) return r;
+  json_array_foreach(json_object_get(report, "runs"), i, r) {
+    run_key other = key_of(r);
+    int same = 0;
+    while (same < KEYS && other.of[same] <= key.of[same] && other.of[same] >= key.of[same]) same++;
+    if (same == KEYS) return r;
+  }
   return NULL;
+}
+
+bool bench_report_has(const json_t *report, const bench_run *r) {
+  return find_run(report, (run_key){{r->threads, r->sequences, r->depth, r->prompt_tokens,
+                                     r->generated}}) != NULL;
+}
+
+/* The keys of the runs of `report` that `other` lacks. */
+static json_t *runs_without(const json_t *report, const json_t *other) {
+  json_t *rows = json_array(), *row;
+  const json_t *r;
+  size_t i;
+  json_array_foreach(json_object_get(report, "runs"), i, r) {
+    run_key key = key_of(r);
+    if (find_run(other, key)) continue;
+    json_array_append_new(rows, row = json_object());
+    for (int k = 0; k < KEYS; k++) json_object_set(row, g_keys[k], json_object_get(r, g_keys[k]));
+  }
+  return rows;
 }
 
 mtk_status bench_read_report(json_t **out, const char *path, mtk_error *err) {
@@ -192,23 +228,24 @@ static json_t *compare_run(const json_t *run, const json_t *was, bool settings_e
   double p = ratio(number(run, "prompt_tokens_per_s"), number(was, "prompt_tokens_per_s"));
   double g = ratio(number(run, "generated_tokens_per_s"), number(was, "generated_tokens_per_s"));
   bool same = !strcmp(text(run, "logits_sha256"), text(was, "logits_sha256"));
-  json_t *row = json_pack(
-      "{s:O,s:O,s:O,s:O,s:O,s:f,s:f,s:b}", "threads", json_object_get(run, "threads"), "sequences",
-      json_object_get(run, "sequences"), "depth", json_object_get(run, "depth"), "prompt_tokens",
-      json_object_get(run, "prompt_tokens"), "generated", json_object_get(run, "generated"),
-      "prompt_ratio", p, "generate_ratio", g, "same_logits", same);
-  if (print)
-    mtk_cmd_print("%7d %9d %8d %8d %9d %12.3f %12.3f   %s\n", (int)number(run, "threads"),
-                  (int)number(run, "sequences"), (int)number(run, "depth"),
-                  (int)number(run, "prompt_tokens"), (int)number(run, "generated"), p, g,
-                  same             ? "same"
-                  : settings_equal ? "DIFFERENT"
-                                   : "different, and so are the settings");
+  const char *isa = text(run, "isa"), *isa_then = text(was, "isa");
+  json_t *row = json_pack("{s:f,s:f,s:b,s:s,s:s}", "prompt_ratio", p, "generate_ratio", g,
+                          "same_logits", same, "isa", isa, "isa_then", isa_then);
+  for (int k = 0; k < KEYS; k++) json_object_set(row, g_keys[k], json_object_get(run, g_keys[k]));
+  if (!print) return row;
+  mtk_cmd_print("%7d %9d %8d %8d %9d %12.3f %12.3f   %s", (int)number(run, "threads"),
+                (int)number(run, "sequences"), (int)number(run, "depth"),
+                (int)number(run, "prompt_tokens"), (int)number(run, "generated"), p, g,
+                same             ? "same"
+                : settings_equal ? "DIFFERENT"
+                                 : "different, and so are the settings");
+  if (strcmp(isa, isa_then)) mtk_cmd_print(" (%s, was %s)", isa, isa_then);
+  mtk_cmd_print("\n");
   return row;
 }
 
-static mtk_status judge(const json_t *rows, bool settings_equal, const mtk_cmd_line *line,
-                        mtk_error *err) {
+static mtk_status judge(const json_t *rows, size_t n_missing, bool settings_equal,
+                        const mtk_cmd_line *line, mtk_error *err) {
   const char *other = mtk_options_string(line->options, "compare");
   bool gate = mtk_options_is_set(line->options, "tolerance");
   double least = 1 - mtk_options_float(line->options, "tolerance") / 100, worst = 1e300;
@@ -221,33 +258,52 @@ static mtk_status judge(const json_t *rows, bool settings_equal, const mtk_cmd_l
     if (p < worst) worst = p;
     if (number(r, "generated") > 0 && g < worst) worst = g;
   }
+  if (gate && n_missing)
+    return mtk_fail(err, MTK_E_CHECK, other, "lacks %zu of these runs, --tolerance wants them all",
+                    n_missing);
   if (gate && worst < least)
     return mtk_fail(err, MTK_E_CHECK, other, "a rate fell to %.3f of it, --tolerance allows %.3f",
                     worst, least);
   return MTK_OK;
 }
 
+static void print_missing(const json_t *runs, const char *where) {
+  const json_t *r;
+  size_t i;
+  json_array_foreach(runs, i, r) {
+    for (int k = 0; k < KEYS; k++)
+      mtk_cmd_print("%*.0f%s", (const int[KEYS]){7, 9, 8, 8, 9}[k], number(r, g_keys[k]),
+                    k < KEYS - 1 ? " " : "");
+    mtk_cmd_print(" %12s %12s   only %s\n", "-", "-", where);
+  }
+}
+
 mtk_status bench_compare(json_t *doc, const json_t *other, const mtk_cmd_line *line,
                          mtk_error *err) {
   const char *path = mtk_options_string(line->options, "compare");
-  json_t *rows = json_array();
-  const json_t *run;
+  json_t *rows = json_array(), *here = runs_without(doc, other), *there = runs_without(other, doc);
+  const json_t *run, *batch = json_object_get(other, "batch");
   size_t i;
+  bool same_batch = !batch || json_equal(batch, json_object_get(doc, "batch"));
   bool settings_equal =
       json_equal(json_object_get(doc, "settings"), json_object_get(other, "settings"));
   if (!line->json)
-    mtk_cmd_print("ratios to %s (above 1: faster now)\n%7s %9s %8s %8s %9s %12s %12s   logits\n",
-                  path, "threads", "sequences", "depth", "prompt", "generated", "prompt",
-                  "generate");
+    mtk_cmd_print("ratios to %s (above 1: faster now)%s\n%7s %9s %8s %8s %9s %12s %12s   logits\n",
+                  path, same_batch ? "" : "; --batch differs", "threads", "sequences", "depth",
+                  "prompt", "generated", "prompt", "generate");
   json_array_foreach(json_object_get(doc, "runs"), i, run) {
-    const json_t *was = find_run(other, run);
+    const json_t *was = find_run(other, key_of(run));
     if (was) json_array_append_new(rows, compare_run(run, was, settings_equal, !line->json));
   }
-  mtk_status st = json_array_size(rows)
-                      ? judge(rows, settings_equal, line, err)
-                      : mtk_fail(err, MTK_E_INVALID, path, "has no run with these settings");
+  if (!line->json) {
+    print_missing(here, "here");
+    print_missing(there, "there");
+  }
+  mtk_status st = judge(rows, json_array_size(here), settings_equal, line, err);
   json_object_set_new(doc, "compare",
-                      json_pack("{s:s,s:b,s:o}", "with", mtk_path_base(path), "same_settings",
-                                settings_equal, "runs", rows));
+                      json_pack("{s:o,s:b,s:o,s:o,s:o}", "with",
+                                mtk_cmd_json_text(mtk_path_base(path)), "same_settings",
+                                settings_equal && same_batch, "runs", rows, "only_here", here,
+                                "only_there", there));
   return st;
 }

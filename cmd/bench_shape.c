@@ -101,7 +101,9 @@ static mtk_status open_shape(bench_model *out, const mtk_cmd_line *line, int64_t
   mtk_model_destroy(whole);
   out->blocks = mtk_options_int(line->options, "layers");
   if (out->blocks == 0) MTK_TRY(blocks_that_fit(&out->blocks, line, out->whole, positions, err));
+  double start = mtk_now_s();
   MTK_TRY(make_shape(&out->model, line, out->blocks, err));
+  out->seconds = mtk_now_s() - start;
   mtk_cmd_print_warnings(out->model);
   return MTK_OK;
 }
@@ -119,5 +121,8 @@ mtk_status bench_model_open(bench_model *out, const mtk_cmd_line *line, int64_t 
     if (mtk_options_is_set(line->options, of_shapes[i]))
       return mtk_fail(err, MTK_E_INVALID, of_shapes[i], "only goes with --shape");
   out->name = mtk_path_base(line->args[0]);
-  return mtk_model_load(&out->model, line->args[0], err);
+  double start = mtk_now_s();
+  MTK_TRY(mtk_model_load(&out->model, line->args[0], err));
+  out->seconds = mtk_now_s() - start;
+  return MTK_OK;
 }

@@ -50,6 +50,9 @@ void mtk_cmd_report_init(bool quiet, bool verbose);
 void mtk_cmd_report_error(const char *cmd, const mtk_error *err);
 /* Prints a JSON document and a newline, and frees it. */
 mtk_status mtk_cmd_print_json(json_t *doc, bool compact, mtk_error *err);
+/* A string of bytes that may not be UTF-8: invalid parts become U+FFFD. */
+json_t *mtk_cmd_json_text(const char *s);
+json_t *mtk_cmd_json_textn(const char *data, size_t n);
 /* printf to stdout; write errors are found at the end by mtk_cmd_flush. */
 void mtk_cmd_print(const char *fmt, ...) MTK_PRINTF(1, 2);
 mtk_status mtk_cmd_flush(mtk_error *err);

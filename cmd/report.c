@@ -96,6 +96,17 @@ mtk_status mtk_cmd_print_json(json_t *doc, bool compact, mtk_error *err) {
   return MTK_OK;
 }
 
+json_t *mtk_cmd_json_textn(const char *data, size_t n) {
+  mtk_bytes clean = {0};
+  mtk_utf8_stream s = {0};
+  mtk_utf8_stream_push(&s, &clean, data, n, true);
+  json_t *j = json_stringn(clean.data ? clean.data : "", clean.len);
+  mtk_bytes_finish(&clean);
+  return j;
+}
+
+json_t *mtk_cmd_json_text(const char *s) { return mtk_cmd_json_textn(s, strlen(s)); }
+
 mtk_status mtk_cmd_flush(mtk_error *err) {
   errno = 0;
   if (fflush(stdout) != 0 || ferror(stdout))

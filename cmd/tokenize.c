@@ -17,23 +17,13 @@ static const mtk_option_def g_options[] = {
      "pre-tokenizer to use instead of the model's"},
     {NULL, 0, MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, NULL}};
 
-/* JSON string of bytes that may not be UTF-8: invalid parts become U+FFFD. */
-static json_t *json_text(const char *data, size_t n) {
-  mtk_bytes clean = {0};
-  mtk_utf8_stream s = {0};
-  mtk_utf8_stream_push(&s, &clean, data, n, true);
-  json_t *j = json_stringn(clean.data ? clean.data : "", clean.len);
-  mtk_bytes_finish(&clean);
-  return j;
-}
-
 static json_t *encoded_json(const mtk_tokenizer *tok, const mtk_ids *ids) {
   json_t *doc = json_object(), *list = json_array(), *pieces = json_array();
   for (size_t i = 0; i < ids->len; i++) {
     size_t n = 0;
     const char *p = mtk_tokenizer_piece(tok, ids->data[i], true, &n);
     json_array_append_new(list, json_integer(ids->data[i]));
-    json_array_append_new(pieces, json_text(p ? p : "", n));
+    json_array_append_new(pieces, mtk_cmd_json_textn(p ? p : "", n));
   }
   json_object_set_new(doc, "ids", list);
   json_object_set_new(doc, "tokens", pieces);
@@ -60,7 +50,7 @@ static mtk_status decode_one(const mtk_tokenizer *tok, const mtk_ids *ids, bool 
   mtk_status st = mtk_tokenizer_decode(&text, tok, ids->data, ids->len, special, err);
   if (st == MTK_OK && json) {
     json_t *doc = json_object();
-    json_object_set_new(doc, "text", json_text(text.data ? text.data : "", text.len));
+    json_object_set_new(doc, "text", mtk_cmd_json_textn(text.data ? text.data : "", text.len));
     st = mtk_cmd_print_json(doc, true, err);
   } else if (st == MTK_OK) {
     if (text.len) fwrite(text.data, 1, text.len, stdout);

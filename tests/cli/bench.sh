@@ -33,7 +33,9 @@ run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 7,20 -n 3 -s 1,3 -t 1
 cp out all.json
 [ ! -s err ] || fail "stderr: $(cat err)"
 check all.json 'r["report"] == "mtk bench 1" and len(r["runs"]) == 8 and len(r["limits"]) == 2'
-check all.json '[x["threads"] for x in r["loads"]] == [1, 2] and all(x["seconds"] > 0 for x in r["loads"])'
+# Getting ready begins before the model is opened.
+check all.json '[x["threads"] for x in r["loads"]] == [1, 2] and
+ all(x["seconds"] > x["open_seconds"] > 0 for x in r["loads"])'
 check all.json 'r["settings"] == {"model": "tiny.json", "arch": "llama", "activations": "default", "kv_cache": "f32",
  "dtype": "q8_0", "seed": 1, "layers": 3, "layers_of_shape": 3}'
 check all.json 'all(l[k] > 0 for l in r["limits"] for k in
@@ -76,6 +78,12 @@ for type in nvfp4 q4_k f32; do
     check level.json "r0['isa'] == '$level' and r0['logits_sha256'] == '$want' and r['limits'] == []"
   done
 done
+# Timed runs compute layers together and prompts of 64 tokens and more gate by gate; the one that counts ops goes node
+# by node. Both are hashed: bench itself fails when they differ.
+for type in bf16 q8_0; do
+  run_quiet 0 "$MTK" bench --shape tiny.json --dtype $type -p 100 -n 2 -s 1,3 -t 1,2 -r 2 --no-limits --json
+  check out 'len(set(hashes)) == 2 and hashes[:2] == hashes[2:]'
+done
 shape other.json f32 --seed 2
 check other.json "r0['logits_sha256'] != '$want'"
 shape fewer.json f32 --layers 2
@@ -110,6 +118,51 @@ refuses 3 'a rate fell' "$MTK" bench --shape tiny.json --dtype q8_0 -p 9 -n 3 -r
   --tolerance 50
 run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 9 -n 3 -r 1 --no-limits --compare fast.json
 refuses 2 'no run with these settings' "$MTK" bench --shape tiny.json -p 5 -n 1 -r 1 --no-limits --compare base.json
+[ ! -s out ] || fail "measured before it was clear that there is nothing to compare with: $(cat out)"
+
+# Runs that only one of both has are named; with --tolerance the other must have all of them.
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 9,8 -n 3 -r 1 --no-limits --json --compare base.json
+cp out two.json
+check two.json '[x["prompt_tokens"] for x in r["compare"]["runs"]] == [9] and r["compare"]["only_there"] == [] and
+ [x["prompt_tokens"] for x in r["compare"]["only_here"]] == [8]'
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 9 -n 3 -r 1 --no-limits --compare two.json --tolerance 100
+grep -q 'only there' out || fail "a run of the other report is left out without a word: $(cat out)"
+refuses 3 'lacks 1 of these runs' "$MTK" bench --shape tiny.json --dtype q8_0 -p 9,8 -n 3 -r 1 --no-limits \
+  --compare base.json --tolerance 100
+grep -q 'only here' out || fail "a run without counterpart is left out without a word: $(cat out)"
+
+# What else bears on logits or speed is among the settings.
+run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 9 -n 3 -r 1 --no-limits --json --batch 4 --compare base.json
+check out 'not r["compare"]["same_settings"] and r["compare"]["runs"][0]["same_logits"]'
+make_data sft.jsonl 4
+run_quiet 0 "$MTK" finetune model --data sft.jsonl --steps 1 --adapter lora --out lora -q
+run_quiet 0 "$MTK" bench model -p 16 -n 4 -r 1 -t 1 --no-limits --json
+cp out plain.json
+run_quiet 0 "$MTK" bench model --adapter my=lora -p 16 -n 4 -r 1 -t 1 --no-limits --json --compare plain.json
+check out 'r["settings"]["adapters"] == ["lora"] and not r["compare"]["same_settings"]'
+
+# Numbers that no run can have, and a name that is not UTF-8.
+sed -E 's/"(threads|depth|prompt_tokens)": [0-9]+/"\1": 1e300/; s/tokens_per_s": [0-9.e+]+/tokens_per_s": 5e-324/' \
+  base.json >foreign.json
+python3 - <<'PY'
+import json
+foreign, base = json.load(open("foreign.json")), json.load(open("base.json"))
+for run in base["runs"]:
+    run["prompt_tokens_per_s"] = 5e-324
+foreign["runs"] += base["runs"]
+json.dump(foreign, open("foreign.json", "w"))
+PY
+name="$(printf 'sm\xe5.json')"
+cp foreign.json "$name"
+cp tiny.json "$(printf 'm\xe5.json')"
+run_quiet 0 "$MTK" bench --shape "$(printf 'm\xe5.json')" --dtype q8_0 -p 9 -n 3 -r 1 --no-limits --json \
+  --compare "$name"
+check out 'r["settings"]["model"] == "m\ufffd.json" and r["compare"]["with"] == "sm\ufffd.json"'
+check out 'len(r["compare"]["runs"]) == 1 and r["compare"]["only_there"][0]["depth"] == 1e300'
+
+# ---- thread counts -------------------------------------------------------------------------------
+run_quiet 0 "$MTK" bench --shape tiny.json -p 4 -n 1 -r 1 -t "0,2,$(nproc),2" --no-limits --json
+check out '(lambda t: len(t) == len(set(t)) and 2 in t)([x["threads"] for x in r["runs"]])'
 
 # ---- wrong input ---------------------------------------------------------------------------------
 refuses 2 'MODEL or --shape' "$MTK" bench
@@ -122,6 +175,10 @@ refuses 2 'numbers from' "$MTK" bench model -p 12,x
 refuses 2 'numbers from' "$MTK" bench model -s 0
 refuses 2 'do not fit the context' "$MTK" bench model -p 4 -n 4 -c 6 --no-limits
 refuses 2 '5 . 2 tokens do not fit the context' "$MTK" bench model -d 4 -p 1 -n 2 -c 6 --no-limits
+# Before anything is computed, whichever setting it is, and without room for that many tokens.
+refuses 2 'do not fit the context' "$MTK" bench --shape tiny.json -p 4,300 -n 4 -t 1 -r 1
+[ ! -s out ] || fail "measured before the context was compared: $(cat out)"
+(ulimit -v 4000000 && refuses 2 'do not fit the context' "$MTK" bench model -d 10000000 -s 4096)
 refuses 1 'missing.json' "$MTK" bench --shape missing.json
 echo '{"architectures": ["NobodyForCausalLM"]}' >nobody.json
 refuses 1 "nobody.json.*no plugin knows" "$MTK" bench --shape nobody.json
