@@ -1,6 +1,9 @@
 /* mtk/limits.h: what the machine can do at most: multiply-adds on registers, and reading. The best
- * of several passes; sums over the threads of a pool (NULL: the caller alone), each by its own CPU
- * time, so that other programs on a busy machine hardly count. One call at a time. */
+ * of several passes, in which the threads of a pool (NULL: the caller alone), but no more than
+ * there are CPUs, begin together. Multiply-adds are sums over the threads, each by its own CPU time, so
+ * that other programs on a busy machine hardly count; reading is timed by the clock from the first
+ * start to the last end, since a thread that reads alone has the memory for itself. 0: the threads
+ * never ran at the same time. One call at a time. */
 #ifndef MTK_LIMITS_H
 #define MTK_LIMITS_H
 
