@@ -19,7 +19,6 @@ typedef struct bench_model {
  * fits into memory. */
 mtk_status bench_model_open(bench_model *out, const mtk_cmd_line *line, int64_t positions,
                             mtk_error *err);
-uint64_t bench_memory_available(void); /* bytes this process may still take */
 
 /* ---- bench_peak.c: the machine's limits ---- */
 

@@ -4,7 +4,7 @@
 
 mtk_status bench_measure_peak(bench_peak *out, uint64_t weight_bytes, mtk_pool *pool,
                               mtk_error *err) {
-  const uint64_t room = bench_memory_available() / 8, much = (uint64_t)512 << 20;
+  const uint64_t room = mtk_memory_available() / 8, much = (uint64_t)512 << 20;
   *out = (bench_peak){.threads = mtk_pool_size(pool)};
   mtk_kernels best;
   mtk_kernels_init(&best, mtk_isa_best(NULL));

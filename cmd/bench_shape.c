@@ -2,44 +2,6 @@
  * config.json, as many blocks of it as fit into memory. */
 #include "bench.h"
 
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-/* ---- memory ---------------------------------------------------------------------------------- */
-
-/* The number behind `key` in a small system file (key "": at its start). */
-static bool read_number(uint64_t *out, const char *path, const char *key) {
-  char line[256];
-  FILE *f = fopen(path, "re");
-  bool found = false;
-  while (f && !found && fgets(line, sizeof line, f)) {
-    if (strncmp(line, key, strlen(key)) != 0) continue;
-    char *end, *at = line + strlen(key);
-    *out = strtoull(at, &end, 10);
-    found = end > at;
-  }
-  if (f) fclose(f);
-  return found;
-}
-
-uint64_t bench_memory_available(void) {
-  static const char *const groups[][2] = {
-      {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-      {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
-       "/sys/fs/cgroup/memory/memory.usage_in_bytes"}};
-  uint64_t bytes, limit, used;
-  if (read_number(&bytes, "/proc/meminfo", "MemAvailable:"))
-    bytes *= 1024;
-  else
-    bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
-  for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
-    if (read_number(&limit, groups[i][0], "") && read_number(&used, groups[i][1], "") &&
-        (limit > used ? limit - used : 0) < bytes)
-      bytes = limit > used ? limit - used : 0;
-  return bytes;
-}
-
 /* ---- shapes ---------------------------------------------------------------------------------- */
 
 static mtk_status make_shape(mtk_model **out, const mtk_cmd_line *line, int64_t n_block,
@@ -76,7 +38,7 @@ static mtk_status shape_bytes(double *out, const mtk_cmd_line *line, int64_t n_b
 /* As many blocks as take three quarters of the memory that is left. */
 static mtk_status blocks_that_fit(int64_t *out, const mtk_cmd_line *line, int64_t whole,
                                   int64_t positions, mtk_error *err) {
-  double one, two, room = 0.75 * (double)bench_memory_available();
+  double one, two, room = 0.75 * (double)mtk_memory_available();
   MTK_TRY(shape_bytes(&one, line, 1, positions, err));
   MTK_TRY(shape_bytes(&two, line, 2, positions, err));
   if (one > room)

@@ -50,4 +50,12 @@ int mtk_thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg);
 /* CPUs this process may use: affinity mask and cgroup v1/v2 quota (rounded up), at least 1. */
 int mtk_cpu_count(void);
 
+/* What the cgroups of this process allow, nested ones included; root: "", or a folder in whose
+ * proc and sys to look. CPUs: quota rounded up, 0 = no limit. Memory: bytes that are left, not
+ * counting files that nobody uses, UINT64_MAX = no limit. */
+int64_t mtk_cgroup_cpus(const char *root);
+uint64_t mtk_cgroup_memory(const char *root);
+/* The same, or less where the system has less (half of its memory if it does not say). */
+uint64_t mtk_memory_left(const char *root);
+
 #endif

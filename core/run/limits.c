@@ -195,3 +195,5 @@ mtk_status mtk_limits_read(double *out, const mtk_kernels *kernels, mtk_pool *po
   mtk_free_pages(j.words, all);
   return st;
 }
+
+uint64_t mtk_memory_available(void) { return mtk_memory_left(""); }

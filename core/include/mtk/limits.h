@@ -1,9 +1,9 @@
 /* mtk/limits.h: what the machine can do at most: multiply-adds on registers, and reading. The best
  * of several passes, in which the threads of a pool (NULL: the caller alone), but no more than
- * there are CPUs, begin together. Multiply-adds are sums over the threads, each by its own CPU time, so
- * that other programs on a busy machine hardly count; reading is timed by the clock from the first
- * start to the last end, since a thread that reads alone has the memory for itself. 0: the threads
- * never ran at the same time. One call at a time. */
+ * there are CPUs, begin together. Multiply-adds are sums over the threads, each by its own CPU
+ * time, so that other programs on a busy machine hardly count; reading is timed by the clock from
+ * the first start to the last end, since a thread that reads alone has the memory for itself. 0:
+ * the threads never ran at the same time. One call at a time. */
 #ifndef MTK_LIMITS_H
 #define MTK_LIMITS_H
 
@@ -22,6 +22,10 @@ mtk_status mtk_limits_ops(double out[MTK_ARITH_COUNT], const mtk_kernels *kernel
  * without fetching ahead. */
 mtk_status mtk_limits_read(double *out, const mtk_kernels *kernels, mtk_pool *pool, uint64_t bytes,
                            mtk_error *err);
+
+/* Bytes of memory that this process may still take: what the system has available, or less where a
+ * cgroup allows less (files in the page cache that nobody uses count as available). Any thread. */
+uint64_t mtk_memory_available(void);
 
 #ifdef __cplusplus
 }
