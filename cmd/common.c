@@ -225,7 +225,6 @@ static mtk_status open_engine(mtk_cmd_engine *out, const mtk_cmd_line *line,
   if (st == MTK_OK && !opt.kv_tokens) st = kv_tokens(&opt.kv_tokens, line, out->model, &opt, err);
   if (st == MTK_OK) st = mtk_engine_create(&out->engine, out->model, &opt, err);
   if (st == MTK_OK && !r->no_adapters) st = add_adapters(out, line, err);
-  if (st == MTK_OK) mtk_log(MTK_LOG_INFO, "%s", mtk_engine_description(out->engine));
   if (st != MTK_OK) mtk_cmd_engine_close(out);
   return st;
 }

@@ -110,8 +110,6 @@ static void try_bf16(float *y, mtk_kernels *table, const float *x, const mtk_wvi
 /* Do tiles compute what a16 says? That is known of the CPUs that were tried, and documented nowhere
  * to the last bit: a product of numbers of wide range is compared with the reference. */
 static int tiles_agree(void) {
-  static _Atomic int answer; /* 1 = yes, -1 = no */
-  if (answer) return answer > 0;
   float x[TRIAL_ROWS * TRIAL_K], y[2][TRIAL_ROWS * MTK_PANEL];
   uint16_t weights[MTK_PANEL * TRIAL_K];
   uint32_t random = 1;
@@ -130,14 +128,23 @@ static int tiles_agree(void) {
   try_bf16(y[0], &table, x, &w);
   mtk_k_linear_init__amx(&table);
   try_bf16(y[1], &table, x, &w);
-  answer = memcmp(y[0], y[1], sizeof y[0]) == 0 ? 1 : -1;
-  return answer > 0;
+  return memcmp(y[0], y[1], sizeof y[0]) == 0;
 }
 
-mtk_isa mtk_isa_best(const char **why) {
+/* Why tiles cannot be used; NULL = they can. Found out once. */
+static const char *tiles_lack(void) {
+  static _Atomic int answer; /* 1 + index */
+  static const char *const lacks[] = {
+      NULL, "AVX-512; the operating system does not permit AMX tiles to this process",
+      "AVX-512; AMX of this CPU computes otherwise than the reference"};
+  if (!answer) answer = !may_use_tiles() ? 2 : tiles_agree() ? 1 : 3;
+  return lacks[answer - 1];
+}
+
+mtk_isa mtk_isa_best_up_to(mtk_isa most, const char **why) {
   const char *reason = "AVX-512 F, BW, DQ, VL and VNNI, AMX-BF16 and AMX-INT8";
-  mtk_isa best = MTK_ISA_AMX;
-  for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) {
+  mtk_isa best = most < MTK_ISA_AMX ? most : MTK_ISA_AMX;
+  for (size_t i = 0; i < sizeof needs / sizeof *needs && needs[i].level <= best; i++) {
     if (has_bit(&needs[i])) continue;
     reason = needs[i].lacking;
     best = (mtk_isa)(needs[i].level - 1);
@@ -148,8 +155,8 @@ mtk_isa mtk_isa_best(const char **why) {
     reason = os_state[l].lacking;
     best = (mtk_isa)(l - 1);
   }
-  if (best == MTK_ISA_AMX && (!may_use_tiles() || !tiles_agree())) {
-    reason = "AVX-512; AMX is not permitted, or computes otherwise than the reference";
+  if (best == MTK_ISA_AMX && tiles_lack()) {
+    reason = tiles_lack();
     best = MTK_ISA_AVX512;
   }
   if (why) *why = reason;
@@ -163,11 +170,14 @@ static void lay_over(mtk_kernels *table, mtk_isa level) {
   (void)level;
 }
 
-mtk_isa mtk_isa_best(const char **why) {
+mtk_isa mtk_isa_best_up_to(mtk_isa most, const char **why) {
+  (void)most;
   if (why) *why = "no other kernels exist for this processor family";
   return MTK_ISA_REF;
 }
 #endif
+
+mtk_isa mtk_isa_best(const char **why) { return mtk_isa_best_up_to(MTK_ISA_AMX, why); }
 
 void mtk_kernels_init(mtk_kernels *table, mtk_isa level) {
   memset(table, 0, sizeof *table);

@@ -8,6 +8,8 @@
 #ifndef MTK_GRAPH_EXEC_H
 #define MTK_GRAPH_EXEC_H
 
+#include <mtk/limits.h>
+
 #include "graph/graph.h"
 #include "graph/weight.h"
 
@@ -104,11 +106,5 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *step, bool forward_onl
 const float *mtk_exec_value(const mtk_exec *e, mtk_node_value v);
 /* Memory of a value that no node writes (the input of a slice): to be filled before each run. */
 float *mtk_exec_input(mtk_exec *e, mtk_node_value v);
-
-/* The kernel table for a requested level: -1 = the environment's MTK_CPU, else the best this
- * machine has. Logs one line with the choice and the reason, also put to why (may be NULL).
- * MTK_E_INVALID: MTK_CPU names no level; MTK_E_UNSUPPORTED: this machine cannot run it. */
-mtk_status mtk_kernels_choose(mtk_kernels *table, char *why, size_t why_size, int isa,
-                              mtk_error *err);
 
 #endif

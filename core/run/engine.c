@@ -168,10 +168,12 @@ static mtk_status build_base(mtk_engine *e, mtk_build_fn *build, mtk_error *err)
 }
 
 /* "avx512 (AVX-512 ...); 2 threads; q8_0 weights in a8; KV cache in f32". */
-static mtk_status describe(mtk_engine *e, const char *isa, mtk_error *err) {
+static mtk_status describe(mtk_engine *e, const char *why, mtk_error *err) {
   static const char *const arith_names[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
   bool seen[MTK_DTYPE_COUNT] = {false};
-  mtk_bytes_printf(&e->description, "%s; %d threads", isa, mtk_pool_size(e->o.pool));
+  mtk_bytes_printf(&e->description, "%s (%s); ", e->kernels.isa_name, why);
+  const size_t level = e->description.len; /* was logged when it was chosen */
+  mtk_bytes_printf(&e->description, "%d threads", mtk_pool_size(e->o.pool));
   const mtk_weights *store = e->networks[0].store;
   for (size_t i = 0; i < mtk_weights_count(store); i++) {
     const mtk_linear_kernel *k = mtk_weights_at(store, i)->kernel;
@@ -182,7 +184,7 @@ static mtk_status describe(mtk_engine *e, const char *isa, mtk_error *err) {
   }
   mtk_bytes_printf(&e->description, "; KV cache in %s", mtk_dtype_get(e->o.kv_type)->name);
   MTK_TRY(mtk_bytes_status(&e->description, err));
-  mtk_log(MTK_LOG_INFO, "engine: %s", e->description.data);
+  mtk_log(MTK_LOG_INFO, "engine: %s", e->description.data + level);
   return MTK_OK;
 }
 
@@ -219,9 +221,9 @@ static void await_tokenizer(const tokenizer_job *j) {
 
 static mtk_status fill_engine(mtk_engine *e, mtk_build_fn *build,
                               const mtk_engine_options *options, mtk_error *err) {
-  char isa[192];
+  const char *why;
   MTK_TRY(read_options(e, options, err));
-  MTK_TRY(mtk_kernels_choose(&e->kernels, isa, sizeof isa, e->o.isa, err));
+  MTK_TRY(mtk_kernels_choose(&e->kernels, &why, e->o.isa, err));
   e->networks = mtk_alloc(1, sizeof *e->networks);
   if (!e->networks) return mtk_fail(err, MTK_E_NOMEM, "engine", "out of memory for an engine");
   tokenizer_job tokenizer = {.e = e};
@@ -230,7 +232,7 @@ static mtk_status fill_engine(mtk_engine *e, mtk_build_fn *build,
   await_tokenizer(&tokenizer);
   MTK_TRY(status);
   MTK_TRY(alloc_buffers(e, err));
-  return describe(e, isa, err);
+  return describe(e, why, err);
 }
 
 mtk_status mtk_engine_create_built(mtk_engine **out, const mtk_model *model, mtk_build_fn *build,

@@ -66,8 +66,7 @@ static mtk_status prepare(mtk_stages *s, mtk_error *err) {
   }
   if (s->longest <= 0 || s->longest > INT32_MAX)
     return mtk_fail(err, MTK_E_INVALID, NULL, "there are no sequences to run");
-  char why[192];
-  MTK_TRY(mtk_kernels_choose(&s->kernels, why, sizeof why, s->o.isa, err));
+  MTK_TRY(mtk_kernels_choose(&s->kernels, NULL, s->o.isa, err));
   MTK_TRY(mtk_model_build_graph(&s->graph, s->model, s->o.build, NULL, err));
   MTK_TRY(cut(s, err));
   s->values = mtk_alloc(s->graph->n_values, sizeof *s->values);

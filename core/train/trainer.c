@@ -95,7 +95,7 @@ static mtk_status add_params(mtk_trainer *t, mtk_error *err) {
 static mtk_status build(mtk_trainer *t, mtk_error *err) {
   const mtk_train_options *o = &t->options;
   mtk_adapter_spec spec = {lora_find, t};
-  MTK_TRY(mtk_kernels_choose(&t->kernels, NULL, 0, o->isa, err));
+  MTK_TRY(mtk_kernels_choose(&t->kernels, NULL, o->isa, err));
   MTK_TRY(mtk_model_build_graph(&t->graph, t->model, NULL, o->lora_rank > 0 ? &spec : NULL, err));
   MTK_TRY(mtk_graph_backward(t->graph, is_trainable, t, err));
   mtk_weights_options wo = {&t->kernels, o->pool, -1};

@@ -22,6 +22,8 @@ static void test_names(const mtk_kernels *k) {
   const char *why = NULL;
   if (mtk_isa_best(&why) < k->isa) ck_fail("best is below %s", k->isa_name);
   if (!why || !*why) ck_fail("no reason given");
+  if (mtk_isa_best_up_to(k->isa, &why) != k->isa) ck_fail("%s is not its own best", k->isa_name);
+  if (mtk_isa_best_up_to(MTK_ISA_REF, NULL) != MTK_ISA_REF) ck_fail("ref lacks something");
 }
 
 /* A kernel's name ends in a level that its table may hold. */

@@ -38,7 +38,7 @@ CORE_LAYERS = {
 PUBLIC_LAYER = {
     "base.h": "base", "archive.h": "base", "option.h": "base", "dtype.h": "tensor", "kernel.h": "tensor",
     "text.h": "text", "graph.h": "graph", "model.h": "model", "quantize.h": "model", "calibrate.h": "run",
-    "equalize.h": "run", "limits.h": "run",
+    "equalize.h": "run", "limits.h": "graph",
     "ext/arch.h": "model", "ext/format.h": "model", "ext/quantizer.h": "model",
     "chat.h": "chat", "engine.h": "run", "train.h": "train", "plugin.h": "plug", "host.h": "plug",
     "plugin_names.h": "plug", "registry.h": "plug",

@@ -60,7 +60,7 @@ static void rig_init(rig *r, const tiny_config *c, const mtk_adapter *adapter, i
   mtk_error err = {0};
   memset(r, 0, sizeof *r);
   r->model = tiny_model(c);
-  ok(mtk_kernels_choose(&r->kernels, NULL, 0, isa, &err), &err);
+  ok(mtk_kernels_choose(&r->kernels, NULL, isa, &err), &err);
   if (threads > 1) ok(mtk_pool_create(&r->pool, threads, &err), &err);
   mtk_adapter_spec spec = {find_pair, (void *)(uintptr_t)adapter};
   ok(mtk_model_build_graph(&r->graph, r->model, tiny_build, adapter ? &spec : NULL, &err), &err);

@@ -64,7 +64,7 @@ static void run_whole(record *r, const mtk_model *model) {
   mtk_exec *exec;
   int64_t rows[N_IDS];
   for (int64_t i = 0; i < N_IDS; i++) rows[i] = i;
-  ok(mtk_kernels_choose(&kernels, NULL, 0, -1, &err), &err);
+  ok(mtk_kernels_choose(&kernels, NULL, -1, &err), &err);
   ok(mtk_model_build_graph(&graph, model, tiny_build, NULL, &err), &err);
   mtk_weights_options wo = {&kernels, NULL, -1};
   ok(mtk_weights_create(&store, NULL, &wo, &err), &err);

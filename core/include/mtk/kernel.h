@@ -309,8 +309,12 @@ typedef struct mtk_kernels {
 /* Fill a table for a level, at most mtk_isa_best(): code of a level above is not to be entered, not
  * even to fill its table. Entries a level lacks are those of the next lower one. Thread-safe. */
 void mtk_kernels_init(mtk_kernels *table, mtk_isa level);
-/* Highest level this CPU and OS support (CPUID and XGETBV), reason as a static string. */
+/* Highest level this CPU and OS support (CPUID and XGETBV), reason as a static string. The first
+ * call asks Linux for AMX tiles where the CPU has them. Thread-safe. */
 mtk_isa mtk_isa_best(const char **why);
+/* The same up to a level, without looking at what higher ones need. Below `most`: *why says what
+ * that lacks. */
+mtk_isa mtk_isa_best_up_to(mtk_isa most, const char **why);
 /* The table of the level that MTK_CPU names, else the best one; lives as long as the program.
  * Thread-safe. */
 const mtk_kernels *mtk_kernels_default(void);
