@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 
-from compare_llama import HERE, Llama, check_types, jobs, mtk_bench, write_model
+from compare_llama import HERE, Llama, check_build, check_types, jobs, mtk_bench, write_model
 from results import append, load
 
 SIZES = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -67,6 +67,7 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
     check_types(p, a.types)
+    check_build()
     a.shapes, a.layers = ("smollm2", "8b"), 1
     out = pathlib.Path(a.out + ".csv")
     for model, kind, path, recipe in jobs(a):

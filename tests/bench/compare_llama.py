@@ -39,6 +39,31 @@ COLUMNS = ["model", "type", "threads", "what", "mtk", "llama", "ratio", "mtk_min
 
 # ---- llama.cpp -----------------------------------------------------------------------------------
 
+# Linux's names of what kernels are written for, and llama.cpp's.
+FEATURES = {"avx2": "AVX2", "fma": "FMA", "f16c": "F16C", "avx512f": "AVX512", "avx512_vnni": "AVX512_VNNI",
+            "avx512_bf16": "AVX512_BF16", "amx_int8": "AMX_INT8"}
+
+
+def not_built_in(system_info, cpu_flags):
+    """llama.cpp's names of what the CPU has and this build of it does not use."""
+    words = system_info.replace("|", ":").split(":")
+    used = {w.split("=")[0].strip() for w in words if "=" in w and w.split("=")[1].strip() != "0"}
+    return [name for flag, name in FEATURES.items() if flag in cpu_flags and name not in used]
+
+
+def check_build():
+    """Prints how llama.cpp was built; stops if that is not for this CPU."""
+    import llama_cpp
+    info = llama_cpp.llama_print_system_info().decode()
+    print(f"llama.cpp: {info.strip(' |')}", flush=True)
+    with open("/proc/cpuinfo") as f:
+        flags = next((line.split(":", 1)[1].split() for line in f if line.startswith("flags")), [])
+    missing = not_built_in(info, flags)
+    if missing:
+        sys.exit(f"this llama-cpp-python is built without {', '.join(missing)}, which this CPU has; build it with "
+                 "CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary llama-cpp-python llama-cpp-python")
+
+
 class Llama:
     """A model in llama.cpp; rates() measures one context."""
 
@@ -303,6 +328,7 @@ def arguments():
 def main():
     a = arguments()
     import llama_cpp
+    check_build()
     all_jobs, start, measured = list(jobs(a)), time.monotonic(), 0
     print(f"{machine()}; llama-cpp-python {llama_cpp.__version__}; {len(all_jobs)} files, threads {a.threads}, "
           f"{a.rounds} rounds", flush=True)

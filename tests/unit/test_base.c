@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 static bool all_bytes(const unsigned char *p, size_t n, unsigned char value) {
   for (size_t i = 0; i < n; i++)
@@ -427,6 +429,33 @@ START_TEST(pool_bears_more_threads_than_cpus) {
 }
 END_TEST
 
+/* No room for more stacks: as many threads as there are, and a warning. */
+START_TEST(pool_bears_a_lack_of_threads) {
+  mtk_pool *pool;
+  mtk_error err;
+  struct rlimit all, few;
+  long pages = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  ck_assert(f && fscanf(f, "%ld", &pages) == 1);
+  fclose(f);
+  if (pages > 1L << 28) return; /* sanitizers need room of their own */
+  ck_assert_int_eq(getrlimit(RLIMIT_AS, &all), 0);
+  few = all;
+  few.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (64 << 20);
+  int warnings = 0;
+  mtk_log_set(count_warnings, &warnings, MTK_LOG_WARN);
+  ck_assert_int_eq(setrlimit(RLIMIT_AS, &few), 0);
+  ck_assert_int_eq(mtk_pool_create(&pool, 500, &err), MTK_OK);
+  ck_assert_int_eq(setrlimit(RLIMIT_AS, &all), 0);
+  ck_assert_int_ge(mtk_pool_size(pool), 1);
+  ck_assert_int_lt(mtk_pool_size(pool), 500);
+  ck_assert_int_eq(warnings, 2); /* and one for more than there are CPUs */
+  for (int64_t i = 0; i < 100; i++) run_tally(pool, i % 37);
+  mtk_pool_destroy(pool);
+  mtk_log_set(NULL, NULL, MTK_LOG_DEBUG);
+}
+END_TEST
+
 START_TEST(pool_size_follows_the_machine_and_errors) {
   mtk_pool *pool;
   mtk_error err;
@@ -571,6 +600,7 @@ int main(void) {
   ADD("log", log_progress_and_cancel_reach_the_program);
   ADD("pool", pool_runs_every_task_once, pool_bears_nested_and_concurrent_callers,
       pool_works_in_parallel_after_a_long_rest, pool_bears_more_threads_than_cpus,
+      pool_bears_a_lack_of_threads,
       pool_size_follows_the_machine_and_errors);
   ADD("values", philox_known_answers, uniform_and_normal_have_their_moments,
       sha256_known_answers, utf8_prefix_splits_where_it_must, clock_memory_and_version_answer);

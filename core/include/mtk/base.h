@@ -230,7 +230,8 @@ bool mtk_cancelled(void);
 
 /* One pool for the process, shared by core and plugins. Results never depend on its size. */
 typedef struct mtk_pool mtk_pool;
-/* n_threads 0 = the CPUs this process may use (affinity and cgroup quota). */
+/* n_threads 0 = the CPUs this process may use (affinity and cgroup quota). Fewer, and a warning,
+ * where the system starts no more. */
 mtk_status mtk_pool_create(mtk_pool **out, int n_threads, mtk_error *err);
 void mtk_pool_destroy(mtk_pool *pool);
 int mtk_pool_size(const mtk_pool *pool); /* NULL counts as 1 */
