@@ -6,11 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Rows of logits that fit 256 MB, within sensible bounds. */
-static int64_t default_micro_tokens(int64_t vocab) {
-  int64_t rows = (64ll << 20) / (vocab > 0 ? vocab : 1);
-  return rows < 256 ? 256 : rows > 4096 ? 4096 : rows;
-}
+enum { MICRO_TOKENS = 4096 };
 
 static bool ends_with(const char *s, const char *suffix) {
   size_t n = strlen(s), m = strlen(suffix);
@@ -104,8 +100,7 @@ static mtk_status build(mtk_trainer *t, mtk_error *err) {
   MTK_TRY(mtk_weights_load(t->weights, t->graph, t->model, err));
   MTK_TRY(mtk_weights_bind(&t->bound, t->weights, t->graph, err));
   MTK_TRY(add_params(t, err));
-  int64_t vocab = t->graph->values[t->graph->logits].width;
-  t->micro_tokens = o->micro_tokens > 0 ? o->micro_tokens : default_micro_tokens(vocab);
+  t->micro_tokens = o->micro_tokens > 0 ? o->micro_tokens : MICRO_TOKENS;
   mtk_exec_options eo = {.graph = t->graph,
                          .weights = t->bound,
                          .kernels = &t->kernels,
@@ -176,7 +171,9 @@ static mtk_status check_seqs(const mtk_trainer *t, const mtk_train_seq *seqs, in
     char place[48];
     snprintf(place, sizeof place, "sequence %d", s);
     if (seqs[s].n_ids - 1 > t->micro_tokens)
-      return mtk_fail(err, MTK_E_LIMIT, place, "has %d tokens, more than the %lld of a micro-batch",
+      return mtk_fail(err, MTK_E_LIMIT, place,
+                      "has %d tokens, more than the %lld computed at once; raise --micro-tokens or "
+                      "cut it with --max-len",
                       seqs[s].n_ids, (long long)t->micro_tokens);
     for (int32_t i = 0; i < seqs[s].n_ids; i++)
       if (seqs[s].ids[i] < 0 || seqs[s].ids[i] >= vocab)

@@ -28,8 +28,8 @@ static const mtk_option_def g_options[] = {
     {"steps", 0, MTK_OPT_INT, "N", "0", 0, 1e9, NULL, "optimizer steps (0 = by --epochs)"},
     {"epochs", 0, MTK_OPT_FLOAT, "N", "1", 0, 1e6, NULL, "passes over the data"},
     {"batch-tokens", 0, MTK_OPT_INT, "N", "4096", 1, 1e9, NULL, "tokens per optimizer step"},
-    {"micro-tokens", 0, MTK_OPT_INT, "N", "0", 0, 1e9, NULL,
-     "tokens computed at once (0 = by vocabulary)"},
+    {"micro-tokens", 0, MTK_OPT_INT, "N", "4096", 1, 1e9, NULL,
+     "tokens computed at once (never fewer than the longest sequence has)"},
     {"max-len", 0, MTK_OPT_INT, "N", "2048", 2, 1e7, NULL, "cut longer sequences"},
     {"beta1", 0, MTK_OPT_FLOAT, "B", "0.9", 0, 1, NULL, "AdamW"},
     {"beta2", 0, MTK_OPT_FLOAT, "B", "0.999", 0, 1, NULL, "AdamW"},
@@ -81,11 +81,22 @@ static int choice(const char *value, const char *const *names) {
   return i;
 }
 
+/* A sequence is computed as a whole. */
+static int64_t micro_tokens(const run *r) {
+  const mtk_dataset *const sets[] = {r->data, r->eval_data};
+  int64_t micro = mtk_options_int(r->o, "micro-tokens");
+  for (int s = 0; s < 2 && sets[s]; s++)
+    for (int64_t i = 0; i < mtk_dataset_count(sets[s]); i++) {
+      int64_t len = mtk_dataset_at(sets[s], i).n_ids;
+      if (len > micro) micro = len;
+    }
+  return micro;
+}
+
 static void read_options(run *r) {
   static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
   const mtk_option_values *o = r->o;
   bool lora = !strcmp(mtk_options_string(o, "adapter"), "lora");
-  int64_t micro = mtk_options_int(o, "micro-tokens"), len = mtk_options_int(o, "max-len");
   r->options = (mtk_train_options){
       .struct_size = sizeof r->options,
       .pool = r->args->pool,
@@ -107,7 +118,7 @@ static void read_options(run *r) {
       .warmup_steps = mtk_options_int(o, "warmup"),
       .total_steps = r->total_steps,
       .lr_min_ratio = (float)mtk_options_float(o, "lr-min-ratio"),
-      .micro_tokens = micro && micro < len ? len : micro,
+      .micro_tokens = micro_tokens(r),
       .seed = r->seed};
 }
 

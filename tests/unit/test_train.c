@@ -240,6 +240,7 @@ START_TEST(bad_sequences_are_named) {
   ck_assert_str_eq(err.place, "sequence 1");
   seqs[0].n_ids = 40;
   ck_assert_int_eq(mtk_trainer_step(&stats, t, seqs, 1, &err), MTK_E_LIMIT);
+  ck_assert_ptr_nonnull(strstr(err.message, "--micro-tokens"));
   bad[1] = 2;
   seqs[1].weight = none;
   ck_assert_int_eq(mtk_trainer_step(&stats, t, &seqs[1], 1, &err), MTK_E_INVALID);
