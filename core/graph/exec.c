@@ -13,6 +13,8 @@
  * wake). */
 static const double FLOPS_WORTH_A_THREAD = 60e3;
 
+enum { DECODE_FLOATS = 1 << 20 };
+
 /* ---- splitting ------------------------------------------------------------------------------ */
 
 typedef struct range_job {
@@ -96,7 +98,7 @@ static mtk_status reserve_linear(mtk_exec *e, mtk_error *err) {
                       w->kernel->act_bytes(tokens ? e->max_tokens : e->max_outputs, w->k), 1, err));
     else if (!w->value)
       MTK_TRY(mtk_reserve((void **)&ws->decoded, &ws->decoded_bytes,
-                      (size_t)(mtk_exec_decode_rows(w) * w->k), sizeof(float), err));
+                      (size_t)(mtk_exec_decode_rows(e, w) * w->k), sizeof(float), err));
   }
   return MTK_OK;
 }
@@ -112,6 +114,7 @@ mtk_status mtk_exec_create(mtk_exec **out, const mtk_exec_options *o, mtk_error 
   e->ws = o->workspace;
   e->max_tokens = o->max_tokens;
   e->max_outputs = o->max_outputs;
+  e->decode_floats = o->decode_floats > 0 ? o->decode_floats : DECODE_FLOATS;
   e->logits_outside = o->logits_outside;
   e->observe = o->observe;
   e->observe_ctx = o->observe_ctx;

@@ -56,6 +56,7 @@ typedef struct mtk_exec_options {
   const mtk_node_value *keep;       /* [n_keep] values that stay readable after a step */
   int n_keep;
   int64_t strip_floats;             /* what the logits of a training graph may take (mtk_plan) */
+  int64_t decode_floats;            /* rows of a frozen weight decoded at a time; 0 = 4 MiB */
   mtk_observe_fn *observe;          /* may be NULL */
   void *observe_ctx;
 } mtk_exec_options;

@@ -68,8 +68,8 @@ static void run_gradient(mtk_exec *e, const mtk_graph_node *n) {
 
 /* ---- linear dx ------------------------------------------------------------------------------ */
 
-int64_t mtk_exec_decode_rows(const mtk_weight *w) {
-  int64_t rows = (int64_t)(1 << 20) / w->k; /* 4 MiB */
+int64_t mtk_exec_decode_rows(const mtk_exec *e, const mtk_weight *w) {
+  int64_t rows = e->decode_floats / w->k;
   rows = rows < 64 ? 64 : rows;
   return rows < w->n ? rows : w->n;
 }
@@ -85,7 +85,7 @@ typedef struct dx_job {
 static void decode_task(void *ctx, int64_t task, int worker) {
   const dx_job *j = ctx;
   mtk_error error;
-  if (j->w->fetch_row(j->e->ws->decoded + task * j->w->k, j->w, j->row0 + task,
+  if (j->w->fetch_row(j->e->ws->decoded + task * j->w->k, j->e->k, j->w, j->row0 + task,
                       mtk_exec_scratch(j->e, worker), &error) != MTK_OK)
     mtk_exec_fail(j->e, &error);
 }
@@ -109,7 +109,7 @@ static void run_linear_dx(mtk_exec *e, const mtk_graph_node *n) {
   memset(j.dx, 0, (size_t)(j.m * w->k) * sizeof *j.dx);
   j.n_row_blocks = (j.m + j.row_block - 1) / j.row_block;
   int64_t n_tasks = j.n_row_blocks * ((w->k + j.col_block - 1) / j.col_block);
-  int64_t chunk = w->value ? w->n : mtk_exec_decode_rows(w);
+  int64_t chunk = w->value ? w->n : mtk_exec_decode_rows(e, w);
   for (j.row0 = 0; j.row0 < w->n; j.row0 += chunk) {
     j.n_rows = j.row0 + chunk < w->n ? chunk : w->n - j.row0;
     j.rows = w->value ? w->value : e->ws->decoded;

@@ -32,6 +32,7 @@ struct mtk_exec {
   mtk_workspace *ws;
   mtk_plan *plan;
   int64_t max_tokens, max_outputs;
+  int64_t decode_floats;
   bool logits_outside;
   mtk_observe_fn *observe;
   void *observe_ctx;
@@ -81,7 +82,7 @@ void mtk_exec_prepare_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int
 bool mtk_exec_is_prepared(const mtk_exec *e, const mtk_graph_node *n);
 void mtk_exec_set_prepared(mtk_exec *e, const mtk_graph_node *n);
 /* Rows of a frozen weight that LINEAR_DX decodes at a time. */
-int64_t mtk_exec_decode_rows(const mtk_weight *w);
+int64_t mtk_exec_decode_rows(const mtk_exec *e, const mtk_weight *w);
 /* Make *buffer of *bytes hold at least `count` elements of `size` bytes; old contents are lost. In
  * huge pages that nobody touches before their first use, so that room for large batches costs
  * nothing until there is one. Given back by mtk_free_pages. */

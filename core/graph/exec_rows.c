@@ -23,7 +23,7 @@ static void embed_rows(mtk_exec *e, const mtk_graph_node *n, int64_t r0, int64_t
                         &error));
     else if (w->value)
       memcpy(y + r * d, w->value + id * d, (size_t)d * sizeof *y);
-    else if (w->fetch_row(y + r * d, w, id, mtk_exec_scratch(e, worker), &error) != MTK_OK)
+    else if (w->fetch_row(y + r * d, e->k, w, id, mtk_exec_scratch(e, worker), &error) != MTK_OK)
       mtk_exec_fail(e, &error);
   }
 }

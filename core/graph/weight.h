@@ -15,7 +15,8 @@ struct mtk_weight {
   const char *name;         /* canonical tensor name */
   const struct mtk_tensor *tensor; /* source in storage type, borrowed; NULL for low-rank pairs */
   /* One row of the source as f32, all scales multiplied in; tmp: row_bytes, 64-byte aligned. */
-  mtk_status (*fetch_row)(float *out, const mtk_weight *w, int64_t row, void *tmp, mtk_error *err);
+  mtk_status (*fetch_row)(float *out, const mtk_kernels *k, const mtk_weight *w, int64_t row,
+                          void *tmp, mtk_error *err);
   size_t row_bytes;
   int64_t n, k;             /* matrix [n, k]; vectors n = 1 */
   unsigned use;             /* MTK_USE_ bits (graph/graph.h) */

@@ -4,6 +4,7 @@
 #define MTK_MODEL_IMPL_H
 
 #include <mtk/ext/arch.h>
+#include <mtk/kernel.h>
 #include <mtk/model.h>
 
 /* One tensor of an architecture's table for one block: its base name (without ".weight"), the row
@@ -37,6 +38,9 @@ const mtk_arch_tensor *mtk_arch_row(const mtk_arch_v1 *arch, const char *name);
 /* One matrix of stacked experts as a tensor of its own: borrows t and its values. */
 mtk_status mtk_expert_slice(mtk_tensor *out, mtk_arena *arena, const mtk_tensor *t, int64_t expert,
                             mtk_error *err);
+/* mtk_tensor_fetch_f32 by the kernels of a level. */
+mtk_status mtk_tensor_widen(float *out, const mtk_kernels *kernels, const mtk_tensor *t,
+                            int64_t row0, int64_t n_rows, void *tmp, mtk_error *err);
 /* Replace t, of a type without outside scales, by these values, all of them, in its type. */
 mtk_status mtk_tensor_put(mtk_model *model, const mtk_tensor *t, const float *values,
                           mtk_error *err);

@@ -57,17 +57,22 @@ static void multiply_scales(float *x, const mtk_tensor *t, int64_t row0, int64_t
   }
 }
 
-mtk_status mtk_tensor_fetch_f32(float *out, const mtk_tensor *t, int64_t row0, int64_t n_rows,
-                                void *tmp, mtk_error *err) {
+mtk_status mtk_tensor_widen(float *out, const mtk_kernels *kernels, const mtk_tensor *t,
+                            int64_t row0, int64_t n_rows, void *tmp, mtk_error *err) {
   const void *src = NULL;
   if (t->dtype == MTK_C64)
     return mtk_fail(err, MTK_E_UNSUPPORTED, t->name, "complex values cannot be read as f32");
   MTK_TRY(mtk_tensor_fetch(&src, t, row0, n_rows, tmp, err));
   int64_t k = mtk_tensor_row_elems(t);
   if (n_rows == 0 || k == 0) return MTK_OK;
-  mtk_kernels_default()->widen(out, src, t->dtype, n_rows * k);
+  kernels->widen(out, src, t->dtype, n_rows * k);
   if (t->scales) multiply_scales(out, t, row0, n_rows);
   return MTK_OK;
+}
+
+mtk_status mtk_tensor_fetch_f32(float *out, const mtk_tensor *t, int64_t row0, int64_t n_rows,
+                                void *tmp, mtk_error *err) {
+  return mtk_tensor_widen(out, mtk_kernels_default(), t, row0, n_rows, tmp, err);
 }
 
 mtk_status mtk_tensor_put(mtk_model *model, const mtk_tensor *t, const float *values,

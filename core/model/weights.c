@@ -6,6 +6,7 @@
 #include "model/weights.h"
 
 #include "base/internal.h"
+#include "model/model_impl.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -325,9 +326,9 @@ static mtk_status check_shape(const mtk_graph_weight *gw, const mtk_tensor *t, m
   return MTK_OK;
 }
 
-static mtk_status fetch_row(float *out, const mtk_weight *w, int64_t row, void *tmp,
-                            mtk_error *err) {
-  return mtk_tensor_fetch_f32(out, w->tensor, row, 1, tmp, err);
+static mtk_status fetch_row(float *out, const mtk_kernels *k, const mtk_weight *w, int64_t row,
+                            void *tmp, mtk_error *err) {
+  return mtk_tensor_widen(out, k, w->tensor, row, 1, tmp, err);
 }
 
 /* A record with all but its panels. */

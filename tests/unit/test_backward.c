@@ -301,7 +301,7 @@ static void oracle_init(oracle *o, const rig *r, const tiny_config *c, const mtk
     float *row = malloc((size_t)w->k * sizeof *row);
     for (int64_t n = 0; n < w->n; n++) {
       const float *from = w->value ? w->value + n * w->k : row;
-      if (!w->value) ck_assert_int_eq(w->fetch_row(row, w, n, NULL, NULL), MTK_OK);
+      if (!w->value) ck_assert_int_eq(w->fetch_row(row, &r->kernels, w, n, NULL, NULL), MTK_OK);
       for (int64_t k = 0; k < w->k; k++) o->w[i][n * w->k + k] = (double)from[k];
     }
     free(row);
