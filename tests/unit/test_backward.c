@@ -1,6 +1,6 @@
 /* test_backward.c: reverse mode on a whole tiny llama. The oracle is a second forward, written here
  * in double, differentiated by central differences. Also: losses equal serving's log-probabilities
- * bit for bit, micro-batches and threads and levels give the bits of one batch. */
+ * bit for bit; micro-batches, strips of logits, threads and levels give the bits of one batch. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -98,7 +98,7 @@ static float target_weight(int s, int i) { return (float)((s + 2 * i) % 3) * 0.0
 
 /* Sequences s0 .. s1-1 as one step; every position but each last one predicts the next id. Losses
  * are appended to out. */
-static int rig_step(rig *r, int s0, int s1, float *losses) {
+static int rig_run(rig *r, int s0, int s1, float *losses, bool forward_only) {
   int32_t all[MAX_TOKENS], targets[MAX_TOKENS];
   int64_t rows[MAX_TOKENS];
   float weights[MAX_TOKENS];
@@ -118,9 +118,13 @@ static int rig_step(rig *r, int s0, int s1, float *losses) {
     }
   }
   mtk_error err = {0};
-  ok(mtk_exec_run(r->exec, &step, false, &err), &err);
+  ok(mtk_exec_run(r->exec, &step, forward_only, &err), &err);
   memcpy(losses, mtk_exec_value(r->exec, r->graph->loss), (size_t)step.n_outputs * sizeof *losses);
   return (int)step.n_outputs;
+}
+
+static int rig_step(rig *r, int s0, int s1, float *losses) {
+  return rig_run(r, s0, s1, losses, false);
 }
 
 static void make_ids(const tiny_config *c) {
@@ -431,6 +435,36 @@ START_TEST(same_bits_for_any_split) {
 }
 END_TEST
 
+/* Losses of 26 rows without derivatives, in strips of 16 and in one piece, before and after a step
+ * with derivatives. */
+START_TEST(evaluation_in_strips_gives_the_same_bits) {
+  tiny_config c = tiny_default;
+  c.rich = _i;
+  make_ids(&c);
+  float want[MAX_TOKENS], got[MAX_TOKENS];
+  for (int threads = 1; threads <= 4; threads++)
+    for (int strips = 0; strips < 2; strips++) {
+      rig r;
+      strip_floats = strips ? 16 * c.vocab : 0;
+      rig_init(&r, &c, NULL, -1, threads);
+      strip_floats = 0;
+      bool first = threads == 1 && !strips;
+      for (int again = 0; again < 2; again++) {
+        memset(got, 0xff, sizeof got);
+        int n = rig_run(&r, 0, N_SEQS, first ? want : got, true);
+        ck_assert_int_eq(n, 26);
+        if (!first) ck_assert_mem_eq(want, got, (size_t)n * sizeof *want);
+        for (size_t i = 0; i < r.graph->n_weights; i++)
+          for (int64_t j = 0; r.bound[i]->grad && j < r.bound[i]->n * r.bound[i]->k; j++)
+            ck_assert(again || r.bound[i]->grad[j] == 0.0f);
+        rig_step(&r, 0, N_SEQS, got);
+        ck_assert_mem_eq(want, got, (size_t)n * sizeof *want);
+      }
+      rig_finish(&r);
+    }
+}
+END_TEST
+
 START_TEST(losses_are_servings_log_probabilities) {
   tiny_config c = tiny_default;
   const mtk_dtype types[] = {MTK_F32, MTK_BF16, MTK_Q8_0};
@@ -506,6 +540,7 @@ int main(void) {
   tcase_add_test(t, gradients_of_low_rank_pairs);
   tcase_add_test(t, frozen_quantized_weights_pass_gradients_on);
   tcase_add_loop_test(t, same_bits_for_any_split, 0, 3);
+  tcase_add_loop_test(t, evaluation_in_strips_gives_the_same_bits, 0, 2);
   tcase_add_loop_test(t, losses_are_servings_log_probabilities, 0, 3);
   tcase_add_test(t, builds_only_what_is_needed);
   suite_add_tcase(suite, t);
