@@ -389,13 +389,13 @@ mtk_status mtk_weights_add_matrix(mtk_weight **out, mtk_weights *store, const ch
 
 /* ---- gradients ------------------------------------------------------------------------------ */
 
-void mtk_weight_zero_grad(mtk_weight *w) {
-  size_t bytes = (size_t)(w->n * w->k) * sizeof *w->grad;
-  if (w->grad) memset(w->grad, 0, bytes);
-  if (w->grad_embed && w->grad_embed != w->grad) memset(w->grad_embed, 0, bytes);
+void mtk_weight_zero_grad(mtk_weight *w, int64_t i0, int64_t i1) {
+  size_t bytes = (size_t)(i1 - i0) * sizeof *w->grad;
+  if (w->grad) memset(w->grad + i0, 0, bytes);
+  if (w->grad_embed && w->grad_embed != w->grad) memset(w->grad_embed + i0, 0, bytes);
 }
 
-void mtk_weight_join_grads(mtk_weight *w, const mtk_kernels *kernels) {
+void mtk_weight_join_grads(mtk_weight *w, const mtk_kernels *kernels, int64_t i0, int64_t i1) {
   if (w->grad_embed && w->grad_embed != w->grad)
-    kernels->add(w->grad, w->grad, w->grad_embed, w->n * w->k);
+    kernels->add(w->grad + i0, w->grad + i0, w->grad_embed + i0, i1 - i0);
 }

@@ -17,11 +17,71 @@ double mtk_lr_factor(const mtk_train_options *o, int64_t step) {
   return min + (1 - min) * 0.5 * (1 + c);
 }
 
-double mtk_grad_norm(const mtk_param *params, size_t n, const mtk_kernels *k) {
-  double sum = 0;
-  for (size_t i = 0; i < n; i++) sum += k->sum_squares(params[i].grad, params[i].n * params[i].k);
-  return sqrt(sum);
+/* ---- ranges of all parameters --------------------------------------------------------------- */
+
+enum { BLOCK = 4096, RANGE = 16 * BLOCK }; /* elements: of a partial sum of squares; of a task */
+
+static int64_t pieces(const mtk_param *p, int64_t size) { return (p->n * p->k + size - 1) / size; }
+
+static int64_t pieces_of_all(const mtk_param *params, size_t n, int64_t size) {
+  int64_t sum = 0;
+  for (size_t i = 0; i < n; i++) sum += pieces(&params[i], size);
+  return sum;
 }
+
+typedef struct range_job {
+  const mtk_param *params;
+  mtk_param_fn *fn;
+  void *ctx;
+} range_job;
+
+static void range_task(void *ctx, int64_t task, int worker) {
+  (void)worker;
+  const range_job *j = ctx;
+  size_t param = 0;
+  while (task >= pieces(&j->params[param], RANGE)) task -= pieces(&j->params[param++], RANGE);
+  int64_t count = j->params[param].n * j->params[param].k, i0 = task * RANGE;
+  j->fn(j->ctx, param, i0, count - i0 < RANGE ? count : i0 + RANGE);
+}
+
+void mtk_params_run(const mtk_param *params, size_t n, mtk_pool *pool, mtk_param_fn *fn,
+                    void *ctx) {
+  range_job j = {params, fn, ctx};
+  mtk_pool_run(pool, pieces_of_all(params, n, RANGE), range_task, &j);
+}
+
+typedef struct norm_job {
+  const mtk_param *params;
+  const mtk_kernels *k;
+  double *sums; /* of each block of each parameter */
+} norm_job;
+
+static void sum_range(void *ctx, size_t param, int64_t i0, int64_t i1) {
+  const norm_job *j = ctx;
+  double *sums = j->sums + pieces_of_all(j->params, param, BLOCK);
+  for (int64_t i = i0; i < i1; i += BLOCK)
+    sums[i / BLOCK] = j->k->sum_squares(j->params[param].grad + i, i1 - i < BLOCK ? i1 - i : BLOCK);
+}
+
+mtk_status mtk_grad_norm(double *norm, const mtk_param *params, size_t n, mtk_pool *pool,
+                         const mtk_kernels *k, mtk_error *err) {
+  size_t blocks = (size_t)pieces_of_all(params, n, BLOCK);
+  norm_job j = {params, k, mtk_alloc(blocks, sizeof *j.sums)};
+  if (!j.sums) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
+  mtk_params_run(params, n, pool, sum_range, &j);
+  double sum = 0;
+  const double *from = j.sums;
+  for (size_t i = 0; i < n; i++) {
+    double of_one = 0;
+    for (int64_t b = 0; b < pieces(&params[i], BLOCK); b++) of_one += *from++;
+    sum += of_one;
+  }
+  mtk_free(j.sums);
+  *norm = sqrt(sum);
+  return MTK_OK;
+}
+
+/* ---- steps ---------------------------------------------------------------------------------- */
 
 typedef struct step_job {
   const mtk_param *params;
@@ -33,7 +93,7 @@ typedef struct step_job {
   mtk_status *status;
 } step_job;
 
-static void adamw(const mtk_param *p, const step_job *j) {
+static void adamw(const mtk_param *p, const step_job *j, int64_t i0, int64_t i1) {
   const mtk_train_options *o = j->o;
   double b1 = (double)o->beta1, b2 = (double)o->beta2, t = (double)j->t;
   mtk_adamw_args a = {.lr = (float)((double)o->lr * j->lr_factor),
@@ -44,7 +104,7 @@ static void adamw(const mtk_param *p, const step_job *j) {
                       .grad_scale = j->grad_scale,
                       .corr1 = (float)(1.0 / (1.0 - mtk_math_pow(b1, t))),
                       .corr2 = (float)(1.0 / (1.0 - mtk_math_pow(b2, t)))};
-  j->k->adamw(p->value, p->m, p->v, p->grad, p->n * p->k, &a);
+  j->k->adamw(p->value + i0, p->m + i0, p->v + i0, p->grad + i0, i1 - i0, &a);
 }
 
 static void transpose(float *dst, const float *src, int64_t rows, int64_t cols) {
@@ -101,14 +161,14 @@ static mtk_status muon(const mtk_param *p, const step_job *j) {
   return MTK_OK;
 }
 
-static void step_task(void *ctx, int64_t task, int worker) {
-  (void)worker;
-  step_job *j = ctx;
-  const mtk_param *p = &j->params[task];
-  if (p->muon)
-    j->status[task] = muon(p, j);
-  else
-    adamw(p, j);
+/* Muon takes a matrix as a whole. */
+static void step_range(void *ctx, size_t param, int64_t i0, int64_t i1) {
+  const step_job *j = ctx;
+  const mtk_param *p = &j->params[param];
+  if (!p->muon)
+    adamw(p, j, i0, i1);
+  else if (i0 == 0)
+    j->status[param] = muon(p, j);
 }
 
 mtk_status mtk_optimizer_step(const mtk_param *params, size_t n, const mtk_train_options *o,
@@ -116,7 +176,7 @@ mtk_status mtk_optimizer_step(const mtk_param *params, size_t n, const mtk_train
                               mtk_error *err) {
   step_job j = {params, o, k, t, lr_factor, grad_scale, mtk_alloc(n, sizeof *j.status)};
   if (!j.status) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory");
-  mtk_pool_run(o->pool, (int64_t)n, step_task, &j);
+  mtk_params_run(params, n, o->pool, step_range, &j);
   mtk_status st = MTK_OK;
   for (size_t i = 0; i < n && st == MTK_OK; i++)
     if (j.status[i] != MTK_OK) st = mtk_fail(err, j.status[i], params[i].name, "out of memory");

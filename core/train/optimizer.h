@@ -16,11 +16,17 @@ typedef struct mtk_param {
   bool muon;
 } mtk_param;
 
+/* fn for ranges of elements of every parameter, on the pool; they begin at the same multiples of
+ * 65,536 for any number of threads. */
+typedef void mtk_param_fn(void *ctx, size_t param, int64_t i0, int64_t i1);
+void mtk_params_run(const mtk_param *params, size_t n, mtk_pool *pool, mtk_param_fn *fn, void *ctx);
+
 /* Learning-rate factor of step `step` (0-based): linear warm-up, then the schedule down to
  * lr_min_ratio. */
 double mtk_lr_factor(const mtk_train_options *o, int64_t step);
-/* Global L2 norm of all gradients (params in order, double). */
-double mtk_grad_norm(const mtk_param *params, size_t n, const mtk_kernels *k);
+/* Global L2 norm of all gradients (mtk_kernels.sum_squares of each, added in order, double). */
+mtk_status mtk_grad_norm(double *norm, const mtk_param *params, size_t n, mtk_pool *pool,
+                         const mtk_kernels *k, mtk_error *err);
 /* One step. t = 1 for the first. grad_scale multiplies the gradients (clipping). */
 mtk_status mtk_optimizer_step(const mtk_param *params, size_t n, const mtk_train_options *o,
                               int64_t t, double lr_factor, float grad_scale, const mtk_kernels *k,

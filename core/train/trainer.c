@@ -228,9 +228,19 @@ static double total_weight(const mtk_train_seq *seqs, int n_seqs, mtk_train_stat
   return sum;
 }
 
+static void zero_range(void *ctx, size_t param, int64_t i0, int64_t i1) {
+  const mtk_trainer *t = ctx;
+  mtk_weight_zero_grad(t->param_weights[param], i0, i1);
+}
+
+static void join_range(void *ctx, size_t param, int64_t i0, int64_t i1) {
+  const mtk_trainer *t = ctx;
+  mtk_weight_join_grads(t->param_weights[param], &t->kernels, i0, i1);
+}
+
 static mtk_status backward_all(double *loss, mtk_trainer *t, const mtk_train_seq *seqs, int n_seqs,
                                double sum, mtk_error *err) {
-  for (size_t i = 0; i < t->n_params; i++) mtk_weight_zero_grad(t->param_weights[i]);
+  mtk_params_run(t->params, t->n_params, t->options.pool, zero_range, t);
   *loss = 0;
   for (int at = 0; at < n_seqs;) {
     int before = at;
@@ -243,7 +253,7 @@ static mtk_status backward_all(double *loss, mtk_trainer *t, const mtk_train_seq
     }
     if (at == before) return mtk_fail(err, MTK_E_INTERNAL, NULL, "a sequence fits no micro-batch");
   }
-  for (size_t i = 0; i < t->n_params; i++) mtk_weight_join_grads(t->param_weights[i], &t->kernels);
+  mtk_params_run(t->params, t->n_params, t->options.pool, join_range, t);
   return MTK_OK;
 }
 
@@ -254,7 +264,7 @@ mtk_status mtk_trainer_step(mtk_train_stats *stats, mtk_trainer *t, const mtk_tr
   double sum = total_weight(seqs, n_seqs, &s);
   if (sum <= 0) return mtk_fail(err, MTK_E_INVALID, NULL, "the batch has no token to learn");
   MTK_TRY(backward_all(&s.loss, t, seqs, n_seqs, sum, err));
-  s.grad_norm = mtk_grad_norm(t->params, t->n_params, &t->kernels);
+  MTK_TRY(mtk_grad_norm(&s.grad_norm, t->params, t->n_params, t->options.pool, &t->kernels, err));
   if (!isfinite(s.loss) || !isfinite(s.grad_norm))
     return mtk_fail(
         err, MTK_E_CHECK, NULL,

@@ -355,7 +355,7 @@ static void check_gradients(const tiny_config *c, int64_t rank) {
     mtk_weight *w = r.bound[i];
     ck_assert_int_eq(w->grad != NULL, rank == 0 || strstr(w->name, ".lora_") != NULL);
     if (!w->grad) continue;
-    mtk_weight_join_grads(w, &r.kernels);
+    mtk_weight_join_grads(w, &r.kernels, 0, w->n * w->k);
     check_weight(&o, i);
     checked++;
   }
@@ -389,7 +389,7 @@ static void collect(float *out, const rig *r) {
   for (size_t i = 0; i < r->graph->n_weights; i++) {
     mtk_weight *w = r->bound[i];
     if (!w->grad) continue;
-    mtk_weight_join_grads(w, &r->kernels);
+    mtk_weight_join_grads(w, &r->kernels, 0, w->n * w->k);
     memcpy(out, w->grad, (size_t)(w->n * w->k) * sizeof *out);
     out += w->n * w->k;
   }
@@ -419,7 +419,8 @@ START_TEST(same_bits_for_any_split) {
         ck_assert_msg(memcmp(want, got, ROOM * sizeof *want) == 0, "isa %d threads %d", isa,
                       threads);
       }
-      for (size_t i = 0; i < r.graph->n_weights; i++) mtk_weight_zero_grad(r.bound[i]);
+      for (size_t i = 0; i < r.graph->n_weights; i++)
+        mtk_weight_zero_grad(r.bound[i], 0, r.bound[i]->n * r.bound[i]->k);
       int done = 0;
       for (int s = 0; s < N_SEQS; s++) done += rig_step(&r, s, s + 1, got_loss + done);
       ck_assert_int_eq(done, n);
