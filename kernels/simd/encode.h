@@ -6,6 +6,7 @@
 #include "families.h"
 #include "linear_rules.h"
 #include "simd/linear_lanes.h"
+#include "simd/widen.h"
 
 typedef struct encode_group {
   _Alignas(64) float x[MTK_ENCODE_MX][LANES]; /* element, block */
@@ -184,73 +185,6 @@ static void MTK_K(e4m3_encode)(uint8_t *dst, const float *x, float d, int64_t n)
     memcpy(dst + i, &packed, 32);
   }
   for (; i < n; i++) dst[i] = mtk_f32_to_e4m3(x[i] / d);
-}
-
-/* Stored elements as floats. */
-#define WIDEN(name, bytes)                                                                         \
-  static void widen_##name(float *dst, const uint8_t *src, int64_t n) {                            \
-    int64_t i = 0;                                                                                 \
-    for (; i + LANES <= n; i += LANES) vf_store(dst + i, load_##name(src + i * (bytes)));          \
-    mtk_dtype_decode(WIDEN_TYPE_##name, dst + i, src + i * (bytes), (size_t)(n - i));              \
-  }
-#define WIDEN_TYPE_f16 MTK_F16
-#define WIDEN_TYPE_bf16 MTK_BF16
-#define WIDEN_TYPE_f8_e4m3 MTK_F8_E4M3
-WIDEN(f16, 2)
-WIDEN(bf16, 2)
-WIDEN(f8_e4m3, 1)
-
-/* 16 values of E2M1 times a scale: nibbles low first, then high. */
-MTK_INLINE void widen_e2m1(float *dst, const uint8_t *codes, float scale) {
-  const __m128i twice = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0);
-  _Alignas(16) uint8_t nibbles[16];
-  uint64_t w;
-  memcpy(&w, codes, 8);
-  const uint64_t low = w & 0x0f0f0f0f0f0f0f0fu, high = w >> 4 & 0x0f0f0f0f0f0f0f0fu;
-  memcpy(nibbles, &low, 8);
-  memcpy(nibbles + 8, &high, 8);
-  for (int i = 0; i < 16; i += LANES) {
-    vi code = vi_from_u8(nibbles + i);
-    vf size = vf_mul(vf_from_i32(vi_lookup16(twice, vi_and(code, vi_set1(7)))), vf_set1(0.5f));
-    vf signs = vi_as_vf(vi_slli(vi_srli(code, 3), 31));
-    vf_store(dst + i, vf_mul(vf_with_sign(size, signs), vf_set1(scale)));
-  }
-}
-
-static void widen_nvfp4(float *dst, const uint8_t *src, int64_t n) {
-  for (; n > 0; n -= 64, src += 36)
-    for (int s = 0; s < 4; s++, dst += 16) {
-      float scale = mtk_e4m3_to_f32(src[s]);
-      widen_e2m1(dst, src + 4 + 8 * s, scale);
-    }
-}
-
-/* Byte j has the values j (low) and 16 + j. */
-static void widen_mxfp4(float *dst, const uint8_t *src, int64_t n) {
-  for (; n > 0; n -= 32, src += 17, dst += 32) {
-    float scale = mtk_e8m0_to_f32(src[0]);
-    for (int half = 0; half < 2; half++) {
-      float both[16];
-      widen_e2m1(both, src + 1 + 8 * half, scale);
-      memcpy(dst + 8 * half, both, 32);
-      memcpy(dst + 16 + 8 * half, both + 8, 32);
-    }
-  }
-}
-
-static void MTK_K(widen)(float *dst, const void *src, mtk_dtype type, int64_t n) {
-  static const struct {
-    mtk_dtype type;
-    void (*run)(float *dst, const uint8_t *src, int64_t n);
-  } rows[] = {{MTK_BF16, widen_bf16},         {MTK_F16, widen_f16},
-              {MTK_F8_E4M3, widen_f8_e4m3},   {MTK_NVFP4, widen_nvfp4},
-              {MTK_MXFP4, widen_mxfp4}};
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    if (rows[i].type != type) continue;
-    rows[i].run(dst, src, n);
-    return;
-  }
-  mtk_dtype_decode(type, dst, src, (size_t)n);
 }
 
 static float MTK_K(amax)(const float *x, int64_t n) {

@@ -4,7 +4,7 @@
  * importance, on all kinds of data and lengths around a group of lanes; plain rounding against the
  * reference codecs of the storage types; a wider window never has a larger error; the error table
  * of known schemes on Gaussian data (relative L2 over 2^20 values). --bench prints input bytes
- * (bf16) per second. */
+ * (bf16) per second, and values widened. */
 #include <math.h>
 #include <string.h>
 
@@ -218,12 +218,37 @@ static void bench(const mtk_kernels *k) {
   }
 }
 
+typedef struct widen_job {
+  const mtk_kernels *k;
+  float *dst;
+  const uint8_t *src;
+  mtk_dtype type;
+} widen_job;
+
+static void widen_call(void *arg) {
+  widen_job *j = arg;
+  j->k->widen(j->dst, j->src, j->type, MAX_K);
+}
+
+static void widen_bench(const mtk_kernels *k) {
+  widen_job j = {.k = k, .dst = ck_floats(MAX_K, 0)};
+  uint8_t *bytes = ck_buf(sizeof(float) * MAX_K, 0);
+  memset(bytes, 0x35, sizeof(float) * MAX_K); /* ordinary numbers in every type */
+  j.src = bytes;
+  for (int t = 0; t < MTK_DTYPE_COUNT; t++) {
+    const mtk_dtype_info *info = mtk_dtype_get(j.type = (mtk_dtype)t);
+    if (!info || !info->is_float || t == MTK_C64 || !ck_wanted(info->name)) continue;
+    printf("%-8s widen %-16s %8.0f million values/s\n", k->isa_name, info->name,
+           1e-6 * MAX_K / ck_seconds(widen_call, &j));
+  }
+}
+
 int main(int argc, char **argv) {
   const ck_check checks[] = {{"levels", levels, bench},
                              {"codecs", codecs, NULL},
                              {"amax", amax, NULL},
                              {"e4m3", e4m3, NULL},
-                             {"widen", widen, NULL},
+                             {"widen", widen, widen_bench},
                              {"gaussian", gaussian, NULL}};
   return ck_main(argc, argv, checks, 6);
 }
