@@ -54,8 +54,8 @@ mtk_status mtk_weights_bind(mtk_weight ***out, const mtk_weights *store, const m
 
 /* After w->value changed: pack it again (parallel over panels). No-op if not used by LINEAR. */
 void mtk_weight_repack(mtk_weight *w, mtk_pool *pool);
-/* Elements i0 .. i1-1. join: once per optimizer step, after the last micro-batch: grad += grad_embed
- * where they are apart. */
+/* Elements i0 .. i1-1. join: once per optimizer step, after the last micro-batch: grad +=
+ * grad_embed where they are apart. */
 void mtk_weight_zero_grad(mtk_weight *w, int64_t i0, int64_t i1);
 void mtk_weight_join_grads(mtk_weight *w, const mtk_kernels *kernels, int64_t i0, int64_t i1);
 

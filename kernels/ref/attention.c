@@ -174,7 +174,7 @@ static void differentiate_row(float *p, float *ds, float *dc, const float *qs, c
     for (int64_t j = r.lo; j < r.hi; j++) ds[j] *= dc[j];
 }
 
-/* The contribution of query t, head h: overwrites its d_q, adds to d_k and d_v of keys 0..end. */
+/* The contribution of query t, head h: overwrites its d_q, adds to d_k and d_v of keys it sees. */
 static void attend_bwd(const mtk_attn_bwd_args *a, int64_t t, int h) {
   int hd = a->head_dim, vd = a->v_dim;
   const float *q = a->q + t * a->ld_q + (int64_t)h * hd;
@@ -187,7 +187,7 @@ static void attend_bwd(const mtk_attn_bwd_args *a, int64_t t, int h) {
   for (int d = 0; d < hd; d++) d_q[d] = 0.0f;
   for (int64_t j = r.lo; j < r.hi; j++)
     for (int d = 0; d < hd; d++) d_q[d] = fmaf(ds[j], a->k[j * a->ld_k + d], d_q[d]);
-  for (int64_t j = 0; j < r.hi; j++) {
+  for (int64_t j = r.lo; j < r.hi; j++) {
     float *d_k = a->d_k + j * a->ld_k, *d_v = a->d_v + j * a->ld_v;
     for (int d = 0; d < hd; d++) d_k[d] = fmaf(ds[j], qs[d], d_k[d]);
     for (int d = 0; d < vd; d++) d_v[d] = fmaf(p[j], d_out[d], d_v[d]);
@@ -202,6 +202,10 @@ static void mtk_k_attention_bwd__ref(const mtk_attn_bwd_args *a) {
   }
   for (int64_t t = 0; t < a->n_tokens; t++) {
     for (int h = 0; h < a->group; h++) attend_bwd(a, t, h);
+  }
+  for (int64_t j = 0; j < a->n_tokens; j++) {
+    for (int d = 0; d < a->head_dim; d++) a->d_k[j * a->ld_k + d] += 0.0f;
+    for (int d = 0; d < a->v_dim; d++) a->d_v[j * a->ld_v + d] += 0.0f;
   }
 }
 

@@ -2,8 +2,8 @@
  *
  * Query rows go in blocks of BWD_ROWS: scores and softmax as in the forward pass, then d_q by tile,
  * then the block's rows are the next BWD_ROWS steps of the chains of d_k and d_v, which live in the
- * caller's memory. Zeros stand for (query, key) pairs that do not see each other: a tile's rows
- * before token j add fma(0, x, +0) = +0 to key j, those past the window are part of the formula.
+ * caller's memory. Zeros stand for (query, key) pairs of a block that do not see each other: they
+ * change a chain by no more than the sign of a zero, which the end makes +.
  * Pure; any thread on its own KV head. */
 #ifndef MTK_KERNELS_SIMD_ATTENTION_BWD_H
 #define MTK_KERNELS_SIMD_ATTENTION_BWD_H
@@ -52,9 +52,9 @@ static void pack_keys(float *dst, const float *x, int64_t ld, int64_t n_tokens, 
   }
 }
 
-/* From scores and dP of a row that sees the keys of r: P into p, dS into ds, zeros in all other
- * columns below `end`. dc: a row of scratch. */
-static void differentiate_row(float *p, float *ds, float *dc, key_range r, int64_t end,
+/* From scores and dP of a row that sees the keys of r: P into p, dS into ds, zeros in the other
+ * columns of `some`. dc: a row of scratch. */
+static void differentiate_row(float *p, float *ds, float *dc, key_range r, key_range some,
                               float softcap, float sink) {
   const int64_t from = r.lo / 16 * 16;
   if (softcap > 0.0f) cap_row(p, dc, r.lo, r.hi, softcap);
@@ -74,13 +74,13 @@ static void differentiate_row(float *p, float *ds, float *dc, key_range r, int64
     vf d = vf_mul(vf_load(p + j), vf_sub(vf_load(ds + j), mean));
     vf_store(ds + j, softcap > 0.0f ? vf_mul(d, vf_load(dc + j)) : d);
   }
-  for (int64_t j = 0; j < r.lo; j++) p[j] = ds[j] = 0.0f;
-  for (int64_t j = r.hi; j < end; j++) p[j] = ds[j] = 0.0f;
+  for (int64_t j = some.lo; j < r.lo; j++) p[j] = ds[j] = 0.0f;
+  for (int64_t j = r.hi; j < some.hi; j++) p[j] = ds[j] = 0.0f;
 }
 
 /* Rows i0..i0+rows of the block that starts at query row r0: P, dS and d_q. */
 static void bwd_tile(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t r0, int64_t i0,
-                     int64_t rows, int64_t end) {
+                     int64_t rows, key_range some) {
   int hd = a->head_dim, vd = a->v_dim;
   key_range r[TILE_ROWS];
   const void *const k_pages[] = {w->k16}, *const v_pages[] = {w->v16}, *const k_rows[] = {a->k};
@@ -98,7 +98,7 @@ static void bwd_tile(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t r
   score_keys(ds, w->ld_s, 0, w->d_out_t, rows, r, vd, &v16s, 0, r[rows - 1].hi);
   for (int64_t i = 0; i < rows; i++) {
     float sink = a->sinks ? a->sinks[(r0 + i0 + i) % a->group] : -INFINITY;
-    differentiate_row(p + i * w->ld_s, ds + i * w->ld_s, w->dc, r[i], end, a->softcap, sink);
+    differentiate_row(p + i * w->ld_s, ds + i * w->ld_s, w->dc, r[i], some, a->softcap, sink);
   }
   float *d_q = w->q_t; /* its queries are no longer needed: [rows][head_dim] fits */
   memset(d_q, 0, (size_t)(rows * hd) * sizeof *d_q);
@@ -110,14 +110,14 @@ static void bwd_tile(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t r
   }
 }
 
-/* d[j] continues its chain over the block's rows of tokens >= j (all if bidirectional):
- * fma(wts[row][j], x[row], .). */
+/* d[j], for keys of `some`, continues its chain over the block's rows: fma(wts[row][j], x[row], .);
+ * unless bidirectional, rows of tokens before the tile's first key are left out. */
 static void add_to_keys(float *d, int64_t ld_d, const float *wts, int64_t ld_w, const float *x,
                         int64_t dim, int64_t r0, int64_t rows, const mtk_attn_bwd_args *a,
-                        int64_t end) {
+                        key_range some) {
   tile t = {.ld_c = ld_d, .ld_a = ld_w, .layout = A_COLUMNS, .ld_b = dim, .next_b = LANES};
-  for (int64_t j = 0; j < end; j += TILE_ROWS) {
-    t.rows = end - j < TILE_ROWS ? end - j : TILE_ROWS;
+  for (int64_t j = some.lo; j < some.hi; j += TILE_ROWS) {
+    t.rows = some.hi - j < TILE_ROWS ? some.hi - j : TILE_ROWS;
     int64_t first = !a->bidirectional && j * a->group > r0 ? j * a->group - r0 : 0;
     t.k = rows - first;
     t.a = wts + first * ld_w + j;
@@ -134,7 +134,9 @@ static void add_to_keys(float *d, int64_t ld_d, const float *wts, int64_t ld_w, 
 static void bwd_block(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t r0, int64_t rows) {
   int hd = a->head_dim, vd = a->v_dim;
   /* Keys that some row of the block sees. */
-  int64_t end = seen((r0 + rows - 1) / a->group, a->n_tokens, a->window, a->bidirectional).hi;
+  const key_range some = {
+      seen(r0 / a->group, a->n_tokens, a->window, a->bidirectional).lo,
+      seen((r0 + rows - 1) / a->group, a->n_tokens, a->window, a->bidirectional).hi};
   for (int64_t i = 0; i < rows; i++) {
     int64_t t = (r0 + i) / a->group, h = (r0 + i) % a->group;
     const float *q = a->q + t * a->ld_q + h * hd;
@@ -142,10 +144,15 @@ static void bwd_block(const mtk_attn_bwd_args *a, const bwd_scratch *w, int64_t 
     memcpy(w->d_out + i * vd, a->d_out + t * a->ld_out + h * vd, (size_t)vd * sizeof(float));
   }
   for (int64_t i = 0; i < rows; i += TILE_ROWS) {
-    bwd_tile(a, w, r0, i, rows - i < TILE_ROWS ? rows - i : TILE_ROWS, end);
+    bwd_tile(a, w, r0, i, rows - i < TILE_ROWS ? rows - i : TILE_ROWS, some);
   }
-  add_to_keys(a->d_k, a->ld_k, w->ds, w->ld_s, w->q, hd, r0, rows, a, end);
-  add_to_keys(a->d_v, a->ld_v, w->p, w->ld_s, w->d_out, vd, r0, rows, a, end);
+  add_to_keys(a->d_k, a->ld_k, w->ds, w->ld_s, w->q, hd, r0, rows, a, some);
+  add_to_keys(a->d_v, a->ld_v, w->p, w->ld_s, w->d_out, vd, r0, rows, a, some);
+}
+
+static void clear_signs_of_zeros(float *x, int64_t ld, int64_t rows, int64_t dim) {
+  for (int64_t j = 0; j < rows; j++, x += ld)
+    for (int64_t d = 0; d < dim; d++) x[d] += 0.0f;
 }
 
 static void MTK_K(attention_bwd)(const mtk_attn_bwd_args *a) {
@@ -161,6 +168,8 @@ static void MTK_K(attention_bwd)(const mtk_attn_bwd_args *a) {
   for (int64_t r = 0; r < n; r += BWD_ROWS) {
     bwd_block(a, &w, r, n - r < BWD_ROWS ? n - r : BWD_ROWS);
   }
+  clear_signs_of_zeros(a->d_k, a->ld_k, a->n_tokens, a->head_dim);
+  clear_signs_of_zeros(a->d_v, a->ld_v, a->n_tokens, a->v_dim);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* kernels/simd/widen.h: stored elements as floats, of the types whose rows are read often, with the
  * bits of the decoders of core/tensor (layouts: block_legacy.c, block_k.h, block_float.c there).
- * What compilers make of q8_0's is as fast. Included by simd/encode.h. Pure functions, any thread. */
+ * What compilers make of q8_0's is as fast. Included by simd/encode.h. Pure; any thread. */
 #ifndef MTK_KERNELS_SIMD_WIDEN_H
 #define MTK_KERNELS_SIMD_WIDEN_H
 

@@ -453,6 +453,9 @@ static void test_bwd(const mtk_kernels *k) {
   }
   for (int kind = 0; kind < CK_KINDS; kind++) {
     for (int v = 0; v < N_VARIANTS; v++) check_bwd(k, 77, 32, 24, 3, &variants[v], (ck_kind)kind);
+    for (int v = 0; v < N_VARIANTS; v++)
+      check_bwd(k, 259, 8, 16, 1 + (v + kind) % 3, &variants[v], (ck_kind)kind);
+    check_bwd(k, 450, 16, 8, 2, &(variant){.window = 100 + kind}, (ck_kind)kind);
   }
 }
 
@@ -568,19 +571,23 @@ static void bench_store(const mtk_kernels *k, mtk_dtype type) {
   ck_free_all();
 }
 
-static void bench_backward(const mtk_kernels *k, int64_t n_tokens, int head_dim, int group) {
+static void bench_backward(const mtk_kernels *k, int64_t n_tokens, int head_dim, int group,
+                           variant v) {
   sequence s = make(n_tokens, head_dim, head_dim, group, MTK_F32, CK_NORMAL);
-  bench_case b = {.k = k, .b = backward_args(k, &s, &variants[0])};
+  bench_case b = {.k = k, .b = backward_args(k, &s, &v)};
   float *d_out = ck_floats(n_tokens * s.ld_out, 0);
   ck_fill(d_out, n_tokens * s.ld_out, CK_NORMAL);
   b.b.d_out = d_out;
   b.b.d_q = ck_floats(n_tokens * s.ld, 0);
   b.b.d_k = ck_floats(n_tokens * s.ld_k, 0);
   b.b.d_v = ck_floats(n_tokens * s.ld_v, 0);
-  double pairs = (double)n_tokens * (double)(n_tokens + 1) / 2 * group;
+  double pairs = 0;
+  for (int64_t t = 1; t <= n_tokens; t++)
+    pairs += (double)group * (double)(v.window > 0 && t > v.window ? v.window : t);
   double seconds = ck_seconds(run_backward, &b);
-  printf("%-7s attention_bwd %4lld tokens, head_dim %3d group %d: %7.1f GFLOP/s\n", k->isa_name,
-         (long long)n_tokens, head_dim, group, pairs * head_dim * 10 / seconds * 1e-9);
+  printf("%-7s attention_bwd %4lld tokens, head_dim %3d group %d %s: %7.1f GFLOP/s\n", k->isa_name,
+         (long long)n_tokens, head_dim, group, variant_name(&v),
+         pairs * head_dim * 10 / seconds * 1e-9);
   ck_free_all();
 }
 
@@ -596,9 +603,10 @@ static void bench(const mtk_kernels *k) {
     for (int y = 0; y < N_TYPES; y++)
       bench_forward(k, shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], types[y]);
   }
-  bench_backward(k, 60, 32, 1);
-  bench_backward(k, 200, 32, 1);
-  bench_backward(k, 512, 64, 3);
+  bench_backward(k, 60, 32, 1, variants[0]);
+  bench_backward(k, 200, 32, 1, variants[0]);
+  bench_backward(k, 512, 64, 3, variants[0]);
+  bench_backward(k, 2048, 64, 3, (variant){.window = 512});
 }
 
 int main(int argc, char **argv) {

@@ -121,8 +121,8 @@ typedef enum mtk_attn_step {
  *   dP_tj = chain over d of d_out_td * v_jd;  D_t = sum16 over j of P_tj * dP_tj;
  *   dS_tj = P_tj * (dP_tj - D_t) * c_tj;
  *   d_q_t = scale * chain over seen j ascending of dS_tj * k_j;
- *   d_k_j = chain over (query t >= j, or all if bidirectional, ascending, head of the group
- *   ascending) of dS_tj * q'_t;  d_v_j = same order, P_tj * d_out_t.
+ *   d_k_j = chain over (query t that sees j ascending, head of the group) of dS_tj * q'_t, plus +0
+ *   (never -0: zeros may stand for pairs that do not see each other);  d_v_j so of P_tj * d_out_t.
  * d_q, d_k and d_v are overwritten. The sinks get no derivative. */
 typedef struct mtk_attn_bwd_args {
   float *d_q, *d_k, *d_v;

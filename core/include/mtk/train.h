@@ -59,8 +59,8 @@ mtk_status mtk_trainer_create(mtk_trainer **out, const mtk_model *model,
                               const mtk_train_options *options, mtk_error *err);
 void mtk_trainer_destroy(mtk_trainer *t);
 /* Forward, backward over all sequences (in micro-batches), one optimizer step. MTK_E_FORMAT naming
- * the sequence for bad ids, MTK_E_LIMIT for more than micro_tokens; MTK_E_CHECK when the loss is not
- * finite. */
+ * the sequence for bad ids, MTK_E_LIMIT for more than micro_tokens; MTK_E_CHECK when the loss is
+ * not finite. */
 mtk_status mtk_trainer_step(mtk_train_stats *stats, mtk_trainer *t, const mtk_train_seq *seqs,
                             int n_seqs, mtk_error *err);
 /* Forward only: sums of weighted NLL and of weights; logprobs (may be NULL): per predicted position
