@@ -96,7 +96,7 @@ static void run(caught *out, const mtk_model *m, int isa, int threads, int64_t d
   mtk_weight **bound;
   mtk_workspace workspace = {0};
   mtk_exec *e;
-  ok(mtk_kernels_choose(&kernels, NULL, 0, isa, &err), &err);
+  ok(mtk_kernels_choose(&kernels, NULL, isa, &err), &err);
   if (threads > 1) ok(mtk_pool_create(&pool, threads, &err), &err);
   ok(mtk_model_build_graph(&g, m, build, NULL, &err), &err);
   ok(mtk_graph_backward(g, is_norm, NULL, &err), &err);
