@@ -56,16 +56,20 @@ typedef struct query_block {
   int64_t ld_s, base;
 } query_block;
 
+static int64_t at_most(int64_t n, int64_t most) { return n < most ? n : most; }
+
 static int64_t block_rows(const mtk_attn_args *a, int64_t r0) {
-  int64_t left = a->n_tokens * a->group - r0;
   int64_t most = BLOCK_ROWS * score_ld(a->n_keys) > SCORES ? BLOCK_ROWS / 2 : BLOCK_ROWS;
-  return left < most ? left : most;
+  return at_most(a->n_tokens * a->group - r0, most);
 }
 
+/* More keys may mean fewer rows, but never less scratch: it holds whole blocks of fewer keys. */
 static size_t MTK_K(attn_scratch_floats)(const mtk_attn_args *a) {
-  int64_t rows = block_rows(a, 0);
+  const int64_t rows = at_most(a->n_tokens * a->group, BLOCK_ROWS), ld = score_ld(a->n_keys);
+  const int64_t whole = rows * at_most(ld, SCORES / BLOCK_ROWS);
+  const int64_t half = at_most(rows, BLOCK_ROWS / 2) * ld;
   return (size_t)(query_floats(rows, a->head_dim) + a->v_dim * rows + 16 +
-                  tile_floats(a->head_dim) + rows * score_ld(a->n_keys));
+                  tile_floats(a->head_dim) + (whole > half ? whole : half));
 }
 
 /* The rows from r0. */

@@ -3,8 +3,8 @@
  * Every level against ref over cache types, head sizes, groups, windows, soft caps, sinks,
  * positions and kinds of data; a prompt fed whole against the same prompt in chunks of 1, 7 and 64,
  * and against single tokens in shared steps; caches of small types against one of f32 that holds
- * the rounded values; positions beyond 32768; values against double precision; derivatives against
- * central differences of a double-precision forward pass.
+ * the rounded values; positions beyond 32768; blocks of a step in one scratch; values against
+ * double precision; derivatives against central differences of a double-precision forward pass.
  * --bench prints GFLOP/s (prefill, derivative) and GB/s of K and V (decode). */
 #include <math.h>
 #include <stdbool.h>
@@ -227,6 +227,74 @@ static void test_long(const mtk_kernels *k) {
     ck_same(want, got, n, "attention_step %s at %d", mtk_dtype_get(types[y])->name, N);
     if (!ck_guards_ok()) ck_fail("attention at %d: wrote outside its output", N);
     ck_free_all();
+  }
+}
+
+/* Blocks of queries as a step has them, around the number of keys from which on fewer rows share a
+ * tile, all in the scratch of the last one. */
+static void check_blocks(const mtk_kernels *k, mtk_dtype type, variant v) {
+  enum { N = 16416, FROM = 16320, BLOCK = 32, HD = 8, GROUP = 2 };
+  sequence s = make(N, HD, HD, GROUP, type, CK_NORMAL);
+  const int64_t n = (N - FROM) * s.ld_out;
+  float *out = ck_floats(N * s.ld_out, 0), *got = out + FROM * s.ld_out, *want = ck_floats(n, 0);
+  store(ck_ref(), &s, 0, N);
+  attend(ck_ref(), &s, out, FROM, N - FROM, &v);
+  memcpy(want, got, (size_t)n * sizeof *want);
+  memset(got, 0xff, (size_t)n * sizeof *got);
+  for (int64_t i = 0; i < n; i++) /* between the rows is nothing to compare */
+    if (i % s.ld_out >= GROUP * HD) got[i] = want[i];
+  mtk_attn_args last = forward_args(k, &s, out, N - BLOCK, BLOCK, &v);
+  for (int64_t t = FROM; t < N; t += BLOCK) {
+    mtk_attn_args a = last;
+    a.out = out + t * s.ld_out;
+    a.q = s.q + t * s.ld;
+    a.pos0 = t;
+    a.n_keys = t + BLOCK;
+    k->attention(&a);
+  }
+  ck_same(want, got, n, "attention %s in blocks around 16384 keys, %s", mtk_dtype_get(type)->name,
+          variant_name(&v));
+  if (!ck_guards_ok()) ck_fail("attention in blocks: wrote outside the last block's scratch");
+  ck_free_all();
+}
+
+static void test_blocks(const mtk_kernels *k) {
+  if (k == ck_ref()) return;
+  check_blocks(k, MTK_F32, variants[0]);
+  check_blocks(k, MTK_Q8_0, variants[0]);
+  check_blocks(k, MTK_F16, (variant){.window = 100});
+  check_blocks(k, MTK_BF16, (variant){.window = 5000, .with_sinks = 1});
+}
+
+/* What the greatest sizes of a step need is enough for all its blocks. */
+static void test_scratch(const mtk_kernels *k) {
+  static const int64_t tokens[] = {1, 2, 5, 6, 16, 31, 32};
+  static const int groups[] = {1, 2, 3, 4, 8, 13};
+  static const struct {
+    int head_dim, v_dim;
+  } dims[] = {{1, 1}, {33, 16}, {64, 64}, {128, 128}, {192, 128}, {256, 256}};
+  for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
+    for (int g = 0; g < 6 * N_TYPES; g++) {
+      size_t before[sizeof tokens / sizeof *tokens] = {0}, derivative = 0;
+      for (int64_t n = 1; n <= 40000; n += g % N_TYPES ? 7 : 1) {
+        size_t fewer = 0;
+        for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++) {
+          mtk_attn_args a = {.n_tokens = tokens[t], .n_keys = n, .head_dim = dims[d].head_dim,
+                             .v_dim = dims[d].v_dim, .group = groups[g / N_TYPES],
+                             .kv_type = types[g % N_TYPES]};
+          size_t floats = k->attn_scratch_floats(&a);
+          if (floats < before[t] || floats < fewer)
+            ck_fail("less scratch for more: %lld tokens, %lld keys, head_dim=%d/%d group=%d",
+                    (long long)tokens[t], (long long)n, a.head_dim, a.v_dim, a.group);
+          before[t] = fewer = floats;
+        }
+        mtk_attn_bwd_args b = {.n_tokens = n, .head_dim = dims[d].head_dim,
+                               .v_dim = dims[d].v_dim, .group = groups[g / N_TYPES]};
+        size_t floats = k->attn_bwd_scratch_floats(&b);
+        if (floats < derivative) ck_fail("less scratch for a derivative of %lld", (long long)n);
+        derivative = floats;
+      }
+    }
   }
 }
 
@@ -613,6 +681,7 @@ int main(int argc, char **argv) {
   static const ck_check checks[] = {
       {"kv_store", test_store, bench},         {"attention", test_attention, NULL},
       {"cache types", test_types, NULL},       {"long context", test_long, NULL},
+      {"blocks of a step", test_blocks, NULL}, {"scratch", test_scratch, NULL},
       {"kv_store rounds", test_encode, NULL},
       {"attention_bwd", test_bwd, NULL},       {"future values", test_future, NULL},
       {"double precision", test_oracle, NULL},

@@ -228,6 +228,48 @@ START_TEST(long_context) {
 }
 END_TEST
 
+/* A long prompt in one step gives the logits of the same prompt in many: the blocks of queries of a
+ * step share what scratch its workers have, whatever number of keys they see. */
+START_TEST(long_prompt_at_once) {
+  enum { PROMPT = 16448, CHUNK = 512 };
+  tiny_config c = tiny_default;
+  c.n_layer = 1;
+  c.n_head = 4;
+  c.n_head_kv = 1;
+  c.head_dim = 8;
+  mtk_model *m = tiny_model(&c);
+  mtk_pool *pool;
+  ck_assert_int_eq(mtk_pool_create(&pool, 2, NULL), MTK_OK);
+  static int32_t many[PROMPT];
+  for (int i = 0; i < PROMPT; i++)
+    many[i] = (int32_t)(mtk_uniform(9, 0, (uint64_t)i) * (double)c.vocab);
+  const size_t row = (size_t)c.vocab * sizeof(float);
+  char *all = malloc(PROMPT * row);
+  for (int turn = 0; turn < 2; turn++) {
+    const int batch = turn ? PROMPT : CHUNK;
+    mtk_engine_options o = {.struct_size = sizeof o, .pool = pool, .context = PROMPT,
+                            .max_seqs = 1, .max_batch = batch, .arith = -1, .isa = -1};
+    mtk_engine *e;
+    const float *logits;
+    int64_t rows;
+    int seq;
+    ck_assert_int_eq(mtk_engine_create_built(&e, m, tiny_build, &o, NULL), MTK_OK);
+    ck_assert_int_eq(mtk_engine_seq_open(&seq, e, NULL), MTK_OK);
+    for (int at = 0; at < PROMPT; at += batch) {
+      int n = PROMPT - at < batch ? PROMPT - at : batch;
+      mtk_batch_item it = {seq, 0, many + at, n, MTK_LOGITS_ALL};
+      ck_assert_int_eq(mtk_engine_forward(&logits, &rows, e, &it, 1, NULL), MTK_OK);
+      if (!turn) memcpy(all + (size_t)at * row, logits, (size_t)n * row);
+    }
+    if (turn) ck_assert_mem_eq(all, logits, PROMPT * row);
+    mtk_engine_destroy(e);
+  }
+  free(all);
+  mtk_pool_destroy(pool);
+  mtk_model_destroy(m);
+}
+END_TEST
+
 START_TEST(same_bits_in_other_arithmetics) {
   tiny_config c = tiny_default;
   c.type = MTK_Q8_0;
@@ -410,6 +452,7 @@ int main(void) {
   tcase_add_loop_test(t, same_bits_with_every_cache, 0, (int)(sizeof kv_types / sizeof *kv_types));
   tcase_add_test(t, caches_round);
   tcase_add_loop_test(t, long_context, 0, 2);
+  tcase_add_test(t, long_prompt_at_once);
   tcase_add_loop_test(t, same_bits_in_other_arithmetics, MTK_A32, MTK_ARITH_COUNT);
   tcase_add_test(t, arithmetic_override_falls_back);
   tcase_add_test(t, all_rows_equal_last_rows);

@@ -84,7 +84,8 @@ size_t mtk_kv_page_bytes(mtk_dtype type, int dim);
  *   mx = max(sinks_h, max s_j) (sinks NULL: -inf); p_j = exp(s_j - mx);
  *   den = sum16 over absolute key position j (partial j mod 16), plus exp(sinks_h - mx);
  *   o_d = chain over keys ascending of fma(p_j, v_jd, .) from +0; out_d = o_d * (1/den).
- * scratch: attn_scratch_floats of the same sizes, 64-byte aligned, one per thread. */
+ * scratch: attn_scratch_floats of the same sizes or of greater ones, 64-byte aligned, one per
+ * thread. */
 typedef struct mtk_attn_args {
   float *out;
   int64_t ld_out;
@@ -212,7 +213,9 @@ typedef struct mtk_kernels {
   void (*kv_store)(mtk_dtype type, void *const *k_pages, void *const *v_pages, const float *k,
                    int64_t ld_k, const float *v, int64_t ld_v, int64_t n_tokens, int64_t pos0,
                    int head_dim, int v_dim);
-  /* The sizes among the arguments alone are read. */
+  /* The sizes among the arguments alone are read. Never falls when n_tokens, n_keys, head_dim,
+   * v_dim or group grows, so that what the greatest sizes of a step need is enough for all its
+   * blocks; that holds for attn_bwd_scratch_floats too. */
   size_t (*attn_scratch_floats)(const mtk_attn_args *a);
   void (*attention)(const mtk_attn_args *a);
   size_t (*attn_bwd_scratch_floats)(const mtk_attn_bwd_args *a);
