@@ -15,7 +15,8 @@ uint64_t ck_rand(void);                   /* 64 random bits */
 int64_t ck_range(int64_t lo, int64_t hi); /* lo <= r <= hi */
 float ck_normal(void);                    /* about N(0,1) */
 
-/* Kinds of float data; NaN and Inf are in none. CK_KINDS of them, for loops. */
+/* Kinds of float data. CK_KINDS of them, for loops, without NaN and Inf; the two behind them are
+ * for kernels that give every number its meaning. */
 typedef enum ck_kind {
   CK_NORMAL,  /* N(0,1) */
   CK_WIDE,    /* any sign, exponents -30..30 */
@@ -24,7 +25,10 @@ typedef enum ck_kind {
   CK_HUGE,    /* around 1e18, so that products stay finite and sums of them may round much */
   CK_MIXED,   /* each element of a random kind of the above */
   CK_OUTLIER, /* N(0,1) with 1 in 50 times 100 */
-  CK_KINDS
+  CK_KINDS,
+  CK_LIMITS = CK_KINDS, /* N(0,1), among them the greatest numbers of f32 and of storage types */
+  CK_SPECIAL,           /* the same with some Inf and NaN of both signs */
+  CK_ALL_KINDS
 } ck_kind;
 const char *ck_kind_name(ck_kind kind);
 void ck_fill(float *x, int64_t n, ck_kind kind);
@@ -46,8 +50,8 @@ void ck_free_all(void);
 /* ---- reporting ---------------------------------------- */
 /* Fails the running check: counted, printed to stderr, the first 20 of a check only. */
 void ck_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Compare n floats by their bytes; on a difference fail with the first index and both values, and
- * the context text. Returns 1 if equal. */
+/* Compare n floats by their bytes, but for which NaN one is; on a difference fail with the first
+ * index and both values, and the context text. Returns 1 if equal. */
 int ck_same(const float *want, const float *got, int64_t n, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Same for raw bytes. */

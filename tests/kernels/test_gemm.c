@@ -73,7 +73,8 @@ static void check_layout(const mtk_kernels *k, int transposed) {
   for (int i = 0; i < N; i++) {
     for (int j = 0; j < N; j++) {
       int64_t steps = around[ck_range(0, N - 1)];
-      check_shape(k, around[i], around[j], steps, transposed, (ck_kind)((i * N + j) % CK_KINDS));
+      ck_kind kind = (ck_kind)((i * N + j) % CK_ALL_KINDS);
+      check_shape(k, around[i], around[j], steps, transposed, kind);
     }
   }
   static const int64_t large[][3] = {{191, 70, 129}, {193, 33, 257}, {200, 8, 300},
@@ -82,6 +83,7 @@ static void check_layout(const mtk_kernels *k, int transposed) {
     check_shape(k, large[i][0], large[i][1], large[i][2], transposed, CK_NORMAL);
     check_shape(k, large[i][0], large[i][1], large[i][2], transposed, CK_TINY);
     check_shape(k, large[i][0], large[i][1], large[i][2], transposed, CK_WIDE);
+    check_shape(k, large[i][0], large[i][1], large[i][2], transposed, CK_SPECIAL);
   }
 }
 

@@ -1,5 +1,6 @@
 /* tests/kernels/test_linear.c: the linear rows of every level. Equality with ref by memcmp over
- * shapes, data, scale grids and splits; ref against double precision; timing with --bench. */
+ * shapes, data, scale grids and splits, at every number of rows and columns up to tiles of both;
+ * ref against double precision; timing with --bench. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,21 +30,43 @@ static const struct {
     [MTK_Q5_K] = {0, 2},   [MTK_Q6_K] = {208, 0},
 };
 
-/* Scales of a block of random bytes: finite; usual size if `tame`, else any. */
-static void set_scales(mtk_dtype type, uint8_t *block, int tame) {
-  float wild = ldexpf(ck_normal(), (int)ck_range(-26, 10));
+/* Scales of a block of random bytes: of usual size where the kind is, else any number; now and then
+ * the greatest with CK_LIMITS, also Inf and NaN with CK_SPECIAL. */
+static float any_scale(ck_kind kind) {
+  static const float extremes[] = {65504.0f, -65504.0f, INFINITY, -INFINITY, NAN, -NAN};
+  if (kind == CK_NORMAL) return 0.01f * ck_normal();
+  if (kind >= CK_LIMITS && !ck_range(0, 19)) return extremes[ck_rand() % (kind == CK_LIMITS ? 2 : 6)];
+  return ldexpf(ck_normal(), (int)ck_range(-26, 10));
+}
+
+static float any_min(ck_kind kind) {
+  return kind == CK_NORMAL || kind >= CK_LIMITS ? any_scale(kind) : ck_normal();
+}
+
+static void set_e8m0(uint8_t *e, ck_kind kind) {
+  *e = (uint8_t)(kind == CK_NORMAL ? ck_range(118, 122) : ck_range(0, 254));
+  if (kind == CK_SPECIAL && !ck_range(0, 19)) *e = 0xff;
+}
+
+/* The sign of a UE4M3 means nothing. */
+static void set_ue4m3(uint8_t *d, ck_kind kind) {
+  *d = (uint8_t)(kind == CK_NORMAL ? ck_range(20, 40) : ck_range(0, 126));
+  if (kind == CK_SPECIAL && !ck_range(0, 19)) *d = 0x7f;
+}
+
+static void set_scales(mtk_dtype type, uint8_t *block, ck_kind kind) {
   if (type == MTK_MXFP4 || type == MTK_MXFP8) {
-    block[0] = (uint8_t)(tame ? ck_range(118, 122) : ck_range(0, 200));
-    /* 0x7f is NaN */
-    for (int i = 1; i <= 32 && type == MTK_MXFP8; i++) block[i] = (uint8_t)(block[i] & 0xfe);
+    set_e8m0(block, kind);
+    for (int i = 1; i <= 32 && type == MTK_MXFP8; i++) /* 0x7f and 0xff are NaN */
+      if ((block[i] & 0x7f) == 0x7f && (kind != CK_SPECIAL || ck_range(0, 3))) block[i] ^= 1;
   } else if (type == MTK_NVFP4) {
-    for (int i = 0; i < 4; i++) block[i] = (uint8_t)(tame ? ck_range(20, 40) : ck_range(0, 126));
+    for (int i = 0; i < 4; i++) set_ue4m3(block + i, kind);
   } else {
     int dmin = super_scales[type].dmin;
-    put_f16(block + super_scales[type].d, tame ? 0.01f * ck_normal() : wild);
-    if (dmin) put_f16(block + dmin, tame ? 0.01f * ck_normal() : ck_normal());
+    put_f16(block + super_scales[type].d, any_scale(kind));
+    if (dmin) put_f16(block + dmin, any_min(kind));
     int has_min = type == MTK_Q4_1 || type == MTK_Q5_1;
-    if (has_min) put_f16(block + 2, tame ? 0.01f * ck_normal() : ck_normal());
+    if (has_min) put_f16(block + 2, any_min(kind));
   }
 }
 
@@ -52,8 +75,6 @@ static void fill_encoded(mtk_dtype type, uint8_t *dst, int64_t count, ck_kind ki
   for (int64_t i = 0; i < count; i += t->block_elems, dst += t->block_bytes) {
     float v[256];
     ck_fill(v, t->block_elems, kind);
-    for (uint32_t j = 0; j < t->block_elems && type != MTK_F32 && type != MTK_BF16; j++)
-      v[j] = fmaxf(-400.0f, fminf(v[j], 400.0f));
     mtk_dtype_encode(type, dst, v, t->block_elems);
   }
 }
@@ -68,7 +89,7 @@ static uint8_t *make_weights(mtk_dtype type, int64_t n, int64_t k, ck_kind kind)
     return w;
   }
   ck_fill_bytes(w, bytes);
-  for (size_t i = 0; i < bytes; i += t->block_bytes) set_scales(type, w + i, kind == CK_NORMAL);
+  for (size_t i = 0; i < bytes; i += t->block_bytes) set_scales(type, w + i, kind);
   return w;
 }
 
@@ -170,9 +191,10 @@ static void compare(const mtk_kernels *k, const linear_case *c) {
 
 static int64_t any_k(mtk_dtype type) {
   static const int64_t plain[] = {1, 2, 3, 7, 8, 31, 32, 33, 64, 100, 127, 129, 172, 257, 300};
-  static const int64_t blocks[] = {1, 2, 3, 4, 5, 15, 16, 17, 33};
+  static const int64_t blocks[] = {1, 2, 3, 4, 5, 15, 16, 17, 33}, supers[] = {1, 2, 3};
   int64_t block = mtk_dtype_get(type)->block_elems;
   if (block == 1) return plain[ck_range(0, sizeof plain / sizeof *plain - 1)];
+  if (block == 256) return block * supers[ck_range(0, sizeof supers / sizeof *supers - 1)];
   return block * blocks[ck_range(0, sizeof blocks / sizeof *blocks - 1)];
 }
 
@@ -196,7 +218,8 @@ static void tails(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
                               (int)ck_range(0, GRID_KINDS - 1));
     compare(k, &c);
   }
-  for (int64_t m = 1; m <= 42; m += m < 17 ? 1 : 5) { /* 1..17, 22, ..., 42 */
+  const int64_t most = k == ck_ref() ? 9 : 42;
+  for (int64_t m = 1; m <= most; m += m < 17 ? 1 : 5) { /* 1..17, 22, ..., 42 */
     linear_case c = make_case(type, arith, m, ck_range(1, 90), any_k(type), CK_NORMAL, CK_NORMAL,
                               (int)ck_range(0, GRID_KINDS - 1));
     compare(k, &c);
@@ -204,27 +227,85 @@ static void tails(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
 }
 
 static void adversarial(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
-  for (int x = 0; x < CK_KINDS; x++) {
-    for (int w = 0; w < CK_KINDS; w++) {
-      int64_t m = ck_range(0, 2) ? ck_range(2, 9) : 1;
-      linear_case c = make_case(type, arith, m, ck_range(1, 40), any_k(type), (ck_kind)x,
-                                (ck_kind)w, (int)ck_range(0, GRID_KINDS - 1));
-      compare(k, &c);
-    }
+  static const int64_t many[] = {13, 17, 33}; /* tiles of many rows */
+  if (k == ck_ref()) return;
+  for (int i = 0; i < 2 * CK_ALL_KINDS * CK_ALL_KINDS; i++) {
+    int x = i / 2 / CK_ALL_KINDS, w = i / 2 % CK_ALL_KINDS;
+    int64_t m = i % 2 ? many[(x + w) % 3] : ck_range(0, 2) ? ck_range(2, 9) : 1;
+    linear_case c = make_case(type, arith, m, ck_range(1, 40), any_k(type), (ck_kind)x, (ck_kind)w,
+                              (int)ck_range(0, GRID_KINDS - 1));
+    compare(k, &c);
   }
 }
 
 static void large(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
   static const int64_t sizes[][3] = {
       {64, 70, 320}, {260, 33, 64}, {1, 200, 2048}, {14, 40, 2304}, {2, 17, 4096}};
+  if (k == ck_ref()) return;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     int64_t block = mtk_dtype_get(type)->block_elems, k_full = (sizes[i][2] + block - 1) / block;
     linear_case c = make_case(type, arith, sizes[i][0], sizes[i][1], k_full * block, CK_OUTLIER,
                               CK_NORMAL, GRID_ONE);
     compare(k, &c);
   }
+  /* Sums that stay in y between parts of k, with every grid. */
+  static const int64_t rows[] = {1, 3, 7, 14, 29};
+  for (int i = 0; i < 5 * GRID_KINDS; i++) {
+    int64_t block = mtk_dtype_get(type)->block_elems, depth = ck_range(1025, 2200);
+    linear_case c = make_case(type, arith, rows[i / GRID_KINDS], ck_range(1, 20),
+                              (depth + block - 1) / block * block, CK_NORMAL, CK_NORMAL,
+                              i % GRID_KINDS);
+    compare(k, &c);
+  }
 }
 
+/* ---- every number of rows by every number of columns ------------------------------------- */
+enum { DENSE_M = 33, DENSE_N = 97, DENSE_LD = DENSE_N + 1 };
+
+/* The result of the first m rows and n columns is that of the whole. */
+static void check_part(const linear_case *c, const float *want, const float *y, int64_t m,
+                       int64_t n) {
+  static const uint32_t untouched = 0xffffffff;
+  for (int64_t i = 0; i < DENSE_M * DENSE_LD; i++) {
+    int64_t row = i / DENSE_LD, col = i % DENSE_LD;
+    const void *expected = &untouched;
+    if (row < m && col < n) expected = &want[row * c->ldy + col];
+    if (memcmp(expected, &y[i], sizeof *y) == 0) continue;
+    ck_fail("%s: y[%lld,%lld] of %lld rows, %lld columns is %a", c->text, (long long)row,
+            (long long)col, (long long)m, (long long)n, (double)y[i]);
+    return;
+  }
+}
+
+static void dense(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
+  static const int64_t depths[] = {5, 37, 64, 69};
+  int64_t block = mtk_dtype_get(type)->block_elems;
+  int64_t depth = block == 1 ? depths[ck_range(0, 3)] : block * (block > 64 ? 1 : ck_range(1, 3));
+  const linear_case c = make_case(type, arith, DENSE_M, DENSE_N, depth, CK_NORMAL, CK_NORMAL,
+                                  (int)ck_range(0, GRID_KINDS - 1));
+  const float *want = run_case(ck_ref()->linear[type][arith], &c, 0);
+  const mtk_linear_kernel *l = k->linear[type][arith];
+  void *packed = ck_buf(l->packed_bytes(c.n, c.k), 0), *act = ck_buf(l->act_bytes(c.m, c.k), 0);
+  float *y = ck_floats(DENSE_M * DENSE_LD, 1);
+  if (k == ck_ref()) return;
+  /* A grid that has one scale for n columns means another thing. */
+  for (int64_t n = c.w.scale_n < c.n ? c.w.scale_n + 1 : 1; n <= c.n; n++) {
+    const int64_t panels = (n + MTK_PANEL - 1) / MTK_PANEL;
+    mtk_wview w = c.w;
+    w.n = w.n_rows = n;
+    l->pack(packed, &w, 0, panels);
+    for (int64_t m = 1; m <= c.m; m++) {
+      memset(y, 0xff, DENSE_M * DENSE_LD * sizeof *y);
+      l->prepare(act, c.x, c.ldx, m, 0, m, c.k);
+      l->run(y, DENSE_LD, act, m, 0, m, packed, n, c.k, 0, panels);
+      check_part(&c, want, y, m, n);
+    }
+  }
+  if (!ck_guards_ok()) ck_fail("%s: wrote outside its buffers", c.text);
+  ck_free_all();
+}
+
+static void test_dense(const mtk_kernels *k) { each_row(k, dense); }
 static void test_tails(const mtk_kernels *k) { each_row(k, tails); }
 static void test_adversarial(const mtk_kernels *k) { each_row(k, adversarial); }
 static void test_large(const mtk_kernels *k) { each_row(k, large); }
@@ -261,7 +342,7 @@ static void greatest(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
     uint8_t *w = (uint8_t *)(uintptr_t)c.w.data;
     const size_t bytes = mtk_dtype_bytes(type, N * K);
     memset(w, codes[i / ROWS % CODES], bytes);
-    for (size_t b = 0; b < bytes; b += t->block_bytes) set_scales(type, w + b, 1);
+    for (size_t b = 0; b < bytes; b += t->block_bytes) set_scales(type, w + b, CK_NORMAL);
     for (int64_t j = 0; j < c.m * c.ldx; j++) ((float *)(uintptr_t)c.x)[j] = i % 2 ? 1.0f : -1.0f;
     compare(k, &c);
     ck_free_all();
@@ -370,6 +451,7 @@ int main(int argc, char **argv) {
   static const ck_check checks[] = {
       {"linear_meaning", test_meaning, NULL},
       {"linear_tails", test_tails, NULL},
+      {"linear_every_size", test_dense, NULL},
       {"linear_adversarial", test_adversarial, NULL},
       {"linear_large", test_large, ck_bench_linear},
       {"linear_a16_denormal_edge", test_edge, NULL},

@@ -44,10 +44,10 @@ static uint8_t *make_weights(const super_type *t, int64_t n, int64_t k, int kind
 }
 
 /* What integer sums are largest with: every q is 127 or -127. */
-enum { X_EXTREME = CK_KINDS };
+enum { X_EXTREME = CK_ALL_KINDS };
 static float *make_x(int64_t count, int kind) {
   float *x = ck_floats(count, (size_t)ck_range(0, 3));
-  if (kind < CK_KINDS) {
+  if (kind < CK_ALL_KINDS) {
     ck_fill(x, count, (ck_kind)kind);
     return x;
   }
@@ -74,7 +74,7 @@ static super_case make_case(const super_type *t, int64_t m, int64_t n, int64_t k
   c.x = make_x(m * c.ldx, x_kind);
   snprintf(c.text, sizeof c.text, "%s m=%lld n=%lld k=%lld x %s w %d", mtk_dtype_get(t->type)->name,
            (long long)m, (long long)n, (long long)k,
-           x_kind < CK_KINDS ? ck_kind_name((ck_kind)x_kind) : "extreme", w_kind);
+           x_kind < CK_ALL_KINDS ? ck_kind_name((ck_kind)x_kind) : "extreme", w_kind);
   return c;
 }
 

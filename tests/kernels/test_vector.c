@@ -41,7 +41,7 @@ static void check_near(double got, double want, double tol, double scale, const 
 static void each_case(const mtk_kernels *k,
                       void (*one)(const mtk_kernels *, int64_t n, ck_kind kind)) {
   for (int i = 0; i < N_LENGTHS; i++) {
-    for (int kind = 0; kind < CK_KINDS; kind++) one(k, lengths[i], (ck_kind)kind);
+    for (int kind = 0; kind < CK_ALL_KINDS; kind++) one(k, lengths[i], (ck_kind)kind);
   }
 }
 
@@ -180,6 +180,7 @@ static void same_optimizer(const mtk_kernels *k, int64_t n, ck_kind kind) {
   float *x = random_floats(big, kind);
   for (int64_t count = n; count <= big; count += big - n) {
     double want = ref->sum_squares(x, count), got = k->sum_squares(x, count);
+    if (isnan(want) && isnan(got)) continue;
     ck_same_bytes(&want, &got, sizeof want, "sum_squares n=%lld %s", (long long)count,
                   ck_kind_name(kind));
   }
@@ -210,7 +211,7 @@ static void same_rope(const mtk_kernels *k) {
   static const int dims[][2] = {{2, 2},   {8, 8},   {8, 4},   {12, 10},  {32, 32}, {48, 48},
                                 {64, 64}, {64, 20}, {80, 80}, {128, 96}, {34, 0}};
   for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
-    for (int mode = 0; mode < 4 * CK_KINDS; mode++) {
+    for (int mode = 0; mode < 4 * CK_ALL_KINDS; mode++) {
       same_rope_case(k, dims[i][0], dims[i][1], mode & 1, mode >> 1 & 1, (ck_kind)(mode / 4));
     }
   }
