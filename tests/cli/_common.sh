@@ -16,6 +16,8 @@ skip() {
   exit 77
 }
 
+. "${BASH_SOURCE[0]%/*}/_levels.sh"
+
 command -v python3 >/dev/null || skip "no python3"
 
 # A few training examples of petit's own generator.

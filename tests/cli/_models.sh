@@ -14,6 +14,8 @@ skip() {
   exit 77
 }
 
+. "${BASH_SOURCE[0]%/*}/_levels.sh"
+
 need_data() { # sets $data
   data="${MTK_TEST_DATA:-}"
   [ -n "$data" ] || skip "MTK_TEST_DATA is not set"

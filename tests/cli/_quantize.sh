@@ -17,7 +17,7 @@ less() { jq -en --argjson a "$2" --argjson b "$3" '$a < $b' >/dev/null || fail "
 same_bytes_each_way() { # FILE OPTION...: the file is what they give on other threads and instruction levels
   local file="$1" way level options
   shift
-  for way in "--threads 1" "--threads 2" "MTK_CPU=ref" "MTK_CPU=avx2"; do
+  for way in "--threads 1" "--threads 2" "MTK_CPU=ref" "MTK_CPU=avx2" "MTK_CPU=avx512" "MTK_CPU=amx"; do
     level="" options=()
     case "$way" in MTK_CPU=*) level="${way#MTK_CPU=}" ;; *) read -ra options <<<"$way" ;; esac
     MTK_CPU="$level" "$MTK" quantize "$petit" "$tmp/again.gguf" "$@" "${options[@]}" -q -f >/dev/null 2>"$tmp/err" ||

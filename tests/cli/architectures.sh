@@ -38,13 +38,13 @@ check_architecture() { # GOLDEN
   want="$(hash_of hf-f32 ids)"
   same_hash "the GGUF" "$(hash_of f32.gguf ids)" "$want"
   same_hash "chunks of 7" "$(hash_of hf-f32 ids --batch 7)" "$want"
-  for level in ref avx2; do
-    if MTK_CPU=$level "$MTK" doctor >/dev/null 2>&1; then
-      same_hash "$level" "$(MTK_CPU=$level hash_of hf-f32 ids)" "$want"
-    fi
+  [ -n "$levels" ] || levels="$(levels_of "$MTK" eval hf-f32 --score ids -q)"
+  for level in $levels; do
+    same_hash "$level" "$(MTK_CPU=$level hash_of hf-f32 ids)" "$want"
   done
 }
 
+levels=""
 for golden in "$MTK_SRC"/tests/golden/arch/*.json; do
   check_architecture "$golden"
 done

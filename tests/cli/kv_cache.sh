@@ -20,10 +20,7 @@ answer_of() { # TYPE OPTION...
   cat out
 }
 
-levels=""
-for level in ref avx2; do
-  MTK_CPU=$level "$MTK" eval model --score ids.jsonl -q >/dev/null 2>&1 && levels+=" $level"
-done
+levels="$(levels_of "$MTK" eval model --score ids.jsonl -q)"
 
 : >hashes
 for type in f32 f16 bf16 q8_0 fp8; do

@@ -26,22 +26,16 @@ all_same() {
 }
 
 # The levels that this machine has; one that it lacks is refused by mtk.
-levels=""
-for level in ref avx2 avx512; do
-  if MTK_CPU=$level "$MTK" eval "$data/models/stories260K-hf" --score - -q >/dev/null 2>&1 <<<'{"ids":[1,2]}'; then
-    levels+=" $level"
-  else
-    echo "SKIP level $level: not on this machine"
-  fi
-done
+echo '{"ids":[1,2]}' >"$tmp/two.ids"
+levels="$(levels_of "$MTK" eval "$data/models/stories260K-hf" --score "$tmp/two.ids" -q) "
 
 every=()
-for level in ref avx2 avx512; do
+for level in $levels; do
   for threads in 1 2; do
     for batch in 512 64 7 1; do every+=("$level $threads $batch"); done
   done
 done
-few=("ref 2 512" "avx2 2 7" "avx2 1 64" "avx512 1 1" "avx512 2 64" "avx512 2 512")
+few=("ref 2 512" "avx2 2 7" "avx2 1 64" "avx512 1 1" "avx512 2 64" "avx512 2 512" "amx 1 7" "amx 2 512")
 
 echo '{"ids":[1,403,407,261,378,432,383,286,261,376,298,315,421,395,317,426,338,401,396,267,337,410,408,419,
 292,411,322,265,282,295,433,426,385,328,432,358,394,261,370,432,352,266,268,388,426,338,391,266,267,337,
@@ -57,10 +51,11 @@ done
 need_smollm2
 jq -c 'select(.add_generation_prompt)' "$MTK_SRC/tests/golden/smollm2_chats.jsonl" |
   jq -sc '{ids: (map(.ids) | add | .[:66])}' >"$tmp/smol.ids"
-all_same "SmolLM2" "$smol" "$tmp/smol.ids" "${few[@]}" "avx2 2 512" "avx512 2 7"
+all_same "SmolLM2" "$smol" "$tmp/smol.ids" "${few[@]}" "avx2 2 512" "avx512 2 7" "amx 2 64"
 for type in nvfp4 q8_0 fp8; do
   "$MTK" quantize "$smol" "$tmp/smol-$type" --requantize --to $type \
     --layout "$([ $type = q8_0 ] && echo gguf || echo hf)" -q >/dev/null
-  all_same "SmolLM2 $type" "$tmp/smol-$type" "$tmp/smol.ids" "ref 2 512" "avx2 1 7" "avx512 2 512" "avx512 1 64"
+  all_same "SmolLM2 $type" "$tmp/smol-$type" "$tmp/smol.ids" "ref 2 512" "avx2 1 7" "avx512 2 512" "avx512 1 64" \
+    "amx 2 512" "amx 1 64"
   rm -r "$tmp/smol-$type"
 done

@@ -9,7 +9,7 @@ make_model
 for to in nvfp4 mxfp4 fp8 fp8-block q8_0 q4_k q6_k; do
   case $to in fp8*) end=safetensors ;; *) end=gguf ;; esac
   run_quiet 0 "$MTK" quantize model "one.$end" --to $to -q -f -t 1 --no-verify
-  for way in "-t 2" MTK_CPU=ref MTK_CPU=avx2 MTK_CPU=avx512; do
+  for way in "-t 2" MTK_CPU=ref MTK_CPU=avx2 MTK_CPU=avx512 MTK_CPU=amx; do
     level="" threads=()
     case "$way" in MTK_CPU=*) level="${way#MTK_CPU=}" ;; *) read -ra threads <<<"$way" ;; esac
     MTK_CPU="$level" "$MTK" quantize model two.$end --to $to -q -f --no-verify "${threads[@]}" \
