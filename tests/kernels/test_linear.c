@@ -35,7 +35,8 @@ static const struct {
 static float any_scale(ck_kind kind) {
   static const float extremes[] = {65504.0f, -65504.0f, INFINITY, -INFINITY, NAN, -NAN};
   if (kind == CK_NORMAL) return 0.01f * ck_normal();
-  if (kind >= CK_LIMITS && !ck_range(0, 19)) return extremes[ck_rand() % (kind == CK_LIMITS ? 2 : 6)];
+  if (kind >= CK_LIMITS && !ck_range(0, 19))
+    return extremes[ck_range(0, kind == CK_LIMITS ? 1 : 5)];
   return ldexpf(ck_normal(), (int)ck_range(-26, 10));
 }
 
