@@ -60,6 +60,8 @@ static void set_scales(mtk_dtype type, uint8_t *block, ck_kind kind) {
     set_e8m0(block, kind);
     for (int i = 1; i <= 32 && type == MTK_MXFP8; i++) /* 0x7f and 0xff are NaN */
       if ((block[i] & 0x7f) == 0x7f && (kind != CK_SPECIAL || ck_range(0, 3))) block[i] ^= 1;
+    if (block[0] == 0xff && ck_range(0, 1)) /* NaN though all codes are zero */
+      memset(block + 1, 0, mtk_dtype_get(type)->block_bytes - 1);
   } else if (type == MTK_NVFP4) {
     for (int i = 0; i < 4; i++) set_ue4m3(block + i, kind);
   } else {
