@@ -26,7 +26,7 @@ static float *random_floats(int64_t n, uint64_t stream) {
 static void rig_init(rig *r) {
   mtk_error err;
   memset(r, 0, sizeof *r);
-  ck_assert_int_eq(mtk_kernels_choose(&r->kernels, NULL, 0, -1, &err), MTK_OK);
+  ck_assert_int_eq(mtk_kernels_choose(&r->kernels, NULL, -1, &err), MTK_OK);
   for (int i = 0; i < N_PARAMS; i++) {
     uint64_t stream = 4 * (uint64_t)i;
     r->params[i] = (mtk_param){.name = "p", .n = 1, .k = counts[i], .decay = i % 2,
