@@ -7,8 +7,9 @@
  *
  * A step: take the inbox; end cancelled jobs; admit waiting jobs in arrival order while sequences
  * and KV pages last; build one batch (one token of every decoding job, the rest of max_batch shared
- * by the prompts); run it; sample, rows side by side on the engine's threads. When the cache is full
- * the youngest running job goes back to waiting and is computed again later, with the same bits. */
+ * by the prompts); run it; sample, rows side by side on the engine's threads. When the cache is
+ * full the youngest running job goes back to waiting and is computed again later, with the same
+ * bits. */
 #include <pthread.h>
 #include <string.h>
 

@@ -3,16 +3,16 @@
 
     compare_perplexity.py [OPTIONS] [TYPE]...      (default: all types)
 
-Needs llama-cpp-python and gguf. From SmolLM2 (scripts/fetch-model.sh smollm2), `mtk quantize` makes a file of each type, with
-embedding and head (nvfp4: without). Types with blocks of 256 do not fit its rows of 576: for them all is first padded
-with zeros to 768 and the norms' weights are scaled so that the model computes the same as before.
+Needs llama-cpp-python and gguf. From SmolLM2 (scripts/fetch-model.sh smollm2), `mtk quantize` makes a file of each
+type, with embedding and head (nvfp4: without). Types with blocks of 256 do not fit its rows of 576: for them all is
+first padded with zeros to 768 and the norms' weights are scaled so that the model computes the same as before.
 
 Four evaluations of each file: exact (llama_f64.py: float64 over weights that the gguf package decodes; nvfp4, whose
-scale tensors it does not know, is taken from mtk's a32), mtk's a32 (activations not rounded), mtk's default arithmetic,
-llama.cpp. Columns: perplexity over 5 windows of 512 as llama-perplexity counts it, and the error of each against exact:
-the root mean square of the difference in nats over the tokens of windows of 64 ids; the ratio of the errors of mtk's
-default and llama.cpp, and its standard error over windows. Rows go to OUT.csv at once; what is there is not computed again; OUT.md at the
-end.
+scale tensors it does not know, is taken from mtk's a32), mtk's a32 (activations not rounded), mtk's default
+arithmetic, llama.cpp. Columns: perplexity over 5 windows of 512 as llama-perplexity counts it, and the error of each
+against exact: the root mean square of the difference in nats over the tokens of windows of 64 ids; the ratio of the
+errors of mtk's default and llama.cpp, and its standard error over windows. Rows go to OUT.csv at once; what is there
+is not computed again; OUT.md at the end.
 """
 import argparse
 import json
@@ -145,7 +145,8 @@ def measure(a, folder, kind, chunks, windows):
     ratio, deviation = ratio_of(m - e, t - e, len(windows))
     return {"type": kind, "rows": PADDED if kind in BLOCK_256 else DIM, "exact_ppl": f"{exact:.4f}",
             "mtk_ppl": f"{mine:.4f}", "llama_ppl": f"{theirs:.4f}", "a32_error": f"{rms(floats - e):.2e}",
-            "mtk_error": f"{rms(m - e):.2e}", "llama_error": f"{rms(t - e):.2e}", "ratio": f"{ratio:.3f}", "ratio_se": f"{deviation:.3f}"}
+            "mtk_error": f"{rms(m - e):.2e}", "llama_error": f"{rms(t - e):.2e}",
+            "ratio": f"{ratio:.3f}", "ratio_se": f"{deviation:.3f}"}
 
 
 def split(a):
@@ -157,7 +158,8 @@ def split(a):
 
 
 def markdown(rows):
-    names = ["type", "row length", "exact", "mtk", "llama.cpp", "a32: error", "mtk: error", "llama.cpp: error", "ratio", "+-"]
+    names = ["type", "row length", "exact", "mtk", "llama.cpp", "a32: error", "mtk: error", "llama.cpp: error",
+             "ratio", "+-"]
     lines = ["| " + " | ".join(names) + " |", "| " + " | ".join(["---"] * len(names)) + " |"]
     for r in rows:
         lines.append("| " + " | ".join(r[c] for c in COLUMNS) + " |")
