@@ -167,6 +167,15 @@ static mtk_status build_base(mtk_engine *e, mtk_build_fn *build, mtk_error *err)
   return MTK_OK;
 }
 
+/* Types that an arithmetic has no kernels for are decoded when they are loaded. */
+static void warn_of_size(const mtk_engine *e, const mtk_weight *w, const char *arith) {
+  double stored = (double)w->n * (double)mtk_dtype_bytes(w->kernel->type, (uint64_t)w->k);
+  double times = (double)w->kernel->packed_bytes(w->n, w->k) / stored;
+  if (e->o.arith >= 0 && times > 1.9)
+    mtk_log(MTK_LOG_WARN, "%s weights are decoded for %s and take %.1f times their size in memory",
+            mtk_dtype_get(w->kernel->type)->name, arith, times);
+}
+
 /* "avx512 (AVX-512 ...); 2 threads; q8_0 weights in a8; KV cache in f32". */
 static mtk_status describe(mtk_engine *e, const char *why, mtk_error *err) {
   static const char *const arith_names[MTK_ARITH_COUNT] = {"a32", "a16", "a8"};
@@ -176,9 +185,11 @@ static mtk_status describe(mtk_engine *e, const char *why, mtk_error *err) {
   mtk_bytes_printf(&e->description, "%d threads", mtk_pool_size(e->o.pool));
   const mtk_weights *store = e->networks[0].store;
   for (size_t i = 0; i < mtk_weights_count(store); i++) {
-    const mtk_linear_kernel *k = mtk_weights_at(store, i)->kernel;
+    const mtk_weight *w = mtk_weights_at(store, i);
+    const mtk_linear_kernel *k = w->kernel;
     if (!k || seen[k->type]) continue;
     seen[k->type] = true;
+    warn_of_size(e, w, arith_names[k->arith]);
     mtk_bytes_printf(&e->description, "; %s weights in %s", mtk_dtype_get(k->type)->name,
                      arith_names[k->arith]);
   }

@@ -97,6 +97,12 @@ sed 's/"hidden_size": 256/"hidden_size": 96, "head_dim": 24/' tiny.json >narrow.
 run_quiet 0 "$MTK" bench --shape narrow.json --dtype q4_k -p 4 -n 1 -r 1 --no-limits --json
 grep -q 'matrices are bf16' err || fail "no word about rows that are no multiple of a block: $(cat err)"
 
+# ---- types that are decoded when they are loaded --------------------------------------------------
+shape decoded.json q4_k --activations a32
+grep -q 'q4_k weights are decoded for a32 and take 7.* times their size' err || fail "no word about memory: $(cat err)"
+shape packed.json q4_k
+! grep -q 'times their size' err || fail "a word about memory that nothing takes: $(cat err)"
+
 # ---- comparison ----------------------------------------------------------------------------------
 shape base.json q8_0
 run_quiet 0 "$MTK" bench --shape tiny.json --dtype q8_0 -p 9 -n 3 -r 1 --no-limits --json --compare base.json
