@@ -1,5 +1,6 @@
 /* format_util.c: see format_util.h. Single-threaded. */
 #include "format_util.h"
+#include "run_suite.h"
 
 #include <check.h>
 #include <ftw.h>
@@ -317,9 +318,5 @@ int run_format_tests(const char *name, const TTest *const *tests, size_t n) {
   tcase_add_checked_fixture(tc, format_setup, format_teardown);
   for (size_t i = 0; i < n; i++) tcase_add_test(tc, tests[i]);
   suite_add_tcase(suite, tc);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* test_adapter.c: LoRA adapters of PEFT, Mistral and GGUF on a tiny model: applied, merged and
  * turned into each other they give transformers' logits (tests/oracle/make_adapter_golden.py). */
 #include "format_util.h"
+#include "run_suite.h"
 
 #include <mtk/engine.h>
 #include <mtk/quantize.h>
@@ -239,9 +240,5 @@ int main(void) {
   tcase_add_test(c, embedding_through_gguf);
   tcase_add_loop_test(c, refused_by_name, 0, N_REFUSED);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

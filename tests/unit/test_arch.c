@@ -1,6 +1,7 @@
 /* test_arch.c: the tables of plugin arch-decoder at work: tensor names, config.json both ways,
  * shapes, the pairing of rotary rows, the graph. */
 #include "model/model_impl.h"
+#include "run_suite.h"
 
 #include <mtk/engine.h>
 #include <mtk/registry.h>
@@ -459,9 +460,5 @@ int main(void) {
   tcase_add_loop_test(c, graph, 0, 2);
   tcase_add_test(c, untied_without_output);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

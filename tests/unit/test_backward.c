@@ -9,6 +9,7 @@
 #include "graph/exec.h"
 #include "model/weights.h"
 #include "run/engine.h"
+#include "run_suite.h"
 #include "tiny_llama.h"
 
 enum { N_SEQS = 3, MAX_TOKENS = 64 };
@@ -545,9 +546,5 @@ int main(void) {
   tcase_add_loop_test(t, losses_are_servings_log_probabilities, 0, 3);
   tcase_add_test(t, builds_only_what_is_needed);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 
 #include "base/hashmap.h"
 #include "base/internal.h"
+#include "run_suite.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -604,9 +605,5 @@ int main(void) {
       pool_size_follows_the_machine_and_errors);
   ADD("values", philox_known_answers, uniform_and_normal_have_their_moments,
       sha256_known_answers, utf8_prefix_splits_where_it_must, clock_memory_and_version_answer);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

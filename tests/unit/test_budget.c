@@ -5,6 +5,8 @@
 
 #include <mtk/quantize.h>
 
+#include "run_suite.h"
+
 enum { MAX_GROUPS = 6, MAX_OPTIONS = 4 };
 
 typedef struct instance {
@@ -175,9 +177,5 @@ int main(void) {
   tcase_add_test(tests, a_large_model);
   tcase_add_test(tests, what_is_refused);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -8,6 +8,7 @@
 #include "graph/exec_ops.h"
 #include "run/calibrate.h"
 #include "run/stages.h"
+#include "run_suite.h"
 #include "tiny_llama.h"
 
 enum { N_SEQS = 3, N_IDS = 29 };
@@ -203,9 +204,5 @@ int main(void) {
   tcase_add_test(tc, stages_see_what_the_whole_graph_sees);
   tcase_add_test(tc, statistics_match);
   suite_add_tcase(suite, tc);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

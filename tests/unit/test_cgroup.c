@@ -1,6 +1,7 @@
 /* test_cgroup.c: CPUs and memory that cgroups allow, from trees of files as Linux shows them: v1,
  * v2, both at once, nested, in containers, absent, broken. */
 #include "base/internal.h"
+#include "run_suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -171,9 +172,5 @@ int main(void) {
   tcase_add_test(t, unused_files_count_as_free_memory);
   tcase_add_test(t, v1_memory);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

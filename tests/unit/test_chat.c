@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run_suite.h"
 #include "text_util.h"
 
 static char *read_golden(const char *name, size_t *n) {
@@ -524,9 +525,5 @@ int main(void) {
   tcase_add_test(tc, no_injection);
   tcase_add_test(tc, chosen_encoder);
   suite_add_tcase(suite, tc);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed ? 1 : 0;
+  return run_suite(suite);
 }

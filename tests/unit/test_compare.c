@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "run_suite.h"
+
 enum { N = 4, K = 64 };
 
 static mtk_error err;
@@ -233,9 +235,5 @@ int main(void) {
   tcase_add_test(c, unreadable);
   tcase_add_test(c, fused);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

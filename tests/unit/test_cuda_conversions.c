@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run_suite.h"
+
 enum { N = 0x40000 };
 
 static void digest(char hex[65], uint8_t (*convert)(float)) {
@@ -44,9 +46,5 @@ int main(void) {
   TCase *tc = tcase_create("conversions");
   tcase_add_test(tc, digests_match);
   suite_add_tcase(suite, tc);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run_suite.h"
+
 static float of_bits(uint32_t u) {
   float f;
   memcpy(&f, &u, sizeof f);
@@ -541,9 +543,5 @@ int main(void) {
   tcase_add_test(tc, odd_blocks_stay_defined);
   tcase_add_test(tc, gaussian_error_anchors);
   suite_add_tcase(suite, tc);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

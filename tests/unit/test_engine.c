@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "run/engine.h"
+#include "run_suite.h"
 #include "tiny_llama.h"
 
 enum { N_IDS = 150 };
@@ -479,9 +480,5 @@ int main(void) {
   tcase_add_test(t, decoding_allocates_nothing);
   tcase_add_test(t, no_memory_is_an_error);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

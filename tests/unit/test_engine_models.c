@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "format_util.h"
+#include "run_suite.h"
 
 enum { N_SEQ = 8, N_IDS = 24 };
 
@@ -162,9 +163,5 @@ int main(void) {
   tcase_add_checked_fixture(t, format_setup, format_teardown);
   tcase_add_loop_test(t, company_changes_nothing, 0, (int)(N_MODELS * N_TARGETS));
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

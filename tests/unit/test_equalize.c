@@ -15,6 +15,7 @@
 
 #include "model/fold.h"
 #include "model/weights.h"
+#include "run_suite.h"
 
 enum { N_IDS = 24 };
 
@@ -621,9 +622,5 @@ int main(void) {
   tcase_add_test(tc, experts_by_gptq);
   tcase_add_test(tc, biases_keep_the_mean);
   suite_add_tcase(suite, tc);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/model_impl.h"
+#include "run_suite.h"
 
 enum { E = 3, N = 4, K = 6 };
 
@@ -264,9 +265,5 @@ int main(void) {
   tcase_add_test(t, incomplete_models_are_refused);
   tcase_add_test(t, unequal_halves_are_refused);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "graph/exec.h"
 #include "model/weights.h"
+#include "run_suite.h"
 
 enum { VOCAB = 40, FF_SHARED = 64, N_EXPERT = 7, N_SLOT = 3, N_TOKENS = 33, MAX_WIDTH = 256 };
 /* Pairs of tokens and slots such that an expert has more rows than one task takes (96). */
@@ -339,9 +340,5 @@ int main(void) {
   tcase_add_test(t, training_names_the_op);
   tcase_add_test(t, wrong_attributes_are_refused);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite);
 }

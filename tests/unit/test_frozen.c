@@ -9,6 +9,7 @@
 
 #include "graph/exec.h"
 #include "model/weights.h"
+#include "run_suite.h"
 
 enum { K = 768, N = 90, M = 70, BLOCK = 64 }; /* more than a task's columns, and its rows twice */
 
@@ -215,9 +216,5 @@ int main(void) {
   tcase_add_test(t, every_type_passes_gradients_on);
   tcase_add_test(t, scales_are_multiplied);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 
 #include "graph/exec_ops.h"
 #include "model/weights.h"
+#include "run_suite.h"
 #include "tiny_llama.h"
 
 static mtk_graph *new_graph(void) {
@@ -394,9 +395,5 @@ int main(void) {
   tcase_add_test(t, cost_is_that_of_the_formulas);
   tcase_add_test(t, no_memory_is_an_error);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include <mtk/limits.h>
 
 #include "base/internal.h"
+#include "run_suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -100,9 +101,5 @@ int main(void) {
   tcase_add_test(t, reading_goes_by_the_clock);
   tcase_add_test(t, parts_that_ran_alone_are_no_sum);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -2,6 +2,7 @@
  * export.py, tokenizer files, and (with MTK_TEST_DATA) stories260K against its twin for Hugging
  * Face. */
 #include "format_util.h"
+#include "run_suite.h"
 
 #include <mtk/engine.h>
 
@@ -379,9 +380,5 @@ int main(void) {
   tcase_add_test(c, stories);
   tcase_add_loop_test(c, stories_around, 0, 2);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

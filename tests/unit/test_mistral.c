@@ -2,6 +2,7 @@
  * twins and transformers' logits by tests/oracle/make_mistral_golden.py) through every format and
  * back; FP8 scales, folders that are not whole, values that are not right. */
 #include "format_util.h"
+#include "run_suite.h"
 
 #include <mtk/engine.h>
 
@@ -535,9 +536,5 @@ int main(void) {
   tcase_add_test(c, scaling_without_name);
   tcase_add_test(c, out_of_memory);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

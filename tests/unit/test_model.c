@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "run_suite.h"
+
 static mtk_model *m;
 static mtk_error err;
 
@@ -350,9 +352,5 @@ int main(void) {
   tcase_add_test(c, adapters_that_do_not_fit);
   tcase_add_test(c, no_memory);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

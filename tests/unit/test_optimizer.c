@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "graph/exec.h"
+#include "run_suite.h"
 #include "train/optimizer.h"
 
 enum { N_PARAMS = 6 };
@@ -132,9 +133,5 @@ int main(void) {
   tcase_add_test(t, the_norm_is_that_of_whole_parameters);
   tcase_add_test(t, adamw_has_the_bits_of_whole_parameters);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -4,6 +4,8 @@
 #include <check.h>
 #include <string.h>
 
+#include "run_suite.h"
+
 static const mtk_option_def defs[] = {
     {"force", 'f', MTK_OPT_FLAG, NULL, NULL, 0, 0, NULL, "overwrite"},
     {"steps", 'n', MTK_OPT_INT, "N", "100", 1, 1000000, NULL, "steps"},
@@ -117,9 +119,5 @@ int main(void) {
   tcase_add_loop_test(c, errors, 0, (int)(sizeof wrong / sizeof wrong[0]));
   tcase_add_test(c, no_memory);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "run_suite.h"
+
 static char folder[64]; /* a fresh folder per test */
 
 static void make_folder(void) {
@@ -398,9 +400,5 @@ int main(void) {
   tcase_add_test(tc, outdir_set_aside_by_a_killed_run_comes_back);
   tcase_add_test(tc, outputs_survive_allocation_failures);
   suite_add_tcase(suite, tc);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run_suite.h"
+
 typedef struct job {
   mtk_tensor source;
   mtk_quant_target target;
@@ -388,9 +390,5 @@ int main(void) {
   tcase_add_test(c, resumed_among_those_that_are_there);
   tcase_add_loop_test(c, methods_mixed_on_one_input, 0, SHARED);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

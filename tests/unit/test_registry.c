@@ -2,6 +2,7 @@
  * by content and by name; provenance. Wrong plugins are copies of a good one with bytes changed in
  * its abi block. */
 #include "plug/plug_impl.h"
+#include "run_suite.h"
 
 #include <check.h>
 #include <stddef.h>
@@ -306,9 +307,5 @@ int main(void) {
   tcase_add_loop_test(c, formats_by_name, 0, (int)(sizeof outputs / sizeof outputs[0]));
   tcase_add_test(c, provenance);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run_suite.h"
+
 enum { MAX_PAIRS = 64, LINE = 4096 };
 
 static mtk_model *m;
@@ -169,9 +171,5 @@ int main(void) {
   tcase_add_test(tc, factor_alone);
   tcase_add_test(tc, refused);
   suite_add_tcase(s, tc);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

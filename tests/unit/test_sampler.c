@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "run/sampler.h"
+#include "run_suite.h"
 
 enum { VOCAB = 1000 };
 
@@ -297,9 +298,5 @@ int main(void) {
   tcase_add_test(t, top_logprobs_are_sorted);
   tcase_add_test(t, bad_options_are_named);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "run/engine.h"
 #include "run/job.h"
+#include "run_suite.h"
 #include "tiny_llama.h"
 
 /* ---- a model with a vocabulary -------------------------------------------------------------- */
@@ -451,9 +452,5 @@ int main(void) {
   tcase_add_test(t, cache_smaller_than_the_answer);
   tcase_add_test(t, bad_requests_are_refused);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

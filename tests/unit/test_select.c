@@ -10,6 +10,7 @@
 
 #include "graph/exec.h"
 #include "model/weights.h"
+#include "run_suite.h"
 
 static const char *const names[] = {"deepseek3", "gemma2",         "gemma3",  "gpt-oss",
                                     "llama3",    "mistral-window", "mixtral", "phi3-longrope",
@@ -259,9 +260,5 @@ int main(void) {
   tcase_add_test(t, projections_of_one_input_are_neighbours);
   tcase_add_loop_test(t, no_memory_is_an_error, 0, 2);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

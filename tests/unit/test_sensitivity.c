@@ -6,6 +6,7 @@
 
 #include "run/engine.h"
 #include "run/sensitivity.h"
+#include "run_suite.h"
 #include "tiny_llama.h"
 
 enum { N_SEQS = 3, N_IDS = 96, VOCAB = 67 };
@@ -117,9 +118,5 @@ int main(void) {
   tcase_add_test(tests, plain);
   tcase_add_test(tests, tied_embedding);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return run_suite(suite);
 }

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "run_suite.h"
+
 static char g_config[] = "/tmp/mtk-synthetic-XXXXXX";
 
 static const char config_text[] =
@@ -172,10 +174,7 @@ int main(void) {
   tcase_add_test(tc, every_type_runs_and_stays_finite);
   tcase_add_test(tc, ops_of_an_engine_are_counted);
   suite_add_tcase(s, tc);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
+  int failed = run_suite(s);
   unlink(g_config);
-  return failed ? 1 : 0;
+  return failed;
 }

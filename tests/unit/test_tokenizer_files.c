@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "run_suite.h"
 #include "text/charsmap.h"
 #include "text_util.h"
 
@@ -337,9 +338,5 @@ int main(void) {
   tcase_add_test(tests, charsmap_hostile);
   tcase_add_test(tests, no_memory);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed ? 1 : 0;
+  return run_suite(suite);
 }

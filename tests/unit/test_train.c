@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run_suite.h"
+
 enum { STEPS = 20, SEQS = 3, SEQ = 64 };
 
 static mtk_error err;
@@ -264,9 +266,5 @@ int main(void) {
   tcase_add_test(c, a_checkpoint_goes_on_exactly);
   tcase_add_test(c, bad_sequences_are_named);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return run_suite(s);
 }
