@@ -225,15 +225,16 @@ double ck_seconds(void (*fn)(void *arg), void *arg) {
   return best;
 }
 
-static const char *only, *shapes_of;
+static const char *check_name, *only, *shapes_of;
 int ck_csv(void) { return csv; }
 int ck_wanted(const char *name) { return !only || strstr(name, only) != NULL; }
 
-static int run_tests(const ck_check *checks, int n_checks, uint64_t seed) {
-  int failed = 0;
+static int run_tests(const ck_check *checks, int n_checks, const char *isa, uint64_t seed) {
+  int failed = 0, ran = 0;
   for (int c = 0; c < n_checks; c++) {
-    if (!checks[c].test || !ck_wanted(checks[c].name)) continue;
+    if (!checks[c].test || (check_name && !strstr(checks[c].name, check_name))) continue;
     for (int l = 0; l < n_tables; l++) {
+      if (isa && strcmp(isa, tables[l].isa_name) != 0) continue;
       rng_state = seed; /* each level sees the same data */
       n_fails = 0;
       n_compared = 0;
@@ -241,10 +242,13 @@ static int run_tests(const ck_check *checks, int n_checks, uint64_t seed) {
       ck_free_all();
       printf("%-28s %-7s %s (%ld comparisons)\n", checks[c].name, tables[l].isa_name,
              n_fails ? "FAILED" : "ok", n_compared);
+      fflush(stdout);
       failed += n_fails > 0;
+      ran++;
     }
   }
-  return failed > 0;
+  if (ran == 0) fprintf(stderr, "no such check, or not at this level\n");
+  return failed > 0 || ran == 0;
 }
 
 static int run_benches(const ck_check *checks, int n_checks, const char *isa) {
@@ -271,6 +275,8 @@ int ck_main(int argc, char **argv, const ck_check *checks, int n_checks) {
       csv = 1;
     } else if (strcmp(argv[i], "--isa") == 0 && next) {
       isa = argv[++i];
+    } else if (strcmp(argv[i], "--check") == 0 && next) {
+      check_name = argv[++i];
     } else if (strcmp(argv[i], "--only") == 0 && next) {
       only = argv[++i];
     } else if (strcmp(argv[i], "--shapes") == 0 && next) {
@@ -279,7 +285,8 @@ int ck_main(int argc, char **argv, const ck_check *checks, int n_checks) {
       seed = strtoull(argv[++i], NULL, 10);
     } else {
       fprintf(stderr,
-              "usage: %s [--bench [--csv] [--isa NAME] [--shapes FILE]] [--only TEXT] [--seed N]\n",
+              "usage: %s [--bench [--csv] [--shapes FILE]] [--check TEXT] [--only TEXT] [--isa NAME] "
+              "[--seed N]\n",
               argv[0]);
       return 2;
     }
@@ -287,7 +294,7 @@ int ck_main(int argc, char **argv, const ck_check *checks, int n_checks) {
   load_tables();
   if (bench) return run_benches(checks, n_checks, isa);
   if (ck_level_count() == 0) printf("SKIP equality: this machine or MTK_CPU allows only ref\n");
-  return run_tests(checks, n_checks, seed);
+  return run_tests(checks, n_checks, isa, seed);
 }
 
 /* ---- shapes ---------------------------------------- */

@@ -77,8 +77,9 @@ typedef struct ck_check {
 /* CPU seconds of one call of fn(arg): best of several runs of at least a few milliseconds each. */
 double ck_seconds(void (*fn)(void *arg), void *arg);
 
-/* Options: --bench [--csv] [--isa NAME] [--shapes FILE], --seed N, --only TEXT (checks and bench
- * rows whose name contains TEXT). Exit status 0 all equal, 1 not, 2 usage. */
+/* Options: --bench [--csv] [--shapes FILE], --check TEXT (checks whose name contains TEXT), --only
+ * TEXT (linear kernels, bench rows), --isa NAME (that level alone), --seed N. Exit status 0 all
+ * equal, 1 not, or no check ran, 2 usage. */
 int ck_main(int argc, char **argv, const ck_check *checks, int n_checks);
 /* Does --only let this name through? For benches with rows of their own. */
 int ck_wanted(const char *name);
