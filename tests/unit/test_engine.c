@@ -158,7 +158,7 @@ START_TEST(same_bits_in_other_arithmetics) {
   const mtk_arith arith = (mtk_arith)(_i % MTK_ARITH_COUNT);
   if (arith == t->arith || (arith == MTK_A8 && t->act_block == 0)) return;
   const tiny_config c = config_of(types[_i / MTK_ARITH_COUNT]);
-  check_same_bits(&c, arith, MTK_F32, 2);
+  check_same_bits(&c, (int)arith, MTK_F32, 2);
 }
 END_TEST
 
