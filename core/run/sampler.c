@@ -1,11 +1,13 @@
 /* sampler.c: penalties, temperature, top-k, top-p, min-p, and the draw. Candidates are ranked by
- * (scaled logit descending, id ascending); sums are in double in that order. One thread a
- * sampler. */
+ * (scaled logit descending, id ascending); sums are in double, of candidates in that order, of
+ * whole rows block by block. One thread a sampler. */
 #include "run/sampler.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/internal.h"
 
 /* A row is looked through in blocks, most of which hold nothing of interest, and a block in lanes
  * side by side. */
@@ -13,21 +15,21 @@ enum { BLOCK = 128, LANES = 32 };
 
 mtk_status mtk_sampler_init(mtk_sampler *s, const mtk_kernels *kernels, int64_t vocab,
                             mtk_error *err) {
+  const size_t n = (size_t)vocab, blocks = n / BLOCK + 1;
   *s = (mtk_sampler){.kernels = kernels, .vocab = vocab};
-  s->x = mtk_alloc((size_t)vocab, sizeof *s->x);
-  s->p = mtk_alloc((size_t)vocab, sizeof *s->p);
-  s->candidates = mtk_alloc((size_t)vocab, sizeof *s->candidates);
-  s->block_most = mtk_alloc((size_t)(vocab / BLOCK + 1), sizeof *s->block_most);
-  if (s->x && s->p && s->candidates && s->block_most) return MTK_OK;
-  mtk_sampler_finish(s);
-  return mtk_fail(err, MTK_E_NOMEM, "sampler", "out of memory for a sampler");
+  s->bytes = blocks * (sizeof *s->block_sum + sizeof *s->block_most) +
+             n * (sizeof *s->candidates + sizeof *s->x + sizeof *s->p);
+  s->block_sum = mtk_alloc_pages(s->bytes);
+  if (!s->block_sum) return mtk_fail(err, MTK_E_NOMEM, "sampler", "out of memory for a sampler");
+  s->candidates = (mtk_candidate *)(void *)(s->block_sum + blocks);
+  s->x = (float *)(void *)(s->candidates + n);
+  s->p = s->x + n;
+  s->block_most = s->p + n;
+  return MTK_OK;
 }
 
 void mtk_sampler_finish(mtk_sampler *s) {
-  mtk_free(s->x);
-  mtk_free(s->p);
-  mtk_free(s->candidates);
-  mtk_free(s->block_most);
+  mtk_free_pages(s->block_sum, s->bytes);
   *s = (mtk_sampler){0};
 }
 
@@ -79,23 +81,21 @@ static float largest(const float *x, int64_t n) {
 
 static int64_t block_end(int64_t begin, int64_t n) { return begin + BLOCK < n ? begin + BLOCK : n; }
 
-/* The first of the largest; 0 if there are but NaNs. */
-static int32_t argmax(const float *x, int64_t n) {
-  float most = -INFINITY;
-  int64_t at = 0;
-  for (int64_t i = 0; i < n; i += BLOCK) {
-    float block = largest(x + i, block_end(i, n) - i);
-    if (block > most) most = block, at = i;
-  }
-  for (; at < n; at++)
-    if (x[at] >= most) return (int32_t)at;
-  return 0;
-}
-
-/* Of every block of x or p, which is looked through from here on. */
+/* Of every block of a row, which is looked through from here on. */
 static void find_block_most(mtk_sampler *s, const float *x) {
   for (int64_t i = 0; i < s->vocab; i += BLOCK)
     s->block_most[i / BLOCK] = largest(x + i, block_end(i, s->vocab) - i);
+}
+
+/* The first of the largest, by the block_most of x; 0 if there are but NaNs. */
+static int32_t find_best(const mtk_sampler *s, const float *x) {
+  float most = -INFINITY;
+  int64_t at = 0;
+  for (int64_t i = 0; i < s->vocab; i += BLOCK)
+    if (s->block_most[i / BLOCK] > most) most = s->block_most[i / BLOCK], at = i;
+  for (; at < s->vocab; at++)
+    if (x[at] >= most) return (int32_t)at;
+  return 0;
 }
 
 /* The first i from `from` on with x[i] >= least, or vocab. */
@@ -123,9 +123,11 @@ static double block_sum(const float *p, int64_t n) {
   return lanes[0];
 }
 
-static double row_sum(const float *p, int64_t n) {
+/* Of p: of every block; returns that of all. */
+static double find_block_sums(mtk_sampler *s) {
   double sum = 0.0;
-  for (int64_t i = 0; i < n; i += BLOCK) sum += block_sum(p + i, block_end(i, n) - i);
+  for (int64_t i = 0; i < s->vocab; i += BLOCK)
+    sum += s->block_sum[i / BLOCK] = block_sum(s->p + i, block_end(i, s->vocab) - i);
   return sum;
 }
 
@@ -149,12 +151,11 @@ static void sink(mtk_candidate *heap, int64_t n, int64_t at) {
   }
 }
 
-/* The k best candidates of the row, sorted; k in 1..vocab. */
+/* The k best candidates of the row, sorted, by the block_most of x; k in 1..vocab. */
 static int64_t gather_top_k(mtk_sampler *s, int64_t k) {
   mtk_candidate *heap = s->candidates;
   for (int64_t i = 0; i < k; i++) heap[i] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
   for (int64_t j = k / 2; j-- > 0;) sink(heap, k, j);
-  find_block_most(s, s->x);
   for (int64_t i = k; (i = find_from(s, s->x, i, heap[0].x)) < s->vocab; i++) {
     if (!(s->x[i] > heap[0].x)) continue; /* equal ones with lower ids stay */
     heap[0] = (mtk_candidate){(int32_t)i, s->x[i], s->p[i]};
@@ -191,15 +192,18 @@ static int64_t cut_top_p(const mtk_candidate *c, int64_t n, double top_p, double
 /* The nucleus lies among the likely ids, usually few: those alone are sorted, once a bound that
  * falls lets enough of them through. */
 static int64_t gather_nucleus(mtk_sampler *s, double top_p, float most) {
-  double sum = row_sum(s->p, s->vocab);
+  double sum = find_block_sums(s);
+  find_block_most(s, s->p);
   for (float least = most / 8.0f;; least = least > 1e-30f ? least / 8.0f : 0.0f) {
     int64_t n = gather_likely(s, least);
     if (least > 0.0f && sum_of(s->candidates, n) < top_p * sum) continue;
     qsort(s->candidates, (size_t)n, sizeof *s->candidates, compare_rank);
     int64_t cut = cut_top_p(s->candidates, n, top_p, sum);
-    if (least <= 0.0f || sum_of(s->candidates, cut) >= top_p * sum)
-      return cut > 0 ? cut : gather_top_k(s, 1);
+    if (cut > 0 && (least <= 0.0f || sum_of(s->candidates, cut) >= top_p * sum)) return cut;
+    if (least <= 0.0f) break;
   }
+  find_block_most(s, s->x); /* there are but NaNs */
+  return gather_top_k(s, 1);
 }
 
 /* What top-k, top-p and min-p leave, as candidates. `most` is the largest probability. */
@@ -209,8 +213,9 @@ static int64_t gather(mtk_sampler *s, const mtk_sampling *o, float most) {
     int64_t n = gather_top_k(s, o->top_k);
     return top_p ? cut_top_p(s->candidates, n, (double)o->top_p, sum_of(s->candidates, n)) : n;
   }
+  if (top_p) return gather_nucleus(s, (double)o->top_p, most);
   find_block_most(s, s->p);
-  return top_p ? gather_nucleus(s, (double)o->top_p, most) : gather_likely(s, o->min_p * most);
+  return gather_likely(s, o->min_p * most);
 }
 
 static int64_t cut_min_p(mtk_candidate *c, int64_t n, float min_p) {
@@ -233,14 +238,13 @@ static int32_t draw(const mtk_candidate *c, int64_t n, double u) {
 }
 
 /* The same from the whole row. */
-static int32_t draw_any(const mtk_sampler *s, double u) {
-  double at = u * row_sum(s->p, s->vocab), sum = 0.0;
+static int32_t draw_any(mtk_sampler *s, double u) {
+  double at = u * find_block_sums(s), sum = 0.0;
   int32_t last = 0;
   for (int64_t i = 0, end; i < s->vocab; i = end) {
     end = block_end(i, s->vocab);
-    double block = block_sum(s->p + i, end - i);
-    if (sum + block <= at) {
-      sum += block;
+    if (sum + s->block_sum[i / BLOCK] <= at) {
+      sum += s->block_sum[i / BLOCK];
       continue;
     }
     for (; i < end; i++) { /* an end that rounding misses is that of the block */
@@ -267,11 +271,13 @@ int32_t mtk_sampler_pick(mtk_sampler *s, const mtk_sampling *o, const float *log
     apply_penalties(s->x, o, counts, s->vocab);
     logits = s->x;
   }
-  int32_t best = argmax(logits, s->vocab);
+  find_block_most(s, logits);
+  int32_t best = find_best(s, logits);
   if (o->temperature <= 0.0f) return best;
   /* Only differences matter: the largest becomes 0, so that tiny temperatures do not overflow. */
   float most = logits[best];
   scale(s->x, logits, most, o->temperature, s->vocab);
+  scale(s->block_most, s->block_most, most, o->temperature, (s->vocab + BLOCK - 1) / BLOCK);
   s->kernels->softmax(s->p, s->x, s->vocab);
   double u = mtk_uniform(o->seed, 0, position);
   bool all = o->top_p >= 1.0f && o->min_p <= 0.0f && (o->top_k <= 0 || o->top_k >= s->vocab);

@@ -13,9 +13,11 @@ typedef struct mtk_candidate {
 typedef struct mtk_sampler {
   const mtk_kernels *kernels; /* borrowed */
   int64_t vocab;
+  double *block_sum; /* [blocks of vocab]: of p; all that follows lies behind it */
+  size_t bytes;
+  mtk_candidate *candidates; /* [vocab] */
   float *x, *p;              /* [vocab] */
   float *block_most;         /* [blocks of vocab] */
-  mtk_candidate *candidates; /* [vocab] */
 } mtk_sampler;
 
 mtk_status mtk_sampler_init(mtk_sampler *s, const mtk_kernels *kernels, int64_t vocab,
