@@ -88,6 +88,10 @@ static inline float mtk_k_grid(const mtk_wview *w, int64_t row, int64_t kb) {
   return w->scales[row / w->scale_n * cols + kb * MTK_K_BLOCK / w->scale_k];
 }
 
+/* Numbers of 16 bits as files store them. */
+static inline uint16_t mtk_k_u16_at(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+static inline float mtk_k_f16_at(const uint8_t *p) { return mtk_f16_to_f32(mtk_k_u16_at(p)); }
+
 /* Bytes of one row of W in storage type (k a multiple of the type's block). */
 static inline int64_t mtk_k_row_bytes(mtk_dtype type, int64_t k) {
   const mtk_dtype_info *t = mtk_dtype_get(type);

@@ -41,15 +41,13 @@ static void add_bit(uint32_t *c, const uint8_t *src, int bit) {
 }
 
 /* ---- types: places and packing are ggml's (ggml-common.h) ---------------------------------- */
-static uint16_t u16_at(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
-
 static void scales_q2_k(mtk_k_superblock *b, const uint8_t *src) {
   for (int j = 0; j < 16; j++) {
     b->scale[j] = src[j] & 15;
     b->min[j] = (int8_t)(src[j] >> 4);
   }
-  b->d = u16_at(src + 80);
-  b->dmin = u16_at(src + 82);
+  b->d = mtk_k_u16_at(src + 80);
+  b->dmin = mtk_k_u16_at(src + 82);
 }
 static void codes_q2_k(uint32_t *c, const uint8_t *src) { load_pairs(c, src + 16); }
 
@@ -59,7 +57,7 @@ static void scales_q3_k(mtk_k_superblock *b, const uint8_t *src) {
     int low = s[j % 8] >> (j / 8 * 4) & 15, high = s[8 + j % 4] >> (j / 4 * 2) & 3;
     b->scale[j] = (int8_t)((low | high << 4) - 32);
   }
-  b->d = u16_at(src + 108);
+  b->d = mtk_k_u16_at(src + 108);
 }
 static void codes_q3_k(uint32_t *c, const uint8_t *src) {
   load_pairs(c, src + 32);
@@ -67,15 +65,9 @@ static void codes_q3_k(uint32_t *c, const uint8_t *src) {
 }
 
 static void scales_q4_k(mtk_k_superblock *b, const uint8_t *src) {
-  const uint8_t *s = src + 4;
-  b->d = u16_at(src);
-  b->dmin = u16_at(src + 2);
-  for (int j = 0; j < 4; j++) {
-    b->scale[j] = s[j] & 63;
-    b->min[j] = s[j + 4] & 63;
-    b->scale[j + 4] = (int8_t)((s[j + 8] & 15) | s[j] >> 6 << 4);
-    b->min[j + 4] = (int8_t)(s[j + 8] >> 4 | s[j + 4] >> 6 << 4);
-  }
+  b->d = mtk_k_u16_at(src);
+  b->dmin = mtk_k_u16_at(src + 2);
+  for (int j = 0; j < 8; j++) mtk_k_super_scale_min(&b->scale[j], &b->min[j], src + 4, j);
 }
 static void codes_q4_k(uint32_t *c, const uint8_t *src) { load_nibbles(c, src + 16); }
 
@@ -87,7 +79,7 @@ static void codes_q5_k(uint32_t *c, const uint8_t *src) {
 
 static void scales_q6_k(mtk_k_superblock *b, const uint8_t *src) {
   memcpy(b->scale, src + 192, 16);
-  b->d = u16_at(src + 208);
+  b->d = mtk_k_u16_at(src + 208);
 }
 static void codes_q6_k(uint32_t *c, const uint8_t *src) {
   uint32_t s[GROUPS / 2];
@@ -102,8 +94,8 @@ static void codes_q6_k(uint32_t *c, const uint8_t *src) {
 }
 
 static void scales_iq4_xs(mtk_k_superblock *b, const uint8_t *src) {
-  int high = u16_at(src + 2);
-  b->d = u16_at(src);
+  int high = mtk_k_u16_at(src + 2);
+  b->d = mtk_k_u16_at(src);
   for (int g = 0; g < 8; g++) {
     int low = src[4 + g / 2] >> (g % 2 * 4) & 15;
     b->scale[g] = (int8_t)((low | (high >> (2 * g) & 3) << 4) - 32);

@@ -47,6 +47,12 @@ typedef struct mtk_k_superblock {
   uint16_t d, dmin;          /* f16 */
 } mtk_k_superblock;
 
+/* Scale and minimum j of 8 of q4_k or q5_k, 6 bits each, from their 12 bytes. */
+static inline void mtk_k_super_scale_min(int8_t *scale, int8_t *min, const uint8_t *s, int j) {
+  *scale = (int8_t)(j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4);
+  *min = (int8_t)(j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4);
+}
+
 /* NULL if the type has no superblocks of this kind. */
 const mtk_k_super *mtk_k_super_of(mtk_dtype type);
 /* Superblock of a type that has them, as the file stores it. */

@@ -51,12 +51,11 @@ typedef struct weight_block {
   float d[2], m;
 } weight_block;
 
-static float f16_at(const uint8_t *p) { return mtk_f16_to_f32((uint16_t)(p[0] | p[1] << 8)); }
 static const int8_t e2m1_twice[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 static void load_q4_0(weight_block *w, const uint8_t *row, int64_t b) {
   const uint8_t *p = row + 18 * b;
-  w->d[0] = f16_at(p);
+  w->d[0] = mtk_k_f16_at(p);
   for (int j = 0; j < 16; j++) {
     w->c[j] = (int8_t)((p[2 + j] & 15) - 8);
     w->c[j + 16] = (int8_t)((p[2 + j] >> 4) - 8);
@@ -65,8 +64,8 @@ static void load_q4_0(weight_block *w, const uint8_t *row, int64_t b) {
 
 static void load_q4_1(weight_block *w, const uint8_t *row, int64_t b) {
   const uint8_t *p = row + 20 * b;
-  w->d[0] = f16_at(p);
-  w->m = f16_at(p + 2);
+  w->d[0] = mtk_k_f16_at(p);
+  w->m = mtk_k_f16_at(p + 2);
   for (int j = 0; j < 16; j++) {
     w->c[j] = (int8_t)(p[4 + j] & 15);
     w->c[j + 16] = (int8_t)(p[4 + j] >> 4);
@@ -82,20 +81,20 @@ static void load_fives(weight_block *w, const uint8_t *fifth, const uint8_t *cod
 
 static void load_q5_0(weight_block *w, const uint8_t *row, int64_t b) {
   const uint8_t *p = row + 22 * b;
-  w->d[0] = f16_at(p);
+  w->d[0] = mtk_k_f16_at(p);
   load_fives(w, p + 2, p + 6, 16);
 }
 
 static void load_q5_1(weight_block *w, const uint8_t *row, int64_t b) {
   const uint8_t *p = row + 24 * b;
-  w->d[0] = f16_at(p);
-  w->m = f16_at(p + 2);
+  w->d[0] = mtk_k_f16_at(p);
+  w->m = mtk_k_f16_at(p + 2);
   load_fives(w, p + 4, p + 8, 0);
 }
 
 static void load_iq4_nl(weight_block *w, const uint8_t *row, int64_t b) {
   const uint8_t *p = row + 18 * b;
-  w->d[0] = f16_at(p);
+  w->d[0] = mtk_k_f16_at(p);
   for (int j = 0; j < 16; j++) {
     w->c[j] = mtk_k_iq4_levels[p[2 + j] & 15];
     w->c[j + 16] = mtk_k_iq4_levels[p[2 + j] >> 4];
@@ -104,7 +103,7 @@ static void load_iq4_nl(weight_block *w, const uint8_t *row, int64_t b) {
 
 static void load_q8_0(weight_block *w, const uint8_t *row, int64_t b) {
   const uint8_t *p = row + 34 * b;
-  w->d[0] = f16_at(p);
+  w->d[0] = mtk_k_f16_at(p);
   memcpy(w->c, p + 2, MTK_K_BLOCK);
 }
 

@@ -5,6 +5,7 @@
 #define MTK_KERNELS_SIMD_WIDEN_H
 
 #include "simd/linear_lanes.h"
+#include "superblock.h"
 
 /* Stored elements as floats. */
 #define WIDEN(name, bytes)                                                                         \
@@ -19,8 +20,6 @@
 WIDEN(f16, 2)
 WIDEN(bf16, 2)
 WIDEN(f8_e4m3, 1)
-
-MTK_INLINE float f16_at(const uint8_t *p) { return mtk_f16_to_f32((uint16_t)(p[0] | p[1] << 8)); }
 
 /* 16 values of E2M1 times a scale: nibbles low first, then high. */
 MTK_INLINE void widen_e2m1(float *dst, const uint8_t *codes, float scale) {
@@ -63,7 +62,7 @@ static void widen_mxfp4(float *dst, const uint8_t *src, int64_t n) {
 /* Codes of 4 bits in 16 bytes: element j low, 16 + j high; (q - zero) d. */
 static void widen_q4_0(float *dst, const uint8_t *src, int64_t n) {
   for (; n > 0; n -= 32, src += 18, dst += 32) {
-    vf d = vf_set1(f16_at(src));
+    vf d = vf_set1(mtk_k_f16_at(src));
     for (int j = 0; j < 16; j += LANES) {
       vi codes = vi_from_u8(src + 2 + j), zero = vi_set1(8);
       vi low = vi_sub(vi_and(codes, vi_set1(15)), zero), high = vi_sub(vi_srli(codes, 4), zero);
@@ -76,7 +75,7 @@ static void widen_q4_0(float *dst, const uint8_t *src, int64_t n) {
 /* The same; q d + m. */
 static void widen_q4_1(float *dst, const uint8_t *src, int64_t n) {
   for (; n > 0; n -= 32, src += 20, dst += 32) {
-    vf d = vf_set1(f16_at(src)), m = vf_set1(f16_at(src + 2));
+    vf d = vf_set1(mtk_k_f16_at(src)), m = vf_set1(mtk_k_f16_at(src + 2));
     for (int j = 0; j < 16; j += LANES) {
       vi codes = vi_from_u8(src + 4 + j);
       vf low = vf_from_i32(vi_and(codes, vi_set1(15))), high = vf_from_i32(vi_srli(codes, 4));
@@ -86,19 +85,13 @@ static void widen_q4_1(float *dst, const uint8_t *src, int64_t n) {
   }
 }
 
-/* Scale and minimum j of a superblock of q4_k or q5_k, from 12 bytes. */
-MTK_INLINE void scale_min(int *scale, int *min, const uint8_t *s, int j) {
-  *scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
-  *min = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4;
-}
-
 /* Part j of 8: 4 bits a code, low or high in 32 bytes for two parts; q5_k (high not NULL): the
  * fifth is bit j of the same bytes for all parts. */
 MTK_INLINE void widen_k_part(float *dst, const uint8_t *src, const uint8_t *codes,
                              const uint8_t *high, int j) {
-  int scale, min;
-  scale_min(&scale, &min, src + 4, j);
-  vf d = vf_set1(f16_at(src) * (float)scale), m = vf_set1(f16_at(src + 2) * (float)min);
+  int8_t scale, min;
+  mtk_k_super_scale_min(&scale, &min, src + 4, j);
+  vf d = vf_set1(mtk_k_f16_at(src) * (float)scale), m = vf_set1(mtk_k_f16_at(src + 2) * (float)min);
   for (int i = 0; i < 32; i += LANES) {
     vi q = vi_and(vi_shift_right(vi_from_u8(codes + j / 2 * 32 + i), j % 2 * 4), vi_set1(15));
     if (high) {
@@ -123,7 +116,7 @@ static void widen_q5_k(float *dst, const uint8_t *src, int64_t n) {
  * them at 2 p of high; a scale for 16. */
 static void widen_q6_k(float *dst, const uint8_t *src, int64_t n) {
   for (; n > 0; n -= 256, src += 210) {
-    float d = f16_at(src + 208);
+    float d = mtk_k_f16_at(src + 208);
     for (int part = 0; part < 8; part++)
       for (int i = 0; i < 32; i += LANES, dst += LANES) {
         const int half = part / 4, p = part % 4;
