@@ -8,8 +8,6 @@
 #ifndef MTK_GRAPH_EXEC_H
 #define MTK_GRAPH_EXEC_H
 
-#include <mtk/limits.h>
-
 #include "graph/graph.h"
 #include "graph/weight.h"
 

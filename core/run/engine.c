@@ -4,6 +4,7 @@
  * Owns everything but the model and the pool. All graphs share one workspace. One thread drives. */
 #include "run/engine.h"
 
+#include <mtk/limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

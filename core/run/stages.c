@@ -1,6 +1,7 @@
 /* run/stages.c: see run/stages.h. */
 #include "run/stages.h"
 
+#include <mtk/limits.h>
 #include <string.h>
 
 /* Rows of logits that are computed at once for the result. */

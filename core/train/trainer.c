@@ -3,6 +3,7 @@
 #include "train/trainer.h"
 
 #include <math.h>
+#include <mtk/limits.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -3,6 +3,7 @@
  * bit for bit; micro-batches, strips of logits, threads and levels give the bits of one batch. */
 #include <check.h>
 #include <math.h>
+#include <mtk/limits.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,6 +2,7 @@
  * and the statistics of them are those of a plain computation in double. */
 #include <check.h>
 #include <math.h>
+#include <mtk/limits.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -3,6 +3,7 @@
  * bits at every level, for any number of threads and however many rows are decoded at a time. */
 #include <check.h>
 #include <math.h>
+#include <mtk/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

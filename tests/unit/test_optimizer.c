@@ -2,6 +2,7 @@
  * bits of one thread that takes each parameter as a whole. */
 #include <check.h>
 #include <math.h>
+#include <mtk/limits.h>
 #include <stdlib.h>
 #include <string.h>
 
