@@ -285,8 +285,8 @@ int ck_main(int argc, char **argv, const ck_check *checks, int n_checks) {
       seed = strtoull(argv[++i], NULL, 10);
     } else {
       fprintf(stderr,
-              "usage: %s [--bench [--csv] [--shapes FILE]] [--check TEXT] [--only TEXT] [--isa NAME] "
-              "[--seed N]\n",
+              "usage: %s [--bench [--csv] [--shapes FILE]] [--check TEXT] [--only TEXT] "
+              "[--isa NAME] [--seed N]\n",
               argv[0]);
       return 2;
     }
