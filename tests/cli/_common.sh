@@ -54,6 +54,9 @@ refuses() {
   grep -Eq -- "$pattern" err || fail "stderr does not match '$pattern': $* -- $(cat err)"
 }
 
+# Is the binary one of the sanitizers'? They reserve terabytes of addresses and keep memory of their own.
+sanitized() { grep -Eqa '__(asan|tsan|ubsan)_' "$MTK"; }
+
 # nothing_left NAME: neither the output nor a temporary of it.
 nothing_left() {
   local found

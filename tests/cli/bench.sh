@@ -183,7 +183,10 @@ refuses 2 '5 . 2 tokens do not fit the context' "$MTK" bench model -d 4 -p 1 -n 
 # Before anything is computed, whichever setting it is, and without room for that many tokens.
 refuses 2 'do not fit the context' "$MTK" bench --shape tiny.json -p 4,300 -n 4 -t 1 -r 1
 [ ! -s out ] || fail "measured before the context was compared: $(cat out)"
-(ulimit -v 4000000 && refuses 2 'do not fit the context' "$MTK" bench model -d 10000000 -s 4096)
+(
+  sanitized || ulimit -v 4000000
+  refuses 2 'do not fit the context' "$MTK" bench model -d 10000000 -s 4096
+)
 refuses 1 'missing.json' "$MTK" bench --shape missing.json
 echo '{"architectures": ["NobodyForCausalLM"]}' >nobody.json
 refuses 1 "nobody.json.*no plugin knows" "$MTK" bench --shape nobody.json

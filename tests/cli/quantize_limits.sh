@@ -22,7 +22,7 @@ rm one.* two.*
 # ---- what a dry run says
 # What sanitizers keep beside the program's memory is no part of the estimate.
 besides=0
-if grep -Eq 'lib(a|t|ub)san' <(ldd "$MTK"); then besides=4e9; fi
+if sanitized; then besides=4e9; fi
 for to in nvfp4 fp8 q4_k; do
   dst=real
   [ $to != q4_k ] || dst=real.gguf
