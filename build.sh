@@ -19,6 +19,7 @@ usage: ./build.sh VERB [ARGUMENTS]
   asan [CTEST ARGS]  tests under the address sanitizer
   ubsan [CTEST ARGS] tests under the undefined behaviour sanitizer
   tsan [CTEST ARGS]  tests under the thread sanitizer
+  emulated [CTEST ARGS] tests with AVX-512 and AMX in software, on any CPU with AVX2
   tidy               layer table, lengths, banned calls, exported symbols
   install [PREFIX]   build and install (default /usr/local)
   clean              remove build/
@@ -145,12 +146,14 @@ EOF
   return $status
 }
 
+# do_sanitized KIND SANITIZERS EMULATE [CTEST ARGS...]: EMULATE = ON: kernels of every level, also of
+# those that the CPU lacks.
 do_sanitized() {
-  local kind="$1" sanitizers="$2"
-  shift 2
+  local kind="$1" sanitizers="$2" emulate="$3"
+  shift 3
   do_deps
   mkdir -p build
-  configure_and_build "$kind" -DMTK_SANITIZE="$sanitizers"
+  configure_and_build "$kind" -DMTK_SANITIZE="$sanitizers" -DMTK_EMULATE="$emulate"
   # No detect_stack_use_after_return: with it gcc 12 misaligns 64-byte vectors on the stack.
   ASAN_OPTIONS="allocator_may_return_null=1" \
     UBSAN_OPTIONS="print_stacktrace=1" TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1" \
@@ -211,10 +214,16 @@ bench)
   exec bash tests/bench/bench.sh "$@"
   ;;
 fuzz) do_fuzz "$@" ;;
-asan) do_sanitized asan address "$@" ;;
-ubsan) do_sanitized ubsan undefined "$@" ;;
-asan-ubsan) do_sanitized asan-ubsan address,undefined "$@" ;; # both at once, for CI
-tsan) do_sanitized tsan thread "$@" ;;
+asan) do_sanitized asan address ON "$@" ;;
+ubsan) do_sanitized ubsan undefined ON "$@" ;;
+asan-ubsan) do_sanitized asan-ubsan address,undefined ON "$@" ;; # both at once, for CI
+tsan) do_sanitized tsan thread OFF "$@" ;;
+emulated)
+  do_deps
+  mkdir -p build
+  configure_and_build emulated -DMTK_EMULATE=ON
+  run_tests build/emulated "$@"
+  ;;
 tidy)
   do_build
   python3 tests/tidy/tidy.py --self-test

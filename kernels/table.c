@@ -19,6 +19,16 @@ mtk_isa mtk_isa_by_name(const char *name) {
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* The highest level whose instructions the CPU itself must have. A build that emulates those above
+ * AVX2 is for tests (tests/emulation). */
+#ifdef MTK_EMULATE
+static const mtk_isa native = MTK_ISA_AVX2;
+static const char *const all_there = "emulated on AVX2, FMA and F16C";
+#else
+static const mtk_isa native = MTK_ISA_AMX;
+static const char *const all_there = "AVX-512 F, BW, DQ, VL and VNNI, AMX-BF16 and AMX-INT8";
+#endif
+
 enum { FAMILIES = 7 };
 typedef void init_fn(mtk_kernels *table);
 
@@ -94,7 +104,7 @@ static int has_bit(const isa_need *n) {
 /* Linux gives a process tiles on request only; threads started later have them too. */
 static int may_use_tiles(void) {
   enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
-  return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
+  return native < MTK_ISA_AMX || syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
 }
 
 enum { TRIAL_ROWS = 16, TRIAL_K = 64, TRIAL_BYTES = 32 << 10 };
@@ -142,15 +152,15 @@ static const char *tiles_lack(void) {
 }
 
 mtk_isa mtk_isa_best_up_to(mtk_isa most, const char **why) {
-  const char *reason = "AVX-512 F, BW, DQ, VL and VNNI, AMX-BF16 and AMX-INT8";
+  const char *reason = all_there;
   mtk_isa best = most < MTK_ISA_AMX ? most : MTK_ISA_AMX;
   for (size_t i = 0; i < sizeof needs / sizeof *needs && needs[i].level <= best; i++) {
-    if (has_bit(&needs[i])) continue;
+    if (needs[i].level > native || has_bit(&needs[i])) continue;
     reason = needs[i].lacking;
     best = (mtk_isa)(needs[i].level - 1);
     break;
   }
-  for (int l = MTK_ISA_AVX2; l <= (int)best; l++) {
+  for (int l = MTK_ISA_AVX2; l <= (int)best && l <= (int)native; l++) {
     if ((xgetbv0() & os_state[l].mask) == os_state[l].mask) continue;
     reason = os_state[l].lacking;
     best = (mtk_isa)(l - 1);

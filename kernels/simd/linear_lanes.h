@@ -203,7 +203,7 @@ MTK_INLINE vi vi_set1_bytes(const void *p) {
 /* dot_step with the four bytes at x. AVX-512 has them as an operand in memory, by assembly: the
  * compiler loads them apart, and where other panels want them too it keeps more of them than there
  * are registers. */
-#if MTK_LANES == 16
+#if MTK_LANES == 16 && defined __AVX512VNNI__ /* not where it is emulated */
 typedef int32_t __attribute__((may_alias)) four_bytes;
 MTK_INLINE vi dot_step_at(vi a, vi w, const int8_t *x, int wide) {
   (void)wide;

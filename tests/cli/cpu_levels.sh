@@ -2,6 +2,7 @@
 # MTK_CPU: one line says which level runs and why, doctor reports it, levels that do not exist or that this machine
 # lacks are refused.
 . "${BASH_SOURCE[0]%/*}/_common.sh"
+unset MTK_CPU
 make_model
 make_data train.jsonl 4
 echo '{"ids": [3, 40, 77]}' >ids.jsonl

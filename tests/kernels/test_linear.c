@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/amx_emulated.h"
 #include "kernels/checkker.h"
 #include "kernels/linear_bench.h"
 
@@ -424,7 +423,7 @@ static void meaning(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
 }
 static void test_meaning(const mtk_kernels *k) { each_row(k, meaning); }
 
-/* ---- the AMX kernels, on any machine with AVX-512 ---------------------------------------- */
+/* ---- heights of tiles ---------------------------------------- */
 static void whole_tiles(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
   static const int64_t rows[] = {7, 8, 15, 16, 17, 31, 32, 33, 48, 191, 192, 193};
   static const int64_t depths[] = {32, 96, 512, 544, 1056, 2080};
@@ -437,18 +436,7 @@ static void whole_tiles(const mtk_kernels *k, mtk_dtype type, mtk_arith arith) {
     compare(k, &c);
   }
 }
-static void test_amx_emulated(const mtk_kernels *k) {
-  static mtk_kernels amx;
-  if (k != ck_ref()) return;
-  if (!ck_amx_emulated(&amx)) {
-    printf("SKIP emulated AMX: this machine has no AVX-512\n");
-    return;
-  }
-  each_row(&amx, whole_tiles);
-  each_row(&amx, edge);
-  each_row(&amx, greatest);
-  each_row(&amx, special);
-}
+static void test_tiles(const mtk_kernels *k) { each_row(k, whole_tiles); }
 
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
@@ -460,7 +448,7 @@ int main(int argc, char **argv) {
       {"linear_a16_denormal_edge", test_edge, NULL},
       {"linear_a8_greatest_sums", test_greatest, NULL},
       {"linear_a8_special", test_special, NULL},
-      {"linear_amx_emulated", test_amx_emulated, NULL},
+      {"linear_tiles", test_tiles, NULL},
   };
   return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
 }

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/amx_emulated.h"
 #include "kernels/checkker.h"
 
 /* Where the f16 d and dmin of a superblock stand; dmin 0: none. */
@@ -233,18 +232,6 @@ static void test_meaning(const mtk_kernels *k) {
   }
 }
 
-/* The AMX kernels, on any machine with AVX-512. */
-static void test_emulated(const mtk_kernels *k) {
-  static mtk_kernels amx;
-  if (k != ck_ref()) return;
-  if (!ck_amx_emulated(&amx)) {
-    printf("SKIP emulated AMX: this machine has no AVX-512\n");
-    return;
-  }
-  test_rows(&amx);
-  test_extremes(&amx);
-}
-
 int main(int argc, char **argv) {
   static const ck_check checks[] = {
       {"linear_k_meaning", test_meaning, NULL},
@@ -252,7 +239,6 @@ int main(int argc, char **argv) {
       {"linear_k_columns", test_columns, NULL},
       {"linear_k_extremes", test_extremes, NULL},
       {"linear_k_not_finite", test_not_finite, NULL},
-      {"linear_k_amx_emulated", test_emulated, NULL},
   };
   return ck_main(argc, argv, checks, sizeof checks / sizeof *checks);
 }
