@@ -1,13 +1,25 @@
 #!/bin/bash
 # Published GGUF files (scripts/fetch-model.sh) against llama.cpp: token ids and perplexity within
 # 0.5 % on the same file and text (golden of tests/oracle/make_published_golden.py); the instruct
-# models answer a chat.
+# models answer a chat. Weights are in memory once: packed where they are read, the file's pages given back.
 set -euo pipefail
 source "$MTK_SRC/tests/cli/_models.sh"
 need_data text/wiki.test.raw
 golden="$MTK_SRC/tests/golden/published.json"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/mtk"
 seen=0
+
+# once_in_memory NAME FILE: the most memory of a process that loads the model and computes a few tokens
+once_in_memory() {
+  echo '{"ids": [3, 40, 77]}' >"$tmp/ids.jsonl"
+  python3 - "$MTK" eval "$2" --score "$tmp/ids.jsonl" -q -c 64 <<'PY' || fail "$1: weights are in memory twice"
+import os, resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+size, peak = os.path.getsize(sys.argv[3]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+print(f"peak {peak / 1e6:.0f} MB for a file of {size / 1e6:.0f} MB")
+sys.exit(peak > 1.3 * size + 80e6)
+PY
+}
 
 # published NAME FILE QUESTION ANSWER: ids, perplexity, and (QUESTION not empty) a chat
 published() {
@@ -21,6 +33,7 @@ published() {
   jq -e --slurpfile g "$golden" --arg n "$name" \
     '$g[0][$n] as $g | (.ids | length) == $g.n_ids and .ids[:64] == $g.first_ids' \
     "$tmp/ids.json" >/dev/null || fail "$name: ids differ from llama.cpp's"
+  once_in_memory "$name" "$model"
   "$MTK" eval "$model" --ppl "$data/text/wiki.test.raw" --ctx 512 --chunks 5 --json -q >"$tmp/ppl.json"
   jq -r --slurpfile g "$golden" --arg n "$name" \
     '"\($n): perplexity \(.ppl) (llama.cpp \($g[0][$n].ppl)), \(.seconds) s"' "$tmp/ppl.json"
