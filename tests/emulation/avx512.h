@@ -21,7 +21,22 @@ typedef struct emulated_si {
   __m256i lo, hi;
 } emulated_si;
 
-/* The names that <immintrin.h> has already given. */
+/* The names that <immintrin.h> has already given, to macros and to functions. */
+#undef _mm512_cmp_ps_mask
+#undef _mm512_cmpeq_epi16_mask
+#undef _mm512_cmpge_epu32_mask
+#undef _mm512_cmpgt_epu16_mask
+#undef _mm512_cvtps_ph
+#undef _mm512_extractf32x4_ps
+#undef _mm512_extractf32x8_ps
+#undef _mm512_extracti64x4_epi64
+#undef _mm512_inserti32x4
+#undef _mm512_setr_epi32
+#undef _mm512_setzero_si512
+#undef _mm512_shuffle_i32x4
+#undef _mm512_shufflehi_epi16
+#undef _mm512_shufflelo_epi16
+#undef _mm512_ternarylogic_epi32
 #define __m512                    emulated_ps
 #define __m512i                   emulated_si
 #define _mm512_add_epi16          emulated_add_epi16
@@ -103,12 +118,6 @@ typedef struct emulated_si {
 #define _mm512_unpacklo_epi64     emulated_unpacklo_epi64
 #define _mm512_xor_ps             emulated_xor_ps
 #define _mm512_xor_si512          emulated_xor_si512
-#undef _mm512_cmp_ps_mask
-#undef _mm512_cvtps_ph
-#undef _mm512_setr_epi32
-#undef _mm512_setzero_si512
-#undef _mm512_shufflehi_epi16
-#undef _mm512_shufflelo_epi16
 
 #define EMULATED static inline __attribute__((always_inline, unused))
 
