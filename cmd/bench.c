@@ -223,11 +223,15 @@ static mtk_status both_phases(double seconds[2], bench *b, bench_run *r, bool co
   return check_logits(r, logits, (size_t)mtk_engine_vocab(b->e.engine), err);
 }
 
-/* Prompt and generation behind the first `depth` tokens. */
+/* Prompt and generation behind the first `depth` tokens, which are computed again where windows
+ * have gone too far to come back to them. */
 static mtk_status one_pass(double seconds[2], bench *b, bench_run *r, bool count, bool per_op,
                            mtk_error *err) {
   for (int s = 0; s < r->sequences; s++)
     mtk_engine_seq_truncate(b->e.engine, b->items[s].seq, r->depth);
+  const float *logits;
+  if (mtk_engine_seq_length(b->e.engine, b->items[0].seq) < r->depth)
+    MTK_TRY(feed(&logits, b, r->sequences, 0, r->depth, err));
   mtk_status st = both_phases(seconds, b, r, count, per_op, err);
   mtk_engine_profile(b->e.engine, false);
   return st;

@@ -207,7 +207,6 @@ static mtk_status make_pages(mtk_exec *e, mtk_exec_step *step, mtk_step_seq *seq
   }
   step->seqs = seqs;
   step->kv_pages = ws->kv_pages;
-  step->kv_layer_stride = 0;
   step->kv_type = MTK_F32;
   return MTK_OK;
 }
@@ -323,7 +322,7 @@ mtk_status mtk_exec_run(mtk_exec *e, const mtk_exec_step *given, bool forward_on
   mtk_exec_step step = *given;
   mtk_step_seq *seqs = NULL;
   mtk_status status = MTK_OK;
-  if (!step.kv_pages && step.n_seqs > 0) {
+  if (!step.kv_layers && step.n_seqs > 0) {
     seqs = mtk_alloc((size_t)step.n_seqs, sizeof *seqs);
     if (!seqs) return mtk_fail(err, MTK_E_NOMEM, NULL, "out of memory for a step");
     status = make_pages(e, &step, seqs, err);

@@ -63,7 +63,15 @@ typedef struct mtk_step_seq {
   int64_t row0, n_rows;  /* its rows in the step */
   int64_t pos0;          /* absolute position of the first one; keys before it are in the pages */
   const int32_t *pages;  /* page numbers; page i holds positions 64 i .. 64 i + 63 */
+  const int32_t *ring;   /* [kv_ring] of the layers in the ring: page i is ring[i % kv_ring] */
 } mtk_step_seq;
+
+/* Where a page block has a layer. Layers with a sliding window may go round in a ring of pages of
+ * their own, which hold the last positions only. */
+typedef struct mtk_kv_layer {
+  size_t at; /* bytes */
+  bool in_ring;
+} mtk_kv_layer;
 
 typedef struct mtk_exec_step {
   const int32_t *ids; /* [n_tokens], checked against the vocabulary by the caller */
@@ -77,16 +85,17 @@ typedef struct mtk_exec_step {
   const int32_t *targets;
   const float *target_weights;
   /* KV cache: block of each page; layer l, head h has its page of K (mtk_kv_page_bytes) at
-   * l*kv_layer_stride + h*(bytes of K and V), and V right behind it. kv_pages NULL: pages of this
-   * step only, of f32 (all sequences start at position 0; seqs[i].pages and kv_type are not read):
-   * training and evaluation. */
-  void *const *kv_pages;
-  size_t kv_layer_stride; /* bytes */
+   * kv_layers[l].at + h*(bytes of K and V), and V right behind it. kv_layers NULL: pages of this
+   * step only, of f32 (all sequences start at position 0; what seqs and this say of pages and their
+   * type is not read): training and evaluation. */
+  const mtk_kv_layer *kv_layers; /* [n_layer] */
+  void *const *kv_pages, *const *ring_pages;
+  int64_t kv_ring; /* pages of a sequence's ring: all that its rows of this step see */
   mtk_dtype kv_type;
   float *logits; /* [n_outputs, V] if logits_outside */
 } mtk_exec_step;
 
-/* Bytes of one layer's part of a page block of a KV cache of this type: its layer stride. */
+/* Bytes of one layer's part of a page block of a KV cache of this type. */
 size_t mtk_kv_layer_bytes(const mtk_graph *g, mtk_dtype type);
 static inline int64_t mtk_kv_pages_for(int64_t positions) {
   return (positions + MTK_KV_PAGE - 1) / MTK_KV_PAGE;

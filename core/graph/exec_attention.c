@@ -25,19 +25,27 @@ static kv_place place_of(const mtk_exec *e, const mtk_graph_node *n, int64_t pai
   size_t k_bytes = mtk_kv_page_bytes(e->step->kv_type, n->attrs.head_dim);
   size_t v_bytes = mtk_kv_page_bytes(e->step->kv_type, n->attrs.v_dim);
   size_t head = (size_t)(pair % n->attrs.n_head_kv);
-  size_t at = (size_t)n->attrs.layer * e->step->kv_layer_stride + head * (k_bytes + v_bytes);
+  size_t layer = e->step->kv_layers ? e->step->kv_layers[n->attrs.layer].at : 0;
+  size_t at = layer + head * (k_bytes + v_bytes);
   return (kv_place){at, at + k_bytes};
+}
+
+/* The block of a sequence's page with positions 64 page .. 64 page + 63. */
+static uint8_t *block_of(const mtk_exec_step *step, const mtk_graph_node *n, const mtk_step_seq *s,
+                         int64_t page) {
+  bool in_ring = step->kv_layers && step->kv_layers[n->attrs.layer].in_ring;
+  return in_ring ? step->ring_pages[s->ring[page % step->kv_ring]] : step->kv_pages[s->pages[page]];
 }
 
 /* Pointers to pages p0 .. p1-1 of a pair at k[p] and, for V, k[p1 + p]; k lies in the worker's
  * scratch behind `floats` floats. */
 static void **page_pointers(const mtk_exec *e, const mtk_graph_node *n, int64_t pair, int64_t p0,
                             int64_t p1, size_t floats, int worker) {
-  const int32_t *pages = seq_of(e, n, pair)->pages;
+  const mtk_step_seq *s = seq_of(e, n, pair);
   const kv_place at = place_of(e, n, pair);
   void **k = (void **)(void *)(mtk_exec_scratch(e, worker) + (floats + 15) / 16 * 16);
   for (int64_t i = p0; i < p1; i++) {
-    uint8_t *block = e->step->kv_pages[pages[i]];
+    uint8_t *block = block_of(e->step, n, s, i);
     k[i] = block + at.k;
     k[i + p1] = block + at.v;
   }
@@ -102,7 +110,7 @@ static void set_after(mtk_attn_args *a, const mtk_exec *e, const mtk_graph_node 
   const mtk_step_seq *s = seq_of(e, n, pair);
   int64_t page = first_key(a) / MTK_KV_PAGE;
   if (page >= mtk_kv_pages_for(s->pos0 + s->n_rows)) return;
-  const uint8_t *block = e->step->kv_pages[s->pages[page]];
+  const uint8_t *block = block_of(e->step, n, s, page);
   const kv_place at = place_of(e, n, pair);
   a->k_after = block + at.k;
   a->v_after = block + at.v;

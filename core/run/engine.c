@@ -17,8 +17,7 @@
 typedef struct sequence {
   bool open;
   int64_t length; /* positions stored */
-  int32_t *pages; /* room for a whole context */
-  int64_t n_pages;
+  mtk_kv_seq kv;
 } sequence;
 
 /* A graph with its weights and executor: index 0 is the base model, the others are adapters. */
@@ -38,7 +37,7 @@ struct mtk_engine {
   network *networks;
   int n_networks;
   mtk_workspace workspace;
-  mtk_kv_pool kv;
+  mtk_kv_cache kv;
   sequence *seqs;
   int64_t id_count, vocab; /* vocab: width of the result */
   bool whole;              /* a sequence is computed in one step */
@@ -66,8 +65,8 @@ void mtk_engine_destroy(mtk_engine *e) {
   for (int i = e->n_networks; i-- > 0;) finish_network(&e->networks[i]);
   mtk_free(e->networks);
   mtk_workspace_finish(&e->workspace);
-  mtk_kv_finish(&e->kv);
-  for (int i = 0; e->seqs && i < e->o.max_seqs; i++) mtk_free(e->seqs[i].pages);
+  mtk_kv_cache_finish(&e->kv);
+  for (int i = 0; e->seqs && i < e->o.max_seqs; i++) mtk_kv_seq_finish(&e->seqs[i].kv);
   mtk_free(e->seqs);
   mtk_free(e->ids);
   mtk_free(e->output_rows);
@@ -102,21 +101,20 @@ static mtk_status read_options(mtk_engine *e, const mtk_engine_options *o, mtk_e
 }
 
 static mtk_status alloc_buffers(mtk_engine *e, mtk_error *err) {
-  const mtk_graph *g = e->networks[0].graph;
-  int64_t per_seq = mtk_kv_pages_for(e->o.context);
-  int64_t pages = e->o.kv_tokens > 0 ? mtk_kv_pages_for(e->o.kv_tokens) : per_seq * e->o.max_seqs;
-  size_t page_bytes = (size_t)g->n_layer * mtk_kv_layer_bytes(g, e->o.kv_type);
-  MTK_TRY(mtk_kv_init(&e->kv, pages, page_bytes, err));
+  int64_t whole_pages = mtk_kv_pages_for(e->o.context) * MTK_KV_PAGE;
+  const mtk_kv_sizes sizes = {
+      .context = e->o.context, .max_seqs = e->o.max_seqs, .max_batch = e->o.max_batch,
+      .positions = e->o.kv_tokens > 0 ? e->o.kv_tokens : whole_pages * e->o.max_seqs,
+      .type = e->o.kv_type};
+  MTK_TRY(mtk_kv_cache_init(&e->kv, e->networks[0].graph, &sizes, err));
   e->seqs = mtk_alloc((size_t)e->o.max_seqs, sizeof *e->seqs);
   e->ids = mtk_alloc((size_t)e->o.max_batch, sizeof *e->ids);
   e->output_rows = mtk_alloc((size_t)e->o.max_batch, sizeof *e->output_rows);
   e->step_seqs = mtk_alloc((size_t)e->o.max_seqs, sizeof *e->step_seqs);
-  bool ok = e->seqs && e->ids && e->output_rows && e->step_seqs;
-  for (int i = 0; ok && i < e->o.max_seqs; i++) {
-    e->seqs[i].pages = mtk_alloc((size_t)per_seq, sizeof(int32_t));
-    ok = e->seqs[i].pages != NULL;
-  }
-  return ok ? MTK_OK : mtk_fail(err, MTK_E_NOMEM, "engine", "out of memory for an engine");
+  if (!e->seqs || !e->ids || !e->output_rows || !e->step_seqs)
+    return mtk_fail(err, MTK_E_NOMEM, "engine", "out of memory for an engine");
+  for (int i = 0; i < e->o.max_seqs; i++) MTK_TRY(mtk_kv_seq_init(&e->seqs[i].kv, &e->kv, err));
+  return MTK_OK;
 }
 
 /* An observed executor computes node by node, so there is none unless asked for. */
@@ -195,6 +193,9 @@ static mtk_status describe(mtk_engine *e, const char *why, mtk_error *err) {
                      arith_names[k->arith]);
   }
   mtk_bytes_printf(&e->description, "; KV cache in %s", mtk_dtype_get(e->o.kv_type)->name);
+  if (e->kv.ring > 0)
+    mtk_bytes_printf(&e->description, ", of %d layers with windows the last %lld positions",
+                     e->kv.n_in_ring, (long long)(e->kv.ring * MTK_KV_PAGE));
   MTK_TRY(mtk_bytes_status(&e->description, err));
   mtk_log(MTK_LOG_INFO, "engine: %s", e->description.data + level);
   return MTK_OK;
@@ -336,7 +337,7 @@ bool mtk_engine_has_embeddings(const mtk_engine *e) { return e->o.embeddings; }
 int64_t mtk_engine_context(const mtk_engine *e) { return e->o.context; }
 int mtk_engine_max_seqs(const mtk_engine *e) { return e->o.max_seqs; }
 int mtk_engine_max_batch(const mtk_engine *e) { return e->o.max_batch; }
-int64_t mtk_engine_kv_pages(const mtk_engine *e) { return e->kv.n_pages; }
+int64_t mtk_engine_kv_pages(const mtk_engine *e) { return e->kv.pool.n_pages; }
 const char *mtk_engine_isa(const mtk_engine *e) { return e->kernels.isa_name; }
 const char *mtk_engine_description(const mtk_engine *e) { return e->description.data; }
 const mtk_kernels *mtk_engine_kernels(const mtk_engine *e) { return &e->kernels; }
@@ -388,10 +389,7 @@ void mtk_engine_seq_truncate(mtk_engine *e, int seq, int64_t length) {
   if (!is_open(e, seq)) return;
   sequence *s = &e->seqs[seq];
   if (length < 0) length = 0;
-  if (length < s->length) s->length = length;
-  int64_t keep = mtk_kv_pages_for(s->length);
-  mtk_kv_give(&e->kv, s->pages + keep, s->n_pages - keep);
-  s->n_pages = keep;
+  s->length = mtk_kv_seq_cut(&s->kv, &e->kv, length < s->length ? length : s->length);
 }
 
 void mtk_engine_seq_close(mtk_engine *e, int seq) {
@@ -403,7 +401,9 @@ int64_t mtk_engine_seq_length(const mtk_engine *e, int seq) {
   return is_open(e, seq) ? e->seqs[seq].length : 0;
 }
 
-int64_t mtk_engine_kv_free(const mtk_engine *e) { return (int64_t)e->kv.n_unused * MTK_KV_PAGE; }
+int64_t mtk_engine_kv_free(const mtk_engine *e) {
+  return (int64_t)e->kv.pool.n_unused * MTK_KV_PAGE;
+}
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
@@ -442,15 +442,15 @@ static mtk_status admit(int64_t *n_rows, mtk_engine *e, const mtk_batch_item *it
   for (int i = 0; i < n_items; i++) {
     MTK_TRY(check_item(e, items, i, err));
     const sequence *s = &e->seqs[items[i].seq];
-    pages += mtk_kv_pages_for(s->length + items[i].n_ids) - s->n_pages;
+    pages += mtk_kv_pages_for(s->length + items[i].n_ids) - s->kv.n_pages;
     rows += rows_of_item(&items[i]);
   }
   if (rows > e->o.max_batch)
     return mtk_fail(err, MTK_E_INVALID, "batch", "%lld rows of logits are more than max_batch, %d",
                     (long long)rows, e->o.max_batch);
-  if (pages > e->kv.n_unused)
+  if (pages > e->kv.pool.n_unused)
     return mtk_fail(err, MTK_E_LIMIT, "kv", "the KV cache is full: %lld pages wanted, %d free",
-                    (long long)pages, (int)e->kv.n_unused);
+                    (long long)pages, (int)e->kv.pool.n_unused);
   if (rows > e->logits_rows) {
     mtk_free(e->logits);
     e->logits_rows = 0;
@@ -460,9 +460,7 @@ static mtk_status admit(int64_t *n_rows, mtk_engine *e, const mtk_batch_item *it
   }
   for (int i = 0; i < n_items; i++) {
     sequence *s = &e->seqs[items[i].seq];
-    int64_t want = mtk_kv_pages_for(s->length + items[i].n_ids) - s->n_pages;
-    MTK_TRY(mtk_kv_take(&e->kv, s->pages + s->n_pages, want, err));
-    s->n_pages += want;
+    MTK_TRY(mtk_kv_seq_grow(&s->kv, &e->kv, s->length + items[i].n_ids, err));
   }
   *n_rows = rows;
   return MTK_OK;
@@ -478,8 +476,8 @@ typedef struct cursor {
 static mtk_exec_step build_step(mtk_engine *e, cursor *c, const mtk_batch_item *items,
                                 int n_items) {
   mtk_exec_step step = {.ids = e->ids, .seqs = e->step_seqs, .output_rows = e->output_rows,
-                   .kv_pages = e->kv.pages,
-                   .kv_layer_stride = mtk_kv_layer_bytes(e->networks[0].graph, e->o.kv_type),
+                   .kv_layers = e->kv.layers, .kv_pages = e->kv.pool.pages,
+                   .ring_pages = e->kv.ring_pool.pages, .kv_ring = e->kv.ring,
                    .kv_type = e->o.kv_type};
   int adapter = items[c->item].adapter;
   while (c->item < n_items && items[c->item].adapter == adapter &&
@@ -491,7 +489,7 @@ static mtk_exec_step build_step(mtk_engine *e, cursor *c, const mtk_batch_item *
     if (n > room) n = room;
     memcpy(e->ids + step.n_tokens, it->ids + c->offset, (size_t)n * sizeof *e->ids);
     e->step_seqs[step.n_seqs++] =
-        (mtk_step_seq){step.n_tokens, n, s->length + c->offset, s->pages};
+        (mtk_step_seq){step.n_tokens, n, s->length + c->offset, s->kv.pages, s->kv.ring};
     for (int64_t t = 0; t < n; t++) {
       bool last = c->offset + t == it->n_ids - 1;
       if (it->logits == MTK_LOGITS_ALL || (it->logits == MTK_LOGITS_LAST && last))

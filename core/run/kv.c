@@ -1,5 +1,8 @@
-/* kv.c: the page pool of the KV cache. Owns the page blocks; one thread. */
+/* kv.c: the KV cache: its pages, and which of them a sequence has. Owns the page blocks; one
+ * thread. */
 #include "run/kv.h"
+
+#include <string.h>
 
 #include "base/internal.h"
 
@@ -15,7 +18,7 @@ mtk_status mtk_kv_init(mtk_kv_pool *pool, int64_t n_pages, size_t page_bytes, mt
   pool->unused = mtk_alloc((size_t)n_pages, sizeof *pool->unused);
   if (!pool->pages || !pool->unused)
     return mtk_fail(err, MTK_E_NOMEM, "kv", "out of memory for the KV cache's page table");
-  size_t slab_pages = page_bytes < SLAB_BYTES ? SLAB_BYTES / page_bytes : 1;
+  size_t slab_pages = page_bytes > 0 && page_bytes < SLAB_BYTES ? SLAB_BYTES / page_bytes : 1;
   pool->slab_pages = (int32_t)(slab_pages < (size_t)n_pages ? slab_pages : (size_t)n_pages);
   pool->n_pages = pool->n_unused = (int32_t)n_pages;
   for (int32_t i = 0; i < pool->n_pages; i++) pool->unused[i] = pool->n_pages - 1 - i;
@@ -51,7 +54,7 @@ mtk_status mtk_kv_take(mtk_kv_pool *pool, int32_t *out, int64_t n, mtk_error *er
                     (long long)n, (int)pool->n_unused);
   for (int64_t i = 0; i < n; i++) {
     int32_t page = pool->unused[pool->n_unused - 1 - i];
-    if (!pool->pages[page] && !make_slab(pool, page))
+    if (pool->page_bytes > 0 && !pool->pages[page] && !make_slab(pool, page))
       return mtk_fail(err, MTK_E_NOMEM, "kv", "out of memory for a KV page of %zu bytes",
                       pool->page_bytes);
     out[i] = page;
@@ -62,4 +65,111 @@ mtk_status mtk_kv_take(mtk_kv_pool *pool, int32_t *out, int64_t n, mtk_error *er
 
 void mtk_kv_give(mtk_kv_pool *pool, const int32_t *pages, int64_t n) {
   while (n > 0) pool->unused[pool->n_unused++] = pages[--n];
+}
+
+/* ---- layers and sequences -------------------------------------------------------------------- */
+
+/* The window of each layer; 0 = it sees everything. */
+static void find_windows(int64_t *window, const mtk_graph *g) {
+  for (int l = 0; l < g->n_layer; l++) window[l] = -1;
+  for (size_t i = 0; i < g->n_nodes; i++) {
+    const mtk_graph_node *n = &g->nodes[i];
+    if (n->op != MTK_OP_ATTENTION) continue;
+    int64_t *w = &window[n->attrs.layer], sees = n->attrs.bidirectional ? 0 : n->attrs.window;
+    if (*w < 0 || sees == 0 || (*w > 0 && sees > *w)) *w = sees;
+  }
+  for (int l = 0; l < g->n_layer; l++)
+    if (window[l] < 0) window[l] = 0;
+}
+
+/* Room for what the first of `tokens` tokens sees before it, and for them. A position is lost when
+ * the one a whole ring further is stored. */
+static int64_t ring_pages(int64_t window, int64_t tokens) {
+  return mtk_kv_pages_for(window - 1 + tokens);
+}
+
+/* Which layers are in the ring, and where each lies in its page blocks. */
+static void place_layers(mtk_kv_cache *c, size_t page_bytes[2], const mtk_graph *g,
+                         const int64_t *window, const mtk_kv_sizes *sizes) {
+  size_t layer_bytes = mtk_kv_layer_bytes(g, sizes->type);
+  for (int l = 0; l < g->n_layer; l++) {
+    bool in_ring = window[l] > 0 &&
+                   ring_pages(window[l], sizes->max_batch) < mtk_kv_pages_for(sizes->context);
+    if (in_ring && window[l] > c->window) c->window = window[l];
+    c->layers[l] = (mtk_kv_layer){page_bytes[in_ring], in_ring};
+    c->n_in_ring += in_ring;
+    page_bytes[in_ring] += layer_bytes;
+  }
+  if (c->window > 0) c->ring = ring_pages(c->window, sizes->max_batch);
+}
+
+mtk_status mtk_kv_cache_init(mtk_kv_cache *c, const mtk_graph *g, const mtk_kv_sizes *sizes,
+                             mtk_error *err) {
+  *c = (mtk_kv_cache){.context = sizes->context};
+  size_t page_bytes[2] = {0}, n_layer = (size_t)g->n_layer;
+  int64_t *window = mtk_alloc(n_layer + 1, sizeof *window);
+  c->layers = mtk_alloc(n_layer + 1, sizeof *c->layers);
+  if (!window || !c->layers) {
+    mtk_free(window);
+    return mtk_fail(err, MTK_E_NOMEM, "kv", "out of memory for the layers of a KV cache");
+  }
+  find_windows(window, g);
+  place_layers(c, page_bytes, g, window, sizes);
+  mtk_free(window);
+  int64_t n_pages = mtk_kv_pages_for(sizes->positions), n_ring = c->ring * sizes->max_seqs;
+  MTK_TRY(mtk_kv_init(&c->pool, n_pages, page_bytes[0], err));
+  if (c->ring == 0) return MTK_OK;
+  return mtk_kv_init(&c->ring_pool, n_ring < n_pages ? n_ring : n_pages, page_bytes[1], err);
+}
+
+void mtk_kv_cache_finish(mtk_kv_cache *c) {
+  mtk_kv_finish(&c->pool);
+  mtk_kv_finish(&c->ring_pool);
+  mtk_free(c->layers);
+  *c = (mtk_kv_cache){0};
+}
+
+mtk_status mtk_kv_seq_init(mtk_kv_seq *s, const mtk_kv_cache *c, mtk_error *err) {
+  *s = (mtk_kv_seq){.pages = mtk_alloc((size_t)mtk_kv_pages_for(c->context), sizeof *s->pages),
+                    .ring = mtk_alloc((size_t)c->ring + 1, sizeof *s->ring)};
+  if (s->pages && s->ring) return MTK_OK;
+  return mtk_fail(err, MTK_E_NOMEM, "kv", "out of memory for the pages of a sequence");
+}
+
+void mtk_kv_seq_finish(mtk_kv_seq *s) {
+  mtk_free(s->pages);
+  mtk_free(s->ring);
+  *s = (mtk_kv_seq){0};
+}
+
+mtk_status mtk_kv_seq_grow(mtk_kv_seq *s, mtk_kv_cache *c, int64_t length, mtk_error *err) {
+  int64_t want = mtk_kv_pages_for(length) - s->n_pages;
+  MTK_TRY(mtk_kv_take(&c->pool, s->pages + s->n_pages, want, err));
+  s->n_pages += want;
+  int64_t ring = (s->n_pages < c->ring ? s->n_pages : c->ring) - s->n_ring;
+  MTK_TRY(mtk_kv_take(&c->ring_pool, s->ring + s->n_ring, ring, err));
+  s->n_ring += ring;
+  if (length > s->reached) s->reached = length;
+  return MTK_OK;
+}
+
+/* Has the ring the positions that the token after `length` ones sees? */
+static bool ring_holds(const mtk_kv_seq *s, const mtk_kv_cache *c, int64_t length) {
+  int64_t first = length + 1 > c->window ? length + 1 - c->window : 0;
+  return c->ring == 0 || s->reached <= first + c->ring * MTK_KV_PAGE;
+}
+
+int64_t mtk_kv_seq_cut(mtk_kv_seq *s, mtk_kv_cache *c, int64_t length) {
+  if (!ring_holds(s, c, length)) length = 0;
+  int64_t keep = mtk_kv_pages_for(length);
+  if (keep < s->n_pages) {
+    mtk_kv_give(&c->pool, s->pages + keep, s->n_pages - keep);
+    s->n_pages = keep;
+  }
+  if (keep < s->n_ring) {
+    mtk_kv_give(&c->ring_pool, s->ring + keep, s->n_ring - keep);
+    s->n_ring = keep;
+  }
+  if (length == 0) s->reached = 0;
+  return length;
 }

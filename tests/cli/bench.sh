@@ -66,6 +66,16 @@ grep -q 'behind 4 tokens, prompt 7:' out || fail "no depth: $(cat out)"
 grep -Eq '^limits of .*GB/s read' out || fail "no limits: $(cat out)"
 grep -Eq 'linear 512 x 256, q8_0 in a8' out || fail "no table of ops: $(cat out)"
 
+# Windows in a ring of 64 positions: each pass comes back to a depth that the one before has overwritten.
+sed 's/Llama/Mistral/; s/"hidden_size"/"sliding_window": 16, "hidden_size"/' tiny.json >window.json
+for batch in 8 256; do # 256: no ring
+  run_quiet 0 "$MTK" bench --shape window.json --dtype q8_0 -d 60 -p 70 -n 2 -r 2 --no-limits --json --batch $batch -v
+  cp out window-$batch.json
+  [ "$(grep -c 'of 3 layers with windows the last 64 positions' err)" -eq $((batch == 8)) ] ||
+    fail "the ring: $(grep engine: err)"
+done
+check window-8.json "r0['logits_sha256'] == json.load(open('window-256.json'))['runs'][0]['logits_sha256']"
+
 # ---- the same logits -----------------------------------------------------------------------------
 levels="$(levels_of "$MTK" bench --shape tiny.json --dtype f32 -p 1 -n 1 -r 1 --no-limits -q)"
 for type in nvfp4 q4_k f32; do

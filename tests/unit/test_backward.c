@@ -108,7 +108,7 @@ static int rig_run(rig *r, int s0, int s1, float *losses, bool forward_only) {
   mtk_exec_step step = {.ids = all, .seqs = seqs, .output_rows = rows, .targets = targets,
                    .target_weights = weights};
   for (int s = s0; s < s1; s++) {
-    seqs[step.n_seqs++] = (mtk_step_seq){step.n_tokens, lengths[s], 0, NULL};
+    seqs[step.n_seqs++] = (mtk_step_seq){.row0 = step.n_tokens, .n_rows = lengths[s]};
     for (int i = 0; i < lengths[s]; i++) {
       all[step.n_tokens] = ids[s][i];
       if (i + 1 < lengths[s]) {

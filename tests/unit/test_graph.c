@@ -210,11 +210,12 @@ static void write_value(const play *y, const mtk_graph_node *n, mtk_node_value v
   ck_assert_uint_eq(y->p->offset[v] % 16, 0);
   ck_assert_uint_le(to, y->p->floats);
   for (int q = 0; q < n->n_in; q++) {
-    if (y->p->last[n->in[q]] != n - y->g->nodes || y->p->owner[v] == y->p->owner[n->in[q]]) continue;
+    mtk_node_value in = n->in[q];
+    if (y->p->last[in] != n - y->g->nodes || y->p->owner[v] == y->p->owner[in]) continue;
     bool apart = true;
-    for (size_t f = from; f < to; f++) apart = apart && y->arena[f] != n->in[q];
-    ck_assert_msg(apart, "value %d is written over value %d, which node %zu still reads", v,
-                  n->in[q], (size_t)(n - y->g->nodes));
+    for (size_t f = from; f < to; f++) apart = apart && y->arena[f] != in;
+    ck_assert_msg(apart, "value %d is written over value %d, which node %zu still reads", v, in,
+                  (size_t)(n - y->g->nodes));
   }
   for (size_t f = from; f < to; f++) y->arena[f] = v;
 }

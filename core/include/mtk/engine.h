@@ -54,7 +54,9 @@ mtk_status mtk_engine_add_adapter(int *id, mtk_engine *engine, const mtk_adapter
 mtk_status mtk_engine_seq_open(int *seq, mtk_engine *engine, mtk_error *err);
 void mtk_engine_seq_close(mtk_engine *engine, int seq);
 int64_t mtk_engine_seq_length(const mtk_engine *engine, int seq); /* positions stored */
-/* Forget positions >= length. */
+/* Forget positions >= length. Layers with a sliding window may keep only what it and one step of
+ * max_batch tokens need: a sequence that is cut back further is empty afterwards (its length says
+ * so), and whoever wants the first positions feeds them again. */
 void mtk_engine_seq_truncate(mtk_engine *engine, int seq, int64_t length);
 int64_t mtk_engine_kv_free(const mtk_engine *engine); /* positions still unreserved, whole pages */
 
@@ -70,7 +72,8 @@ typedef struct mtk_batch_item {
 /* Feed ids to their sequences (each appears at most once) and compute logits. *logits: rows of
  * vocab floats in item order, valid until the next call; *n_rows their number. Logits of at most
  * max_batch rows per call are kept: with MTK_LOGITS_ALL feed at most max_batch ids per call. On
- * failure no sequence has changed length. MTK_E_LIMIT: context or cache exhausted. */
+ * failure no sequence has changed length, but those that were fed more than max_batch ids may be
+ * empty where layers have windows. MTK_E_LIMIT: context or cache exhausted. */
 mtk_status mtk_engine_forward(const float **logits, int64_t *n_rows, mtk_engine *engine,
                               const mtk_batch_item *items, int n_items, mtk_error *err);
 const mtk_kernels *mtk_engine_kernels(const mtk_engine *engine);
