@@ -2,8 +2,6 @@
  * thread. */
 #include "run/kv.h"
 
-#include <string.h>
-
 #include "base/internal.h"
 
 /* What a slab should have: enough huge pages for little of it to lie outside of them. */
