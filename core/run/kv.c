@@ -7,7 +7,7 @@
 /* What a slab should have: enough huge pages for little of it to lie outside of them. */
 enum { SLAB_BYTES = 16 << 20 };
 
-mtk_status mtk_kv_init(mtk_kv_pool *pool, int64_t n_pages, size_t page_bytes, mtk_error *err) {
+static mtk_status pool_init(mtk_kv_pool *pool, int64_t n_pages, size_t page_bytes, mtk_error *err) {
   *pool = (mtk_kv_pool){.page_bytes = page_bytes};
   if (n_pages <= 0 || n_pages > INT32_MAX)
     return mtk_fail(err, MTK_E_INVALID, "kv", "a KV cache of %lld pages is not possible",
@@ -36,7 +36,7 @@ static bool make_slab(mtk_kv_pool *pool, int32_t page) {
   return slab != NULL;
 }
 
-void mtk_kv_finish(mtk_kv_pool *pool) {
+static void pool_finish(mtk_kv_pool *pool) {
   for (int32_t i = 0, end; i < pool->n_pages; i = end) {
     end = slab_end(pool, i);
     mtk_free_pages(pool->pages[i], (size_t)(end - i) * pool->page_bytes);
@@ -46,7 +46,8 @@ void mtk_kv_finish(mtk_kv_pool *pool) {
   *pool = (mtk_kv_pool){0};
 }
 
-mtk_status mtk_kv_take(mtk_kv_pool *pool, int32_t *out, int64_t n, mtk_error *err) {
+/* Put n page numbers into `out`, or none: MTK_E_LIMIT when the cache is full, MTK_E_NOMEM. */
+static mtk_status pool_take(mtk_kv_pool *pool, int32_t *out, int64_t n, mtk_error *err) {
   if (n > pool->n_unused)
     return mtk_fail(err, MTK_E_LIMIT, "kv", "the KV cache is full: %lld pages wanted, %d free",
                     (long long)n, (int)pool->n_unused);
@@ -61,7 +62,7 @@ mtk_status mtk_kv_take(mtk_kv_pool *pool, int32_t *out, int64_t n, mtk_error *er
   return MTK_OK;
 }
 
-void mtk_kv_give(mtk_kv_pool *pool, const int32_t *pages, int64_t n) {
+static void pool_give(mtk_kv_pool *pool, const int32_t *pages, int64_t n) {
   while (n > 0) pool->unused[pool->n_unused++] = pages[--n];
 }
 
@@ -115,14 +116,14 @@ mtk_status mtk_kv_cache_init(mtk_kv_cache *c, const mtk_graph *g, const mtk_kv_s
   place_layers(c, page_bytes, g, window, sizes);
   mtk_free(window);
   int64_t n_pages = mtk_kv_pages_for(sizes->positions), n_ring = c->ring * sizes->max_seqs;
-  MTK_TRY(mtk_kv_init(&c->pool, n_pages, page_bytes[0], err));
+  MTK_TRY(pool_init(&c->pool, n_pages, page_bytes[0], err));
   if (c->ring == 0) return MTK_OK;
-  return mtk_kv_init(&c->ring_pool, n_ring < n_pages ? n_ring : n_pages, page_bytes[1], err);
+  return pool_init(&c->ring_pool, n_ring < n_pages ? n_ring : n_pages, page_bytes[1], err);
 }
 
 void mtk_kv_cache_finish(mtk_kv_cache *c) {
-  mtk_kv_finish(&c->pool);
-  mtk_kv_finish(&c->ring_pool);
+  pool_finish(&c->pool);
+  pool_finish(&c->ring_pool);
   mtk_free(c->layers);
   *c = (mtk_kv_cache){0};
 }
@@ -142,10 +143,10 @@ void mtk_kv_seq_finish(mtk_kv_seq *s) {
 
 mtk_status mtk_kv_seq_grow(mtk_kv_seq *s, mtk_kv_cache *c, int64_t length, mtk_error *err) {
   int64_t want = mtk_kv_pages_for(length) - s->n_pages;
-  MTK_TRY(mtk_kv_take(&c->pool, s->pages + s->n_pages, want, err));
+  MTK_TRY(pool_take(&c->pool, s->pages + s->n_pages, want, err));
   s->n_pages += want;
   int64_t ring = (s->n_pages < c->ring ? s->n_pages : c->ring) - s->n_ring;
-  MTK_TRY(mtk_kv_take(&c->ring_pool, s->ring + s->n_ring, ring, err));
+  MTK_TRY(pool_take(&c->ring_pool, s->ring + s->n_ring, ring, err));
   s->n_ring += ring;
   if (length > s->reached) s->reached = length;
   return MTK_OK;
@@ -161,11 +162,11 @@ int64_t mtk_kv_seq_cut(mtk_kv_seq *s, mtk_kv_cache *c, int64_t length) {
   if (!ring_holds(s, c, length)) length = 0;
   int64_t keep = mtk_kv_pages_for(length);
   if (keep < s->n_pages) {
-    mtk_kv_give(&c->pool, s->pages + keep, s->n_pages - keep);
+    pool_give(&c->pool, s->pages + keep, s->n_pages - keep);
     s->n_pages = keep;
   }
   if (keep < s->n_ring) {
-    mtk_kv_give(&c->ring_pool, s->ring + keep, s->n_ring - keep);
+    pool_give(&c->ring_pool, s->ring + keep, s->n_ring - keep);
     s->n_ring = keep;
   }
   if (length == 0) s->reached = 0;

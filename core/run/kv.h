@@ -24,12 +24,6 @@ typedef struct mtk_kv_pool {
   size_t page_bytes;
 } mtk_kv_pool;
 
-mtk_status mtk_kv_init(mtk_kv_pool *pool, int64_t n_pages, size_t page_bytes, mtk_error *err);
-void mtk_kv_finish(mtk_kv_pool *pool);
-/* Put n page numbers into `out`, or none: MTK_E_LIMIT when the cache is full, MTK_E_NOMEM. */
-mtk_status mtk_kv_take(mtk_kv_pool *pool, int32_t *out, int64_t n, mtk_error *err);
-void mtk_kv_give(mtk_kv_pool *pool, const int32_t *pages, int64_t n);
-
 typedef struct mtk_kv_cache {
   mtk_kv_pool pool, ring_pool;
   mtk_kv_layer *layers; /* [n_layer] */

@@ -91,8 +91,7 @@ static __attribute__((noinline)) void multiply_bf16(product p) {
   }
 }
 
-/* Denormals of inputs and results count as zeros, rounding is to nearest even, whatever MXCSR says.
- */
+/* Whatever MXCSR says, denormals count as zeros, rounding is to nearest even. */
 void mtk_emulated_dpbf16ps(int c, int a, int b) {
   product p = product_of(c, a, b, "TDPBF16PS");
   unsigned csr = _mm_getcsr();
