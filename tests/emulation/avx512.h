@@ -122,8 +122,8 @@ typedef struct emulated_si {
 #define EMULATED static inline __attribute__((always_inline, unused))
 
 /* Of both halves, by the instruction for 256 bits. */
-#define UNARY(type, name, with)                                                                    \
-  EMULATED type name(type a) { return (type){with(a.lo), with(a.hi)}; }
+#define UNARY(type, name, from, with)                                                              \
+  EMULATED type name(from a) { return (type){with(a.lo), with(a.hi)}; }
 #define BINARY(type, name, with)                                                                   \
   EMULATED type name(type a, type b) { return (type){with(a.lo, b.lo), with(a.hi, b.hi)}; }
 #define BROADCAST(type, name, element, with)                                                       \
@@ -151,12 +151,8 @@ EMULATED void _mm512_storeu_si512(void *p, __m512i v) {
   _mm256_storeu_si256(p, v.lo);
   _mm256_storeu_si256((__m256i *)p + 1, v.hi);
 }
-EMULATED __m512 _mm512_castsi512_ps(__m512i a) {
-  return (__m512){_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)};
-}
-EMULATED __m512i _mm512_castps_si512(__m512 a) {
-  return (__m512i){_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)};
-}
+UNARY(__m512, _mm512_castsi512_ps, __m512i, _mm256_castsi256_ps)
+UNARY(__m512i, _mm512_castps_si512, __m512, _mm256_castps_si256)
 EMULATED __m256 _mm512_castps512_ps256(__m512 a) { return a.lo; }
 EMULATED __m256i _mm512_castsi512_si256(__m512i a) { return a.lo; }
 EMULATED __m512i _mm512_castsi128_si512(__m128i a) { /* upper bits: anything */
@@ -232,7 +228,7 @@ BINARY(__m512, _mm512_and_ps, _mm256_and_ps)
 BINARY(__m512, _mm512_andnot_ps, _mm256_andnot_ps)
 BINARY(__m512, _mm512_or_ps, _mm256_or_ps)
 BINARY(__m512, _mm512_xor_ps, _mm256_xor_ps)
-UNARY(__m512, _mm512_sqrt_ps, _mm256_sqrt_ps)
+UNARY(__m512, _mm512_sqrt_ps, __m512, _mm256_sqrt_ps)
 EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
   return (__m512){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
@@ -381,15 +377,9 @@ EMULATED __m128i emulated_upper_bytes(__m128i a, const int half) {
 }
 WIDENING(__m512i, _mm512_cvtepi8_epi32, __m128i, , emulated_upper_bytes, _mm256_cvtepi8_epi32)
 WIDENING(__m512i, _mm512_cvtepu8_epi32, __m128i, , emulated_upper_bytes, _mm256_cvtepu8_epi32)
-EMULATED __m512 _mm512_cvtepi32_ps(__m512i a) {
-  return (__m512){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
-}
-EMULATED __m512i _mm512_cvtps_epi32(__m512 a) {
-  return (__m512i){_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)};
-}
-EMULATED __m512i _mm512_cvttps_epi32(__m512 a) {
-  return (__m512i){_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)};
-}
+UNARY(__m512, _mm512_cvtepi32_ps, __m512i, _mm256_cvtepi32_ps)
+UNARY(__m512i, _mm512_cvtps_epi32, __m512, _mm256_cvtps_epi32)
+UNARY(__m512i, _mm512_cvttps_epi32, __m512, _mm256_cvttps_epi32)
 #define _mm512_cvtps_ph(a, rounding)                                                               \
   _mm256_set_m128i(_mm256_cvtps_ph((a).hi, rounding), _mm256_cvtps_ph((a).lo, rounding))
 /* The lowest bytes, or words, of dwords. */
